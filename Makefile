@@ -1,0 +1,60 @@
+# Two commands: `make demo` runs the main job, `make test` runs all tests. Each makes .venv first
+# if it is missing or out of date.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+# The small CPU build exists for some systems only; `make TENSORFLOW=gpu demo` for a GPU.
+TENSORFLOW ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),cpu,tensorflow)
+# Where fetched data lies, after the places the caller named.
+export KERAS_KD_DATA := $(if $(KERAS_KD_DATA),$(KERAS_KD_DATA):)$(CURDIR)/data
+
+VENV := .venv
+INSTALLED := $(VENV)/installed-$(TENSORFLOW)
+
+.PHONY: demo test data lint format clean
+
+demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
+	@if $(MAKE) --no-print-directory data; then \
+		$(VENV)/bin/keras-kd run fashion_mnist_mlp; \
+	else \
+		echo "Fashion-MNIST could not be had (see above); running the embedded data set: digits."; \
+		$(VENV)/bin/keras-kd run digits; \
+	fi
+
+test: $(INSTALLED) ## All tests, the slow ones too.
+	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
+	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(INSTALLED)
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+
+format: $(INSTALLED)
+	$(VENV)/bin/ruff format
+	$(VENV)/bin/ruff check --fix
+
+# Already there, or Keras's own download; else Debian's package, unpacked here without root.
+LOAD := $(VENV)/bin/python -c 'import keras_kd; keras_kd.data.load("fashion_mnist")'
+data: $(INSTALLED)
+	@error=$$(TF_CPP_MIN_LOG_LEVEL=3 $(LOAD) 2>&1 >/dev/null) && exit 0; \
+	echo "$$error" | tail -n 1; \
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null || exit 1; \
+	echo "Fetching Debian's package dataset-fashion-mnist into ./data"; \
+	rm -rf data/.unpacking && mkdir -p data/.unpacking && cd data/.unpacking && \
+	(apt-get download dataset-fashion-mnist || \
+		{ test "$$(id -u)" = 0 && apt-get update && apt-get download dataset-fashion-mnist; }) \
+		>apt.log 2>&1 || { tail -n 3 apt.log; exit 1; }; \
+	dpkg -x dataset-fashion-mnist_*.deb . && rm -rf ../fashion-mnist && \
+	mv usr/share/datasets/fashion-mnist .. && cd ../.. && rm -rf data/.unpacking && $(LOAD)
+
+$(INSTALLED): pyproject.toml
+	@test -n "$(PYTHON)" || { echo "keras_kd needs Python 3.11, 3.12 or 3.13. Received: none."; exit 1; }
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv --clear $(VENV) || \
+		{ echo "Python could not make .venv. On Debian: apt-get install python3-venv."; exit 1; }
+	$(VENV)/bin/python -m pip install --quiet --upgrade-strategy only-if-needed -e '.[$(TENSORFLOW),all]'
+	@rm -f $(VENV)/installed-* && touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,49 @@
+"""Knowledge distillation for Keras 3 on TensorFlow.
+
+    import keras_kd as kd
+
+    data = kd.data.load("fashion_mnist", seed=0)
+    distiller = kd.Distiller(student=kd.models.mlp([128]), teacher=kd.load_teacher("teacher.keras"))
+    distiller.compile(optimizer="adam", metrics=["accuracy"])
+    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=10, shuffle=False)
+    kd.export.litert(distiller.student, "student.tflite")
+
+Nothing heavy is imported before it is used, so that `keras-kd --help` answers at once.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_MODULES = (
+    "callbacks",
+    "data",
+    "experiment",
+    "export",
+    "losses",
+    "metrics",
+    "models",
+    "recipes",
+)
+_NAMES = {
+    "Distiller": "keras_kd.distiller",
+    "Teacher": "keras_kd.teacher",
+    "load_teacher": "keras_kd.teacher",
+}
+
+__all__ = [*_MODULES, *_NAMES, "__version__"]
+
+
+def __getattr__(name):
+    if name not in _MODULES and name not in _NAMES:
+        raise AttributeError(f"module 'keras_kd' has no attribute '{name}'")
+    from keras_kd._backend import require_tensorflow
+
+    require_tensorflow()
+    if name in _MODULES:
+        return importlib.import_module(f"keras_kd.{name}")
+    return getattr(importlib.import_module(_NAMES[name]), name)
+
+
+def __dir__():
+    return __all__

@@ -1,0 +1,119 @@
+"""What must be there before Keras is imported, and what it then runs on."""
+
+import contextlib
+import importlib.util
+import os
+import platform
+import sys
+import tempfile
+
+_INSTALL = 'Run `pip install "keras-kd[cpu]"` (or `[gpu]`, `[tensorflow]`).'
+
+
+def require_tensorflow():
+    """Import Keras on TensorFlow, or say in one sentence why that cannot be.
+
+    Raises:
+        ImportError: if TensorFlow is not installed, or Keras runs on another backend.
+    """
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ImportError(f"keras_kd needs TensorFlow, which is not installed. {_INSTALL}")
+    wanted = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if wanted == "tensorflow":
+        import keras
+
+        wanted = keras.config.backend()
+    if wanted != "tensorflow":
+        raise ImportError(
+            f"keras_kd runs on Keras's TensorFlow backend. Received: backend '{wanted}'. "
+            "Set KERAS_BACKEND=tensorflow before Keras is imported."
+        )
+
+
+def require_extra(module, extra, purpose):
+    """Refuse to start what would fail at its end for want of an optional package.
+
+    Raises:
+        ImportError: if `module` is not installed; the sentence names the extra.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise ImportError(
+            f"{purpose} needs the package `{module}`, which is not installed. "
+            f'Run `pip install "keras-kd[{extra}]"`.'
+        )
+
+
+def describe_device():
+    """Return one line naming the device that TensorFlow will compute on."""
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        names = [
+            tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
+            for gpu in gpus
+        ]
+        return f"GPU ({', '.join(names)})"
+    return f"CPU ({_processor()}, {os.cpu_count()} cores)"
+
+
+def describe_machine():
+    """Return what a table must say of where it was measured, as a dict of strings."""
+    import importlib.metadata
+
+    def version(*distributions):
+        for name in distributions:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                return importlib.metadata.version(name)
+        return "not installed"
+
+    return {
+        "device": describe_device(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "keras_kd": version("keras-kd"),
+        "keras": version("keras"),
+        "tensorflow": version("tensorflow", "tensorflow-cpu"),
+        "numpy": version("numpy"),
+        "ai-edge-litert": version("ai-edge-litert"),
+    }
+
+
+def _processor():
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@contextlib.contextmanager
+def quiet_native_stderr():
+    """Hold back what native libraries print on start-up; show it if the block fails.
+
+    TensorFlow and LiteRT write log lines straight to file descriptor 2 while they load, before
+    any setting of theirs is read.
+    """
+    try:
+        saved = os.dup(2)
+    except OSError:  # No standard error to hold back.
+        yield
+        return
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            _restore(saved)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        else:
+            _restore(saved)
+
+
+def _restore(saved):
+    sys.stderr.flush()
+    os.dup2(saved, 2)
+    os.close(saved)

@@ -1,0 +1,38 @@
+"""What all tests share: quiet TensorFlow, fixed seeds, small real data."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import pytest
+
+import keras_kd as kd
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(scope="session")
+def digits():
+    return kd.data.load("digits", seed=0)
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist():
+    try:
+        return kd.data.load("fashion_mnist", seed=0)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def digits_teacher(digits):
+    """A teacher that has learned the digits, in a second."""
+    keras.utils.set_random_seed(0)
+    teacher = kd.models.mlp([64, 64], image_shape=digits.image_shape, name="teacher")
+    teacher.compile("adam", kd.losses.CrossEntropy())
+    teacher.fit(digits.train.batches(64, shuffle_seed=0), epochs=15, shuffle=False, verbose=0)
+    return teacher

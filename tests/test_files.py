@@ -1,0 +1,41 @@
+"""Files appear whole or not at all."""
+
+import pytest
+
+from keras_kd._files import size_of, written_whole
+
+
+def test_a_finished_file_replaces_the_old_one(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    for text in ("old", "new"):
+        with written_whole(path) as unfinished:
+            unfinished.write_text(text)
+    assert path.read_text() == "new"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_replaces_the_old_one(tmp_path):
+    path = tmp_path / "folder"
+    for name in ("old", "new"):
+        with written_whole(path) as unfinished:
+            unfinished.mkdir()
+            (unfinished / name).write_text("12345")
+    assert [file.name for file in path.iterdir()] == ["new"]
+    assert list(tmp_path.iterdir()) == [path]
+    assert size_of(path) == 5
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_failure_leaves_the_old_one_and_nothing_else(tmp_path, error):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+
+    def write_half():
+        with written_whole(path) as unfinished:
+            unfinished.write_text("half of the n")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
