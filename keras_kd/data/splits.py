@@ -1,0 +1,246 @@
+"""Train, validation and test: arrays of raw pixels, and the tf.data pipelines over them."""
+
+import dataclasses
+import functools
+import hashlib
+
+import numpy as np
+import tensorflow as tf
+
+from keras_kd._checks import check_integer
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set.
+
+    Args:
+        images: uint8 (0 to 255) `[n, height, width, channels]`; the user's own arrays may be of
+            another dtype and range, which their models then must expect.
+        labels: integers `[n]`, from 0 to the number of classes less one.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+    def batches(self, batch_size, *, shuffle_seed=None, initial_epoch=0):
+        """Return a `tf.data.Dataset` of `(images, labels)` batches for `fit` or `evaluate`.
+
+        The arrays stay resident and each batch is gathered whole from a shuffled index; nothing
+        is handled element by element. Each iteration over the data set is an epoch, and the
+        order of an epoch is a function of (`shuffle_seed`, epoch) alone: a run that goes on at
+        epoch 7 with `initial_epoch=7` sees what the uninterrupted run saw.
+
+        Pass `shuffle=False` to `fit` beside it: Keras's own default asks for a shuffle that it
+        cannot do on a `tf.data.Dataset`, and warns about it.
+
+        Args:
+            batch_size: examples a batch, at least 1. The last batch of an epoch may be smaller.
+            shuffle_seed: integer, or `None` for the order of the arrays.
+            initial_epoch: number of the first epoch, from 0.
+
+        Returns:
+            A `tf.data.Dataset` of known cardinality.
+
+        Raises:
+            ValueError: if an argument is out of range.
+        """
+        check_integer("batch_size", batch_size, minimum=1)
+        check_integer("initial_epoch", initial_epoch, minimum=0)
+        if shuffle_seed is not None:
+            check_integer("shuffle_seed", shuffle_seed, minimum=0)
+        count = len(self)
+        num_batches = -(-count // batch_size)
+        images, labels = tf.constant(self.images), tf.constant(self.labels)
+        next_epoch = tf.Variable(initial_epoch, dtype=tf.int64, trainable=False)
+
+        def one_epoch(_):
+            order = tf.range(count)
+            if shuffle_seed is not None:
+                # The epoch is read and moved on in one operation.
+                epoch = next_epoch.assign_add(1) - 1
+                order = _permutation(count, shuffle_seed, epoch)
+
+            def batch(step):
+                chosen = order[step * batch_size : (step + 1) * batch_size]
+                return tf.gather(images, chosen), tf.gather(labels, chosen)
+
+            return tf.data.Dataset.range(num_batches).map(batch, num_parallel_calls=1)
+
+        return (
+            tf.data.Dataset.range(1)
+            .flat_map(one_epoch)
+            .apply(tf.data.experimental.assert_cardinality(num_batches))
+            .prefetch(tf.data.AUTOTUNE)
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+    """A data set, split.
+
+    Args:
+        name: what it is called in reports.
+        train: the `Split` to train on.
+        validation: the `Split` for every choice (epoch, temperature, alpha).
+        test: the `Split` to read once, after every choice is made.
+        class_names: one string a class, in the order of the labels.
+        source: where the files were found.
+    """
+
+    name: str
+    train: Split
+    validation: Split
+    test: Split
+    class_names: tuple[str, ...]
+    source: str
+
+    @property
+    def image_shape(self):
+        """`(height, width, channels)` of one image."""
+        return self.train.images.shape[1:]
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+    @functools.cached_property
+    def digest(self):
+        """SHA-256 over the training and validation arrays: equal digests, equal training."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.validation):
+            for array in (split.images, split.labels):
+                digest.update(f"{array.dtype} {array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
+
+
+def from_arrays(
+    train,
+    test,
+    *,
+    class_names=None,
+    seed=0,
+    validation_fraction=0.1,
+    name="arrays",
+    source="arrays in memory",
+):
+    """Split the user's own arrays as `load` splits a known data set.
+
+    Validation is carved from `train`, stratified by class and drawn by `seed`; `test` is left as
+    it is.
+
+    Args:
+        train: `(images, labels)`. Images `[n, height, width]` or `[n, height, width, channels]`,
+            best as uint8 pixels (0 to 255); labels integers `[n]` or `[n, 1]`.
+        test: the same, for the one reading at the end.
+        class_names: one string a class; `"0"`, `"1"`, ... by default.
+        seed: integer that the validation split depends on.
+        validation_fraction: share of each class's training images, above 0 and below 1.
+        name: what the data set is called in reports.
+        source: where it came from, for reports.
+
+    Returns:
+        A `Data`.
+
+    Raises:
+        ValueError: if counts, shapes, dtypes or labels do not fit.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_kd as kd
+
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8), dtype=np.uint8)
+    labels = np.arange(40) % 4
+    data = kd.data.from_arrays((images[:30], labels[:30]), (images[30:], labels[30:]))
+    assert data.image_shape == (8, 8, 1)
+    assert len(data.train) + len(data.validation) == 30
+    ```
+    """
+    check_integer("seed", seed, minimum=0)
+    if not 0 < validation_fraction < 1:
+        raise ValueError(
+            "`validation_fraction` must be above 0 and below 1. "
+            f"Received: validation_fraction={validation_fraction}."
+        )
+    train, test = _checked("train", *train), _checked("test", *test)
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise ValueError(
+            "Train and test images must have the same shape. "
+            f"Received: {train.images.shape[1:]} and {test.images.shape[1:]}."
+        )
+    highest = int(max(train.labels.max(), test.labels.max()))
+    class_names = tuple(class_names or (str(label) for label in range(highest + 1)))
+    if highest >= len(class_names):
+        raise ValueError(
+            f"Labels must be from 0 to {len(class_names) - 1}, one a class name. "
+            f"Received: a label of {highest}."
+        )
+    chosen = stratified(train.labels, validation_fraction, seed)
+    if not chosen.any() or chosen.all():
+        raise ValueError(
+            f"`validation_fraction` must leave images on both sides of {len(train)}. "
+            f"Received: validation_fraction={validation_fraction}."
+        )
+    return Data(
+        name=name,
+        train=Split(train.images[~chosen], train.labels[~chosen]),
+        validation=Split(train.images[chosen], train.labels[chosen]),
+        test=test,
+        class_names=class_names,
+        source=source,
+    )
+
+
+def stratified(labels, fraction, seed):
+    """Return a boolean mask that takes `fraction` of each class, drawn by `seed`."""
+    generator = np.random.default_rng(seed)
+    chosen = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        chosen[members[: round(fraction * len(members))]] = True
+    return chosen
+
+
+def _checked(part, images, labels):
+    images, labels = np.asarray(images), np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
+    if images.ndim != 4 or len(images) == 0:
+        raise ValueError(
+            f"The {part} images must be [n, height, width(, channels)] with n above 0. "
+            f"Received: shape {images.shape}."
+        )
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"The {part} labels must be integers [n]. Received: {labels.dtype} of shape "
+            f"{labels.shape}. Turn one-hot labels into integers with `labels.argmax(-1)`."
+        )
+    if len(images) != len(labels):
+        raise ValueError(
+            f"The {part} images and labels must be equally many. "
+            f"Received: {len(images)} images and {len(labels)} labels."
+        )
+    if labels.min() < 0:
+        raise ValueError(
+            f"The {part} labels must count from 0. Received: a label of {labels.min()}."
+        )
+    return Split(images, labels.astype(np.int32))
+
+
+def _permutation(count, seed, epoch):
+    keys = tf.random.stateless_uniform(
+        [count],
+        seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
+        minval=None,
+        maxval=None,
+        dtype=tf.int64,
+    )
+    return tf.argsort(keys)
