@@ -1,0 +1,6 @@
+"""Builders of small classifiers: raw pixels in (`image`), logits out (`logits`)."""
+
+from keras_kd.models.conv_net import conv_net
+from keras_kd.models.mlp import mlp
+
+__all__ = ["conv_net", "mlp"]

@@ -1,0 +1,17 @@
+"""The two ends that all our models share: normalisation inside, logits out."""
+
+import keras
+
+
+def normalized_image(image_shape, mean, std):
+    """Return the input named `image` and its pixels as `(image / 255 - mean) / std`."""
+    image = keras.Input(tuple(image_shape), name="image")
+    scale = 1 / (255 * std)
+    return image, keras.layers.Rescaling(scale, offset=-mean / std, name="normalize")(image)
+
+
+def logits_model(image, features, num_classes, name):
+    """Return the model from `image` to a dense layer named `logits` on `features`."""
+    # float32 under any dtype policy: a softmax over half-precision logits loses what it weighs.
+    logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(features)
+    return keras.Model(image, logits, name=name)

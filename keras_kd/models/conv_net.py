@@ -1,0 +1,50 @@
+"""Plain convolutional net."""
+
+import keras
+
+from keras_kd.models._ends import logits_model, normalized_image
+
+
+def conv_net(
+    filters,
+    *,
+    strides=2,
+    image_shape=(28, 28, 1),
+    num_classes=10,
+    mean=0.0,
+    std=1.0,
+    name="conv_net",
+):
+    """Build a net of 3x3 convolutions with ReLU and one dense layer that returns logits.
+
+    `conv_net([16])` and `conv_net([8])` are teacher and student of the published adversarial
+    examples: convolution of stride 2, ReLU, fully connected.
+
+    Args:
+        filters: channels of each convolution, for example `[16, 32]`.
+        strides: stride of every convolution.
+        image_shape: shape of one image. The images are raw pixels, 0 to 255.
+        num_classes: number of logits.
+        mean: subtracted from pixels scaled to 0..1.
+        std: divides them afterwards.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model` from `image` to `logits` of shape `[batch, num_classes]`.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    student = kd.models.conv_net([8])
+    assert student.output_shape == (None, 10)
+    ```
+    """
+    image, x = normalized_image(image_shape, mean, std)
+    for number, channels in enumerate(filters, start=1):
+        x = keras.layers.Conv2D(
+            channels, 3, strides=strides, padding="same", activation="relu", name=f"conv_{number}"
+        )(x)
+    x = keras.layers.Flatten(name="flatten")(x)
+    return logits_model(image, x, num_classes, name)

@@ -1,0 +1,48 @@
+"""Multilayer perceptron."""
+
+import keras
+
+from keras_kd.models._ends import logits_model, normalized_image
+
+
+def mlp(
+    hidden,
+    *,
+    image_shape=(28, 28, 1),
+    num_classes=10,
+    mean=0.0,
+    std=1.0,
+    dropout=0.0,
+    name="mlp",
+):
+    """Build a perceptron with ReLU hidden layers that returns logits.
+
+    Args:
+        hidden: units of each hidden layer, for example `[128, 128]`; empty for a linear model.
+        image_shape: shape of one image. The images are raw pixels, 0 to 255.
+        num_classes: number of logits.
+        mean: subtracted from pixels scaled to 0..1 (0.1307 is customary for MNIST).
+        std: divides them afterwards (0.3081 is customary for MNIST).
+        dropout: share of each hidden layer's units dropped in training, from 0 to below 1.
+        name: name of the model.
+
+    Returns:
+        A `keras.Model` from `image` to `logits` of shape `[batch, num_classes]`.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    student = kd.models.mlp([32])
+    assert student.output_shape == (None, 10)
+    assert student.count_params() == 784 * 32 + 32 + 32 * 10 + 10
+    ```
+    """
+    image, x = normalized_image(image_shape, mean, std)
+    x = keras.layers.Flatten(name="flatten")(x)
+    for number, units in enumerate(hidden, start=1):
+        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
+        if dropout:
+            x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
+    return logits_model(image, x, num_classes, name)

@@ -1,0 +1,69 @@
+"""Model builders: raw pixels in, logits out, under the names that exports rely on."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_kd as kd
+
+BUILDERS = {
+    "mlp": lambda **options: kd.models.mlp([16, 8], **options),
+    "conv_net": lambda **options: kd.models.conv_net([4, 8], **options),
+}
+
+
+def test_every_builder_is_tested():
+    assert set(BUILDERS) == set(kd.models.__all__)
+
+
+@pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
+class TestEveryBuilder:
+    def test_input_and_output_have_their_names(self, build):
+        model = build(image_shape=(32, 32, 3), num_classes=7)
+        assert model.inputs[0].name == "image"
+        assert model.output_names == ["logits"]
+        assert model.output_shape == (None, 7)
+
+    def test_it_normalises_inside_itself(self, build):
+        model = build(mean=0.25, std=0.5)
+        pixels = np.full((1, 28, 28, 1), 255, np.uint8)
+        normalized = keras.Model(model.input, model.get_layer("normalize").output)(pixels)
+        np.testing.assert_allclose(normalized, (1 - 0.25) / 0.5, rtol=1e-6)
+
+    def test_uint8_and_float32_pixels_give_the_same_logits(self, build):
+        pixels = np.random.default_rng(0).integers(0, 256, (3, 28, 28, 1), np.uint8)
+        model = build()
+        np.testing.assert_array_equal(model(pixels), model(pixels.astype("float32")))
+
+    def test_logits_are_float32_under_mixed_precision(self, build):
+        keras.config.set_dtype_policy("mixed_bfloat16")
+        try:
+            model = build()
+        finally:
+            keras.config.set_dtype_policy("float32")
+        assert model.outputs[0].dtype == "float32"
+        assert model.layers[-2].compute_dtype == "bfloat16"
+
+    def test_it_is_saved_and_loaded(self, build, tmp_path):
+        model = build()
+        model.save(tmp_path / "model.keras")
+        pixels = np.ones((2, 28, 28, 1), "float32")
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded(pixels), model(pixels))
+
+
+def test_the_published_teachers_and_students_have_their_sizes():
+    def parameters(model):
+        return model.count_params()
+
+    assert parameters(kd.models.mlp([128, 128, 128])) == 134_794
+    assert parameters(kd.models.mlp([128])) == 101_770
+    # Convolution 1 -> 8, 3x3, stride 2, then 14 * 14 * 8 -> 10.
+    assert parameters(kd.models.conv_net([8])) == 9 * 8 + 8 + 14 * 14 * 8 * 10 + 10
+
+
+def test_dropout_is_off_outside_training():
+    model = kd.models.mlp([32], dropout=0.5)
+    pixels = np.ones((2, 28, 28, 1), "float32")
+    np.testing.assert_array_equal(model(pixels), model(pixels))
+    assert not np.array_equal(model(pixels, training=True), model(pixels))
