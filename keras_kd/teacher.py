@@ -1,0 +1,301 @@
+"""The teacher: any trained Keras classifier as one frozen function from images to logits."""
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+_HEADS = ("logits", "softmax", "sigmoid")
+
+# The smallest normal float32: log of it is -87.3, below any logit gap a float32 softmax shows.
+_TINY = float(np.finfo(np.float32).tiny)
+# The largest float32 below 1.
+_BELOW_ONE = 1 - 2.0**-24
+
+
+class Teacher:
+    """A frozen classifier that answers with logits, whatever its last layer is.
+
+    A model that ends in softmax or sigmoid gives away less than its logits; a distillation loss
+    needs them. So the head is opened: the layers up to the last activation are used, sharing the
+    model's weights. A head that cannot be opened is read through `log(p)`, which equals the
+    logits up to a constant that a softmax ignores (for sigmoid, through `log(p / (1 - p))`).
+
+    The model is never changed: it runs with `training=False`, under `stop_gradient`, and is not
+    tracked by what uses it, so that it is in no checkpoint and its `trainable` flags stay as
+    they are.
+
+    Args:
+        model: a built `keras.Model` with one input and one output `[batch, num_classes]` (or
+            `[batch, ..., num_classes]`, for a class at every place or time).
+        head: what the model's output is: `"logits"`, `"softmax"` or `"sigmoid"`. Found out if
+            `None`: from the last layer, else from the model's answers to a few made-up images
+            (with a warning that says what was found), else refused.
+        image_shape: shape of one input, for a model that does not know it (a subclassed one).
+
+    Attributes:
+        head: `"logits"`, `"softmax"` or `"sigmoid"`.
+        num_classes: number of logits.
+        input_shape: shape of a batch of inputs, `None` where free.
+
+    Raises:
+        ValueError: if the model is no classifier with one output, its weights or its answers
+            hold NaN or infinity, or it cannot be told what its output is.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_kd as kd
+
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    teacher = kd.Teacher(model)
+    assert teacher.head == "softmax"
+    logits = teacher(np.ones((2, 4), "float32"))
+    assert np.allclose(keras.ops.softmax(logits), model(np.ones((2, 4), "float32")), atol=1e-6)
+    ```
+    """
+
+    def __init__(self, model, *, head=None, image_shape=None):
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                f"The teacher must be a keras.Model. Received: {type(model).__name__}. "
+                "Load a file with `keras_kd.load_teacher(path)`."
+            )
+        if head is not None and head not in _HEADS:
+            raise ValueError(f"`head` must be one of {', '.join(_HEADS)}. Received: head={head!r}.")
+        if not model.built:
+            raise ValueError(
+                f"The teacher {model.name} must be built. Received: a model without weights. "
+                "Call it on one batch, or begin it with a keras.Input."
+            )
+        _check_weights(model)
+        self.model = model
+        self.input_shape = _input_shape(model, image_shape)
+        outputs = _answers(model, self.input_shape)
+        self.num_classes = outputs.shape[-1]
+
+        self._logits_model, opened = _open_head(model)
+        if head is not None and opened not in (None, head):
+            raise ValueError(
+                f"`head` must be what the teacher ends in. Received: head={head!r} for a model "
+                f"that ends in {opened}."
+            )
+        self.head = head or opened or _head_from_answers(model, outputs)
+        self._opened = opened is not None
+
+    def __call__(self, images):
+        """Return the logits of `images` as float32 `[batch, num_classes]`, without gradient."""
+        # training=False: a teacher in training mode drops units and moves its BatchNorm
+        # statistics.
+        outputs = ops.cast(self._logits_model(images, training=False), "float32")
+        if not self._opened and self.head == "softmax":
+            outputs = ops.log(ops.maximum(outputs, _TINY))
+        elif not self._opened and self.head == "sigmoid":
+            # NOTE: float32 cannot hold a probability between 1 - 6e-8 and 1, so a logit read
+            # this way ends at 16.6.
+            outputs = ops.clip(outputs, _TINY, _BELOW_ONE)
+            outputs = ops.log(outputs) - ops.log1p(-outputs)
+        return ops.stop_gradient(outputs)
+
+    @property
+    def fingerprint(self):
+        """SHA-256 of the weights and the head, as they are now."""
+        digest = hashlib.sha256(self.head.encode())
+        for weight in self.model.weights:
+            value = np.ascontiguousarray(weight.numpy())
+            digest.update(f"{value.dtype} {value.shape}".encode())
+            digest.update(value.tobytes())
+        return digest.hexdigest()
+
+
+def load_teacher(path, *, head=None, image_shape=None):
+    """Load a `.keras` file as a `Teacher`, without running any code the file may carry.
+
+    Args:
+        path: a model saved by `model.save("....keras")`.
+        head: as in `Teacher`.
+        image_shape: as in `Teacher`.
+
+    Returns:
+        A `Teacher`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if Keras cannot load the file safely, or `Teacher` refuses the model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"The teacher must be a .keras file. Received: {path}, no file.")
+    model = keras.models.load_model(path, compile=False, safe_mode=True)
+    return Teacher(model, head=head, image_shape=image_shape)
+
+
+def as_teacher(teacher, *, image_shape=None):
+    """Return `teacher` as a `Teacher`: as it is, or made of a `keras.Model`."""
+    return teacher if isinstance(teacher, Teacher) else Teacher(teacher, image_shape=image_shape)
+
+
+def head_of(model):
+    """Return `"logits"`, `"softmax"` or `"sigmoid"`, as the last layer says, or `None`."""
+    return _open_head(model)[1]
+
+
+def _open_head(model):
+    """Return a model that ends before the last activation, and what that activation is.
+
+    The layers and weights are the caller's. For a head that cannot be opened: the model itself
+    and `None`.
+    """
+    layer, before = _last_layer(model)
+    if layer is None:
+        return model, None
+    activation = _activation_name(layer)
+    if isinstance(layer, keras.Model):
+        inner, head = _open_head(layer)
+        if head in ("softmax", "sigmoid"):
+            return keras.Model(_inputs(before), inner(before.outputs[0])), head
+        return model, head
+    if isinstance(layer, keras.layers.Softmax) and layer.axis in (-1, len(layer.output.shape) - 1):
+        return before, "softmax"
+    if isinstance(layer, keras.layers.Activation):
+        if activation in ("softmax", "sigmoid"):
+            return before, activation
+        if activation == "linear":  # Often there to cast a softmax back to float32.
+            opened, head = _open_head(before)
+            return (opened if head in ("softmax", "sigmoid") else model), head
+    elif activation in ("softmax", "sigmoid"):
+        logits = _WithoutActivation(layer)(before.outputs[0])
+        return keras.Model(_inputs(before), logits), activation
+    # log(p) is logits that happen to be normalised.
+    return model, "logits" if activation in ("linear", "log_softmax") else None
+
+
+def _last_layer(model):
+    """Return the last layer and a model of what comes before it; `None`s if no graph tells."""
+    if not getattr(model, "outputs", None):
+        return None, None
+    if isinstance(model, keras.Sequential):
+        # Built twice, its layers remember the tensors of the first time: go through them anew.
+        first = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
+        *others, last = model.layers
+        return last, keras.Sequential([first, *others]) if others else keras.Model(first, first)
+    for layer in reversed(model.layers):
+        try:
+            if layer.output is model.outputs[0]:
+                return layer, keras.Model(_inputs(model), layer.input)
+        except (AttributeError, ValueError):  # Never called on a symbolic tensor.
+            continue
+    return None, None
+
+
+def _inputs(model):
+    # A list of one would make Keras expect a list of one.
+    return model.inputs if len(model.inputs) > 1 else model.inputs[0]
+
+
+def _activation_name(layer):
+    activation = getattr(layer, "activation", None)
+    for name in ("linear", "softmax", "sigmoid", "log_softmax"):
+        if activation is getattr(keras.activations, name):
+            return name
+    return None
+
+
+class _WithoutActivation(keras.layers.Layer):
+    """The caller's layer less its activation, on the caller's own weights."""
+
+    def __init__(self, layer):
+        super().__init__(name=f"{layer.name}_logits", dtype=layer.dtype_policy)
+        self.layer = layer
+        twin = type(layer).from_config({**layer.get_config(), "activation": "linear"})
+        twin.trainable = True
+        self._build_twin = twin.build
+        # Bound methods, not the layer: the twin's own weights are never used nor tracked.
+        self._call_twin = twin.stateless_call
+
+    def build(self, input_shape):
+        self._build_twin(input_shape)
+
+    def call(self, inputs):
+        outputs, _ = self._call_twin([w.value for w in self.layer.weights], [], inputs)
+        return outputs
+
+
+def _check_weights(model):
+    for weight in model.weights:
+        value = weight.numpy().astype("float32")
+        if not np.isfinite(value).all():
+            raise ValueError(
+                f"The teacher's weights must be finite. Received: NaN or infinity in "
+                f"{weight.path}. Train it again with a smaller learning rate."
+            )
+
+
+def _input_shape(model, image_shape):
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        if len(inputs) > 1:
+            raise ValueError(
+                f"The teacher must have one input. Received: {len(inputs)}. "
+                "Wrap it in a model that takes one."
+            )
+        return tuple(inputs[0].shape)
+    if image_shape is None:
+        raise ValueError(
+            f"The teacher {model.name} does not know its input shape. "
+            "Pass `image_shape`, for example `Teacher(model, image_shape=(28, 28, 1))`."
+        )
+    return (None, *image_shape)
+
+
+def _input_dtype(model):
+    return model.inputs[0].dtype if getattr(model, "inputs", None) else "float32"
+
+
+def _answers(model, input_shape):
+    """Return the model's outputs for a few made-up images, checked."""
+    shape = [size or 32 for size in input_shape[1:]]
+    noise = np.random.default_rng(0).uniform(size=(3, *shape))
+    # Black, pixels from 0 to 1, pixels from 0 to 255: whichever the teacher was trained on.
+    images = np.concatenate([np.zeros((1, *shape)), noise, 255 * noise]).astype("float32")
+    if "int" in _input_dtype(model):  # Numbers of words, say; 0 is always one of them.
+        images = np.zeros(images.shape, _input_dtype(model))
+    outputs = keras.tree.flatten(model(images, training=False))
+    if len(outputs) != 1 or len(outputs[0].shape) < 2:
+        raise ValueError(
+            "The teacher must have one output [batch, num_classes]. Received: outputs of shapes "
+            f"{[tuple(output.shape) for output in outputs]} for a batch of {len(images)}."
+        )
+    outputs = ops.convert_to_numpy(ops.cast(outputs[0], "float32"))
+    if not np.isfinite(outputs).all():
+        raise ValueError(
+            "The teacher's outputs must be finite. Received: NaN or infinity for images between "
+            "0 and 255. Look at its normalisation (a division by a variance of 0?)."
+        )
+    return outputs
+
+
+def _head_from_answers(model, outputs):
+    """Return the head that a closed model's outputs prove, with a warning that says so."""
+    within = outputs.min() >= 0 and outputs.max() <= 1
+    if within and outputs.shape[-1] > 1 and np.allclose(outputs.sum(-1), 1, atol=1e-2):
+        head = "softmax"
+    elif within:
+        raise ValueError(
+            f"It cannot be told whether the teacher {model.name} returns logits or independent "
+            "probabilities. Say which: `Teacher(model, head='logits')` or `head='sigmoid'`."
+        )
+    else:
+        head = "logits"
+    meaning = "probabilities, read through log(p)" if head == "softmax" else "logits"
+    warnings.warn(
+        f"The last layer of the teacher {model.name} does not say what it returns; its outputs "
+        f"are {meaning}. Say so to silence this: `Teacher(model, head={head!r})`.",
+        stacklevel=4,
+    )
+    return head
