@@ -1,0 +1,335 @@
+"""The contract that every distiller and every distillation loss keeps; nothing exported escapes.
+
+To add a distiller or a loss is to add its row here: `test_nothing_exported_is_missing` fails
+until it is done.
+"""
+
+import inspect
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import keras_kd as kd
+
+IMAGES = np.random.default_rng(0).uniform(0, 255, (32, 4, 4, 1)).astype("float32")
+LABELS = np.arange(32) % 5
+
+
+def net(name, *, counting=False, seed=0):
+    """A net with BatchNorm and a regulariser, so that their traps are in reach."""
+    keras.utils.set_random_seed(seed)
+    image = keras.Input((4, 4, 1), name="image")
+    x = layers.Rescaling(1 / 255)(image)
+    x = Recorder(name="recorder")(x) if counting else x
+    x = layers.Flatten()(x)
+    # No bias: before BatchNorm its gradient is 0, and Adam would blow up the rounding error.
+    x = layers.Dense(8, use_bias=False, kernel_regularizer=keras.regularizers.L2(1e-2))(x)
+    x = layers.BatchNormalization()(x)
+    return keras.Model(image, layers.Dense(5, dtype="float32", name="logits")(x), name=name)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd_tests")
+class Recorder(layers.Layer):
+    """Keeps what passes through it (run eagerly)."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.seen = []
+
+    def call(self, inputs):
+        self.seen.append(np.asarray(inputs) if tf.executing_eagerly() else None)
+        return inputs
+
+
+LOSSES = {
+    "SoftTargets": lambda: kd.losses.SoftTargets(temperature=2.0),
+}
+
+DISTILLERS = {
+    "Distiller": kd.Distiller,
+}
+
+
+def exported(base):
+    """Return the names of the public subclasses of `base`, wherever the package exports them."""
+    modules = [getattr(kd, name) for name in kd._MODULES]
+    members = [getattr(kd, name) for name in kd._NAMES]
+    members += [member for module in modules for member in vars(module).values()]
+    return {
+        member.__name__
+        for member in members
+        if inspect.isclass(member)
+        and issubclass(member, base)
+        and member is not base
+        and member.__module__.startswith("keras_kd")
+        and not member.__name__.startswith("_")
+    }
+
+
+def test_nothing_exported_is_missing():
+    assert exported(kd.losses.DistillationLoss) == set(LOSSES)
+    assert exported(keras.Model) == set(DISTILLERS)
+
+
+@pytest.fixture(params=DISTILLERS)
+def distiller_class(request):
+    return DISTILLERS[request.param]
+
+
+@pytest.fixture(params=LOSSES)
+def loss(request):
+    return LOSSES[request.param]()
+
+
+def make(distiller_class, loss, *, teacher=None, student=None, **options):
+    return distiller_class(
+        student=student or net("student", seed=1),
+        teacher=teacher or net("teacher"),
+        distillation_loss=loss,
+        **options,
+    )
+
+
+def fit(distiller, *, labels=LABELS, epochs=2, sample_weight=None, **compile_options):
+    options = {"optimizer": keras.optimizers.Adam(1e-2), **compile_options}
+    distiller.compile(**options)
+    return distiller.fit(
+        IMAGES, labels, batch_size=8, epochs=epochs, shuffle=False, verbose=0,
+        sample_weight=sample_weight,
+    ).history  # fmt: skip
+
+
+def assert_equal_weights(one, other, **tolerance):
+    for a, b in zip(one, other, strict=True):
+        if tolerance:
+            np.testing.assert_allclose(a, b, **tolerance)
+        else:
+            np.testing.assert_array_equal(a, b)
+
+
+class TestTraining:
+    def test_the_student_moves_and_the_teacher_does_not(self, distiller_class, loss):
+        teacher = net("teacher")
+        flags = [layer.trainable for layer in teacher.layers]
+        before = teacher.get_weights()  # BatchNorm's moving statistics are among them.
+        distiller = make(distiller_class, loss, teacher=teacher)
+        student_before = distiller.student.get_weights()
+        fit(distiller)
+        assert_equal_weights(teacher.get_weights(), before)
+        assert [layer.trainable for layer in teacher.layers] == flags
+        for old, new in zip(student_before, distiller.student.get_weights(), strict=True):
+            assert not np.array_equal(old, new)
+
+    def test_one_pass_of_each_a_step_on_the_same_images_in_the_same_order(
+        self, distiller_class, loss
+    ):
+        teacher, student = net("teacher", counting=True), net("student", counting=True, seed=1)
+        distiller = make(distiller_class, loss, teacher=teacher, student=student)
+        for model in (teacher, student):
+            model.get_layer("recorder").seen.clear()
+        fit(distiller, epochs=1, run_eagerly=True)
+        seen_by_teacher, seen_by_student = (
+            model.get_layer("recorder").seen for model in (teacher, student)
+        )
+        assert len(seen_by_teacher) == len(seen_by_student) == 4
+        for one, other in zip(seen_by_teacher, seen_by_student, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_alpha_0_is_plain_training_to_the_bit(self, distiller_class, loss):
+        distilled, alone = net("student", seed=1), net("student", seed=1)
+        fit(make(distiller_class, loss, student=distilled, alpha=0.0))
+        alone.compile(
+            keras.optimizers.Adam(1e-2),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        alone.fit(IMAGES, LABELS, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        assert_equal_weights(distilled.get_weights(), alone.get_weights())
+
+    def test_alpha_1_ignores_the_labels(self, distiller_class, loss):
+        distillers = [make(distiller_class, loss, alpha=1.0) for _ in range(3)]
+        for distiller, labels in zip(distillers, (LABELS, 4 - LABELS, None), strict=True):
+            fit(distiller, labels=labels)
+        first, *others = (distiller.get_weights() for distiller in distillers)
+        for other in others:
+            assert_equal_weights(first, other)
+
+    def test_zero_sample_weight_means_zero_gradient(self, distiller_class, loss):
+        student = plain_net()
+        before = student.get_weights()
+        distiller = make(distiller_class, loss, student=student)
+        fit(distiller, sample_weight=np.zeros(32), optimizer=keras.optimizers.SGD(1.0))
+        assert_equal_weights(before, student.get_weights())
+
+    def test_examples_without_weight_might_as_well_hold_anything(self, distiller_class, loss):
+        weights = np.tile([1.0, 0.0], 16)
+        students = [plain_net() for _ in range(2)]
+        for student, labels in zip(students, (LABELS, np.where(weights, LABELS, 0)), strict=True):
+            fit(make(distiller_class, loss, student=student), labels=labels, sample_weight=weights)
+        assert_equal_weights(students[0].get_weights(), students[1].get_weights())
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"run_eagerly": True},
+            {"jit_compile": True},
+            {"steps_per_execution": 3},
+            {"steps_per_execution": 4, "jit_compile": True},
+        ],
+        ids=["eager", "xla", "steps", "xla-steps"],
+    )
+    def test_graph_eager_and_xla_agree(self, distiller_class, loss, options):
+        plain, other = (make(distiller_class, loss) for _ in range(2))
+        history = fit(plain, jit_compile=False)
+        other_history = fit(other, **options)
+        # Fused kernels round otherwise; Adam divides by small numbers.
+        assert_equal_weights(plain.get_weights(), other.get_weights(), rtol=1e-3, atol=1e-4)
+        assert history.keys() == other_history.keys()
+        for key, values in history.items():
+            np.testing.assert_allclose(other_history[key], values, rtol=1e-3)
+
+    def test_accumulated_gradients_are_those_of_one_large_batch(self, distiller_class, loss):
+        students = [plain_net() for _ in range(2)]
+        once, in_parts = (make(distiller_class, loss, student=student) for student in students)
+        once.compile(keras.optimizers.SGD(0.1))
+        once.fit(IMAGES, LABELS, batch_size=32, shuffle=False, verbose=0)
+        in_parts.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=4))
+        in_parts.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0)
+        assert_equal_weights(once.get_weights(), in_parts.get_weights(), rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    @pytest.mark.parametrize("teacher_policy", ["float32", "the same"])
+    def test_mixed_precision(self, distiller_class, loss, policy, teacher_policy):
+        teacher = net("teacher") if teacher_policy == "float32" else under(policy, net, "teacher")
+        student = under(policy, net, "student", seed=1)
+        distiller = make(distiller_class, loss, teacher=teacher, student=student)
+        history = fit(distiller, epochs=10)
+        scaled = isinstance(distiller.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert scaled == (policy == "mixed_float16")
+        assert history["loss"][-1] < 0.9 * history["loss"][0]
+        exact = fit(make(distiller_class, loss), epochs=1)
+        # Half precision keeps three digits, bfloat16 two.
+        assert history["loss"][0] == pytest.approx(exact["loss"][0], rel=0.05)
+
+
+def plain_net():
+    """A student without BatchNorm or regulariser, which do not care for sample weights."""
+    keras.utils.set_random_seed(1)
+    return kd.models.mlp([8], image_shape=(4, 4, 1), num_classes=5)
+
+
+def under(policy, build, *args, **options):
+    keras.config.set_dtype_policy(policy)
+    try:
+        return build(*args, **options)
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+class TestEvaluation:
+    def test_evaluate_changes_nothing_at_all(self, distiller_class, loss):
+        teacher = net("teacher")
+        distiller = make(distiller_class, loss, teacher=teacher)
+        fit(distiller)
+        weights, optimizer = distiller.get_weights(), distiller.optimizer.variables
+        before = [np.array(variable.numpy()) for variable in optimizer]
+        teacher_before = teacher.get_weights()
+        distiller.evaluate(IMAGES, LABELS, verbose=0)
+        distiller.evaluate(IMAGES, verbose=0)
+        assert_equal_weights(distiller.get_weights(), weights)
+        assert_equal_weights(teacher.get_weights(), teacher_before)
+        assert_equal_weights([variable.numpy() for variable in optimizer], before)
+
+    def test_evaluate_and_predict_leave_the_teacher_alone(self, distiller_class, loss):
+        teacher = net("teacher", counting=True)
+        distiller = make(distiller_class, loss, teacher=teacher)
+        fit(distiller, run_eagerly=True)
+        teacher.get_layer("recorder").seen.clear()
+        distiller.evaluate(IMAGES, LABELS, verbose=0)
+        distiller.predict(IMAGES, verbose=0)
+        assert teacher.get_layer("recorder").seen == []
+
+    def test_it_predicts_with_the_student(self, distiller_class, loss):
+        distiller = make(distiller_class, loss)
+        fit(distiller)
+        predicted = distiller.predict(IMAGES, verbose=0)
+        np.testing.assert_allclose(predicted, distiller.student(IMAGES), rtol=1e-5, atol=1e-5)
+
+
+class TestSaving:
+    def test_a_reloaded_run_goes_on_to_the_bit(self, distiller_class, loss, tmp_path):
+        teacher = net("teacher")
+        distiller = make(distiller_class, loss, teacher=teacher)
+        fit(distiller)
+        distiller.save(tmp_path / "distiller.keras")
+        loaded = keras.models.load_model(tmp_path / "distiller.keras")
+        loaded.attach_teacher(teacher)
+        for model in (distiller, loaded):
+            model.fit(IMAGES, LABELS, batch_size=8, epochs=2, shuffle=False, verbose=0)
+        assert_equal_weights(distiller.get_weights(), loaded.get_weights())
+        assert_equal_weights(
+            [variable.numpy() for variable in distiller.optimizer.variables],
+            [variable.numpy() for variable in loaded.optimizer.variables],
+        )
+
+    def test_the_teacher_is_in_no_file_and_in_no_weights(self, distiller_class, loss, tmp_path):
+        distiller = make(distiller_class, loss, teacher=large_teacher())
+        fit(distiller)
+        distiller.save(tmp_path / "distiller.keras")
+        assert (tmp_path / "distiller.keras").stat().st_size < 200_000
+        assert len(distiller.get_weights()) == len(distiller.student.get_weights())
+
+    def test_saved_loaded_or_exported_the_student_predicts_the_same(
+        self, distiller_class, loss, tmp_path
+    ):
+        distiller = make(distiller_class, loss)
+        fit(distiller)
+        student, expected = distiller.student, np.asarray(distiller.student(IMAGES))
+        student.save(tmp_path / "student.keras")
+        loaded = keras.models.load_model(tmp_path / "student.keras")
+        np.testing.assert_array_equal(loaded(IMAGES), expected)
+        kd.export.saved_model(student, tmp_path / "saved_model")
+        serve = tf.saved_model.load(str(tmp_path / "saved_model")).signatures["serving_default"]
+        served = serve(image=tf.constant(IMAGES))["logits"]
+        np.testing.assert_allclose(served, expected, rtol=1e-4, atol=1e-5)
+        kd.export.litert(student, tmp_path / "student.tflite")
+        run = kd.export.run_litert(tmp_path / "student.tflite", IMAGES)
+        np.testing.assert_allclose(run.logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def large_teacher():
+    return kd.models.mlp([1000, 500], image_shape=(4, 4, 1), num_classes=5)
+
+
+class TestLossContract:
+    LOGITS = np.random.default_rng(1).normal(0, 3, (2, 6, 5)).astype("float32")
+
+    def test_one_float32_value_an_example(self, loss):
+        values = loss.call(*(tf.constant(logits) for logits in self.LOGITS))
+        assert values.shape == (6,) and values.dtype == "float32"
+
+    def test_it_is_saved_and_loaded(self, loss):
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
+        assert copy.get_config() == loss.get_config()
+        assert float(copy(*self.LOGITS)) == float(loss(*self.LOGITS))
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+    @pytest.mark.parametrize("jit_compile", [False, True])
+    def test_graph_and_xla_agree_with_eager_in_every_dtype(self, loss, dtype, jit_compile):
+        teacher, student = (ops.cast(logits, dtype) for logits in self.LOGITS)
+        compiled = tf.function(lambda t, s: loss(t, s), jit_compile=jit_compile)
+        assert float(compiled(teacher, student)) == pytest.approx(
+            float(loss(teacher, student)), rel=1e-5
+        )
+
+    def test_it_works_inside_keras_own_distiller(self, loss):
+        teacher, student = net("teacher"), net("student", seed=1)
+        distiller = keras.distillation.Distiller(
+            teacher=teacher, student=student, distillation_losses=loss, student_loss_weight=0.0
+        )
+        distiller.compile("adam", kd.losses.CrossEntropy())
+        expected = float(loss(teacher(IMAGES), student(IMAGES, training=True)))
+        history = distiller.fit(IMAGES, LABELS, batch_size=32, verbose=0).history
+        assert history["distillation_loss"][0] == pytest.approx(expected, rel=1e-4)
