@@ -1,0 +1,112 @@
+"""SavedModel: what TensorFlow Serving and the LiteRT converter read."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_kd._files import written_whole
+
+
+def saved_model(model, path):
+    """Write a model that returns logits as a SavedModel, weights stored once.
+
+    Its signatures `serve` and `serving_default` take `image` and return `logits` and
+    `probabilities`. The folder is loaded again and compared with the model before it is moved
+    into place.
+
+    Args:
+        model: a built `keras.Model` with one input and logits `[batch, num_classes]`.
+        path: the folder to write; an older one is replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the model has several inputs or outputs, or the written one answers
+            otherwise than the model.
+    """
+    with written_whole(path) as unfinished:
+        write_serving(model, unfinished, batch_size=None)
+        serve = tf.saved_model.load(str(unfinished)).signatures["serve"]
+        images = probe_images(model)
+        answers = serve(image=tf.constant(images))["logits"].numpy()
+        check_equal_answers(answers, model, images, str(path))
+    return path
+
+
+def uncompiled(model):
+    """Return a copy of a model without optimizer or loss, for saving.
+
+    A compiled model's `.keras` file carries the optimizer, three times the size for Adam.
+
+    Args:
+        model: a `keras.Model` with a `get_config` (any Functional or Sequential one).
+    """
+    # Not `clone_model`, which compiles the copy as well.
+    copy = type(model).from_config(model.get_config())
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def in_float32(model):
+    """Return a model itself, or its copy that computes in float32 if it is of mixed precision.
+
+    Half-precision arithmetic is no builtin operation of LiteRT; the weights are float32 anyway.
+    """
+    if not any("mixed" in layer.dtype_policy.name for layer in model.layers):
+        return model
+    copy = type(model).from_config(_without_mixed_precision(model.get_config()))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def _without_mixed_precision(config):
+    """Return a Keras configuration with every `mixed_...` dtype policy replaced by float32."""
+    if isinstance(config, dict):
+        return {key: _without_mixed_precision(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_without_mixed_precision(value) for value in config)
+    return "float32" if config in ("mixed_float16", "mixed_bfloat16") else config
+
+
+def write_serving(model, folder, *, batch_size):
+    """Write the SavedModel of the two signatures for a batch of `batch_size` (`None`: any)."""
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        raise ValueError(
+            "A model to export must have one input and one output. "
+            f"Received: {len(model.inputs)} and {len(model.outputs)}."
+        )
+
+    def serve(image):
+        logits = tf.cast(model(image, training=False), tf.float32)
+        return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
+
+    # Keras's `model.export` stores every weight twice (keras#23553); an archive that is told of
+    # the function only stores them once.
+    archive = keras.export.ExportArchive()
+    shape = (batch_size, *model.inputs[0].shape[1:])
+    archive.add_endpoint("serve", serve, [tf.TensorSpec(shape, tf.float32, name="image")])
+    archive.write_out(str(folder), verbose=False)
+
+
+def probe_images(model, count=4):
+    """Return `count` made-up images, pixels from 0 to 255, that fit a model's input."""
+    shape = (count, *model.inputs[0].shape[1:])
+    return np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+
+
+def check_equal_answers(answers, model, images, path):
+    """Refuse a file whose logits are not the model's.
+
+    Raises:
+        ValueError: if they differ by more than a thousandth of the largest, or are not finite.
+    """
+    expected = keras.ops.convert_to_numpy(model(images, training=False)).astype("float32")
+    # Two runtimes order their sums differently; a lost weight or a wrong scale is far above.
+    tolerance = 1e-3 * max(1.0, float(np.abs(expected).max()))
+    error = np.abs(answers - expected).max()
+    if not error <= tolerance:  # NaN is not, either.
+        raise ValueError(
+            f"{path} must answer as the model does. Received: logits that differ by {error:g}. "
+            "The file was not kept."
+        )

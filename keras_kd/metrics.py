@@ -1,0 +1,87 @@
+"""What a classifier is worth, from its logits: accuracy, likelihood, calibration, agreement."""
+
+import numpy as np
+
+
+def accuracy(labels, logits):
+    """Return the share of examples whose largest logit is that of their label.
+
+    Args:
+        labels: integers `[n]`.
+        logits: `[n, num_classes]`.
+    """
+    return float(np.mean(np.argmax(logits, axis=-1) == labels))
+
+
+def negative_log_likelihood(labels, logits):
+    """Return the mean of `-log softmax(logits)[label]`, in nats.
+
+    It punishes confident errors, which accuracy does not see.
+
+    Args:
+        labels: integers `[n]`.
+        logits: `[n, num_classes]`.
+    """
+    return float(-np.mean(_log_softmax(logits)[np.arange(len(labels)), labels]))
+
+
+def expected_calibration_error(labels, logits, *, num_bins=15):
+    """Return how far confidence and accuracy lie apart, from 0 (calibrated) to 1.
+
+    Examples are put into `num_bins` bins of equal width by their largest probability; the error
+    is the mean of |accuracy - confidence| over the bins, weighted by their examples.
+
+    Args:
+        labels: integers `[n]`.
+        logits: `[n, num_classes]`.
+        num_bins: number of bins, at least 1.
+
+    References:
+        C. Guo, G. Pleiss, Y. Sun, K. Weinberger, On Calibration of Modern Neural Networks, 2017,
+        equation 3.
+    """
+    confidences = np.exp(_log_softmax(logits)).max(axis=-1)
+    correct = np.argmax(logits, axis=-1) == labels
+    # Bins are closed on the right, as in the paper; 0 falls into the first.
+    bins = np.clip(np.ceil(confidences * num_bins).astype(int) - 1, 0, num_bins - 1)
+    gaps = np.bincount(bins, correct - confidences, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(labels))
+
+
+def agreement(logits, other_logits):
+    """Return the share of examples on which two models predict the same class.
+
+    Args:
+        logits: `[n, num_classes]`.
+        other_logits: `[n, num_classes]`.
+    """
+    return float(np.mean(np.argmax(logits, axis=-1) == np.argmax(other_logits, axis=-1)))
+
+
+def paired_gain(labels, logits, other_logits):
+    """Return the gain in accuracy of one model over another, with its 95 % interval.
+
+    The interval is that of the mean of paired differences over the examples (normal
+    approximation). It says what another test set of this size might show of *these two* models;
+    it knows nothing of what another training seed would give.
+
+    Args:
+        labels: integers `[n]`.
+        logits: `[n, num_classes]`, of the model that may be better.
+        other_logits: `[n, num_classes]`, of the one it is compared with.
+
+    Returns:
+        `(gain, low, high)`, shares of 1.
+    """
+    one = np.argmax(logits, axis=-1) == labels
+    other = np.argmax(other_logits, axis=-1) == labels
+    differences = one.astype(float) - other.astype(float)
+    gain = differences.mean()
+    half = 1.96 * differences.std(ddof=1) / np.sqrt(len(differences))
+    return float(gain), float(gain - half), float(gain + half)
+
+
+def _log_softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

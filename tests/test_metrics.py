@@ -1,0 +1,52 @@
+"""Metrics against cases worked by hand."""
+
+import numpy as np
+import pytest
+
+from keras_kd import metrics
+
+LABELS = np.array([0, 1, 1, 0])
+# Probabilities of class 1: 0.2, 0.9, 0.4, 0.7.
+PROBABILITIES = np.array([0.2, 0.9, 0.4, 0.7])
+LOGITS = np.log(np.stack([1 - PROBABILITIES, PROBABILITIES], axis=1)) + 5
+
+
+def test_accuracy():
+    assert metrics.accuracy(LABELS, LOGITS) == 0.5
+
+
+def test_negative_log_likelihood():
+    expected = -np.log([0.8, 0.9, 0.4, 0.3]).mean()
+    assert metrics.negative_log_likelihood(LABELS, LOGITS) == pytest.approx(expected)
+
+
+def test_negative_log_likelihood_is_finite_for_confident_errors():
+    assert metrics.negative_log_likelihood(np.array([1]), np.array([[1e4, 0.0]])) == 1e4
+
+
+def test_expected_calibration_error():
+    # Confidences 0.8 (right), 0.9 (right), 0.6 (wrong), 0.7 (wrong), a bin each of ten.
+    expected = (0.2 + 0.1 + 0.6 + 0.7) / 4
+    assert metrics.expected_calibration_error(LABELS, LOGITS, num_bins=10) == pytest.approx(
+        expected
+    )
+
+
+def test_examples_in_one_bin_are_averaged_before_they_are_compared():
+    expected = abs(0.5 - (0.8 + 0.9 + 0.6 + 0.7) / 4)
+    assert metrics.expected_calibration_error(LABELS, LOGITS, num_bins=1) == pytest.approx(expected)
+
+
+def test_agreement_is_about_classes_not_logits():
+    assert metrics.agreement(LOGITS, 3 * LOGITS) == 1.0
+    assert metrics.agreement(LOGITS, -LOGITS) == 0.0
+
+
+def test_paired_gain_and_its_interval():
+    # Right on 3 of 4 against 2 of 4, one image gained.
+    better = LOGITS.copy()
+    better[2] = [0.0, 1.0]
+    gain, low, high = metrics.paired_gain(LABELS, better, LOGITS)
+    assert gain == 0.25
+    assert high - gain == pytest.approx(1.96 * np.std([0, 0, 1, 0], ddof=1) / 2)
+    assert gain - low == pytest.approx(high - gain)
