@@ -1,0 +1,158 @@
+"""A run for people: the closing table, what it means, and the picture."""
+
+import numpy as np
+import rich.box
+import rich.table
+
+from keras_kd._files import written_whole
+
+_TITLES = {
+    "teacher": "teacher",
+    "student": "student distilled",
+    "student_alone": "student alone",
+}
+_COLOURS = {"teacher": "#555555", "student": "#0072b2", "student_alone": "#d55e00"}
+_TEMPERATURES = (1, 2, 4, 8)
+
+
+def table(results):
+    """Return the closing table of a run's results, as rich draws it."""
+    closing = rich.table.Table(
+        title=f"{results['recipe']}, seed {results['seed']}: "
+        f"{results['data']['test']:,} test images, read once",
+        caption="NLL: negative log-likelihood. ECE: expected calibration error. "
+        "Agreement: with the teacher.",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    closing.add_column("", no_wrap=True)
+    for column in ("accuracy", "NLL", "ECE", "agreement", "parameters", "file"):
+        closing.add_column(column, justify="right", no_wrap=True)
+    for name, model in results["models"].items():
+        test = model["test"]
+        closing.add_row(
+            _TITLES[name],
+            f"{test['accuracy']:.4f}",
+            f"{test['negative_log_likelihood']:.4f}",
+            f"{test['expected_calibration_error']:.4f}",
+            "" if name == "teacher" else f"{test['agreement_with_teacher']:.4f}",
+            f"{model['parameters']:,}",
+            _kilobytes(model["bytes"]),
+        )
+    return closing
+
+
+def sentences(results, folder):
+    """Return what the table means and where everything is, a line each."""
+    litert = results["litert"]
+    return [
+        verdict(results["gain"]),
+        f"student.tflite ({_kilobytes(litert['bytes'])}), executed by LiteRT on all "
+        f"{litert['images']:,} test images: accuracy {litert['accuracy']:.4f}, agrees with the "
+        f"Keras student on {100 * litert['agreement_with_keras']:.2f} %, "
+        f"{litert['microseconds_per_image']:.1f} microseconds an image on one thread",
+        f"Written to {folder} in {results['seconds']:.0f} s: teacher.keras, student.keras, "
+        "student_alone.keras, student_savedmodel/, student.tflite, picture.png, results.json",
+    ]
+
+
+def verdict(gain):
+    """Return one honest sentence on the gain of the distilled student over the one alone."""
+    low, high = gain["interval_95"]
+    interval = f"(95 % interval over test images {100 * low:+.2f} to {100 * high:+.2f})"
+    points = f"{100 * gain['accuracy']:+.2f} points of accuracy {interval}"
+    if low > 0:
+        judgement = "the distilled student is better than the same student alone"
+    elif high < 0:
+        judgement = "the distilled student is WORSE than the same student alone"
+    else:
+        judgement = "no difference from the same student alone can be told"
+    return f"{points}: {judgement}. This is one seed; another may turn it."
+
+
+def draw(path, *, title, curves, test, class_names, teacher_logits):
+    """Draw the learning curves beside the soft targets of three test images.
+
+    Args:
+        path: the PNG to write.
+        title: what was run.
+        curves: the epoch logs of each model, by name.
+        test: the test `Split`.
+        class_names: one string a class.
+        teacher_logits: `[n, num_classes]`, of the test images.
+    """
+    # Not pyplot: it would keep state in, and choose a window for, the caller's program.
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(15, 6.5), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
+    _draw_curves(left, title, curves)
+    _draw_soft_targets(right, test, class_names, teacher_logits)
+    with written_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=110)
+
+
+def _draw_curves(figure, title, curves):
+    axes = figure.subplots()
+    figure.suptitle(f"{title}: accuracy while training")
+    for name, logs in curves.items():
+        epochs = np.arange(1, len(logs["val_accuracy"]) + 1)
+        colour = _COLOURS[name]
+        axes.plot(epochs, logs["val_accuracy"], color=colour, label=_TITLES[name])
+        axes.plot(epochs, logs["accuracy"], color=colour, linestyle=":", linewidth=1)
+        best = logs["best_epoch"]
+        axes.plot(best, logs["val_accuracy"][best - 1], "o", color=colour)
+    axes.plot([], [], ":", color="black", linewidth=1, label="on training images")
+    axes.plot([], [], "o", color="black", label="best epoch, kept")
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("accuracy on validation images")
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+
+
+def _draw_soft_targets(figure, test, class_names, teacher_logits):
+    chosen = _sure_to_torn(teacher_logits)
+    figure.suptitle(
+        "What the teacher says of three test images: softmax(logits / T); the label in blue"
+    )
+    grid = figure.subplots(
+        len(chosen), 1 + len(_TEMPERATURES), width_ratios=(1, *(1.1 for _ in _TEMPERATURES))
+    )
+    for axes, temperature in zip(grid[0, 1:], _TEMPERATURES, strict=True):
+        axes.set_title(f"T = {temperature}", fontsize=10)
+    for row, index in zip(grid, chosen, strict=True):
+        image = test.images[index]
+        row[0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r")
+        row[0].set_axis_off()
+        label = test.labels[index]
+        row[0].set_title(f"label: {class_names[label]}", fontsize=9)
+        for axes, temperature in zip(row[1:], _TEMPERATURES, strict=True):
+            soft_targets = _softmax(teacher_logits[index] / temperature)
+            colours = [
+                _COLOURS["student"] if number == label else "#999999"
+                for number in range(len(class_names))
+            ]
+            axes.barh(range(len(class_names)), soft_targets, color=colours)
+            axes.set_xlim(0, 1)
+            axes.invert_yaxis()
+            axes.set_yticks([])
+            axes.tick_params(labelsize=7)
+        row[1].set_yticks(range(len(class_names)), class_names, fontsize=7)
+
+
+def _sure_to_torn(logits):
+    """Return three examples of which the teacher is sure, less sure, and torn."""
+    probabilities = _softmax(logits)
+    entropies = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-30)), axis=-1)
+    order = np.argsort(entropies)
+    return [order[int(share * (len(order) - 1))] for share in (0.3, 0.85, 0.98)]
+
+
+def _softmax(logits):
+    exponentials = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def _kilobytes(size):
+    return f"{size / 1000:,.0f} KB"

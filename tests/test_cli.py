@@ -1,0 +1,91 @@
+"""The command as a person types it."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from keras_kd import cli
+
+
+def keras_kd_command(*arguments, code=None, **environment):
+    command = ["-c", code] if code else ["-m", "keras_kd", *arguments]
+    environment = {**os.environ, **environment}
+    environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
+    return subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, env=environment, timeout=300
+    )
+
+
+def test_help_names_the_commands_and_imports_nothing_heavy():
+    code = (
+        "import sys, contextlib\n"
+        "from keras_kd.cli import main\n"
+        "with contextlib.suppress(SystemExit): main(['run', '--help'])\n"
+        "heavy = {'keras', 'tensorflow', 'numpy', 'rich', 'matplotlib'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    result = keras_kd_command(code=code)
+    assert result.returncode == 0, result.stderr
+    for word in ("fashion_mnist_mlp", "digits", "--seed", "--epochs", "--quick", "--output"):
+        assert word in result.stdout
+
+
+def test_an_unknown_recipe_is_refused_with_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["run", "imagenet"])
+    assert caught.value.code == 2
+    assert "digits" in capsys.readouterr().err
+
+
+def test_every_recipe_can_be_named():
+    import keras_kd as kd
+
+    for name in cli._recipe_names():
+        recipe = getattr(kd.recipes, name)
+        assert isinstance(recipe, kd.experiment.Recipe) and recipe.name == name
+    assert cli._recipe_names() == sorted(kd.recipes.__all__)
+
+
+def test_bad_input_is_one_sentence_and_exit_code_1(capsys, tmp_path):
+    assert cli.main(["run", "digits", "--seed", "-1", "--output", str(tmp_path / "new")]) == 1
+    error = capsys.readouterr().err
+    assert error == "keras-kd: error: `seed` must be an integer of at least 0. Received: seed=-1.\n"
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("hide", "environment", "sentence"),
+    [
+        ("tensorflow", {}, 'pip install "keras-kd[cpu]"'),
+        ("ai_edge_litert", {}, 'pip install "keras-kd[export]"'),
+        ("matplotlib", {}, 'pip install "keras-kd[report]"'),
+        ("sklearn", {}, 'pip install "keras-kd[data]"'),
+        (None, {"KERAS_BACKEND": "jax"}, "KERAS_BACKEND=tensorflow"),
+    ],
+)
+def test_what_is_missing_is_one_sentence_not_a_traceback(hide, environment, sentence, tmp_path):
+    code = (
+        f"import sys; sys.modules[{hide!r}] = None\n"
+        "from keras_kd.cli import main\n"
+        f"sys.exit(main(['run', 'digits', '--output', {str(tmp_path)!r}]))"
+    )
+    result = keras_kd_command(code=code, **environment)
+    assert result.returncode == 1
+    assert sentence in result.stderr
+    assert result.stderr.count("\n") == 1 and "Traceback" not in result.stderr
+
+
+@pytest.mark.slow
+def test_a_run_shows_its_progress_and_its_table_and_no_chatter(tmp_path):
+    result = keras_kd_command("run", "digits", "--quick", "--output", str(tmp_path / "run"))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    for words in (
+        "Device: ", "teacher ", "student distilled ", "student alone ", "best validation",
+        "NLL", "ECE", "agreement", "parameters", "executed by LiteRT on all 359 test images",
+        "microseconds an image", "This is one seed",
+    ):  # fmt: skip
+        assert words in result.stdout
+    assert (tmp_path / "run" / "student.tflite").is_file()
