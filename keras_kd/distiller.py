@@ -109,9 +109,10 @@ class Distiller(keras.Model):
         """
         if teacher is self.student:
             raise ValueError("Teacher and student must be two models. Received: one as both.")
-        teacher = as_teacher(teacher, image_shape=self.student.input_shape[1:])
+        image_shape = _shape(self.student.inputs)
+        teacher = as_teacher(teacher, image_shape=image_shape and image_shape[1:])
         _check_fit(teacher, self.student)
-        if self._teacher_fingerprint not in (None, teacher.fingerprint):
+        if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
             raise ValueError(
                 "The teacher must be the one this distiller was saved with. Received: one with "
                 "other weights. Build a new Distiller to go on with another teacher."
@@ -272,6 +273,10 @@ def _check_student(student):
             f"The student {student.name} must be built. Received: a model without weights. "
             "Begin it with a keras.Input."
         )
+    if student.outputs and len(student.outputs) != 1:
+        raise ValueError(
+            f"The student must have one output, its logits. Received: {len(student.outputs)}."
+        )
     head = head_of(student)
     if head in ("softmax", "sigmoid"):
         raise ValueError(
@@ -281,18 +286,24 @@ def _check_student(student):
 
 
 def _check_fit(teacher, student):
-    if student.output_shape[-1] != teacher.num_classes:
+    images, logits = _shape(student.inputs), _shape(student.outputs)
+    if logits and logits[-1] != teacher.num_classes:
         raise ValueError(
             "Teacher and student must predict the same classes. Received: "
-            f"{teacher.num_classes} and {student.output_shape[-1]}. "
+            f"{teacher.num_classes} and {logits[-1]}. "
             f"Build the student with `num_classes={teacher.num_classes}`."
         )
-    if not _same_images(teacher.input_shape[1:], student.input_shape[1:]):
+    if images and not _same_images(teacher.input_shape[1:], images[1:]):
         raise ValueError(
             "Teacher and student must take the same images. Received: "
-            f"{teacher.input_shape[1:]} and {student.input_shape[1:]}. "
+            f"{teacher.input_shape[1:]} and {images[1:]}. "
             f"Build the student with `image_shape={teacher.input_shape[1:]}`."
         )
+
+
+def _shape(ends):
+    """Return the shape of a model's one input or output; `None` if only its calls know it."""
+    return tuple(ends[0].shape) if ends else None
 
 
 def _same_images(one, other):

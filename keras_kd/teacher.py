@@ -263,8 +263,9 @@ def _answers(model, input_shape):
     noise = np.random.default_rng(0).uniform(size=(3, *shape))
     # Black, pixels from 0 to 1, pixels from 0 to 255: whichever the teacher was trained on.
     images = np.concatenate([np.zeros((1, *shape)), noise, 255 * noise]).astype("float32")
-    if "int" in _input_dtype(model):  # Numbers of words, say; 0 is always one of them.
-        images = np.zeros(images.shape, _input_dtype(model))
+    if "int" in _input_dtype(model):
+        # Numbers of words, say, unless they are pixels; 0 is always one of them.
+        images = (images if _input_dtype(model) == "uint8" else 0 * images).astype("int32")
     outputs = keras.tree.flatten(model(images, training=False))
     if len(outputs) != 1 or len(outputs[0].shape) < 2:
         raise ValueError(

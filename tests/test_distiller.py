@@ -237,6 +237,13 @@ class TestWhatIsRefused:
         with pytest.raises(ValueError, match=r"must be built.* keras\.Input"):
             kd.Distiller(student=keras.Sequential([layers.Dense(3)]), teacher=net())
 
+    def test_a_student_with_two_outputs(self):
+        image = keras.Input((4, 4, 1))
+        x = layers.Flatten()(image)
+        student = keras.Model(image, [layers.Dense(3)(x), layers.Dense(3)(x)])
+        with pytest.raises(ValueError, match="must have one output, its logits. Received: 2"):
+            kd.Distiller(student=student, teacher=net())
+
     def test_a_student_that_is_no_model(self):
         with pytest.raises(ValueError, match="must be a keras.Model. Received: str"):
             kd.Distiller(student="mlp", teacher=net())
@@ -254,6 +261,27 @@ class TestWhatIsRefused:
         """A published example shipped with the two swapped, and still looked plausible."""
         with pytest.raises(TypeError):
             kd.Distiller(net(), net(8))
+
+
+class SubclassedStudent(keras.Model):
+    """A student that only its calls know."""
+
+    def __init__(self):
+        super().__init__()
+        self.flatten, self.dense = layers.Flatten(), layers.Dense(3)
+
+    def call(self, images):
+        return self.dense(self.flatten(images))
+
+
+def test_a_subclassed_student_is_distilled():
+    student = SubclassedStudent()
+    student(IMAGES)
+    before = student.get_weights()
+    distiller = kd.Distiller(student=student, teacher=net(), alpha=1.0)
+    history = trained(distiller, optimizer="adam", epochs=5)
+    assert history["loss"][-1] < history["loss"][0]
+    assert not np.array_equal(before[0], student.get_weights()[0])
 
 
 def test_a_trailing_channel_of_one_is_no_other_shape():
