@@ -13,7 +13,7 @@ export KERAS_KD_DATA := $(if $(KERAS_KD_DATA),$(KERAS_KD_DATA):)$(CURDIR)/data
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test data lint format clean
+.PHONY: demo test bench data lint format clean
 
 demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
 	@if $(MAKE) --no-print-directory data; then \
@@ -26,6 +26,10 @@ demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file t
 test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+bench: $(INSTALLED) data ## The tables: recipes over seeds. About a quarter of an hour.
+	$(VENV)/bin/python benchmarks/main_job.py --recipe fashion_mnist_mlp
+	$(VENV)/bin/python benchmarks/main_job.py --recipe digits
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
