@@ -109,7 +109,7 @@ class Distiller(keras.Model):
         """
         if teacher is self.student:
             raise ValueError("Teacher and student must be two models. Received: one as both.")
-        image_shape = _shape(self.student.inputs)
+        image_shape = _shape(self.student, "inputs")
         teacher = as_teacher(teacher, image_shape=image_shape and image_shape[1:])
         _check_fit(teacher, self.student)
         if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
@@ -273,10 +273,9 @@ def _check_student(student):
             f"The student {student.name} must be built. Received: a model without weights. "
             "Begin it with a keras.Input."
         )
-    if student.outputs and len(student.outputs) != 1:
-        raise ValueError(
-            f"The student must have one output, its logits. Received: {len(student.outputs)}."
-        )
+    outputs = getattr(student, "outputs", None) or [None]
+    if len(outputs) != 1:
+        raise ValueError(f"The student must have one output, its logits. Received: {len(outputs)}.")
     head = head_of(student)
     if head in ("softmax", "sigmoid"):
         raise ValueError(
@@ -286,7 +285,7 @@ def _check_student(student):
 
 
 def _check_fit(teacher, student):
-    images, logits = _shape(student.inputs), _shape(student.outputs)
+    images, logits = _shape(student, "inputs"), _shape(student, "outputs")
     if logits and logits[-1] != teacher.num_classes:
         raise ValueError(
             "Teacher and student must predict the same classes. Received: "
@@ -301,9 +300,10 @@ def _check_fit(teacher, student):
         )
 
 
-def _shape(ends):
+def _shape(model, ends):
     """Return the shape of a model's one input or output; `None` if only its calls know it."""
-    return tuple(ends[0].shape) if ends else None
+    known = getattr(model, ends, None)
+    return tuple(known[0].shape) if known else None
 
 
 def _same_images(one, other):
