@@ -83,7 +83,7 @@ def test_a_run_shows_its_progress_and_its_table_and_no_chatter(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     for words in (
-        "Device: ", "teacher ", "student distilled ", "student alone ", "best validation",
+        "Device: ", "teacher ", "student distilled ", "student alone ", "best val_accuracy",
         "NLL", "ECE", "agreement", "parameters", "executed by LiteRT on all 359 test images",
         "microseconds an image", "This is one seed",
     ):  # fmt: skip

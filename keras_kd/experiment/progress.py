@@ -38,8 +38,8 @@ class Progress:
             stopping: the `EarlyStopping` of this training; it knows how far it is from its end.
         """
         columns = (
-            rich.progress.TextColumn("{task.description:<18}"),
-            rich.progress.BarColumn(bar_width=20),
+            rich.progress.TextColumn("{task.description:<17}"),
+            rich.progress.SpinnerColumn(),
             rich.progress.TextColumn("{task.fields[state]}"),
         )
         live = self.console.is_terminal
@@ -54,7 +54,7 @@ class Progress:
                 else self._print_now_and_then(title)
             )
             yield display
-        self.say(f"{title:<18} {display.summary()}")
+        self.say(f"{title:<17} {display.summary()}")
 
     def _print_now_and_then(self, title):
         last = time.perf_counter()
@@ -63,7 +63,7 @@ class Progress:
             nonlocal last
             if time.perf_counter() - last >= _SECONDS_BETWEEN_LINES:
                 last = time.perf_counter()
-                self.say(f"{title:<18} {state}")
+                self.say(f"{title:<17} {state}")
 
         return update
 
@@ -84,14 +84,15 @@ class _Display(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.done = epoch + 1
+        # Fits a terminal of 80 columns.
         self.update(
             self.done,
-            f"epoch {self.done}/{self.epochs}  loss {logs['loss']:.4f}  "
-            f"validation accuracy {logs['val_accuracy']:.4f} (best {self.stopping.best:.4f})  "
-            f"{self._time_left()}",
+            f"{self.done}/{self.epochs} loss {logs['loss']:.3f} "
+            f"val_accuracy {logs['val_accuracy']:.4f} {self._time_left()}",
         )
 
     def _time_left(self):
+        """Return how long it takes if no epoch gets better, to how long at most."""
         if self.done < 2:
             return ""
         pace = (time.perf_counter() - self.first_ended) / (self.done - 1)
@@ -99,12 +100,12 @@ class _Display(keras.callbacks.Callback):
         patience = self.stopping.patience - self.stopping.wait
         if patience >= most:
             return f"{_clock(most * pace)} left"
-        return f"{_clock(patience * pace)} left if it gets no better, {_clock(most * pace)} at most"
+        return f"{_clock(patience * pace)} to {_clock(most * pace)} left"
 
     def summary(self):
         return (
-            f"{self.done} epochs in {_clock(time.perf_counter() - self.started)}, best validation "
-            f"accuracy {self.stopping.best:.4f} in epoch {self.stopping.best_epoch + 1}"
+            f"{self.done} epochs in {_clock(time.perf_counter() - self.started)}, best "
+            f"val_accuracy {self.stopping.best:.4f} in epoch {self.stopping.best_epoch + 1}"
         )
 
 

@@ -86,7 +86,13 @@ def write_serving(model, folder, *, batch_size):
     archive = keras.export.ExportArchive()
     shape = (batch_size, *model.inputs[0].shape[1:])
     archive.add_endpoint("serve", serve, [tf.TensorSpec(shape, tf.float32, name="image")])
-    archive.write_out(str(folder), verbose=False)
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel("WARNING")  # In a notebook it tells of assets, of which there are none.
+    try:
+        archive.write_out(str(folder), verbose=False)
+    finally:
+        logger.setLevel(level)
 
 
 def probe_images(model, count=4):

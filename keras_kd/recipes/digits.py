@@ -1,7 +1,9 @@
 """The same three runs on the 8x8 digits inside scikit-learn: a first try, in seconds.
 
 Command: `keras-kd run digits`.
-Cost and result: see the README. With 359 test images no small difference can be told.
+Cost: half a minute on two cores.
+Result, five seeds, test accuracy: teacher 0.962 ± 0.009, student distilled 0.934 ± 0.012, the same
+student alone 0.932 ± 0.013. With 359 test images no small difference can be told.
 
 Teacher 64-128-128-128-10, student 64-16-10, the other settings as in `fashion_mnist_mlp`.
 """

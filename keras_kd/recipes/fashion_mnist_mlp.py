@@ -1,9 +1,11 @@
 """The main job: a three-layer perceptron teaches a one-layer one on Fashion-MNIST.
 
 Command: `keras-kd run fashion_mnist_mlp` (a first look: `--quick`).
-Cost: see the README.
-Result: see the README. The published run, with early stopping and reported accuracy both on
-the test set: teacher 0.8682, student distilled 0.8365, the same student alone 0.8302.
+Cost: two to three minutes and 1.1 GB on two cores; half a minute with `--quick`.
+Result, five seeds, test accuracy: teacher 0.8900 ± 0.0005, student distilled 0.8873 ± 0.0015, the
+same student alone 0.8881 ± 0.0022; agreement with the teacher 0.934 against 0.917. So with the
+published settings distillation gains agreement, not accuracy. The published run, with early
+stopping and reported accuracy both on the test set: 0.8682, 0.8365, 0.8302.
 
 Teacher 784-128-128-128-10, student 784-128-10, batches of 32, Adam, at most 500 epochs with a
 patience of 10 (teacher) and 20 (students), T = 2, alpha = 0.9. Against the original: early
