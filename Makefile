@@ -42,8 +42,8 @@ format: $(INSTALLED)
 # Already there, or Keras's own download; else Debian's package, unpacked here without root.
 LOAD := $(VENV)/bin/python -c 'import keras_kd; keras_kd.data.load("fashion_mnist")'
 data: $(INSTALLED)
-	@error=$$(TF_CPP_MIN_LOG_LEVEL=3 $(LOAD) 2>&1 >/dev/null) && exit 0; \
-	echo "$$error" | tail -n 1; \
+	@load() { error=$$($(LOAD) 2>&1 >/dev/null) || { echo "$$error" | tail -n 1; return 1; }; }; \
+	load && exit 0; \
 	command -v apt-get >/dev/null && command -v dpkg >/dev/null || exit 1; \
 	echo "Fetching Debian's package dataset-fashion-mnist into ./data"; \
 	rm -rf data/.unpacking && mkdir -p data/.unpacking && cd data/.unpacking && \
@@ -51,7 +51,7 @@ data: $(INSTALLED)
 		{ test "$$(id -u)" = 0 && apt-get update && apt-get download dataset-fashion-mnist; }) \
 		>apt.log 2>&1 || { tail -n 3 apt.log; exit 1; }; \
 	dpkg -x dataset-fashion-mnist_*.deb . && rm -rf ../fashion-mnist && \
-	mv usr/share/datasets/fashion-mnist .. && cd ../.. && rm -rf data/.unpacking && $(LOAD)
+	mv usr/share/datasets/fashion-mnist .. && cd ../.. && rm -rf data/.unpacking && load
 
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "keras_kd needs Python 3.11, 3.12 or 3.13. Received: none."; exit 1; }
