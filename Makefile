@@ -8,7 +8,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 # The small CPU build exists for some systems only; `make TENSORFLOW=gpu demo` for a GPU.
 TENSORFLOW ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),cpu,tensorflow)
 # Where fetched data lies, after the places the caller named.
+ifeq ($(MAKELEVEL),0)
 export KERAS_KD_DATA := $(if $(KERAS_KD_DATA),$(KERAS_KD_DATA):)$(CURDIR)/data
+endif
 
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
