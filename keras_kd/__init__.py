@@ -20,10 +20,12 @@ _MODULES = (
     "data",
     "experiment",
     "export",
+    "features",
     "losses",
     "metrics",
     "models",
     "recipes",
+    "schedules",
 )
 _NAMES = {
     "Distiller": "keras_kd.distiller",

@@ -5,17 +5,13 @@ import numbers
 import keras
 import tensorflow as tf
 from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_kd.losses import CrossEntropy, SoftTargets
+from keras_kd.features import feature_model
+from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
 from keras_kd.teacher import as_teacher, head_of
 
 _LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
-_CROSS_ENTROPY_NAMES = (
-    "sparse_categorical_crossentropy",
-    "categorical_crossentropy",
-    "crossentropy",
-    "ce",
-)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -23,6 +19,7 @@ class Distiller(keras.Model):
     """Trains a student from the labels and from what a frozen teacher says of the same images.
 
         loss = alpha * distillation_loss + (1 - alpha) * hard_loss + the student's regularisers
+        distillation_loss = sum of weight * loss over the distillation losses, usually one
 
     It is compiled, fitted, saved and loaded like any Keras model; it predicts with the student
     alone, and what is trained is `distiller.student`. Sample weights, class weights, masks,
@@ -44,9 +41,14 @@ class Distiller(keras.Model):
         teacher: a trained `keras.Model` ending in logits, softmax or sigmoid, or a `Teacher`.
             `None` if `alpha` is 0 or the teacher is attached later.
         distillation_loss: a loss of `keras_kd.losses`, or any
-            `keras.distillation.DistillationLoss`. `SoftTargets()` by default.
-        alpha: weight of the **distillation** loss, from 0 to 1; `1 - alpha` weighs the
-            hard-label loss. At 0 the teacher is not asked; at 1 labels are not needed.
+            `keras.distillation.DistillationLoss`; or a list, or a dict by name, of several.
+            `SoftTargets()` by default. What a loss compares (logits, or layers by name) comes
+            from one pass of each model.
+        distillation_loss_weights: one number above 0 for each of several losses, as a list or a
+            dict by the same names; 1 by default.
+        alpha: weight of the **distillation** loss, from 0 to 1, or a schedule; `1 - alpha`
+            weighs the hard-label loss. At 0 the teacher is not asked; at 1 labels are not
+            needed.
         name: name of the model.
 
     Raises:
@@ -65,7 +67,7 @@ class Distiller(keras.Model):
     distiller = kd.Distiller(student=kd.models.mlp([16], **shape), teacher=teacher)
     distiller.compile(optimizer="adam", metrics=["accuracy"])
     distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
-    distiller.student.save
+    assert distiller.student.output_shape == (None, 10)
     ```
 
     References:
@@ -74,23 +76,34 @@ class Distiller(keras.Model):
     """
 
     def __init__(
-        self, *, student, teacher=None, distillation_loss=None, alpha=0.5, name="distiller"
+        self,
+        *,
+        student,
+        teacher=None,
+        distillation_loss=None,
+        distillation_loss_weights=None,
+        alpha=0.5,
+        name="distiller",
     ):
         _check_student(student)
         # The student's policy decides whether Keras scales the loss for mixed_float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
         self.distillation_loss = SoftTargets() if distillation_loss is None else distillation_loss
-        if not isinstance(self.distillation_loss, keras.distillation.DistillationLoss):
-            raise ValueError(
-                "`distillation_loss` must be a keras.distillation.DistillationLoss, such as "
-                f"keras_kd.losses.SoftTargets(). Received: {type(distillation_loss).__name__}."
-            )
+        self.distillation_loss_weights = distillation_loss_weights
         self.alpha = _check_alpha(alpha)
-        self.hard_loss = CrossEntropy()
+        self._terms = _named_terms(self.distillation_loss, distillation_loss_weights)
+        # A bound method, since the model would be tracked beside the student that it is made of.
+        layers = _layers_named("student_layer_name", self._terms) if self.alpha != 0 else ()
+        features = feature_model(student, layers) if layers else None
+        self._student_features = features and features.__call__
+        self._student_shapes = features and {name: features.output[name].shape for name in layers}
+        self.projectors = {}
         # Keras adds the tracker of `loss` itself when the model is compiled.
-        self._hard_loss_tracker = keras.metrics.Mean(name="hard_loss")
-        self._distillation_loss_tracker = keras.metrics.Mean(name="distillation_loss")
+        names = ["hard_loss", "distillation_loss"]
+        names += self._terms if len(self._terms) > 1 else []
+        self._trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.hard_loss = self._default_hard_loss()
         self.teacher = None
         self._teacher_fingerprint = None
         if teacher is not None:
@@ -104,8 +117,8 @@ class Distiller(keras.Model):
             teacher: as in `Distiller`.
 
         Raises:
-            ValueError: if it does not fit the student, or is not the one the distiller was
-                saved with (by a fingerprint of the weights).
+            ValueError: if it does not fit the student or the losses, or is not the one the
+                distiller was saved with (by a fingerprint of the weights).
         """
         if teacher is self.student:
             raise ValueError("Teacher and student must be two models. Received: one as both.")
@@ -117,7 +130,11 @@ class Distiller(keras.Model):
                 "The teacher must be the one this distiller was saved with. Received: one with "
                 "other weights. Build a new Distiller to go on with another teacher."
             )
-        self.distillation_loss.validate_model_compatibility(teacher.model, self.student)
+        for loss, _ in self._terms.values():
+            _check_head(teacher, loss)
+            loss.validate_model_compatibility(teacher.model, self.student)
+        layers = _layers_named("teacher_layer_name", self._terms)
+        self._make_projectors({name: teacher.feature_shape(name) for name in layers})
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
         self.teacher = teacher
 
@@ -127,15 +144,25 @@ class Distiller(keras.Model):
         Args:
             optimizer: as in Keras; Adam by default.
             loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
-                or soft labels, a `keras.losses.Loss`, a function `(labels, logits)`, or a name.
-                A cross-entropy given by name is taken on logits, since the student returns them.
-            metrics: as in Keras.
+                or soft labels (binary cross-entropy beside `BinarySoftTargets`), a
+                `keras.losses.Loss`, a function `(labels, logits)`, or a name. Names and Keras's
+                functions are taken on logits, since the student returns them.
+            metrics: as in Keras. Beside `BinarySoftTargets`, `"accuracy"` counts labels whose
+                logit is on the right side of 0.
             **kwargs: the other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if `loss` is a cross-entropy on probabilities.
+            ValueError: if `loss` is a loss on probabilities.
         """
-        self.hard_loss = _as_loss_on_logits(loss)
+        self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
+        if metrics and self._is_binary():
+            # Keras would compare the logits with a probability of 0.5.
+            metrics = [
+                keras.metrics.BinaryAccuracy(name=metric, threshold=0.0)
+                if metric in ("accuracy", "acc")
+                else metric
+                for metric in metrics
+            ]
         super().compile(optimizer=optimizer, loss=self.hard_loss, metrics=metrics, **kwargs)
         return self
 
@@ -156,87 +183,168 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if labels is None and self.alpha < 1:
+        if labels is None and self._needs_labels():
             raise ValueError(
-                f"Training with alpha={self.alpha:g} needs labels. Received: images alone. "
-                "Set alpha=1 to distil without labels."
+                f"Training with alpha={self.alpha} needs labels. Received: images alone. "
+                "To distil without labels, set alpha=1 and use losses that ask the teacher."
             )
-        # At alpha=1 labels may be placeholders: they serve the compiled metrics alone.
-        hard_labels = labels if self.alpha < 1 else None
         # Outside the tape: no gradient is ever taken through the teacher.
-        teacher_logits = self._ask_teacher(images) if self.alpha > 0 else None
+        teacher = self._ask_teacher(images) if self.alpha != 0 else None
         with tf.GradientTape() as tape:
-            student_logits = self(images, training=True)
-            losses = self._loss_terms(hard_labels, teacher_logits, student_logits, sample_weight)
+            student = self._ask_student(images, training=True)
+            # At alpha=1 labels may be placeholders, for the compiled metrics alone.
+            losses = self._loss_terms(
+                labels, teacher, student, sample_weight, hard=labels is not None and self.alpha != 1
+            )
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self._update_logs(images, labels, student_logits, sample_weight, losses)
+        return self._update_logs(images, labels, student["logits"], sample_weight, losses)
 
     def test_step(self, data):
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        teacher_logits = self._ask_teacher(images) if labels is None else None
-        student_logits = self(images, training=False)
-        losses = self._loss_terms(labels, teacher_logits, student_logits, sample_weight)
-        return self._update_logs(images, labels, student_logits, sample_weight, losses)
+        if labels is None:
+            if self.alpha == 0:
+                raise ValueError("Evaluating with alpha=0 needs labels. Received: images alone.")
+            teacher = self._ask_teacher(images)
+            student = self._ask_student(images, training=False)
+        else:
+            teacher, student = None, {"logits": self(images, training=False)}
+        losses = self._loss_terms(labels, teacher, student, sample_weight, hard=labels is not None)
+        return self._update_logs(images, labels, student["logits"], sample_weight, losses)
 
     def get_config(self):
         fingerprint = self.teacher.fingerprint if self.teacher else self._teacher_fingerprint
         return {
             "name": self.name,
             "student": keras.saving.serialize_keras_object(self.student),
-            "distillation_loss": keras.saving.serialize_keras_object(self.distillation_loss),
-            "alpha": self.alpha,
+            "distillation_loss": keras.saving.serialize_keras_object(
+                _plain(self.distillation_loss)
+            ),
+            "distillation_loss_weights": _plain(self.distillation_loss_weights),
+            "alpha": keras.saving.serialize_keras_object(self.alpha),
             "teacher_fingerprint": fingerprint,
+            "teacher_shapes": self._teacher_shapes if self.projectors else {},
         }
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
         fingerprint = config.pop("teacher_fingerprint", None)
-        for part in ("student", "distillation_loss"):
+        shapes = config.pop("teacher_shapes", {})
+        for part in ("student", "distillation_loss", "alpha"):
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects)
         distiller = cls(**config)
         distiller._teacher_fingerprint = fingerprint
+        if shapes:  # So that the projectors are there when their weights are loaded.
+            distiller._make_projectors({name: tuple(shape) for name, shape in shapes.items()})
         return distiller
 
+    def _make_projectors(self, teacher_shapes):
+        self._teacher_shapes = {name: list(shape) for name, shape in teacher_shapes.items()}
+        for name, (loss, _) in self._terms.items():
+            pair = (
+                teacher_shapes.get(getattr(loss, "teacher_layer_name", None)),
+                (self._student_shapes or {}).get(getattr(loss, "student_layer_name", None)),
+            )
+            if name in self.projectors or None in pair or not hasattr(loss, "projector"):
+                continue
+            projector = loss.projector(*pair)
+            if projector is not None:
+                self.projectors[name] = projector
+
+    def _is_binary(self):
+        return any(isinstance(loss, BinarySoftTargets) for loss, _ in self._terms.values())
+
+    def _default_hard_loss(self):
+        binary = keras.losses.BinaryCrossentropy(from_logits=True)
+        return binary if self._is_binary() else as_loss_on_logits(None)
+
+    def _needs_teacher(self):
+        return any(getattr(loss, "needs_teacher", True) for loss, _ in self._terms.values())
+
+    def _needs_labels(self):
+        return self.alpha != 1 or not self._needs_teacher()
+
     def _ask_teacher(self, images):
+        """Return the teacher's outputs by name, nothing if no loss needs a teacher."""
+        if not self._needs_teacher():
+            return {}
         if self.teacher is None:
             raise ValueError(
                 "The distiller has no teacher. Pass `teacher` to `Distiller`, or call "
                 "`distiller.attach_teacher(teacher)` after loading one."
             )
-        return self.teacher(images)
+        layers = _layers_named("teacher_layer_name", self._terms)
+        if layers:
+            return self.teacher.with_features(images, layers)
+        return {"logits": self.teacher(images)}
 
-    def _loss_terms(self, labels, teacher_logits, student_logits, sample_weight):
-        """Return the parts that can be had, and `loss` if no part of it is missing."""
+    def _ask_student(self, images, training):
+        if self._student_features:
+            return self._student_features(images, training=training)
+        return {"logits": self(images, training=training)}
+
+    def _loss_terms(self, labels, teacher, student, sample_weight, *, hard):
+        """Return the parts that can be had, and `loss` if no part of it is missing.
+
+        Args:
+            labels: or `None`.
+            teacher: the teacher's outputs by name, or `None`.
+            student: the student's outputs by name.
+            sample_weight: or `None`.
+            hard: whether the labels are there to be learned.
+        """
         losses = {}
-        if labels is not None:
-            losses["hard_loss"] = self.hard_loss(labels, student_logits, sample_weight)
-        if teacher_logits is not None:
-            losses["distillation_loss"] = self._distil(
-                teacher_logits, student_logits, sample_weight
-            )
-        weights = {"hard_loss": 1 - self.alpha, "distillation_loss": self.alpha}
-        wanted = {name: weight for name, weight in weights.items() if weight > 0}
+        if hard:
+            losses["hard_loss"] = self.hard_loss(labels, student["logits"], sample_weight)
+        if teacher is not None:
+            terms = {
+                name: self._distil(name, loss, labels, teacher, student, sample_weight)
+                for name, (loss, _) in self._terms.items()
+            }
+            weighted = [weight * terms[name] for name, (_, weight) in self._terms.items()]
+            losses["distillation_loss"] = _sum(weighted)
+            losses |= terms if len(terms) > 1 else {}
+        weights = {"hard_loss": 1 - self._alpha_now(), "distillation_loss": self._alpha_now()}
+        wanted = {
+            name: weight
+            for name, weight in weights.items()
+            if not (isinstance(weight, float) and weight == 0)
+        }
         if wanted.keys() <= losses.keys():
             terms = [weight * losses[name] for name, weight in wanted.items()]
             # Keras's optimizer sums gradients over replicas; the losses are already divided.
             terms += [ops.sum(term) / _num_replicas() for term in self.losses]
-            losses["loss"] = ops.sum(terms) if len(terms) > 1 else terms[0]
+            losses["loss"] = _sum(terms)
         return losses
 
-    def _distil(self, teacher_logits, student_logits, sample_weight):
-        if isinstance(self.distillation_loss, keras.losses.Loss):
-            return self.distillation_loss(teacher_logits, student_logits, sample_weight)
+    def _distil(self, name, loss, labels, teacher, student, sample_weight):
+        """Return one distillation loss, a scalar, on what it compares."""
+        pair = (
+            teacher.get(getattr(loss, "teacher_layer_name", None) or "logits"),
+            student[getattr(loss, "student_layer_name", None) or "logits"],
+        )
+        if name in self.projectors:
+            pair = self.projectors[name](pair)
+        teacher_outputs, student_outputs = pair
+        if getattr(loss, "needs_labels", False):
+            known = {"logits": teacher_outputs, "labels": labels}
+            teacher_outputs = {key: value for key, value in known.items() if value is not None}
+        if isinstance(loss, keras.losses.Loss):
+            loss.step = self.optimizer.iterations if self.optimizer else 0
+            return loss(teacher_outputs, student_outputs, sample_weight)
         if sample_weight is not None:
             raise ValueError(
-                f"{type(self.distillation_loss).__name__} returns one value a batch and cannot "
-                "weigh examples. Received: sample or class weights. Use a loss of "
-                "keras_kd.losses."
+                f"{type(loss).__name__} returns one value a batch and cannot weigh examples. "
+                "Received: sample or class weights. Use a loss of keras_kd.losses."
             )
-        loss = self.distillation_loss.compute_loss(teacher_logits, student_logits)
-        return loss / _num_replicas()
+        return loss.compute_loss(teacher_outputs, student_outputs) / _num_replicas()
+
+    def _alpha_now(self):
+        if isinstance(self.alpha, LearningRateSchedule):
+            return self.alpha(self.optimizer.iterations)
+        return self.alpha
 
     def _update_logs(self, images, labels, student_logits, sample_weight, losses):
         """Update the trackers and the compiled metrics; return the results that this step has."""
@@ -247,22 +355,91 @@ class Distiller(keras.Model):
         if labels is None:  # The compiled metrics have nothing to compare with.
             return {m.name: m.result() for m in self.metrics if m.name in losses}
         logs = self.compute_metrics(images, labels, student_logits, sample_weight)
-        return {
-            name: value for name, value in logs.items() if name in losses or name not in _LOSS_NAMES
-        }
+        trackers = {"loss", *(tracker.name for tracker in self._trackers)}
+        return {name: logs[name] for name in logs if name in losses or name not in trackers}
 
 
 def _num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def _sum(terms):
+    return ops.sum(terms) if len(terms) > 1 else terms[0]
+
+
+def _plain(structure):
+    """Return Keras's tracked lists and dicts as plain ones, which can be serialised."""
+    if isinstance(structure, dict):
+        return dict(structure)
+    return list(structure) if isinstance(structure, (list, tuple)) else structure
+
+
+def _named_terms(losses, weights):
+    """Return `{name: (loss, weight)}` of one distillation loss, a list or a dict of them."""
+    if isinstance(losses, dict):
+        if weights is not None and (not isinstance(weights, dict) or set(weights) != set(losses)):
+            raise ValueError(
+                "`distillation_loss_weights` must be a dict with the names of the losses: "
+                f"{', '.join(losses)}. Received: {weights!r}."
+            )
+        terms = {name: (loss, (weights or {}).get(name, 1.0)) for name, loss in losses.items()}
+    else:
+        losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+        weights = [1.0] * len(losses) if weights is None else weights
+        if not isinstance(weights, (list, tuple)) or len(weights) != len(losses) or not losses:
+            raise ValueError(
+                "`distillation_loss_weights` must be a list of one number a loss, for at least "
+                f"one loss. Received: {weights!r} for {len(losses)} losses."
+            )
+        terms = {}
+        for loss, weight in zip(losses, weights, strict=True):
+            name = base = getattr(loss, "name", type(loss).__name__)
+            while name in terms:
+                name = f"{base}_{len(terms) + 1}"
+            terms[name] = (loss, weight)
+    for name, (loss, weight) in terms.items():
+        _check_term(name, loss, weight)
+    return {name: (loss, float(weight)) for name, (loss, weight) in terms.items()}
+
+
+def _check_term(name, loss, weight):
+    if not isinstance(loss, keras.distillation.DistillationLoss):
+        raise ValueError(
+            "`distillation_loss` must be a keras.distillation.DistillationLoss, such as "
+            f"keras_kd.losses.SoftTargets(). Received: {type(loss).__name__}."
+        )
+    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+    if not is_number or not 0 < weight < float("inf"):
+        raise ValueError(f"The weight of `{name}` must be a positive number. Received: {weight!r}.")
+    if name in _LOSS_NAMES:
+        raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")
+
+
+def _layers_named(attribute, terms):
+    """Return the layers that the losses compare, each once, in a fixed order."""
+    names = (getattr(loss, attribute, None) for loss, _ in terms.values())
+    return tuple(dict.fromkeys(name for name in names if name is not None))
+
+
 def _check_alpha(alpha):
+    if isinstance(alpha, LearningRateSchedule):
+        return alpha
     if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 <= alpha <= 1:
         raise ValueError(
-            "`alpha`, the weight of the distillation loss, must be from 0 to 1. "
+            "`alpha`, the weight of the distillation loss, must be from 0 to 1, or a schedule. "
             f"Received: alpha={alpha!r}."
         )
     return float(alpha)
+
+
+def _check_head(teacher, loss):
+    heads = getattr(loss, "heads", (teacher.head,))
+    if teacher.head not in heads:
+        remedy = "BinarySoftTargets" if teacher.head == "sigmoid" else "SoftTargets"
+        raise ValueError(
+            f"{type(loss).__name__} is for teachers that end in {' or '.join(heads)}. "
+            f"Received: one that ends in {teacher.head}. Use losses.{remedy}."
+        )
 
 
 def _check_student(student):
@@ -312,44 +489,3 @@ def _same_images(one, other):
     return len(one) == len(other) and all(
         a == b or a is None or b is None for a, b in zip(one, other, strict=True)
     )
-
-
-def _as_loss_on_logits(loss):
-    if loss is None or (isinstance(loss, str) and loss in _CROSS_ENTROPY_NAMES):
-        return CrossEntropy()
-    if isinstance(loss, str):
-        loss = keras.losses.get(loss)
-    if isinstance(loss, keras.losses.Loss):
-        if loss.get_config().get("from_logits") is False:
-            raise ValueError(
-                f"The hard-label loss must take logits. Received: {type(loss).__name__} on "
-                "probabilities. Pass it with `from_logits=True`."
-            )
-        return loss
-    if not callable(loss):
-        raise ValueError(
-            "`loss` must be a keras.losses.Loss, a function or a name. "
-            f"Received: {type(loss).__name__}."
-        )
-    return _FunctionLoss(loss)
-
-
-@keras.saving.register_keras_serializable(package="keras_kd")
-class _FunctionLoss(keras.losses.Loss):
-    """A function `(labels, logits)` as a Keras loss."""
-
-    def __init__(self, function, *, name="hard_loss", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.function = function
-
-    def call(self, y_true, y_pred):
-        return self.function(y_true, y_pred)
-
-    def get_config(self):
-        function = keras.saving.serialize_keras_object(self.function)
-        return {**super().get_config(), "function": function}
-
-    @classmethod
-    def from_config(cls, config):
-        function = keras.saving.deserialize_keras_object(config["function"])
-        return cls(**{**config, "function": function})

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_kd.features import feature_model
+
 _HEADS = ("logits", "softmax", "sigmoid")
 
 # The smallest normal float32: log of it is -87.3, below any logit gap a float32 softmax shows.
@@ -87,12 +89,44 @@ class Teacher:
             )
         self.head = head or opened or _head_from_answers(model, outputs)
         self._opened = opened is not None
+        self._feature_models = {}
 
     def __call__(self, images):
         """Return the logits of `images` as float32 `[batch, num_classes]`, without gradient."""
         # training=False: a teacher in training mode drops units and moves its BatchNorm
         # statistics.
-        outputs = ops.cast(self._logits_model(images, training=False), "float32")
+        return self._as_logits(self._logits_model(images, training=False))
+
+    def with_features(self, images, layer_names):
+        """Return logits and inner layers' outputs from one pass, without gradient.
+
+        Args:
+            images: as in a call.
+            layer_names: names of layers, nested ones as `backbone/block_3`.
+
+        Returns:
+            A dict: `"logits"`, and each layer's output under its name.
+
+        Raises:
+            ValueError: if the model has no such layer, or no graph to look into.
+        """
+        outputs = self._feature_model(tuple(layer_names))(images, training=False)
+        features = {name: ops.stop_gradient(outputs[name]) for name in layer_names}
+        return {"logits": self._as_logits(outputs["logits"]), **features}
+
+    def feature_shape(self, layer_name):
+        """Return the shape of a batch of a layer's output; of the logits for `None`."""
+        if layer_name is None:
+            return (None, self.num_classes)
+        return tuple(self._feature_model((layer_name,)).output[layer_name].shape)
+
+    def _feature_model(self, layer_names):
+        if layer_names not in self._feature_models:
+            self._feature_models[layer_names] = feature_model(self._logits_model, layer_names)
+        return self._feature_models[layer_names]
+
+    def _as_logits(self, outputs):
+        outputs = ops.cast(outputs, "float32")
         if not self._opened and self.head == "softmax":
             outputs = ops.log(ops.maximum(outputs, _TINY))
         elif not self._opened and self.head == "sigmoid":

@@ -9,8 +9,8 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
-    {"_backend", "_checks", "_files"},
-    {"data", "models", "teacher", "losses", "metrics", "export", "callbacks"},
+    {"_backend", "_checks", "_files", "features"},
+    {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
     {"distiller"},
     {"experiment"},
     {"recipes"},

@@ -1,6 +1,71 @@
 """Distillation losses: equations as pure functions, and thin Keras classes over them."""
 
 from keras_kd.losses.base import DistillationLoss
-from keras_kd.losses.response import CrossEntropy, SoftTargets, cross_entropy, soft_targets
+from keras_kd.losses.feature import (
+    AttentionTransfer,
+    FeatureLoss,
+    Hints,
+    Projector,
+    RelationalAngle,
+    RelationalDistance,
+    SimilarityPreserving,
+    attention_map,
+    attention_transfer,
+    hints,
+)
+from keras_kd.losses.hard import CrossEntropy, as_loss_on_logits, cross_entropy
+from keras_kd.losses.relation import (
+    DIST,
+    dist,
+    relational_angle,
+    relational_distance,
+    similarity_preserving,
+)
+from keras_kd.losses.response import (
+    BinarySoftTargets,
+    DecoupledKD,
+    LabelSmoothing,
+    LogitMatching,
+    SoftTargets,
+    StandardizedLogits,
+    TeacherLabels,
+    binary_soft_targets,
+    decoupled_kd,
+    logit_matching,
+    soft_targets,
+    standardized,
+)
 
-__all__ = ["CrossEntropy", "DistillationLoss", "SoftTargets", "cross_entropy", "soft_targets"]
+__all__ = [
+    "DIST",
+    "AttentionTransfer",
+    "BinarySoftTargets",
+    "CrossEntropy",
+    "DecoupledKD",
+    "DistillationLoss",
+    "FeatureLoss",
+    "Hints",
+    "LabelSmoothing",
+    "LogitMatching",
+    "Projector",
+    "RelationalAngle",
+    "RelationalDistance",
+    "SimilarityPreserving",
+    "SoftTargets",
+    "StandardizedLogits",
+    "TeacherLabels",
+    "as_loss_on_logits",
+    "attention_map",
+    "attention_transfer",
+    "binary_soft_targets",
+    "cross_entropy",
+    "decoupled_kd",
+    "dist",
+    "hints",
+    "logit_matching",
+    "relational_angle",
+    "relational_distance",
+    "similarity_preserving",
+    "soft_targets",
+    "standardized",
+]

@@ -4,6 +4,8 @@ import math
 import numbers
 
 import keras
+from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
 
 
 class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
@@ -20,7 +22,27 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     - on two tensors, `loss(teacher_logits, student_logits, sample_weight=None)`, which returns
       the mean; so it also serves as the `loss` of a plain `keras.Model` whose labels are
       teacher logits.
+
+    A loss whose `needs_labels` is true takes `{"logits": teacher_logits, "labels": labels}` as
+    `teacher_outputs`, which `keras_kd.Distiller` gives it; from teacher logits alone it takes
+    the teacher's own prediction as the label.
+
+    Attributes:
+        needs_labels: whether it can use the labels.
+        needs_teacher: whether it needs a teacher.
+        heads: what a teacher may end in whose logits mean what this loss takes them for.
+        teacher_layer_name: the teacher's layer that it compares; its logits if `None`.
+        student_layer_name: the student's.
+        step: the training step, for settings that are schedules; `keras_kd.Distiller` lets it
+            be the optimizer's.
     """
+
+    needs_labels = False
+    needs_teacher = True
+    heads = ("logits", "softmax")
+    teacher_layer_name = None
+    student_layer_name = None
+    step = 0
 
     def call(self, teacher_outputs, student_outputs):
         """Return one float32 value per example."""
@@ -30,32 +52,82 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
         """Return the mean over the batch, as `keras.distillation.Distiller` asks for it."""
         return self(teacher_outputs, student_outputs)
 
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{key: _deserialized(value) for key, value in config.items()})
 
-def check_positive(name, value):
-    """Return `value` as a float if it is a finite number above 0.
+    def now(self, setting):
+        """Return the value of a setting at this step: a number as it is, a schedule's value."""
+        return setting(self.step) if isinstance(setting, LearningRateSchedule) else setting
+
+
+def serialized(setting):
+    """Return a number as it is, and a schedule or a loss as Keras serialises it."""
+    is_number = isinstance(setting, numbers.Number)
+    return setting if is_number else keras.saving.serialize_keras_object(setting)
+
+
+def _deserialized(value):
+    is_object = isinstance(value, dict) and "class_name" in value
+    return keras.saving.deserialize_keras_object(value) if is_object else value
+
+
+def check_setting(name, value, *, zero_allowed=False):
+    """Return `value` as a float if it is a finite number above (or at) 0, or as the schedule it is.
 
     Raises:
-        ValueError: if it is not.
+        ValueError: if it is neither.
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Real) or not 0 < value < math.inf:
-        raise ValueError(f"`{name}` must be a positive number. Received: {name}={value!r}.")
+    if isinstance(value, LearningRateSchedule):
+        return value
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    if not (is_number and math.isfinite(value) and (value > 0 or (zero_allowed and value == 0))):
+        wanted = "a number of at least 0" if zero_allowed else "a positive number"
+        raise ValueError(f"`{name}` must be {wanted} or a schedule. Received: {name}={value!r}.")
     return float(value)
 
 
-def check_same_classes(teacher_logits, student_logits):
+def check_same_classes(teacher_logits, student_logits, *, at_least=2):
     """Refuse logits that cannot be compared class by class.
 
     Raises:
-        ValueError: if the shapes differ, or there is only one class.
+        ValueError: if the numbers of classes differ, or there are too few.
     """
-    if teacher_logits.shape[-1] != student_logits.shape[-1]:
+    teacher_classes, student_classes = teacher_logits.shape[-1], student_logits.shape[-1]
+    if teacher_classes != student_classes:
         raise ValueError(
             "Teacher and student must predict the same classes. Received: "
-            f"{teacher_logits.shape[-1]} and {student_logits.shape[-1]}. "
-            f"Build the student with `num_classes={teacher_logits.shape[-1]}`."
+            f"{teacher_classes} and {student_classes}. "
+            f"Build the student with `num_classes={teacher_classes}`."
         )
-    if student_logits.shape[-1] == 1:
+    if student_classes < at_least:
+        remedy = "BinarySoftTargets" if student_classes == 1 else "SoftTargets"
         raise ValueError(
-            "A softmax over classes needs at least two logits. Received: one. "
-            "Give a binary classifier two outputs."
+            f"This loss needs at least {at_least} logits, one a class. "
+            f"Received: {student_classes}. Use losses.{remedy}."
         )
+
+
+def target_class(teacher_outputs, student_logits):
+    """Return the class of each example as one-hot float32 `[..., num_classes]`.
+
+    It is the label's where `teacher_outputs` holds one (integers `[...]` or `[..., 1]`, one-hot,
+    or soft), else, or where the label is -1, the teacher's prediction.
+    """
+    num_classes, rank = student_logits.shape[-1], len(student_logits.shape)
+    known = teacher_outputs if isinstance(teacher_outputs, dict) else {"logits": teacher_outputs}
+    predicted = ops.argmax(known["logits"], axis=-1) if "logits" in known else None
+    labels = known.get("labels")
+    if labels is None:
+        return ops.one_hot(predicted, num_classes)
+    if len(labels.shape) == rank and labels.shape[-1] != 1:
+        return ops.one_hot(ops.argmax(labels, axis=-1), num_classes)
+    labels = ops.cast(ops.squeeze(labels, -1) if len(labels.shape) == rank else labels, "int32")
+    if predicted is not None:
+        labels = ops.where(labels < 0, ops.cast(predicted, "int32"), labels)
+    return ops.one_hot(labels, num_classes)
+
+
+def logits_of(teacher_outputs):
+    """Return the teacher logits of `teacher_outputs`, given alone or beside labels."""
+    return teacher_outputs["logits"] if isinstance(teacher_outputs, dict) else teacher_outputs

@@ -1,0 +1,335 @@
+"""Feature losses: what the student's layers should say, given the teacher's."""
+
+import keras
+from keras import ops
+
+from keras_kd.losses.base import DistillationLoss
+from keras_kd.losses.relation import relational_angle, relational_distance, similarity_preserving
+
+
+def hints(*, teacher_features, student_features):
+    """Mean squared difference of the features.
+
+        mean (f_student - f_teacher)^2
+
+    Args:
+        teacher_features: `[batch, ...]`.
+        student_features: the same shape; a projector brings others to it.
+
+    Returns:
+        One float32 value per example, shape `[batch]`.
+
+    References:
+        A. Romero et al., FitNets: Hints for Thin Deep Nets, 2015, equation 3.
+    """
+    difference = ops.cast(student_features, "float32") - ops.cast(teacher_features, "float32")
+    return ops.mean(ops.square(difference), axis=tuple(range(1, len(difference.shape))))
+
+
+def attention_transfer(*, teacher_features, student_features, power=2):
+    """The student should look where the teacher looks.
+
+        mean (A_student - A_teacher)^2,  A = normalised vec(mean_channels |f|^p)
+
+    Of two maps of different size the larger is average-pooled to the smaller.
+
+    Args:
+        teacher_features: `[batch, height, width, channels]`.
+        student_features: the same, of any height, width and channels.
+        power: p.
+
+    Returns:
+        One float32 value per example, shape `[batch]`.
+
+    References:
+        S. Zagoruyko, N. Komodakis, Paying More Attention to Attention, 2017, section 3.1,
+        equation 2.
+    """
+    size = common_size(teacher_features.shape, student_features.shape)
+    teacher, student = (
+        attention_map(pooled(features, size), power)
+        for features in (teacher_features, student_features)
+    )
+    return ops.mean(ops.square(student - teacher), axis=-1)
+
+
+def attention_map(features, power=2):
+    """Return where features are large: float32 `[batch, height * width]` of norm 1.
+
+    Args:
+        features: `[batch, height, width, channels]`.
+        power: p.
+    """
+    strength = ops.mean(ops.abs(ops.cast(features, "float32")) ** power, axis=-1)
+    strength = ops.reshape(strength, (-1, strength.shape[1] * strength.shape[2]))
+    square = ops.sum(ops.square(strength), axis=-1, keepdims=True)
+    return strength * ops.rsqrt(ops.maximum(square, 1e-16))
+
+
+def common_size(teacher_shape, student_shape):
+    """Return the height and width that both feature maps can be pooled to, the smaller of each.
+
+    Raises:
+        ValueError: if the shapes are no maps `[batch, height, width, channels]` of known size.
+    """
+    shapes = tuple(teacher_shape), tuple(student_shape)
+    if any(len(shape) != 4 or None in shape[1:] for shape in shapes):
+        raise ValueError(
+            "Feature maps must be [batch, height, width, channels] of known size. "
+            f"Received: teacher {shapes[0]} and student {shapes[1]}. Name other layers."
+        )
+    return tuple(min(sizes) for sizes in zip(shapes[0][1:3], shapes[1][1:3], strict=True))
+
+
+def pooled(features, size):
+    """Return feature maps average-pooled to `size`, or as they are if they have it."""
+    if tuple(features.shape[1:3]) == tuple(size):
+        return features
+    return ops.adaptive_average_pool(features, size, data_format="channels_last")
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class Projector(keras.layers.Layer):
+    """Brings the student's features to the teacher's shape; trained, saved, never exported.
+
+    Maps are pooled to a common size and their channels mapped by a 1x1 convolution; vectors are
+    mapped by a dense layer; of a map and a vector the map is averaged over its places first.
+
+    Args:
+        num_channels: channels of the teacher's features.
+        size: height and width of both, or `None` for vectors.
+    """
+
+    def __init__(self, num_channels, size=None, **kwargs):
+        super().__init__(**kwargs)
+        self.num_channels, self.size = num_channels, size and tuple(size)
+        # A dense layer maps the last axis, whatever comes before: on maps it is a 1x1 convolution.
+        self.channels = keras.layers.Dense(num_channels, dtype=self.dtype_policy)
+
+    def build(self, input_shape):
+        _, student_shape = input_shape
+        self.channels.build(tuple(student_shape))
+
+    def call(self, features):
+        """Return `(teacher_features, student_features)` in one shape."""
+        teacher, student = (
+            _averaged(each) if self.size is None else pooled(each, self.size) for each in features
+        )
+        return teacher, self.channels(student)
+
+    def get_config(self):
+        return {**super().get_config(), "num_channels": self.num_channels, "size": self.size}
+
+
+def _averaged(features):
+    return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
+
+
+class FeatureLoss(DistillationLoss):
+    """A loss between a layer of the teacher and a layer of the student.
+
+    Args:
+        teacher_layer_name: name of the teacher's layer, nested ones as `backbone/block_3`;
+            `None` for its logits.
+        student_layer_name: name of the student's layer, likewise.
+        name: name of the loss.
+    """
+
+    heads = ("logits", "softmax", "sigmoid")
+
+    def __init__(self, teacher_layer_name=None, student_layer_name=None, **kwargs):
+        super().__init__(**kwargs)
+        self.teacher_layer_name = teacher_layer_name
+        self.student_layer_name = student_layer_name
+
+    def projector(self, teacher_shape, student_shape):
+        """Return a layer from the pair of features to a pair that `call` can take, or `None`.
+
+        Args:
+            teacher_shape: of a batch of the teacher's features.
+            student_shape: of a batch of the student's features.
+
+        Raises:
+            ValueError: if nothing can bridge the shapes; both are named.
+        """
+        return None
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "teacher_layer_name": self.teacher_layer_name,
+            "student_layer_name": self.student_layer_name,
+        }
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class Hints(FeatureLoss):
+    """FitNets hints: a layer of the student, projected, should equal a layer of the teacher.
+
+    See `hints`. In `keras_kd.Distiller` a `Projector` is trained between the two (the paper's
+    regressor). Elsewhere the shapes must be equal.
+
+    Args:
+        teacher_layer_name: name of the teacher's layer, nested ones as `backbone/block_3`.
+        student_layer_name: name of the student's layer, likewise.
+        name: name of the loss.
+
+    Raises:
+        ValueError: when shapes cannot be bridged; both are named.
+
+    References:
+        A. Romero et al., FitNets: Hints for Thin Deep Nets, 2015, section 2.2.
+    """
+
+    def __init__(self, teacher_layer_name=None, student_layer_name=None, name="hints", **kwargs):
+        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+
+    def call(self, teacher_outputs, student_outputs):
+        if teacher_outputs.shape[1:] != student_outputs.shape[1:]:
+            raise ValueError(
+                "Hints need features of one shape. Received: teacher "
+                f"{tuple(teacher_outputs.shape)} and student {tuple(student_outputs.shape)}. "
+                "Use keras_kd.Distiller, which trains a projector between them."
+            )
+        return hints(teacher_features=teacher_outputs, student_features=student_outputs)
+
+    def projector(self, teacher_shape, student_shape):
+        ranks = {len(teacher_shape), len(student_shape)}
+        known = teacher_shape[-1] is not None and student_shape[-1] is not None
+        if not known or not (ranks <= {2, 4}):
+            raise ValueError(
+                "No projector can bridge these features: teacher "
+                f"{tuple(teacher_shape)} and student {tuple(student_shape)}. Name layers that "
+                "return [batch, channels] or [batch, height, width, channels]."
+            )
+        size = common_size(teacher_shape, student_shape) if ranks == {4} else None
+        layer = Projector(teacher_shape[-1], size, name=f"{self.name}_projector", dtype="float32")
+        layer.build([tuple(teacher_shape), tuple(student_shape)])
+        return layer
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class AttentionTransfer(FeatureLoss):
+    """Attention transfer: the student should look where the teacher looks.
+
+    See `attention_transfer`. It needs no projector. Its values are small; the paper's weight for
+    it is about 1000.
+
+    Args:
+        teacher_layer_name: name of the teacher's layer of feature maps.
+        student_layer_name: name of the student's.
+        power: p of the attention map, 2 in the paper.
+        name: name of the loss.
+
+    Raises:
+        ValueError: when the features are no maps; both shapes are named.
+
+    References:
+        S. Zagoruyko, N. Komodakis, Paying More Attention to Attention, 2017, section 3.1.
+    """
+
+    def __init__(
+        self,
+        teacher_layer_name=None,
+        student_layer_name=None,
+        *,
+        power=2,
+        name="attention_transfer",
+        **kwargs,
+    ):
+        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+        self.power = power
+
+    def call(self, teacher_outputs, student_outputs):
+        return attention_transfer(
+            teacher_features=teacher_outputs, student_features=student_outputs, power=self.power
+        )
+
+    def projector(self, teacher_shape, student_shape):
+        common_size(teacher_shape, student_shape)  # Refuses what `call` would.
+        return None
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power}
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class SimilarityPreserving(FeatureLoss):
+    """Examples that the teacher finds alike should be alike for the student.
+
+    See `similarity_preserving`. It needs no projector. Its values are small; the paper's weight
+    for it is about 3000.
+
+    Args:
+        teacher_layer_name: name of the teacher's layer.
+        student_layer_name: name of the student's.
+        name: name of the loss.
+
+    References:
+        F. Tung, G. Mori, Similarity-Preserving Knowledge Distillation, 2019.
+    """
+
+    def __init__(
+        self,
+        teacher_layer_name=None,
+        student_layer_name=None,
+        name="similarity_preserving",
+        **kwargs,
+    ):
+        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+
+    def call(self, teacher_outputs, student_outputs):
+        return similarity_preserving(
+            teacher_features=teacher_outputs, student_features=student_outputs
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class RelationalDistance(FeatureLoss):
+    """RKD-D: examples should lie as far apart, relatively, as they do for the teacher.
+
+    See `relational_distance`. It needs no projector. The paper's weight for it is about 25.
+
+    Args:
+        teacher_layer_name: name of the teacher's layer.
+        student_layer_name: name of the student's.
+        name: name of the loss.
+
+    References:
+        W. Park et al., Relational Knowledge Distillation, 2019, section 3.2.1.
+    """
+
+    def __init__(
+        self, teacher_layer_name=None, student_layer_name=None, name="relational_distance", **kwargs
+    ):
+        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+
+    def call(self, teacher_outputs, student_outputs):
+        return relational_distance(
+            teacher_features=teacher_outputs, student_features=student_outputs
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class RelationalAngle(FeatureLoss):
+    """RKD-A: any three examples should form the angles that they form for the teacher.
+
+    See `relational_angle`, and its memory. It needs no projector. The paper's weight for it is
+    about 50.
+
+    Args:
+        teacher_layer_name: name of the teacher's layer.
+        student_layer_name: name of the student's.
+        name: name of the loss.
+
+    References:
+        W. Park et al., Relational Knowledge Distillation, 2019, section 3.2.2.
+    """
+
+    def __init__(
+        self, teacher_layer_name=None, student_layer_name=None, name="relational_angle", **kwargs
+    ):
+        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+
+    def call(self, teacher_outputs, student_outputs):
+        return relational_angle(teacher_features=teacher_outputs, student_features=student_outputs)

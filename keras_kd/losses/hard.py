@@ -1,0 +1,110 @@
+"""The hard-label loss: cross-entropy, always on logits."""
+
+import inspect
+
+import keras
+from keras import ops
+
+_CROSS_ENTROPY_NAMES = (
+    "sparse_categorical_crossentropy",
+    "categorical_crossentropy",
+    "crossentropy",
+    "ce",
+)
+
+
+def cross_entropy(*, labels, student_logits):
+    """Cross-entropy with integer labels `[...]` (or `[..., 1]`), or with one-hot or soft ones.
+
+        -sum_c y_c * log q_c,  q = softmax(student_logits)
+
+    Args:
+        labels: class numbers of shape `[...]` or `[..., 1]`, where -1 stands for no label and
+            counts for nothing; or probabilities `[..., num_classes]`.
+        student_logits: `[..., num_classes]`.
+
+    Returns:
+        One float32 value per example, shape `[...]`.
+    """
+    student_logits = ops.cast(student_logits, "float32")
+    if len(labels.shape) == len(student_logits.shape) and labels.shape[-1] != 1:
+        return keras.losses.categorical_crossentropy(labels, student_logits, from_logits=True)
+    if len(labels.shape) == len(student_logits.shape):
+        labels = ops.squeeze(labels, axis=-1)
+    return keras.losses.sparse_categorical_crossentropy(
+        labels, student_logits, from_logits=True, ignore_class=-1
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class CrossEntropy(keras.losses.Loss):
+    """The hard-label loss of a classifier that returns logits; see `cross_entropy`.
+
+    It takes integer, one-hot and soft labels alike; examples labelled -1 have no label and are
+    left out of the mean. A `Distiller` uses it unless it is compiled with another loss.
+    """
+
+    def __init__(self, *, name="cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, y_true, y_pred):
+        return cross_entropy(labels=y_true, student_logits=y_pred)
+
+
+def as_loss_on_logits(loss):
+    """Return what a user gave as hard-label loss as a `keras.losses.Loss` on logits.
+
+    Args:
+        loss: `None` for `CrossEntropy`, a `keras.losses.Loss`, a function `(labels, logits)`, or a
+            name. Names and Keras's own functions are taken with `from_logits=True` where they
+            know it, since a student returns logits.
+
+    Raises:
+        ValueError: if it is a loss object on probabilities, or none of these.
+    """
+    if loss is None or (isinstance(loss, str) and loss in _CROSS_ENTROPY_NAMES):
+        return CrossEntropy()
+    if isinstance(loss, keras.losses.Loss):
+        if loss.get_config().get("from_logits") is False:
+            raise ValueError(
+                f"The hard-label loss must take logits. Received: {type(loss).__name__} on "
+                "probabilities. Pass it with `from_logits=True`."
+            )
+        return loss
+    function = keras.losses.get(loss) if isinstance(loss, str) else loss
+    if not callable(function):
+        raise ValueError(
+            "`loss` must be a keras.losses.Loss, a function or a name. "
+            f"Received: {type(loss).__name__}."
+        )
+    return FunctionLoss(function)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class FunctionLoss(keras.losses.Loss):
+    """A function `(labels, logits)` as a Keras loss, on logits if it can be told so.
+
+    Args:
+        function: returns one value per example.
+        name: name of the loss.
+    """
+
+    def __init__(self, function, *, name="hard_loss", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.function = function
+
+    def call(self, y_true, y_pred):
+        knows_logits = "from_logits" in inspect.signature(self.function).parameters
+        options = {"from_logits": True} if knows_logits else {}
+        if len(y_true.shape) + 1 == len(y_pred.shape) and y_pred.shape[-1] == 1:
+            y_true = ops.expand_dims(y_true, -1)  # One label, one logit.
+        return self.function(y_true, y_pred, **options)
+
+    def get_config(self):
+        function = keras.saving.serialize_keras_object(self.function)
+        return {**super().get_config(), "function": function}
+
+    @classmethod
+    def from_config(cls, config):
+        function = keras.saving.deserialize_keras_object(config["function"])
+        return cls(**{**config, "function": function})

@@ -1,0 +1,280 @@
+"""Every loss against float64 NumPy written from its paper, value and gradient."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_kd as kd
+
+LABELS = np.array([3, 0, 4, 1, 1, 2])
+LOGITS = [np.random.default_rng(seed).normal(0, 3, (6, 5)) for seed in (0, 1)]
+VECTORS = [
+    np.random.default_rng(seed).normal(size=shape) for seed, shape in ((2, (6, 7)), (3, (6, 4)))
+]
+MAPS = [
+    np.random.default_rng(seed).normal(size=shape)
+    for seed, shape in ((4, (6, 4, 4, 3)), (5, (6, 2, 2, 5)))
+]
+
+
+def softmax(logits):
+    exponentials = np.exp(logits - logits.max(-1, keepdims=True))
+    return exponentials / exponentials.sum(-1, keepdims=True)
+
+
+def sigmoid(logits):
+    return 1 / (1 + np.exp(-logits))
+
+
+def divergence(p, q):
+    return (p * np.log(p / q)).sum(-1)
+
+
+def soft_targets(t, s, temperature=3.0):
+    return temperature**2 * divergence(softmax(t / temperature), softmax(s / temperature))
+
+
+def binary_soft_targets(t, s, temperature=3.0):
+    p, q = sigmoid(t / temperature), sigmoid(s / temperature)
+    return temperature**2 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum(-1)
+
+
+def decoupled_kd(t, s, temperature=4.0, alpha=1.0, beta=8.0, labels=LABELS):
+    """Zhao et al. 2022: as the authors' code has it, with its mask of 1000."""
+    g = np.eye(5)[labels]
+    p, q = softmax(t / temperature), softmax(s / temperature)
+    b_t, b_s = (np.stack([(x * g).sum(-1), (x * (1 - g)).sum(-1)], -1) for x in (p, q))
+    r_t, r_s = (softmax(z / temperature - 1000 * g) + 1e-300 for z in (t, s))
+    return temperature**2 * (alpha * divergence(b_t, b_s) + beta * divergence(r_t, r_s))
+
+
+def z_score(logits):
+    return (logits - logits.mean(-1, keepdims=True)) / logits.std(-1, ddof=1, keepdims=True)
+
+
+def correlation(a, b, axis):
+    a, b = a - a.mean(axis, keepdims=True), b - b.mean(axis, keepdims=True)
+    return (a * b).sum(axis) / np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
+
+
+def dist(t, s, temperature=2.0, beta=0.7, gamma=1.3):
+    p, q = softmax(t / temperature), softmax(s / temperature)
+    inter = 1 - correlation(q, p, -1)
+    intra = (1 - correlation(q, p, 0)).mean()
+    return temperature**2 * (beta * inter + gamma * intra)
+
+
+def label_smoothing(t, s):
+    y = 0.8 * np.eye(5)[LABELS] + 0.2 / 5
+    return -(y * np.log(softmax(s))).sum(-1)
+
+
+def teacher_labels(t, s):
+    return -np.log(softmax(s)[np.arange(6), t.argmax(-1)])
+
+
+def attention_transfer(t, s):
+    t = t.reshape(6, 2, 2, 2, 2, 3).mean((2, 4))  # Pooled from 4x4 to 2x2.
+    a_t, a_s = ((np.abs(f) ** 2).mean(-1).reshape(6, -1) for f in (t, s))
+    a_t, a_s = (a / np.linalg.norm(a, axis=-1, keepdims=True) for a in (a_t, a_s))
+    return ((a_s - a_t) ** 2).mean(-1)
+
+
+def similarity_preserving(t, s):
+    g_t, g_s = (f.reshape(6, -1) @ f.reshape(6, -1).T for f in (t, s))
+    g_t, g_s = (g / np.linalg.norm(g, axis=-1, keepdims=True) for g in (g_t, g_s))
+    return ((g_t - g_s) ** 2).sum(-1) / 6
+
+
+def huber(x):
+    return np.where(np.abs(x) < 1, 0.5 * x**2, np.abs(x) - 0.5)
+
+
+def relational_distance(t, s):
+    d_t, d_s = (np.linalg.norm(f[:, None] - f[None], axis=-1) for f in (t, s))
+    d_t, d_s = (d / d[d > 0].mean() for d in (d_t, d_s))
+    return huber(d_s - d_t).mean(-1)
+
+
+def relational_angle(t, s):
+    def angles(f):
+        e = f[None] - f[:, None]
+        norms = np.linalg.norm(e, axis=-1, keepdims=True)
+        e = np.divide(e, norms, out=np.zeros_like(e), where=norms > 0)
+        return np.einsum("ijd,ikd->ijk", e, e)
+
+    return huber(angles(s) - angles(t)).mean((-2, -1))
+
+
+def labelled(teacher_logits):
+    return {"logits": teacher_logits, "labels": LABELS}
+
+
+L = kd.losses
+# The class, its reference, what it compares, and what it is given beside the teacher's outputs.
+REFERENCES = {
+    "SoftTargets": (L.SoftTargets(3.0), soft_targets, LOGITS, None),
+    "BinarySoftTargets": (L.BinarySoftTargets(3.0), binary_soft_targets, LOGITS, None),
+    "TeacherLabels": (L.TeacherLabels(), teacher_labels, LOGITS, None),
+    "LogitMatching": (L.LogitMatching(), lambda t, s: ((s - t) ** 2).mean(-1), LOGITS, None),
+    "DecoupledKD": (L.DecoupledKD(4.0), decoupled_kd, LOGITS, labelled),
+    "StandardizedLogits": (
+        L.StandardizedLogits(L.SoftTargets(3.0)),
+        lambda t, s: soft_targets(z_score(t), z_score(s)), LOGITS, None,
+    ),
+    "DIST": (L.DIST(2.0, inter_weight=0.7, intra_weight=1.3), dist, LOGITS, None),
+    "LabelSmoothing": (L.LabelSmoothing(0.2), label_smoothing, LOGITS, labelled),
+    "Hints": (L.Hints(), lambda t, s: ((s - t) ** 2).mean(-1), LOGITS, None),
+    "AttentionTransfer": (L.AttentionTransfer(), attention_transfer, MAPS, None),
+    "SimilarityPreserving": (L.SimilarityPreserving(), similarity_preserving, MAPS, None),
+    "RelationalDistance": (L.RelationalDistance(), relational_distance, VECTORS, None),
+    "RelationalAngle": (L.RelationalAngle(), relational_angle, VECTORS, None),
+}  # fmt: skip
+
+
+def test_every_loss_has_its_reference():
+    from test_contracts import LOSSES
+
+    assert set(REFERENCES) == set(LOSSES)
+
+
+@pytest.fixture(params=REFERENCES)
+def case(request):
+    loss, reference, (teacher, student), wrap = REFERENCES[request.param]
+    outputs = tf.constant(teacher, tf.float32)
+    if wrap:
+        outputs = {
+            key: tf.constant(value, tf.float32 if key == "logits" else tf.int32)
+            for key, value in wrap(teacher).items()
+        }
+    return loss, reference, teacher, student, outputs
+
+
+def test_values_agree_to_1e_5(case):
+    loss, reference, teacher, student, outputs = case
+    values = loss.call(outputs, tf.constant(student, tf.float32))
+    np.testing.assert_allclose(values, reference(teacher, student), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_agree_to_1e_4(case):
+    loss, reference, teacher, student, outputs = case
+    variable = tf.constant(student, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(variable)
+        value = tf.reduce_sum(loss.call(outputs, variable))
+    expected = numeric_gradient(lambda s: reference(teacher, s).sum(), student)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(
+        tape.gradient(value, variable), expected, rtol=1e-4, atol=1e-4 * scale
+    )
+
+
+def numeric_gradient(function, at, step=1e-5):
+    """Central differences in float64: exact to about 1e-9."""
+    gradient = np.zeros_like(at)
+    for index in np.ndindex(*at.shape):
+        ahead, behind = at.copy(), at.copy()
+        ahead[index] += step
+        behind[index] -= step
+        gradient[index] = (function(ahead) - function(behind)) / (2 * step)
+    return gradient
+
+
+class TestRelationsBetweenLosses:
+    def test_decoupled_kd_with_the_paper_s_weights_is_soft_targets(self):
+        """Zhao et al. 2022, equation 7: KD = TCKD + (1 - p_target) NCKD."""
+        teacher, student = LOGITS
+        p_target = softmax(teacher / 3.0)[np.arange(6), LABELS]
+        values = L.decoupled_kd(
+            teacher_logits=teacher, student_logits=student, target=np.eye(5)[LABELS],
+            temperature=3.0, target_weight=1.0, non_target_weight=(1 - p_target).astype("float32"),
+        )  # fmt: skip
+        np.testing.assert_allclose(values, soft_targets(teacher, student, 3.0), rtol=1e-5)
+
+    def test_decoupled_kd_masks_the_target_at_any_gap(self):
+        """The authors' mask of 1000 lets the target back in at gaps above 1000."""
+        teacher = np.array([[5000.0, 1.0, 0.0, -1.0]])
+        student = np.array([[5000.0, -1.0, 0.0, 1.0]])
+        value = L.decoupled_kd(
+            teacher_logits=teacher, student_logits=student, target=np.eye(4)[[0]],
+            temperature=1.0, target_weight=1.0, non_target_weight=1.0,
+        )  # fmt: skip
+        rest = divergence(softmax(teacher[:, 1:]), softmax(student[:, 1:]))
+        np.testing.assert_allclose(value, rest, rtol=1e-5)
+
+    def test_decoupled_kd_refuses_two_classes(self):
+        with pytest.raises(ValueError, match=r"at least 3 logits.* Received: 2\. Use losses.SoftT"):
+            L.DecoupledKD()(LOGITS[0][:, :2], LOGITS[1][:, :2])
+
+    def test_decoupled_kd_takes_the_teacher_s_prediction_without_a_label(self):
+        teacher, student = LOGITS
+        predicted = decoupled_kd(teacher, student, labels=teacher.argmax(-1)).mean()
+        assert float(L.DecoupledKD(4.0)(teacher, student)) == pytest.approx(predicted, rel=1e-5)
+        nobody = {"logits": teacher, "labels": np.full(6, -1)}
+        assert float(L.DecoupledKD(4.0)(nobody, student)) == pytest.approx(predicted, rel=1e-5)
+
+    def test_a_binary_case_is_the_two_class_case(self):
+        """sigmoid(z) is softmax([z, 0])."""
+        teacher, student = (logits[:, :1] for logits in LOGITS)
+        two = [np.concatenate([z, 0 * z], -1) for z in (teacher, student)]
+        values = L.binary_soft_targets(
+            teacher_logits=teacher, student_logits=student, temperature=2.0
+        )
+        np.testing.assert_allclose(values, soft_targets(*two, 2.0), rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("name", ["StandardizedLogits", "DIST"])
+    def test_the_size_of_the_logits_does_not_matter(self, name):
+        """Equal up to a positive scale: a z-score sees no difference, a divergence does."""
+        loss = REFERENCES["StandardizedLogits"][0] if name == "StandardizedLogits" else None
+        teacher = LOGITS[0].astype("float32")
+        if loss:
+            assert float(loss(teacher, 5 * teacher)) == pytest.approx(0, abs=1e-5)
+        else:
+            probs = softmax(LOGITS[0])
+            scaled = 0.5 * probs + 0.1  # Still probabilities of five classes.
+            value = float(L.DIST(1.0)(np.log(probs), np.log(scaled)))
+            assert value == pytest.approx(0, abs=1e-5)
+
+    def test_standardisation_divides_by_the_sample_deviation(self):
+        """ddof = 1, as torch has it: with ddof = 0 every value is off by 5.4 % at 10 classes."""
+        logits = np.random.default_rng(0).normal(size=(3, 10))
+        np.testing.assert_allclose(L.standardized(logits), z_score(logits), rtol=1e-5)
+
+    @pytest.mark.parametrize("name", ["RelationalDistance", "RelationalAngle"])
+    def test_relations_do_not_see_turns_and_shifts(self, name):
+        loss, _, (teacher, _), _ = REFERENCES[name]
+        turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(7, 7)))
+        moved = (3.0 * teacher @ turn + 1.0).astype("float32")
+        assert float(loss(teacher.astype("float32"), moved)) == pytest.approx(0, abs=1e-6)
+
+    def test_similarity_does_not_see_turns(self):
+        teacher = VECTORS[0]
+        turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(7, 7)))
+        value = L.SimilarityPreserving()(teacher, teacher @ turn)
+        assert float(value) == pytest.approx(0, abs=1e-8)
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("build", "sentence"),
+        [
+            (lambda: L.DecoupledKD(target_weight=-1), "`target_weight` must be a number of at lea"),
+            (lambda: L.DecoupledKD(non_target_weight=np.nan), "`non_target_weight` must be"),
+            (lambda: L.DecoupledKD(warm_up_steps=-1), "`warm_up_steps` must be an integer"),
+            (lambda: L.DIST(temperature="1"), "`temperature` must be a positive number"),
+            (lambda: L.LabelSmoothing(1.0), "`smoothing` must be above 0 and below 1"),
+            (lambda: L.LabelSmoothing(0.0), "`smoothing` must be a positive number"),
+            (lambda: L.StandardizedLogits("kd"), "`loss` must be a loss of keras_kd.losses"),
+        ],
+    )
+    def test_settings_out_of_range_are_refused(self, build, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            build()
+
+    def test_hints_of_other_shapes_name_both(self):
+        with pytest.raises(ValueError, match=r"teacher \(6, 7\) and student \(6, 4\)"):
+            L.Hints()(*VECTORS)
+
+    def test_attention_of_vectors_names_both(self):
+        with pytest.raises(ValueError, match=r"\[batch, height, width, channels\].*\(6, 7\)"):
+            L.AttentionTransfer()(*VECTORS)
