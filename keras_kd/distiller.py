@@ -8,8 +8,9 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd.features import feature_model
+from keras_kd.heads import head_of
 from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
-from keras_kd.teacher import as_teacher, head_of
+from keras_kd.teacher import as_teacher
 
 _LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
 

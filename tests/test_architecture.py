@@ -9,7 +9,7 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
-    {"_backend", "_checks", "_files", "features"},
+    {"_backend", "_checks", "_files", "features", "heads"},
     {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
     {"distiller"},
     {"experiment"},
