@@ -29,6 +29,7 @@ _MODULES = (
 )
 _NAMES = {
     "Distiller": "keras_kd.distiller",
+    "Ensemble": "keras_kd.ensemble",
     "Teacher": "keras_kd.teacher",
     "load_teacher": "keras_kd.teacher",
 }

@@ -7,10 +7,10 @@ import tensorflow as tf
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_kd.ensemble import as_teacher
 from keras_kd.features import feature_model
 from keras_kd.heads import head_of
 from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
-from keras_kd.teacher import as_teacher
 
 _LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
 
@@ -39,8 +39,8 @@ class Distiller(keras.Model):
 
     Args:
         student: a built `keras.Model` that returns logits.
-        teacher: a trained `keras.Model` ending in logits, softmax or sigmoid, or a `Teacher`.
-            `None` if `alpha` is 0 or the teacher is attached later.
+        teacher: a trained `keras.Model` ending in logits, softmax or sigmoid, or a `Teacher`; a
+            list of them or an `Ensemble`. `None` if no loss needs it, or it is attached later.
         distillation_loss: a loss of `keras_kd.losses`, or any
             `keras.distillation.DistillationLoss`; or a list, or a dict by name, of several.
             `SoftTargets()` by default. What a loss compares (logits, or layers by name) comes
@@ -133,7 +133,8 @@ class Distiller(keras.Model):
             )
         for loss, _ in self._terms.values():
             _check_head(teacher, loss)
-            loss.validate_model_compatibility(teacher.model, self.student)
+            if teacher.model is not None:
+                loss.validate_model_compatibility(teacher.model, self.student)
         layers = _layers_named("teacher_layer_name", self._terms)
         self._make_projectors({name: teacher.feature_shape(name) for name in layers})
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
@@ -329,6 +330,11 @@ class Distiller(keras.Model):
         if name in self.projectors:
             pair = self.projectors[name](pair)
         teacher_outputs, student_outputs = pair
+        class_map = self.teacher and self.teacher.class_map
+        if class_map and getattr(loss, "student_layer_name", None) is None:
+            # The teacher's classes, in its order.
+            student_outputs = ops.take(student_outputs, class_map, axis=-1)
+            labels = _labels_in(class_map, labels, student["logits"])
         if getattr(loss, "needs_labels", False):
             known = {"logits": teacher_outputs, "labels": labels}
             teacher_outputs = {key: value for key, value in known.items() if value is not None}
@@ -422,6 +428,19 @@ def _layers_named(attribute, terms):
     return tuple(dict.fromkeys(name for name in names if name is not None))
 
 
+def _labels_in(class_map, labels, student_logits):
+    """Return labels as a teacher of these classes numbers them, -1 for what it does not know."""
+    if labels is None:
+        return None
+    num_classes, rank = student_logits.shape[-1], len(student_logits.shape)
+    if len(labels.shape) == rank and labels.shape[-1] != 1:  # One-hot or soft.
+        return ops.take(labels, class_map, axis=-1)
+    positions = [class_map.index(c) if c in class_map else -1 for c in range(num_classes)]
+    labels = ops.cast(labels, "int32")
+    known = ops.take(ops.convert_to_tensor(positions), ops.maximum(labels, 0))
+    return ops.where(labels < 0, -1, known)
+
+
 def _check_alpha(alpha):
     if isinstance(alpha, LearningRateSchedule):
         return alpha
@@ -464,17 +483,24 @@ def _check_student(student):
 
 def _check_fit(teacher, student):
     images, logits = _shape(student, "inputs"), _shape(student, "outputs")
-    if logits and logits[-1] != teacher.num_classes:
+    if logits and teacher.class_map and max(teacher.class_map) >= logits[-1]:
+        raise ValueError(
+            f"`class_map` must name classes of the student, from 0 to {logits[-1] - 1}. "
+            f"Received: {list(teacher.class_map)}."
+        )
+    if logits and not teacher.class_map and logits[-1] != teacher.num_classes:
         raise ValueError(
             "Teacher and student must predict the same classes. Received: "
             f"{teacher.num_classes} and {logits[-1]}. "
-            f"Build the student with `num_classes={teacher.num_classes}`."
+            f"Build the student with `num_classes={teacher.num_classes}`, or say which classes "
+            "these are: `Teacher(model, class_map=...)`."
         )
-    if images and not _same_images(teacher.input_shape[1:], images[1:]):
+    if images and teacher.input_shape and not _same_images(teacher.input_shape[1:], images[1:]):
         raise ValueError(
             "Teacher and student must take the same images. Received: "
             f"{teacher.input_shape[1:]} and {images[1:]}. "
-            f"Build the student with `image_shape={teacher.input_shape[1:]}`."
+            f"Build the student with `image_shape={teacher.input_shape[1:]}`, or convert them: "
+            "`Teacher(model, preprocess=keras.layers.Resizing(...))`."
         )
 
 

@@ -38,11 +38,17 @@ class Teacher:
             `None`: from the last layer, else from the model's answers to a few made-up images
             (with a warning that says what was found), else refused.
         image_shape: shape of one input, for a model that does not know it (a subclassed one).
+        preprocess: what turns the student's images into the model's, such as
+            `keras.layers.Resizing(224, 224)`; called on each batch.
+        class_map: for each class of the teacher, in its order, the student's class; for a
+            teacher that knows fewer classes, or knows them in another order. The student is then
+            compared on those classes alone.
 
     Attributes:
         head: `"logits"`, `"softmax"` or `"sigmoid"`.
         num_classes: number of logits.
-        input_shape: shape of a batch of inputs, `None` where free.
+        input_shape: shape of a batch of images, `None` where free; `None` itself if `preprocess`
+            takes images of any shape.
 
     Raises:
         ValueError: if the model is no classifier with one output, its weights or its answers
@@ -63,7 +69,7 @@ class Teacher:
     ```
     """
 
-    def __init__(self, model, *, head=None, image_shape=None):
+    def __init__(self, model, *, head=None, image_shape=None, preprocess=None, class_map=None):
         if not isinstance(model, keras.Model):
             raise ValueError(
                 f"The teacher must be a keras.Model. Received: {type(model).__name__}. "
@@ -78,9 +84,12 @@ class Teacher:
             )
         _check_weights(model)
         self.model = model
-        self.input_shape = _input_shape(model, image_shape)
-        outputs = _answers(model, self.input_shape)
+        input_shape = _input_shape(model, image_shape)
+        outputs = _answers(model, input_shape)
+        self.preprocess = preprocess
+        self.input_shape = input_shape if preprocess is None else None
         self.num_classes = outputs.shape[-1]
+        self.class_map = _checked_class_map(class_map, self.num_classes)
 
         self._logits_model, opened = open_head(model)
         if head is not None and opened not in (None, head):
@@ -96,7 +105,7 @@ class Teacher:
         """Return the logits of `images` as float32 `[batch, num_classes]`, without gradient."""
         # training=False: a teacher in training mode drops units and moves its BatchNorm
         # statistics.
-        return self._as_logits(self._logits_model(images, training=False))
+        return self._as_logits(self._logits_model(self._prepared(images), training=False))
 
     def with_features(self, images, layer_names):
         """Return logits and inner layers' outputs from one pass, without gradient.
@@ -111,7 +120,8 @@ class Teacher:
         Raises:
             ValueError: if the model has no such layer, or no graph to look into.
         """
-        outputs = self._feature_model(tuple(layer_names))(images, training=False)
+        model = self._feature_model(tuple(layer_names))
+        outputs = model(self._prepared(images), training=False)
         features = {name: ops.stop_gradient(outputs[name]) for name in layer_names}
         return {"logits": self._as_logits(outputs["logits"]), **features}
 
@@ -120,6 +130,9 @@ class Teacher:
         if layer_name is None:
             return (None, self.num_classes)
         return tuple(self._feature_model((layer_name,)).output[layer_name].shape)
+
+    def _prepared(self, images):
+        return images if self.preprocess is None else self.preprocess(images)
 
     def _feature_model(self, layer_names):
         if layer_names not in self._feature_models:
@@ -136,6 +149,11 @@ class Teacher:
             outputs = ops.clip(outputs, _TINY, _BELOW_ONE)
             outputs = ops.log(outputs) - ops.log1p(-outputs)
         return ops.stop_gradient(outputs)
+
+    @property
+    def is_sigmoid(self):
+        """Whether the classes are independent labels."""
+        return self.head == "sigmoid"
 
     @property
     def fingerprint(self):
@@ -170,9 +188,20 @@ def load_teacher(path, *, head=None, image_shape=None):
     return Teacher(model, head=head, image_shape=image_shape)
 
 
-def as_teacher(teacher, *, image_shape=None):
-    """Return `teacher` as a `Teacher`: as it is, or made of a `keras.Model`."""
-    return teacher if isinstance(teacher, Teacher) else Teacher(teacher, image_shape=image_shape)
+def _checked_class_map(class_map, num_classes):
+    if class_map is None:
+        return None
+    class_map = tuple(class_map)
+    whole = all(
+        isinstance(each, (int, np.integer)) and not isinstance(each, bool) and each >= 0
+        for each in class_map
+    )
+    if len(class_map) != num_classes or not whole or len(set(class_map)) != num_classes:
+        raise ValueError(
+            f"`class_map` must name a different class of the student for each of the teacher's "
+            f"{num_classes}. Received: {list(class_map)}."
+        )
+    return class_map
 
 
 def _check_weights(model):
