@@ -30,7 +30,9 @@ _MODULES = (
 _NAMES = {
     "Distiller": "keras_kd.distiller",
     "Ensemble": "keras_kd.ensemble",
+    "MutualDistiller": "keras_kd.mutual",
     "Teacher": "keras_kd.teacher",
+    "distil_in_turn": "keras_kd.chain",
     "load_teacher": "keras_kd.teacher",
 }
 

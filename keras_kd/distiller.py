@@ -194,13 +194,12 @@ class Distiller(keras.Model):
         teacher = self._ask_teacher(images) if self.alpha != 0 else None
         with tf.GradientTape() as tape:
             student = self._ask_student(images, training=True)
-            # At alpha=1 labels may be placeholders, for the compiled metrics alone.
             losses = self._loss_terms(
-                labels, teacher, student, sample_weight, hard=labels is not None and self.alpha != 1
+                labels, teacher, student, sample_weight, hard=self._learns_labels(labels)
             )
+            losses["loss"] = _sum([*self._weighted(losses), *self._regularizers()])
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        self._apply(tape, scaled_loss)
         return self._update_logs(images, labels, student["logits"], sample_weight, losses)
 
     def test_step(self, data):
@@ -213,6 +212,8 @@ class Distiller(keras.Model):
         else:
             teacher, student = None, {"logits": self(images, training=False)}
         losses = self._loss_terms(labels, teacher, student, sample_weight, hard=labels is not None)
+        if weighted := self._weighted(losses):
+            losses["loss"] = _sum([*weighted, *self._regularizers()])
         return self._update_logs(images, labels, student["logits"], sample_weight, losses)
 
     def get_config(self):
@@ -288,7 +289,7 @@ class Distiller(keras.Model):
         return {"logits": self(images, training=training)}
 
     def _loss_terms(self, labels, teacher, student, sample_weight, *, hard):
-        """Return the parts that can be had, and `loss` if no part of it is missing.
+        """Return the hard and the distillation loss, as far as they can be had.
 
         Args:
             labels: or `None`.
@@ -308,18 +309,28 @@ class Distiller(keras.Model):
             weighted = [weight * terms[name] for name, (_, weight) in self._terms.items()]
             losses["distillation_loss"] = _sum(weighted)
             losses |= terms if len(terms) > 1 else {}
-        weights = {"hard_loss": 1 - self._alpha_now(), "distillation_loss": self._alpha_now()}
-        wanted = {
-            name: weight
-            for name, weight in weights.items()
-            if not (isinstance(weight, float) and weight == 0)
-        }
-        if wanted.keys() <= losses.keys():
-            terms = [weight * losses[name] for name, weight in wanted.items()]
-            # Keras's optimizer sums gradients over replicas; the losses are already divided.
-            terms += [ops.sum(term) / _num_replicas() for term in self.losses]
-            losses["loss"] = _sum(terms)
         return losses
+
+    def _weighted(self, losses):
+        """Return the weighted parts of the objective; `[]` if one of them is missing."""
+        alpha = self._alpha_now()
+        weights = {"hard_loss": 1 - alpha, "distillation_loss": alpha}
+        if not isinstance(self.alpha, LearningRateSchedule):
+            weights = {name: weight for name, weight in weights.items() if weight != 0}
+        known = weights.keys() <= losses.keys()
+        return [weight * losses[name] for name, weight in weights.items()] if known else []
+
+    def _regularizers(self):
+        # Keras's optimizer sums gradients over replicas; the other losses are divided already.
+        return [ops.sum(term) / _num_replicas() for term in self.losses]
+
+    def _learns_labels(self, labels):
+        # At alpha=1 labels may be placeholders, for the compiled metrics alone.
+        return labels is not None and self.alpha != 1
+
+    def _apply(self, tape, scaled_loss):
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
 
     def _distil(self, name, loss, labels, teacher, student, sample_weight):
         """Return one distillation loss, a scalar, on what it compares."""

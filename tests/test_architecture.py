@@ -13,6 +13,7 @@ FLOORS = [
     {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
     {"ensemble"},
     {"distiller"},
+    {"chain", "mutual"},
     {"experiment"},
     {"recipes"},
     {"cli"},

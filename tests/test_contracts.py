@@ -93,7 +93,8 @@ def exported(base):
 
 def test_nothing_exported_is_missing():
     assert exported(kd.losses.DistillationLoss) - BASES == set(LOSSES)
-    assert exported(keras.Model) == set(DISTILLERS)
+    # A MutualDistiller has no teacher to leave alone; what applies to it is in test_mutual.py.
+    assert exported(keras.Model) - {"MutualDistiller"} == set(DISTILLERS)
 
 
 @pytest.fixture(params=DISTILLERS)
