@@ -357,7 +357,13 @@ class Distiller(keras.Model):
                 f"{type(loss).__name__} returns one value a batch and cannot weigh examples. "
                 "Received: sample or class weights. Use a loss of keras_kd.losses."
             )
-        return loss.compute_loss(teacher_outputs, student_outputs) / _num_replicas()
+        if _num_replicas() > 1:
+            # Keras divides by the replicas inside its loss objects, not inside its loss functions.
+            raise ValueError(
+                f"{type(loss).__name__} does not say whether it is divided among replicas. "
+                f"Received: {_num_replicas()} replicas. Use a loss of keras_kd.losses."
+            )
+        return loss.compute_loss(teacher_outputs, student_outputs)
 
     def _alpha_now(self):
         if isinstance(self.alpha, LearningRateSchedule):
