@@ -19,7 +19,7 @@ from keras_kd.callbacks import EarlyStopping
 from keras_kd.distiller import Distiller
 from keras_kd.experiment import report
 from keras_kd.experiment.progress import Progress
-from keras_kd.losses import CrossEntropy, SoftTargets
+from keras_kd.losses import SoftTargets
 
 # Below this many steps an epoch, compiling with XLA (seconds, once) costs more than it saves.
 _STEPS_WORTH_XLA = 500
@@ -144,7 +144,9 @@ class _Trainer:
     def train(self, title, builder, patience):
         """Return a model trained on the labels alone, and its curves."""
         model = self.build(builder)
-        model.compile(loss=CrossEntropy(), **self._compile_options())
+        # Keras's own loss: the control has nothing of ours in it.
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(loss=loss, **self._compile_options())
         return model, self._fit(title, model, patience)
 
     def distil(self, teacher):
