@@ -96,7 +96,7 @@ class Ensemble:
     def fingerprint(self):
         """SHA-256 over the fingerprints of the teachers, their weights and the way of averaging."""
         parts = [self.average, *map(str, self.weights)]
-        parts += [f"{t.fingerprint} {t.class_map}" for t in self.teachers]
+        parts += [teacher.fingerprint for teacher in self.teachers]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
     def _mean_log(self, logits, log_probs):

@@ -157,8 +157,12 @@ class Teacher:
 
     @property
     def fingerprint(self):
-        """SHA-256 of the weights and the head, as they are now."""
+        """SHA-256 of the weights as they are now, head, `class_map` and `preprocess` layer."""
         digest = hashlib.sha256(self.head.encode())
+        if self.class_map is not None:
+            digest.update(str([int(each) for each in self.class_map]).encode())
+        if isinstance(self.preprocess, keras.layers.Layer):
+            digest.update(repr(self.preprocess.get_config()).encode())
         for weight in self.model.weights:
             value = np.ascontiguousarray(weight.numpy())
             digest.update(f"{value.dtype} {value.shape}".encode())

@@ -101,6 +101,17 @@ class TestOtherSizes:
             kd.Distiller(student=net(), teacher=net(image_shape=(8, 8, 1)))
 
 
+def test_the_fingerprint_knows_the_map_and_the_preprocessing():
+    model = net()
+    teachers = [
+        kd.Teacher(model),
+        kd.Teacher(model, class_map=[2, 0, 1]),
+        kd.Teacher(model, preprocess=keras.layers.Rescaling(0.5, name="scale")),
+        kd.Teacher(model, preprocess=keras.layers.Rescaling(0.25, name="scale")),
+    ]
+    assert len({teacher.fingerprint for teacher in teachers}) == 4
+
+
 class TestOtherClasses:
     def test_a_teacher_that_knows_them_in_another_order(self):
         """Its class i is the student's class_map[i]."""

@@ -169,6 +169,13 @@ class TestTheVerdictIsHonest:
         assert said in sentence and "one seed" in sentence
 
 
+def test_an_output_that_is_a_file_is_refused_and_left_as_it_was(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="`output` must be a folder"):
+        kd.recipes.digits(output=tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @pytest.mark.parametrize("options", [{"seed": -1}, {"epochs": 0}, {"epochs": 1.5}])
 def test_arguments_are_checked_before_anything_is_written(tmp_path, options):
     with pytest.raises(ValueError, match="must be an integer of at least"):

@@ -46,10 +46,10 @@ class Progress:
         with rich.progress.Progress(
             *columns, console=self.console, disable=not live, transient=True
         ) as bar:
-            task = bar.add_task(title, total=epochs, state="compiling")
+            task = bar.add_task(title, state="compiling")
             display = _Display(epochs, stopping)
             display.update = (
-                (lambda done, state: bar.update(task, completed=done, state=state))
+                (lambda state: bar.update(task, state=state))
                 if live
                 else self._print_now_and_then(title)
             )
@@ -59,7 +59,7 @@ class Progress:
     def _print_now_and_then(self, title):
         last = time.perf_counter()
 
-        def update(done, state):
+        def update(state):
             nonlocal last
             if time.perf_counter() - last >= _SECONDS_BETWEEN_LINES:
                 last = time.perf_counter()
@@ -86,7 +86,6 @@ class _Display(keras.callbacks.Callback):
         self.done = epoch + 1
         # Fits a terminal of 80 columns.
         self.update(
-            self.done,
             f"{self.done}/{self.epochs} loss {logs['loss']:.3f} "
             f"val_accuracy {logs['val_accuracy']:.4f} {self._time_left()}",
         )

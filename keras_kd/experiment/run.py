@@ -60,7 +60,8 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
         recipe, epochs=epochs or (recipe.quick_epochs if quick else recipe.epochs)
     )
     folder = Path(output or Path("saved_models") / recipe.name)
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"`output` must be a folder. Received: {folder}, a file.")
     progress = Progress(verbose)
     started = time.perf_counter()
     machine = describe_machine()
@@ -70,6 +71,7 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
         f"Data: {data.name} from {data.source}: {len(data.train)} to train, "
         f"{len(data.validation)} to validate"
     )
+    folder.mkdir(parents=True, exist_ok=True)  # Before minutes of work, if it cannot be.
 
     trained = _train_and_export(_Trainer(recipe, data, seed, progress), folder)
     # Every choice is made: from here on the test split may be read.
