@@ -346,7 +346,7 @@ class Distiller(keras.Model):
             # The teacher's classes, in its order.
             student_outputs = ops.take(student_outputs, class_map, axis=-1)
             labels = _labels_in(class_map, labels, student["logits"])
-        if getattr(loss, "needs_labels", False):
+        if getattr(loss, "uses_labels", False):
             known = {"logits": teacher_outputs, "labels": labels}
             teacher_outputs = {key: value for key, value in known.items() if value is not None}
         if isinstance(loss, keras.losses.Loss):

@@ -185,7 +185,7 @@ class TestTraining:
     # A loss on an inner layer alone leaves what comes after it as it was, and Keras warns.
     @pytest.mark.filterwarnings("ignore:Gradients do not exist")
     def test_alpha_1_ignores_the_labels(self, distiller_class, loss):
-        if loss.needs_labels:
+        if loss.uses_labels:
             pytest.skip("a loss that uses labels by its definition")
         distillers = [make(distiller_class, loss, alpha=1.0) for _ in range(3)]
         for distiller, labels in zip(distillers, (LABELS, 4 - LABELS, None), strict=True):

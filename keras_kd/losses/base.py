@@ -23,12 +23,12 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
       the mean; so it also serves as the `loss` of a plain `keras.Model` whose labels are
       teacher logits.
 
-    A loss whose `needs_labels` is true takes `{"logits": teacher_logits, "labels": labels}` as
+    A loss whose `uses_labels` is true takes `{"logits": teacher_logits, "labels": labels}` as
     `teacher_outputs`, which `keras_kd.Distiller` gives it; from teacher logits alone it takes
     the teacher's own prediction as the label.
 
     Attributes:
-        needs_labels: whether it can use the labels.
+        uses_labels: whether it can use the labels.
         needs_teacher: whether it needs a teacher.
         heads: what a teacher may end in whose logits mean what this loss takes them for.
         teacher_layer_name: the teacher's layer that it compares; its logits if `None`.
@@ -37,7 +37,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
             be the optimizer's.
     """
 
-    needs_labels = False
+    uses_labels = False
     needs_teacher = True
     heads = ("logits", "softmax")
     teacher_layer_name = None

@@ -132,13 +132,14 @@ class FeatureLoss(DistillationLoss):
         teacher_layer_name: name of the teacher's layer, nested ones as `backbone/block_3`;
             `None` for its logits.
         student_layer_name: name of the student's layer, likewise.
-        name: name of the loss.
+        name: name of the loss; that of its kind if `None`.
     """
 
     heads = ("logits", "softmax", "sigmoid")
+    default_name = None
 
-    def __init__(self, teacher_layer_name=None, student_layer_name=None, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, teacher_layer_name=None, student_layer_name=None, *, name=None, **kwargs):
+        super().__init__(name=name or self.default_name, **kwargs)
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
 
@@ -181,8 +182,7 @@ class Hints(FeatureLoss):
         A. Romero et al., FitNets: Hints for Thin Deep Nets, 2015, section 2.2.
     """
 
-    def __init__(self, teacher_layer_name=None, student_layer_name=None, name="hints", **kwargs):
-        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+    default_name = "hints"
 
     def call(self, teacher_outputs, student_outputs):
         if teacher_outputs.shape[1:] != student_outputs.shape[1:]:
@@ -228,16 +228,17 @@ class AttentionTransfer(FeatureLoss):
         S. Zagoruyko, N. Komodakis, Paying More Attention to Attention, 2017, section 3.1.
     """
 
+    default_name = "attention_transfer"
+
     def __init__(
         self,
         teacher_layer_name=None,
         student_layer_name=None,
         *,
         power=2,
-        name="attention_transfer",
         **kwargs,
     ):
-        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+        super().__init__(teacher_layer_name, student_layer_name, **kwargs)
         self.power = power
 
     def call(self, teacher_outputs, student_outputs):
@@ -269,14 +270,7 @@ class SimilarityPreserving(FeatureLoss):
         F. Tung, G. Mori, Similarity-Preserving Knowledge Distillation, 2019.
     """
 
-    def __init__(
-        self,
-        teacher_layer_name=None,
-        student_layer_name=None,
-        name="similarity_preserving",
-        **kwargs,
-    ):
-        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+    default_name = "similarity_preserving"
 
     def call(self, teacher_outputs, student_outputs):
         return similarity_preserving(
@@ -299,10 +293,7 @@ class RelationalDistance(FeatureLoss):
         W. Park et al., Relational Knowledge Distillation, 2019, section 3.2.1.
     """
 
-    def __init__(
-        self, teacher_layer_name=None, student_layer_name=None, name="relational_distance", **kwargs
-    ):
-        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+    default_name = "relational_distance"
 
     def call(self, teacher_outputs, student_outputs):
         return relational_distance(
@@ -326,10 +317,7 @@ class RelationalAngle(FeatureLoss):
         W. Park et al., Relational Knowledge Distillation, 2019, section 3.2.2.
     """
 
-    def __init__(
-        self, teacher_layer_name=None, student_layer_name=None, name="relational_angle", **kwargs
-    ):
-        super().__init__(teacher_layer_name, student_layer_name, name=name, **kwargs)
+    default_name = "relational_angle"
 
     def call(self, teacher_outputs, student_outputs):
         return relational_angle(teacher_features=teacher_outputs, student_features=student_outputs)

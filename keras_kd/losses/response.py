@@ -222,7 +222,7 @@ class SoftTargets(DistillationLoss):
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class BinarySoftTargets(DistillationLoss):
+class BinarySoftTargets(SoftTargets):
     """Soft targets for binary and multi-label heads: a sigmoid for each label.
 
     See `binary_soft_targets`. For a teacher that ends in sigmoid; the hard-label loss is then
@@ -240,8 +240,7 @@ class BinarySoftTargets(DistillationLoss):
     heads = ("logits", "sigmoid")
 
     def __init__(self, temperature=2.0, *, name="binary_soft_targets", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.temperature = check_setting("temperature", temperature)
+        super().__init__(temperature, name=name, **kwargs)
 
     def call(self, teacher_outputs, student_outputs):
         check_same_classes(teacher_outputs, student_outputs, at_least=1)
@@ -250,9 +249,6 @@ class BinarySoftTargets(DistillationLoss):
             student_logits=student_outputs,
             temperature=self.now(self.temperature),
         )
-
-    def get_config(self):
-        return {**super().get_config(), "temperature": serialized(self.temperature)}
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -320,7 +316,7 @@ class DecoupledKD(DistillationLoss):
         B. Zhao et al., Decoupled Knowledge Distillation, 2022, equation 7 and appendix.
     """
 
-    needs_labels = True
+    uses_labels = True
 
     def __init__(
         self,
@@ -390,7 +386,7 @@ class StandardizedLogits(DistillationLoss):
                 "`loss` must be a loss of keras_kd.losses. "
                 f"Received: {type(loss).__name__}. Pass SoftTargets or DecoupledKD."
             )
-        self.needs_labels = self.loss.needs_labels
+        self.uses_labels = self.loss.uses_labels
 
     def call(self, teacher_outputs, student_outputs):
         check_same_classes(logits_of(teacher_outputs), student_outputs, at_least=2)
@@ -426,7 +422,7 @@ class LabelSmoothing(DistillationLoss):
         Regularization, 2020, section 4.
     """
 
-    needs_labels = True
+    uses_labels = True
     needs_teacher = False
 
     def __init__(self, smoothing=0.1, *, name="label_smoothing", **kwargs):
