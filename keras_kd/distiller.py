@@ -1,18 +1,22 @@
 """The distiller: a `keras.Model` that trains its student from a teacher."""
 
-import numbers
-
 import keras
 import tensorflow as tf
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_kd._compatibility import (
+    LOSS_NAMES,
+    check_alpha,
+    check_fit,
+    check_head,
+    check_student,
+    named_terms,
+    shape_of,
+)
 from keras_kd.ensemble import as_teacher
 from keras_kd.features import feature_model
-from keras_kd.heads import head_of
 from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
-
-_LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -86,14 +90,14 @@ class Distiller(keras.Model):
         alpha=0.5,
         name="distiller",
     ):
-        _check_student(student)
+        check_student(student)
         # The student's policy decides whether Keras scales the loss for mixed_float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
         self.distillation_loss = SoftTargets() if distillation_loss is None else distillation_loss
         self.distillation_loss_weights = distillation_loss_weights
-        self.alpha = _check_alpha(alpha)
-        self._terms = _named_terms(self.distillation_loss, distillation_loss_weights)
+        self.alpha = check_alpha(alpha)
+        self._terms = named_terms(self.distillation_loss, distillation_loss_weights)
         # A bound method, since the model would be tracked beside the student that it is made of.
         layers = _layers_named("student_layer_name", self._terms) if self.alpha != 0 else ()
         features = feature_model(student, layers) if layers else None
@@ -123,16 +127,16 @@ class Distiller(keras.Model):
         """
         if teacher is self.student:
             raise ValueError("Teacher and student must be two models. Received: one as both.")
-        image_shape = _shape(self.student, "inputs")
+        image_shape = shape_of(self.student, "inputs")
         teacher = as_teacher(teacher, image_shape=image_shape and image_shape[1:])
-        _check_fit(teacher, self.student)
+        check_fit(teacher, self.student)
         if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
             raise ValueError(
                 "The teacher must be the one this distiller was saved with. Received: one with "
                 "other weights. Build a new Distiller to go on with another teacher."
             )
         for loss, _ in self._terms.values():
-            _check_head(teacher, loss)
+            check_head(teacher, loss)
             if teacher.model is not None:
                 loss.validate_model_compatibility(teacher.model, self.student)
         layers = _layers_named("teacher_layer_name", self._terms)
@@ -178,7 +182,7 @@ class Distiller(keras.Model):
         # Compiled metrics that have seen no labels yet are not built, and have no result.
         ready = [metric for metric in super().metrics if getattr(metric, "built", True)]
         # The losses first, as in Keras: `hard_loss, accuracy = distiller.evaluate(...)`.
-        return sorted(ready, key=lambda metric: metric.name not in _LOSS_NAMES)
+        return sorted(ready, key=lambda metric: metric.name not in LOSS_NAMES)
 
     def call(self, inputs, training=None):
         return self.student(inputs, training=training)
@@ -398,47 +402,6 @@ def _plain(structure):
     return list(structure) if isinstance(structure, (list, tuple)) else structure
 
 
-def _named_terms(losses, weights):
-    """Return `{name: (loss, weight)}` of one distillation loss, a list or a dict of them."""
-    if isinstance(losses, dict):
-        if weights is not None and (not isinstance(weights, dict) or set(weights) != set(losses)):
-            raise ValueError(
-                "`distillation_loss_weights` must be a dict with the names of the losses: "
-                f"{', '.join(losses)}. Received: {weights!r}."
-            )
-        terms = {name: (loss, (weights or {}).get(name, 1.0)) for name, loss in losses.items()}
-    else:
-        losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
-        weights = [1.0] * len(losses) if weights is None else weights
-        if not isinstance(weights, (list, tuple)) or len(weights) != len(losses) or not losses:
-            raise ValueError(
-                "`distillation_loss_weights` must be a list of one number a loss, for at least "
-                f"one loss. Received: {weights!r} for {len(losses)} losses."
-            )
-        terms = {}
-        for loss, weight in zip(losses, weights, strict=True):
-            name = base = getattr(loss, "name", type(loss).__name__)
-            while name in terms:
-                name = f"{base}_{len(terms) + 1}"
-            terms[name] = (loss, weight)
-    for name, (loss, weight) in terms.items():
-        _check_term(name, loss, weight)
-    return {name: (loss, float(weight)) for name, (loss, weight) in terms.items()}
-
-
-def _check_term(name, loss, weight):
-    if not isinstance(loss, keras.distillation.DistillationLoss):
-        raise ValueError(
-            "`distillation_loss` must be a keras.distillation.DistillationLoss, such as "
-            f"keras_kd.losses.SoftTargets(). Received: {type(loss).__name__}."
-        )
-    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not is_number or not 0 < weight < float("inf"):
-        raise ValueError(f"The weight of `{name}` must be a positive number. Received: {weight!r}.")
-    if name in _LOSS_NAMES:
-        raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")
-
-
 def _layers_named(attribute, terms):
     """Return the layers that the losses compare, each once, in a fixed order."""
     names = (getattr(loss, attribute, None) for loss, _ in terms.values())
@@ -456,80 +419,3 @@ def _labels_in(class_map, labels, student_logits):
     labels = ops.cast(labels, "int32")
     known = ops.take(ops.convert_to_tensor(positions), ops.maximum(labels, 0))
     return ops.where(labels < 0, -1, known)
-
-
-def _check_alpha(alpha):
-    if isinstance(alpha, LearningRateSchedule):
-        return alpha
-    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 <= alpha <= 1:
-        raise ValueError(
-            "`alpha`, the weight of the distillation loss, must be from 0 to 1, or a schedule. "
-            f"Received: alpha={alpha!r}."
-        )
-    return float(alpha)
-
-
-def _check_head(teacher, loss):
-    heads = getattr(loss, "heads", (teacher.head,))
-    if teacher.head not in heads:
-        remedy = "BinarySoftTargets" if teacher.head == "sigmoid" else "SoftTargets"
-        raise ValueError(
-            f"{type(loss).__name__} is for teachers that end in {' or '.join(heads)}. "
-            f"Received: one that ends in {teacher.head}. Use losses.{remedy}."
-        )
-
-
-def _check_student(student):
-    if not isinstance(student, keras.Model):
-        raise ValueError(f"The student must be a keras.Model. Received: {type(student).__name__}.")
-    if not student.built:
-        raise ValueError(
-            f"The student {student.name} must be built. Received: a model without weights. "
-            "Begin it with a keras.Input."
-        )
-    outputs = getattr(student, "outputs", None) or [None]
-    if len(outputs) != 1:
-        raise ValueError(f"The student must have one output, its logits. Received: {len(outputs)}.")
-    head = head_of(student)
-    if head in ("softmax", "sigmoid"):
-        raise ValueError(
-            f"The student must return logits. Received: a model that ends in {head}. "
-            "Leave the last activation out; the exported model can add it again."
-        )
-
-
-def _check_fit(teacher, student):
-    images, logits = _shape(student, "inputs"), _shape(student, "outputs")
-    if logits and teacher.class_map and max(teacher.class_map) >= logits[-1]:
-        raise ValueError(
-            f"`class_map` must name classes of the student, from 0 to {logits[-1] - 1}. "
-            f"Received: {list(teacher.class_map)}."
-        )
-    if logits and not teacher.class_map and logits[-1] != teacher.num_classes:
-        raise ValueError(
-            "Teacher and student must predict the same classes. Received: "
-            f"{teacher.num_classes} and {logits[-1]}. "
-            f"Build the student with `num_classes={teacher.num_classes}`, or say which classes "
-            "these are: `Teacher(model, class_map=...)`."
-        )
-    if images and teacher.input_shape and not _same_images(teacher.input_shape[1:], images[1:]):
-        raise ValueError(
-            "Teacher and student must take the same images. Received: "
-            f"{teacher.input_shape[1:]} and {images[1:]}. "
-            f"Build the student with `image_shape={teacher.input_shape[1:]}`, or convert them: "
-            "`Teacher(model, preprocess=keras.layers.Resizing(...))`."
-        )
-
-
-def _shape(model, ends):
-    """Return the shape of a model's one input or output; `None` if only its calls know it."""
-    known = getattr(model, ends, None)
-    return tuple(known[0].shape) if known else None
-
-
-def _same_images(one, other):
-    # Keras adds or drops a last axis of 1 by itself.
-    one, other = (shape[:-1] if shape[-1:] == (1,) else shape for shape in (one, other))
-    return len(one) == len(other) and all(
-        a == b or a is None or b is None for a, b in zip(one, other, strict=True)
-    )

@@ -11,7 +11,7 @@ PACKAGE = Path(keras_kd.__file__).parent
 FLOORS = [
     {"_backend", "_checks", "_files", "features", "heads"},
     {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
-    {"ensemble"},
+    {"ensemble", "_compatibility"},
     {"distiller"},
     {"chain", "mutual"},
     {"experiment"},

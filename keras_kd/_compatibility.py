@@ -1,0 +1,132 @@
+"""What a distiller's arguments must be, and whether teacher, student and losses fit each other."""
+
+import numbers
+
+import keras
+from keras.optimizers.schedules import LearningRateSchedule
+
+from keras_kd.heads import head_of
+
+LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
+
+
+def named_terms(losses, weights):
+    """Return `{name: (loss, weight)}` of one distillation loss, a list or a dict of them."""
+    if isinstance(losses, dict):
+        if weights is not None and (not isinstance(weights, dict) or set(weights) != set(losses)):
+            raise ValueError(
+                "`distillation_loss_weights` must be a dict with the names of the losses: "
+                f"{', '.join(losses)}. Received: {weights!r}."
+            )
+        terms = {name: (loss, (weights or {}).get(name, 1.0)) for name, loss in losses.items()}
+    else:
+        losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+        weights = [1.0] * len(losses) if weights is None else weights
+        if not isinstance(weights, (list, tuple)) or len(weights) != len(losses) or not losses:
+            raise ValueError(
+                "`distillation_loss_weights` must be a list of one number a loss, for at least "
+                f"one loss. Received: {weights!r} for {len(losses)} losses."
+            )
+        terms = {}
+        for loss, weight in zip(losses, weights, strict=True):
+            name = base = getattr(loss, "name", type(loss).__name__)
+            while name in terms:
+                name = f"{base}_{len(terms) + 1}"
+            terms[name] = (loss, weight)
+    for name, (loss, weight) in terms.items():
+        _check_term(name, loss, weight)
+    return {name: (loss, float(weight)) for name, (loss, weight) in terms.items()}
+
+
+def _check_term(name, loss, weight):
+    if not isinstance(loss, keras.distillation.DistillationLoss):
+        raise ValueError(
+            "`distillation_loss` must be a keras.distillation.DistillationLoss, such as "
+            f"keras_kd.losses.SoftTargets(). Received: {type(loss).__name__}."
+        )
+    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
+    if not is_number or not 0 < weight < float("inf"):
+        raise ValueError(f"The weight of `{name}` must be a positive number. Received: {weight!r}.")
+    if name in LOSS_NAMES:
+        raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")
+
+
+def check_alpha(alpha):
+    """Return `alpha` as a float, or as the schedule it is."""
+    if isinstance(alpha, LearningRateSchedule):
+        return alpha
+    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 <= alpha <= 1:
+        raise ValueError(
+            "`alpha`, the weight of the distillation loss, must be from 0 to 1, or a schedule. "
+            f"Received: alpha={alpha!r}."
+        )
+    return float(alpha)
+
+
+def check_head(teacher, loss):
+    """Refuse a teacher whose logits mean something else than the loss takes them for."""
+    heads = getattr(loss, "heads", (teacher.head,))
+    if teacher.head not in heads:
+        remedy = "BinarySoftTargets" if teacher.head == "sigmoid" else "SoftTargets"
+        raise ValueError(
+            f"{type(loss).__name__} is for teachers that end in {' or '.join(heads)}. "
+            f"Received: one that ends in {teacher.head}. Use losses.{remedy}."
+        )
+
+
+def check_student(student):
+    """Refuse what is no built model with one output of logits."""
+    if not isinstance(student, keras.Model):
+        raise ValueError(f"The student must be a keras.Model. Received: {type(student).__name__}.")
+    if not student.built:
+        raise ValueError(
+            f"The student {student.name} must be built. Received: a model without weights. "
+            "Begin it with a keras.Input."
+        )
+    outputs = getattr(student, "outputs", None) or [None]
+    if len(outputs) != 1:
+        raise ValueError(f"The student must have one output, its logits. Received: {len(outputs)}.")
+    head = head_of(student)
+    if head in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"The student must return logits. Received: a model that ends in {head}. "
+            "Leave the last activation out; the exported model can add it again."
+        )
+
+
+def check_fit(teacher, student):
+    """Refuse a teacher and a student of other classes or other images."""
+    images, logits = shape_of(student, "inputs"), shape_of(student, "outputs")
+    if logits and teacher.class_map and max(teacher.class_map) >= logits[-1]:
+        raise ValueError(
+            f"`class_map` must name classes of the student, from 0 to {logits[-1] - 1}. "
+            f"Received: {list(teacher.class_map)}."
+        )
+    if logits and not teacher.class_map and logits[-1] != teacher.num_classes:
+        raise ValueError(
+            "Teacher and student must predict the same classes. Received: "
+            f"{teacher.num_classes} and {logits[-1]}. "
+            f"Build the student with `num_classes={teacher.num_classes}`, or say which classes "
+            "these are: `Teacher(model, class_map=...)`."
+        )
+    if images and teacher.input_shape and not _same_images(teacher.input_shape[1:], images[1:]):
+        raise ValueError(
+            "Teacher and student must take the same images. Received: "
+            f"{teacher.input_shape[1:]} and {images[1:]}. "
+            f"Build the student with `image_shape={teacher.input_shape[1:]}`, or convert them: "
+            "`Teacher(model, preprocess=keras.layers.Resizing(...))`."
+        )
+
+
+def shape_of(model, ends):
+    """Return the shape of a model's one input or output; `None` if only its calls know it."""
+    known = getattr(model, ends, None)
+    return tuple(known[0].shape) if known else None
+
+
+def _same_images(one, other):
+    # Keras adds or drops a last axis of 1 by itself.
+    one, other = (shape[:-1] if shape[-1:] == (1,) else shape for shape in (one, other))
+    return len(one) == len(other) and all(
+        a == b or a is None or b is None for a, b in zip(one, other, strict=True)
+    )
