@@ -31,6 +31,7 @@ _NAMES = {
     "Distiller": "keras_kd.distiller",
     "Ensemble": "keras_kd.ensemble",
     "MutualDistiller": "keras_kd.mutual",
+    "SoftLabels": "keras_kd.soft_labels",
     "Teacher": "keras_kd.teacher",
     "distil_in_turn": "keras_kd.chain",
     "load_teacher": "keras_kd.teacher",

@@ -3,6 +3,8 @@
 import numbers
 
 import keras
+import numpy as np
+from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd.heads import head_of
@@ -91,6 +93,27 @@ def check_student(student):
         raise ValueError(
             f"The student must return logits. Received: a model that ends in {head}. "
             "Leave the last activation out; the exported model can add it again."
+        )
+
+
+def check_answers(student, image_shape):
+    """Refuse a student whose graph does not tell its head, but whose answers are probabilities.
+
+    Args:
+        student: the model.
+        image_shape: shape of one image, `None` where free.
+    """
+    inputs = getattr(student, "inputs", None) or []
+    if head_of(student) is not None or len(inputs) > 1 or any("int" in i.dtype for i in inputs):
+        return
+    shape = (7, *(size or 32 for size in image_shape))
+    images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
+    outputs = np.asarray(ops.cast(student(images, training=False), "float32"))
+    if outputs.shape[-1] > 1 and outputs.min() >= 0 and np.allclose(outputs.sum(-1), 1, atol=1e-3):
+        raise ValueError(
+            f"The student must return logits. Received: {student.name}, whose answers are "
+            "probabilities (above 0, of sum 1). Leave its softmax out; the exported model can "
+            "add it again."
         )
 
 

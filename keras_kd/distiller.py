@@ -8,15 +8,21 @@ from keras.optimizers.schedules import LearningRateSchedule
 from keras_kd._compatibility import (
     LOSS_NAMES,
     check_alpha,
+    check_answers,
     check_fit,
     check_head,
     check_student,
     named_terms,
     shape_of,
 )
+from keras_kd.data.minibatches import Stack
 from keras_kd.ensemble import as_teacher
+from keras_kd.fast_path import choose, dense, minibatches_of, on_gpu
 from keras_kd.features import feature_model
 from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
+from keras_kd.soft_labels import SoftLabels
+
+_NOT_FINITE = "NaN or infinity"
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -54,6 +60,10 @@ class Distiller(keras.Model):
         alpha: weight of the **distillation** loss, from 0 to 1, or a schedule; `1 - alpha`
             weighs the hard-label loss. At 0 the teacher is not asked; at 1 labels are not
             needed.
+        soft_labels: `SoftLabels`, or the folder of some, to train from instead of the live
+            teacher, for losses on logits. A folder that is not there yet is made by the first
+            `fit`, from the teacher and the training images as they are. Like the teacher it is
+            not saved: after loading, set `distiller.soft_labels` again.
         name: name of the model.
 
     Raises:
@@ -88,18 +98,28 @@ class Distiller(keras.Model):
         distillation_loss=None,
         distillation_loss_weights=None,
         alpha=0.5,
+        soft_labels=None,
         name="distiller",
     ):
         check_student(student)
+        image_shape = shape_of(student, "inputs")
+        if image_shape is not None:
+            check_answers(student, image_shape[1:])
         # The student's policy decides whether Keras scales the loss for mixed_float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
         self.distillation_loss = SoftTargets() if distillation_loss is None else distillation_loss
         self.distillation_loss_weights = distillation_loss_weights
         self.alpha = check_alpha(alpha)
+        self.soft_labels = soft_labels
         self._terms = named_terms(self.distillation_loss, distillation_loss_weights)
         # A bound method, since the model would be tracked beside the student that it is made of.
         layers = _layers_named("student_layer_name", self._terms) if self.alpha != 0 else ()
+        if layers and soft_labels is not None:
+            raise ValueError(
+                "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
+                f"{layers[0]}. Leave `soft_labels` out, or use losses on logits."
+            )
         features = feature_model(student, layers) if layers else None
         self._student_features = features and features.__call__
         self._student_shapes = features and {name: features.output[name].shape for name in layers}
@@ -111,6 +131,8 @@ class Distiller(keras.Model):
         self.hard_loss = self._default_hard_loss()
         self.teacher = None
         self._teacher_fingerprint = None
+        # The step whose teacher logits were not finite, -1 while there is none.
+        self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
             self.attach_teacher(teacher)
         self.built = True
@@ -130,6 +152,8 @@ class Distiller(keras.Model):
         image_shape = shape_of(self.student, "inputs")
         teacher = as_teacher(teacher, image_shape=image_shape and image_shape[1:])
         check_fit(teacher, self.student)
+        if image_shape is None and teacher.input_shape is not None:
+            check_answers(self.student, teacher.input_shape[1:])
         if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
             raise ValueError(
                 "The teacher must be the one this distiller was saved with. Received: one with "
@@ -144,7 +168,16 @@ class Distiller(keras.Model):
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
         self.teacher = teacher
 
-    def compile(self, optimizer="adam", loss=None, metrics=None, **kwargs):
+    def compile(
+        self,
+        optimizer="adam",
+        loss=None,
+        metrics=None,
+        *,
+        steps_per_execution=None,
+        jit_compile=None,
+        **kwargs,
+    ):
         """Configure the training, as `keras.Model.compile` does, and return the distiller.
 
         Args:
@@ -155,6 +188,8 @@ class Distiller(keras.Model):
                 functions are taken on logits, since the student returns them.
             metrics: as in Keras. Beside `BinarySoftTargets`, `"accuracy"` counts labels whose
                 logit is on the right side of 0.
+            steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
+            jit_compile: as in Keras; if `None`, XLA is used where it pays.
             **kwargs: the other arguments of `keras.Model.compile`.
 
         Raises:
@@ -169,8 +204,67 @@ class Distiller(keras.Model):
                 else metric
                 for metric in metrics
             ]
-        super().compile(optimizer=optimizer, loss=self.hard_loss, metrics=metrics, **kwargs)
+        super().compile(
+            optimizer=optimizer,
+            loss=self.hard_loss,
+            metrics=metrics,
+            steps_per_execution=steps_per_execution or 1,
+            jit_compile="auto" if jit_compile is None else jit_compile,
+            **kwargs,
+        )
+        self._own_choices = {
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+        }
         return self
+
+    def get_compile_config(self):
+        return {**super().get_compile_config(), **self._own_choices}
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        **kwargs,
+    ):
+        """Train, as `keras.Model.fit` does, several minibatches in one compiled step.
+
+        The fast path is taken for arrays and for data sets that `Split.batches` made, unless
+        `compile` was given `steps_per_execution` or `run_eagerly`, or `fit` something that it
+        does not serve (class or sample weights, `steps_per_epoch`, `validation_split`). The
+        updates, the epochs and what callbacks see of them are those of the plain path; a
+        callback's batch is then a stack of minibatches. Any other data set is left as it is.
+
+        Raises:
+            ValueError: if the teacher's logits for a batch are not finite; nothing is trained on
+                it.
+        """
+        minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
+        if self.soft_labels is not None and self.alpha != 0:
+            minibatches = self._joined(minibatches, verbose)
+            x, y, batch_size = minibatches.dataset(), None, None
+        if minibatches is not None and self._may_stack():
+            height, jit_compile = choose(self._models(), len(minibatches))
+            if not on_gpu():  # There Keras's own choice stands.
+                self._prefer_jit(jit_compile)
+            x, y, batch_size = minibatches.stacks(height), None, None
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
+            self._build_metrics(x)
+        self._bad_step.assign(-1)
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=_with(_TeacherWatch(), callbacks),
+            **kwargs,
+        )
 
     def compile_from_config(self, config):
         # Keras does these two lines for a model whose `compile` is its own.
@@ -187,15 +281,69 @@ class Distiller(keras.Model):
     def call(self, inputs, training=None):
         return self.student(inputs, training=training)
 
+    def train_on_batch(self, x, y=None, **kwargs):
+        logs = super().train_on_batch(x, y, **kwargs)
+        self.raise_if_teacher_failed(int(self.optimizer.iterations))
+        return logs
+
     def train_step(self, data):
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if isinstance(data, Stack):
+            return self._train_on_stack(data)
+        images, labels, sample_weight, teacher = self._unpack(data)
         if labels is None and self._needs_labels():
             raise ValueError(
                 f"Training with alpha={self.alpha} needs labels. Received: images alone. "
                 "To distil without labels, set alpha=1 and use losses that ask the teacher."
             )
-        # Outside the tape: no gradient is ever taken through the teacher.
-        teacher = self._ask_teacher(images) if self.alpha != 0 else None
+        if teacher is None and self.alpha != 0:
+            # Outside the tape: no gradient is ever taken through the teacher.
+            teacher = self._ask_teacher(images)
+        return self._train_on(images, labels, sample_weight, teacher)
+
+    def _train_on_stack(self, stack):
+        """Train on the minibatches of a stack, one after the other."""
+        # Dense teachers answer for the whole stack at once, in fewer and larger products; what
+        # convolutions hold inside would be too large.
+        teacher = self._ask_teacher_of(stack) if dense(self._models()) else None
+        names = set()
+
+        def train(number):
+            minibatch = tuple(part[number] for part in stack.parts)
+            if teacher is None:
+                logs = self.train_step(minibatch)
+            else:
+                images, labels, sample_weight, _ = self._unpack(minibatch)
+                outputs = {name: output[number] for name, output in teacher.items()}
+                logs = self._train_on(images, labels, sample_weight, outputs)
+            names.update(logs)
+            return number + 1
+
+        tf.while_loop(lambda number: number < stack.count, train, [0])
+        results = self.get_metrics_result()
+        return {name: results[name] for name in results if name in names}
+
+    def _ask_teacher_of(self, stack):
+        """Return the teacher's outputs for a stack; `None` if it is not asked."""
+        is_joined = len(stack.parts) > 2
+        if is_joined or self.teacher is None or self.alpha == 0 or not self._needs_teacher():
+            return None
+        images = stack.parts[0]
+        sizes = ops.shape(images)[:2]
+        outputs = self._ask_teacher(ops.reshape(images, (-1, *images.shape[2:])))
+        return {
+            name: ops.reshape(output, (*sizes, *output.shape[1:]))
+            for name, output in outputs.items()
+        }
+
+    def _train_on(self, images, labels, sample_weight, teacher):
+        """Update the student once, and return the logs.
+
+        Args:
+            images: one minibatch.
+            labels: or `None`.
+            sample_weight: or `None`.
+            teacher: the teacher's outputs by name; `None` if it is not asked.
+        """
         with tf.GradientTape() as tape:
             student = self._ask_student(images, training=True)
             losses = self._loss_terms(
@@ -203,7 +351,7 @@ class Distiller(keras.Model):
             )
             losses["loss"] = _sum([*self._weighted(losses), *self._regularizers()])
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
-        self._apply(tape, scaled_loss)
+        self._apply(tape, scaled_loss, (teacher or {}).get("logits"))
         return self._update_logs(images, labels, student["logits"], sample_weight, losses)
 
     def test_step(self, data):
@@ -260,6 +408,96 @@ class Distiller(keras.Model):
             if projector is not None:
                 self.projectors[name] = projector
 
+    def _models(self):
+        """Return every model that runs in a training step."""
+        teachers = getattr(self.teacher, "teachers", [self.teacher] if self.teacher else [])
+        return [self.student, *(teacher.model for teacher in teachers)]
+
+    def _joined(self, minibatches, verbose):
+        """Return the minibatches with the teacher's logits for them."""
+        if minibatches is None:
+            raise ValueError(
+                "Soft labels are found by the index of the image. Received: data without one, or "
+                "class weights beside it. Pass arrays or `Split.batches(...)` to `fit`, or train "
+                "from `SoftLabels.join` with `Distiller(teacher=None)`."
+            )
+        labels = self.soft_labels
+        if not isinstance(labels, SoftLabels) and self.teacher is not None:
+            labels = SoftLabels.create(
+                labels, self.teacher, minibatches.split, verbose=bool(verbose)
+            )
+        elif not isinstance(labels, SoftLabels):
+            labels = SoftLabels(labels)
+        for loss, _ in self._terms.values():
+            check_head(labels, loss)
+        return labels.joined(minibatches)
+
+    def _may_stack(self):
+        """Return whether training steps are Keras's and ours alone, on one device."""
+        return (
+            self.compiled
+            and self._own_choices["steps_per_execution"] is None
+            and not self.run_eagerly
+            and type(self).train_step is Distiller.train_step
+            and _num_replicas() == 1
+        )
+
+    def _prefer_jit(self, jit_compile):
+        if self._own_choices["jit_compile"] is None and jit_compile != self.jit_compile:
+            self.jit_compile = jit_compile
+            self.train_function = self.test_function = None  # They were compiled the other way.
+
+    def _build_metrics(self, dataset):
+        """Let metrics make their variables now: Keras would do it from the first stack."""
+        spec = dataset.element_spec
+        parts = spec.parts if isinstance(spec, Stack.Spec) else spec
+        logits = shape_of(self.student, "outputs")
+        is_pair = (
+            isinstance(parts, tuple) and len(parts) > 1 and isinstance(parts[1], tf.TensorSpec)
+        )
+        if not is_pair or parts[1].shape.rank is None or not logits or _num_replicas() > 1:
+            return
+        inner = parts[1].shape[2 if isinstance(spec, Stack.Spec) else 1 :]
+        labels = tf.zeros([1, *(size or 1 for size in inner)], parts[1].dtype)
+        y_pred = tf.zeros([1, *(size or 1 for size in logits[1:])])
+        self.compute_loss(y=labels, y_pred=y_pred)
+        self.compute_metrics(None, labels, y_pred)
+        self.reset_metrics()
+
+    def _unpack(self, data):
+        """Return images, labels, sample weights and the teacher's outputs, those that there are."""
+        if isinstance(data, tuple) and len(data) > 2 and self._is_teacher_logits(data[2]):
+            images, labels, teacher_logits, *sample_weight = data
+            return images, labels, *(sample_weight or [None]), {"logits": teacher_logits}
+        return *keras.utils.unpack_x_y_sample_weight(data), None
+
+    def _is_teacher_logits(self, third):
+        # Keras's third is a weight an example; soft labels are a vector an example.
+        logits = shape_of(self.student, "outputs")
+        return (
+            (self.teacher is None or self.soft_labels is not None)
+            and third is not None
+            and len(third.shape) == len(logits or third.shape) > 1
+            and third.shape[-1] == (logits or third.shape)[-1]
+        )
+
+    def raise_if_teacher_failed(self, since=0):
+        """Raise if the teacher's logits were not finite in a training step.
+
+        Args:
+            since: the optimizer's step that batches are counted from.
+
+        Raises:
+            ValueError: naming the batch.
+        """
+        bad_step = int(self._bad_step)
+        if bad_step >= 0:
+            raise ValueError(
+                f"The teacher's logits must be finite. Received: {_NOT_FINITE} "
+                f"for batch {bad_step - since}, on which nothing was trained. Look at those "
+                "images, or at the teacher's normalisation."
+            )
+
     def _is_binary(self):
         return any(isinstance(loss, BinarySoftTargets) for loss, _ in self._terms.values())
 
@@ -280,12 +518,18 @@ class Distiller(keras.Model):
         if self.teacher is None:
             raise ValueError(
                 "The distiller has no teacher. Pass `teacher` to `Distiller`, or call "
-                "`distiller.attach_teacher(teacher)` after loading one."
+                "`distiller.attach_teacher(teacher)` after loading one, or train from "
+                "`SoftLabels`."
             )
         layers = _layers_named("teacher_layer_name", self._terms)
-        if layers:
-            return self.teacher.with_features(images, layers)
-        return {"logits": self.teacher(images)}
+        outputs = (
+            self.teacher.with_features(images, layers)
+            if layers
+            else {"logits": self.teacher(images)}
+        )
+        if _num_replicas() > 1:
+            outputs["logits"] = tf.debugging.check_numerics(outputs["logits"], _NOT_FINITE)
+        return outputs
 
     def _ask_student(self, images, training):
         if self._student_features:
@@ -332,9 +576,22 @@ class Distiller(keras.Model):
         # At alpha=1 labels may be placeholders, for the compiled metrics alone.
         return labels is not None and self.alpha != 1
 
-    def _apply(self, tape, scaled_loss):
+    def _apply(self, tape, scaled_loss, teacher_logits=None):
+        """Update the weights, unless the teacher's logits are not finite or were not before."""
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+
+        def apply():
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            return self._bad_step.read_value()
+
+        # Under several replicas an update cannot be conditional; see `_ask_teacher`.
+        if teacher_logits is None or _num_replicas() > 1:
+            apply()
+            return
+        good = ops.all(ops.isfinite(teacher_logits)) & (self._bad_step < 0)
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        first_bad = tf.where(self._bad_step < 0, step, self._bad_step)
+        tf.cond(good, apply, lambda: self._bad_step.assign(first_bad))
 
     def _distil(self, name, loss, labels, teacher, student, sample_weight):
         """Return one distillation loss, a scalar, on what it compares."""
@@ -385,6 +642,23 @@ class Distiller(keras.Model):
         logs = self.compute_metrics(images, labels, student_logits, sample_weight)
         trackers = {"loss", *(tracker.name for tracker in self._trackers)}
         return {name: logs[name] for name in logs if name in losses or name not in trackers}
+
+
+class _TeacherWatch(keras.callbacks.Callback):
+    """Ends the training where the teacher's logits are not finite."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.since = int(self.model.optimizer.iterations)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.raise_if_teacher_failed(self.since)
+
+
+def _with(callback, callbacks):
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks.append(callback)
+        return callbacks
+    return [callback, *(callbacks or [])]
 
 
 def _num_replicas():

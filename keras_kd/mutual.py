@@ -69,12 +69,13 @@ class MutualDistiller(Distiller):
             Distiller(student=other, teacher=students[0], distillation_loss=self.distillation_loss)
         self.students = students
 
-    def train_step(self, data):
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if labels is None and self.alpha != 1:
-            raise ValueError(
-                f"Training with alpha={self.alpha} needs labels. Received: images alone."
-            )
+    def _models(self):
+        return self.students
+
+    def _ask_teacher(self, images):
+        return None  # They ask each other, inside the step.
+
+    def _train_on(self, images, labels, sample_weight, teacher):
         with tf.GradientTape() as tape:
             logits = [student(images, training=True) for student in self.students]
             parts = [

@@ -11,7 +11,8 @@ PACKAGE = Path(keras_kd.__file__).parent
 FLOORS = [
     {"_backend", "_checks", "_files", "features", "heads"},
     {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
-    {"ensemble", "_compatibility"},
+    {"ensemble", "_compatibility", "fast_path"},
+    {"soft_labels"},
     {"distiller"},
     {"chain", "mutual"},
     {"experiment"},

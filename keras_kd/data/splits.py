@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._checks import check_integer
+from keras_kd.data.minibatches import Minibatches
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,6 +26,11 @@ class Split:
 
     def __len__(self):
         return len(self.labels)
+
+    @functools.cached_property
+    def digest(self):
+        """SHA-256 over the arrays."""
+        return _digest_of(self)
 
     def batches(self, batch_size, *, shuffle_seed=None, initial_epoch=0):
         """Return a `tf.data.Dataset` of `(images, labels)` batches for `fit` or `evaluate`.
@@ -52,30 +58,14 @@ class Split:
         check_integer("initial_epoch", initial_epoch, minimum=0)
         if shuffle_seed is not None:
             check_integer("shuffle_seed", shuffle_seed, minimum=0)
-        count = len(self)
-        num_batches = -(-count // batch_size)
-        images, labels = tf.constant(self.images), tf.constant(self.labels)
-        next_epoch = tf.Variable(initial_epoch, dtype=tf.int64, trainable=False)
-
-        def one_epoch(_):
-            order = tf.range(count)
-            if shuffle_seed is not None:
-                # The epoch is read and moved on in one operation.
-                epoch = next_epoch.assign_add(1) - 1
-                order = _permutation(count, shuffle_seed, epoch)
-
-            def batch(step):
-                chosen = order[step * batch_size : (step + 1) * batch_size]
-                return tf.gather(images, chosen), tf.gather(labels, chosen)
-
-            return tf.data.Dataset.range(num_batches).map(batch, num_parallel_calls=1)
-
-        return (
-            tf.data.Dataset.range(1)
-            .flat_map(one_epoch)
-            .apply(tf.data.experimental.assert_cardinality(num_batches))
-            .prefetch(tf.data.AUTOTUNE)
-        )
+        return Minibatches(
+            gather=_gathering(self.images, self.labels),
+            num_examples=len(self),
+            batch_size=batch_size,
+            shuffle_seed=shuffle_seed,
+            next_epoch=tf.Variable(initial_epoch, dtype=tf.int64, trainable=False),
+            split=self,
+        ).dataset()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -110,12 +100,7 @@ class Data:
     @functools.cached_property
     def digest(self):
         """SHA-256 over the training and validation arrays: equal digests, equal training."""
-        digest = hashlib.sha256()
-        for split in (self.train, self.validation):
-            for array in (split.images, split.labels):
-                digest.update(f"{array.dtype} {array.shape}".encode())
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.hexdigest()
+        return _digest_of(self.train, self.validation)
 
 
 def from_arrays(
@@ -207,6 +192,34 @@ def stratified(labels, fraction, seed):
     return chosen
 
 
+def _gathering(images, labels):
+    """Return the function from positions and epoch to the images and labels there."""
+    labels = tf.constant(labels)
+    if isinstance(images, np.memmap):  # Larger than the memory, maybe: read as it is needed.
+        dtype = tf.as_dtype(images.dtype)
+
+        def image_at(chosen):
+            read = tf.numpy_function(images.__getitem__, [chosen], dtype, stateful=False)
+            return tf.ensure_shape(read, [*chosen.shape, *images.shape[1:]])
+
+    else:
+        resident = tf.constant(images)
+
+        def image_at(chosen):
+            return tf.gather(resident, chosen)
+
+    return lambda chosen, epoch: (image_at(chosen), tf.gather(labels, chosen))
+
+
+def _digest_of(*splits):
+    digest = hashlib.sha256()
+    for split in splits:
+        for array in (split.images, split.labels):
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
 def _checked(part, images, labels):
     images, labels = np.asarray(images), np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
@@ -233,14 +246,3 @@ def _checked(part, images, labels):
             f"The {part} labels must count from 0. Received: a label of {labels.min()}."
         )
     return Split(images, labels.astype(np.int32))
-
-
-def _permutation(count, seed, epoch):
-    keys = tf.random.stateless_uniform(
-        [count],
-        seed=tf.stack([tf.constant(seed, tf.int64), epoch]),
-        minval=None,
-        maxval=None,
-        dtype=tf.int64,
-    )
-    return tf.argsort(keys)

@@ -1,0 +1,444 @@
+"""Soft labels: the teacher's logits for every view of every image, computed once, kept on disk."""
+
+import concurrent.futures
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import rich.progress
+import tensorflow as tf
+
+from keras_kd._checks import check_integer
+from keras_kd._files import written_whole
+from keras_kd.data.minibatches import Minibatches
+from keras_kd.data.splits import Split
+from keras_kd.ensemble import as_teacher
+
+_ROWS_PER_SHARD = 65536
+# How many images an augmentation is tried on, to know it again by what it does.
+_NUM_PROBED = 64
+
+
+class SoftLabels:
+    """A folder of teacher logits, found by the index of the image, never by position in an epoch.
+
+    Each row holds the index of the image, the seed of its augmentation and the teacher's logits
+    for that very view. When a student trains from it, the view is made again from image and
+    seed: teacher and student see the same pixels (Beyer et al. 2021), and no image is stored.
+
+    Rows are memory-mapped, so that a store may be larger than the memory. Every shard is
+    checked against its SHA-256 when the store is opened.
+
+    Args:
+        path: folder that `SoftLabels.create` wrote.
+        augmentation: the one it was created with, if there was one.
+
+    Attributes:
+        views: number of views of each image; epoch `e` trains on view `e % views`.
+        num_examples: number of images.
+        num_classes: number of logits.
+        head: what the teacher ends in, see `Teacher`.
+
+    Raises:
+        FileNotFoundError: if there is no finished store at `path`.
+        ValueError: if a shard is damaged.
+
+    Example:
+
+    ```python
+    import tempfile
+    import keras_kd as kd
+
+    data = kd.data.load("digits", seed=0)
+    shape = dict(image_shape=data.image_shape, num_classes=data.num_classes)
+    teacher = kd.models.mlp([64, 64], **shape)  # Trained, in earnest.
+    with tempfile.TemporaryDirectory() as folder:
+        shift = kd.data.RandomShift(1)
+        labels = kd.SoftLabels.create(
+            folder + "/labels", teacher, data.train, views=2, augmentation=shift, verbose=False
+        )
+        distiller = kd.Distiller(student=kd.models.mlp([16], **shape))
+        distiller.compile().fit(labels.join(data.train, 32, shuffle_seed=0), epochs=2, verbose=0)
+    ```
+
+    References:
+        L. Beyer et al., Knowledge distillation: A good teacher is patient and consistent, 2021,
+        section 3. Z. Shen, E. Xing, A Fast Knowledge Distillation Framework for Visual
+        Recognition, 2021, section 3.2.
+    """
+
+    def __init__(self, path, *, augmentation=None):
+        self.path = Path(path)
+        if not (self.path / "store.json").is_file():
+            raise FileNotFoundError(
+                f"There are no soft labels at {self.path}. Make them with "
+                "`SoftLabels.create(path, teacher, data)`."
+            )
+        self.augmentation = augmentation
+        self._made_of = json.loads((self.path / "store.json").read_text())
+        for name in ("views", "num_examples", "num_classes", "head"):
+            setattr(self, name, self._made_of[name])
+        for shard in self._made_of["shards"]:
+            if not _is_whole(self.path, shard):
+                raise ValueError(
+                    f"The soft labels must be as they were written. Received: {shard['file']} in "
+                    f"{self.path}, which is damaged. Delete the folder and create them again."
+                )
+        self._shards = [
+            np.load(self.path / shard["file"], mmap_mode="r") for shard in self._made_of["shards"]
+        ]
+
+    @classmethod
+    def create(
+        cls,
+        path,
+        teacher,
+        data,
+        *,
+        views=1,
+        augmentation=None,
+        dtype="float16",
+        top_k=None,
+        seed=0,
+        batch_size=256,
+        verbose=True,
+    ):
+        """Ask the teacher once for every view of every image, or open what was asked before.
+
+        The folder appears when it is complete. A run that was killed goes on from its last whole
+        shard. A finished folder is used again if it was made of the same.
+
+        Args:
+            path: the folder.
+            teacher: as in `Distiller`.
+            data: a `Split`, or `(images, labels)` arrays.
+            views: number of views of each image; above 1 only with an augmentation.
+            augmentation: a function `(images, seeds) -> images`, see `data.RandomShift`.
+            dtype: of the stored logits, `"float16"` or `"float32"`.
+            top_k: how many of the largest logits to keep, for many classes; the mass of the
+                others is kept as one number, and spread evenly over them. All if `None`.
+            seed: integer that the seeds of the views are drawn from.
+            batch_size: images the teacher sees at once.
+            verbose: show a progress bar.
+
+        Returns:
+            A `SoftLabels`.
+
+        Raises:
+            ValueError: if an argument is out of range, the folder holds soft labels of another
+                teacher, data or augmentation, or the teacher's logits are not finite.
+        """
+        for name, value in (("views", views), ("batch_size", batch_size)):
+            check_integer(name, value, minimum=1)
+        check_integer("seed", seed, minimum=0)
+        if views > 1 and augmentation is None:
+            raise ValueError(
+                "Without an augmentation all views are the same. "
+                f"Received: views={views}. Pass `augmentation`, or leave `views` at 1."
+            )
+        if dtype not in ("float16", "float32"):
+            raise ValueError(f"`dtype` must be float16 or float32. Received: dtype={dtype!r}.")
+        split = data if isinstance(data, Split) else Split(*map(np.asarray, data))
+        teacher = as_teacher(teacher, image_shape=split.images.shape[1:])
+        if getattr(teacher, "class_map", None):
+            raise ValueError(
+                "Soft labels are for the student's own classes. Received: a teacher with a "
+                "`class_map`. Distil from it without soft labels."
+            )
+        if top_k is not None:
+            check_integer("top_k", top_k, minimum=1)
+            top_k = min(top_k, teacher.num_classes)
+        made_of = {
+            "teacher": teacher.fingerprint,
+            "data": split.digest,
+            "augmentation": _what_it_does(augmentation, split),
+            "dtype": dtype,
+            "top_k": top_k,
+            "views": views,
+            "seed": seed,
+            "num_examples": len(split),
+            "num_classes": teacher.num_classes,
+            "head": teacher.head,
+        }
+        path = Path(path)
+        if (path / "store.json").is_file():
+            _check_same(json.loads((path / "store.json").read_text()), made_of, path)
+        elif path.exists():
+            raise ValueError(
+                f"`path` must be a new folder, or one of soft labels. Received: {path}, which is "
+                "something else."
+            )
+        else:
+            _Writer(path, made_of, verbose).write(teacher, split, augmentation, batch_size)
+        return cls(path, augmentation=augmentation)
+
+    def join(self, data, batch_size=32, *, shuffle_seed=None, initial_epoch=0):
+        """Return a `tf.data.Dataset` of `(images, labels, teacher_logits)` minibatches.
+
+        `Distiller(teacher=None)` trains from it, on its fast path.
+
+        Args:
+            data: the `Split` (or the arrays) that the soft labels are of.
+            batch_size: as in `Split.batches`, like the arguments that follow.
+            shuffle_seed: as there.
+            initial_epoch: as there; it also tells which view is next.
+
+        Returns:
+            images and labels as `Split.batches` gives them, the images augmented; float32 logits
+            `[batch, num_classes]`.
+
+        Raises:
+            ValueError: if the data or the augmentation are not those of the soft labels.
+        """
+        split = data if isinstance(data, Split) else Split(*map(np.asarray, data))
+        batches = split.batches(batch_size, shuffle_seed=shuffle_seed, initial_epoch=initial_epoch)
+        return self.joined(batches.minibatches).dataset()
+
+    def joined(self, minibatches):
+        """Return `Minibatches` of the same examples in the same order, with teacher logits."""
+        split = minibatches.split
+        found = {
+            "data": split.digest,
+            "augmentation": _what_it_does(self.augmentation, split),
+        }
+        _check_same({name: self._made_of[name] for name in found}, found, self.path)
+
+        def gather(positions, epoch):
+            images, labels = minibatches.gather(positions, epoch)
+            shape = tf.shape(positions)
+            seeds, logits = tf.numpy_function(
+                self._rows, [positions, epoch % self.views], (tf.int32, tf.float32), stateful=False
+            )
+            if self.augmentation is not None:
+                inner = images.shape[len(positions.shape) :]
+                seeds = tf.ensure_shape(tf.reshape(seeds, [-1, 2]), [None, 2])
+                views = self.augmentation(tf.reshape(images, [-1, *inner]), seeds)
+                images = tf.reshape(views, tf.concat([shape, inner], 0))
+                images = tf.ensure_shape(images, [*positions.shape, *inner])
+            return images, labels, tf.ensure_shape(logits, [*positions.shape, self.num_classes])
+
+        return Minibatches(
+            gather=gather,
+            num_examples=minibatches.num_examples,
+            batch_size=minibatches.batch_size,
+            shuffle_seed=minibatches.shuffle_seed,
+            next_epoch=minibatches.next_epoch,
+            split=split,
+        )
+
+    def verify(self, count, teacher, data):
+        """Ask the teacher again about random rows, and return the largest error of a logit.
+
+        Args:
+            count: number of rows, drawn anew at each call.
+            teacher: as in `create`.
+            data: as in `create`.
+
+        Returns:
+            A float. About a thousandth of the largest logit for float16; with `top_k` it counts
+            the kept logits alone.
+        """
+        split = data if isinstance(data, Split) else Split(*map(np.asarray, data))
+        teacher = as_teacher(teacher, image_shape=split.images.shape[1:])
+        generator = np.random.default_rng()
+        view = int(generator.integers(self.views))
+        positions = generator.integers(self.num_examples, size=count)
+        seeds, logits = self._rows(positions, view)
+        images = split.images[positions]
+        if self.augmentation is not None:
+            images = self.augmentation(images, seeds)
+        errors = np.abs(np.asarray(teacher(images)) - logits)
+        if self._made_of["top_k"]:
+            errors = np.sort(errors, axis=-1)[:, : self._made_of["top_k"]]
+        return float(errors.max())
+
+    def _rows(self, positions, view):
+        """Return seeds `[..., 2]` and logits `[..., num_classes]` of the images at `positions`."""
+        flat = positions.ravel()
+        shards_a_view = len(self._shards) // self.views
+        numbers, places = np.divmod(flat, _ROWS_PER_SHARD)
+        rows = np.empty(len(flat), self._shards[0].dtype)
+        for number in np.unique(numbers):
+            chosen = numbers == number
+            rows[chosen] = self._shards[view * shards_a_view + number][places[chosen]]
+        if not np.array_equal(rows["index"], flat):
+            raise ValueError(f"The rows in {self.path} are not those of the images asked for.")
+        logits = _dense(rows, self.num_classes)
+        return rows["seed"].reshape(*positions.shape, 2), logits.reshape(*positions.shape, -1)
+
+
+class _Writer:
+    """Writes the shards of one store beside its final place, and moves it there."""
+
+    def __init__(self, path, made_of, verbose):
+        self.path, self.made_of, self.verbose = path, made_of, verbose
+        self.unfinished = path.with_name(f".{path.name}.unfinished")
+        self.record = self.unfinished / "store.json"
+
+    def write(self, teacher, split, augmentation, batch_size):
+        done = self._take_up()
+        shards = [
+            (view, start)
+            for view in range(self.made_of["views"])
+            for start in range(0, len(split), _ROWS_PER_SHARD)
+        ]
+        ask = _asking(teacher, augmentation)
+        columns = (
+            rich.progress.TextColumn("soft labels"),
+            rich.progress.BarColumn(),
+            rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
+            rich.progress.TextColumn("{task.fields[pace]}"),
+            rich.progress.TimeRemainingColumn(),
+        )
+        # One shard is written while the next is computed, and no more than one waits.
+        with (
+            rich.progress.Progress(*columns, disable=not self.verbose) as bar,
+            concurrent.futures.ThreadPoolExecutor(1) as writer,
+        ):
+            total = self.made_of["views"] * len(split)
+            task = bar.add_task("", total=total, pace="")
+            waiting = None
+            for number, (view, start) in enumerate(shards):
+                stop = min(start + _ROWS_PER_SHARD, len(split))
+                if number < len(done):
+                    bar.advance(task, stop - start)
+                    continue
+                rows = self._rows(ask, split, view, start, stop, batch_size, bar, task)
+                if waiting:
+                    self._note(done, waiting.result())
+                waiting = writer.submit(self._write_shard, number, rows)
+            if waiting:
+                self._note(done, waiting.result())
+        self.unfinished.replace(self.path)
+
+    def _take_up(self):
+        """Return the whole shards of an interrupted run of the same; clear away any other."""
+        self.unfinished.mkdir(parents=True, exist_ok=True)
+        try:
+            record = json.loads(self.record.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            record = {}
+        shards = record.pop("shards", [])
+        if record == self.made_of and all(_is_whole(self.unfinished, each) for each in shards):
+            return shards
+        shutil.rmtree(self.unfinished)
+        self.unfinished.mkdir()
+        return []
+
+    def _rows(self, ask, split, view, start, stop, batch_size, bar, task):
+        dtype = _row_dtype(self.made_of)
+        rows = np.zeros(stop - start, dtype)
+        rows["index"] = np.arange(start, stop)
+        generator = np.random.default_rng([self.made_of["seed"], view, start])
+        rows["seed"] = generator.integers(0, 2**31 - 1, (len(rows), 2))
+        for first in range(0, len(rows), batch_size):
+            some = rows[first : first + batch_size]
+            images = split.images[start + first : start + first + len(some)]
+            logits = ask(images, some["seed"]).numpy()
+            with np.errstate(over="ignore"):  # Told below.
+                _keep(some, logits, self.made_of["top_k"])
+            if not np.isfinite(some["logits"]).all():
+                worst = np.flatnonzero(~np.isfinite(some["logits"]).all(-1))[0]
+                raise ValueError(
+                    f"The teacher's logits must be finite as {self.made_of['dtype']}. Received: "
+                    f"{logits[worst].tolist()} for image {some['index'][worst]}. Look at the "
+                    'image, or pass dtype="float32" if they are merely large.'
+                )
+            bar.advance(task, len(some))
+            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+        return rows
+
+    def _write_shard(self, number, rows):
+        name = f"rows-{number:05d}.npy"
+        with written_whole(self.unfinished / name) as unfinished:
+            np.save(unfinished, rows)
+        return {"file": name, "sha256": _sha256(self.unfinished / name)}
+
+    def _note(self, done, shard):
+        done.append(shard)
+        with written_whole(self.record) as unfinished:
+            unfinished.write_text(json.dumps(self.made_of | {"shards": done}, indent=1))
+
+
+def _asking(teacher, augmentation):
+    """Return the compiled function from images and seeds to logits."""
+
+    @tf.function(reduce_retracing=True)
+    def ask(images, seeds):
+        return teacher(images if augmentation is None else augmentation(images, seeds))
+
+    return ask
+
+
+def _row_dtype(made_of):
+    num_kept = made_of["top_k"] or made_of["num_classes"]
+    fields = [("index", "<u4"), ("seed", "<i4", (2,)), ("logits", made_of["dtype"], (num_kept,))]
+    if made_of["top_k"]:
+        # The logarithm of the mass of the others, on the scale of the logits.
+        fields += [("classes", "<u4", (num_kept,)), ("rest", "<f4")]
+    return np.dtype(fields)
+
+
+def _keep(rows, logits, top_k):
+    """Write logits `[n, num_classes]` into rows: all, or the largest and the mass of the rest."""
+    if not top_k:
+        rows["logits"] = logits
+        return
+    order = np.argsort(-logits, axis=-1)
+    rows["classes"] = order[:, :top_k]
+    rows["logits"] = np.take_along_axis(logits, order[:, :top_k], -1)
+    others = np.take_along_axis(logits, order[:, top_k:], -1).astype(np.float64)
+    if others.shape[-1]:
+        highest = others.max(-1, keepdims=True)
+        rows["rest"] = highest[:, 0] + np.log(np.exp(others - highest).sum(-1))
+
+
+def _dense(rows, num_classes):
+    """Return float32 logits `[n, num_classes]` of rows."""
+    kept = rows["logits"].astype(np.float32)
+    if "classes" not in rows.dtype.names:
+        return kept
+    num_others = num_classes - kept.shape[-1]
+    # As if the others shared their mass evenly.
+    others = rows["rest"] - np.log(max(num_others, 1))
+    logits = np.repeat(others[:, np.newaxis], num_classes, axis=1).astype(np.float32)
+    np.put_along_axis(logits, rows["classes"].astype(np.int64), kept, axis=-1)
+    return logits
+
+
+def _what_it_does(augmentation, split):
+    """Return a digest of an augmentation's views of a few images: a function has no other name."""
+    if augmentation is None:
+        return None
+    images = np.ascontiguousarray(split.images[:_NUM_PROBED])
+    seeds = np.random.default_rng(0).integers(0, 2**31 - 1, (len(images), 2)).astype(np.int32)
+    views = np.asarray(augmentation(images, seeds))
+    if views.shape != images.shape:
+        raise ValueError(
+            "An augmentation must keep the shape of the images. "
+            f"Received: {views.shape} for {images.shape}."
+        )
+    return hashlib.sha256(f"{views.dtype}".encode() + views.tobytes()).hexdigest()
+
+
+def _check_same(stored, wanted, path):
+    different = [name for name, value in wanted.items() if stored[name] != value]
+    if different:
+        name = different[0]
+        raise ValueError(
+            f"The soft labels at {path} are of another {' and another '.join(different)} "
+            f"({name}: {stored[name]} there, {wanted[name]} now). Use what they were made with, "
+            "or make others at another path."
+        )
+
+
+def _is_whole(folder, shard):
+    path = folder / shard["file"]
+    return path.is_file() and _sha256(path) == shard["sha256"]
+
+
+def _sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

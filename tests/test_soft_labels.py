@@ -1,0 +1,267 @@
+"""Soft labels: computed once, found by index, of the very views that the student sees."""
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import keras_kd as kd
+from keras_kd import soft_labels as module
+
+NUM_EXAMPLES = 150
+IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
+LABELS = np.random.default_rng(1).integers(0, 5, NUM_EXAMPLES)
+SPLIT = kd.data.Split(IMAGES, LABELS)
+SHAPE = {"image_shape": (6, 6, 1), "num_classes": 5}
+SHIFT = kd.data.RandomShift(2, flip=True)
+
+
+@pytest.fixture(autouse=True)
+def _several_shards(monkeypatch):
+    monkeypatch.setattr(module, "_ROWS_PER_SHARD", 64)
+
+
+@pytest.fixture
+def teacher():
+    keras.utils.set_random_seed(5)
+    return kd.models.mlp([9], **SHAPE)
+
+
+def create(path, teacher, data=SPLIT, **options):
+    return kd.SoftLabels.create(path, teacher, data, verbose=False, **options)
+
+
+def joined(labels, **options):
+    return list(labels.join(SPLIT, 32, shuffle_seed=7, **options).as_numpy_iterator())
+
+
+class TestTheStudentSeesTheTeachersView:
+    def test_logits_are_the_teacher_s_for_the_joined_images(self, teacher, tmp_path):
+        labels = create(tmp_path / "labels", teacher, views=3, augmentation=SHIFT)
+        dataset = labels.join(SPLIT, 32, shuffle_seed=7)
+        epochs = [list(dataset.as_numpy_iterator()) for _ in range(4)]
+        for epoch in epochs:
+            for images, _, logits in epoch:
+                np.testing.assert_allclose(logits, teacher(images), atol=2e-3)
+        # Reshuffled: another order, the same pairs of image and label.
+        assert not np.array_equal(epochs[0][0][1], epochs[1][0][1])
+        # Three views, so that the fourth epoch sees those of the first.
+        sums = [sorted(float(x.sum()) for images, *_ in epoch for x in images) for epoch in epochs]
+        assert sums[0] == sums[3] and sums[0] != sums[1]
+
+    def test_stacks_hold_the_same(self, teacher, tmp_path):
+        labels = create(tmp_path / "labels", teacher, views=2, augmentation=SHIFT)
+        plain = joined(labels)
+        stacks = list(labels.join(SPLIT, 32, shuffle_seed=7).minibatches.stacks(3))
+        unstacked = [
+            [part[number].numpy() for part in stack.parts]
+            for stack in stacks
+            for number in range(int(stack.count))
+        ]
+        assert len(plain) == len(unstacked) == 5
+        for one, other in zip(plain, unstacked, strict=True):
+            for part, other_part in zip(one, other, strict=True):
+                np.testing.assert_array_equal(part, other_part)
+
+    def test_the_loss_is_that_of_the_live_teacher(self, teacher, tmp_path):
+        def history(**parts):
+            keras.utils.set_random_seed(0)
+            distiller = kd.Distiller(student=kd.models.mlp([4], **SHAPE), **parts)
+            distiller.compile(keras.optimizers.Adam(1e-2))
+            return distiller.fit(SPLIT.batches(32, shuffle_seed=1), epochs=3, verbose=0).history[
+                "loss"
+            ]
+
+        live = history(teacher=teacher)
+        stored = history(teacher=teacher, soft_labels=tmp_path / "labels")
+        again = history(soft_labels=tmp_path / "labels")  # No teacher at hand.
+        np.testing.assert_allclose(stored, live, rtol=1e-3)
+        assert again == stored
+
+    def test_verify_asks_the_teacher_again(self, teacher, tmp_path):
+        labels = create(tmp_path / "labels", teacher, views=2, augmentation=SHIFT)
+        assert 0 < labels.verify(40, teacher, SPLIT) < 2e-3
+        exact = create(tmp_path / "exact", teacher, dtype="float32")
+        assert exact.verify(40, teacher, SPLIT) < 1e-5
+        teacher.layers[-1].bias.assign_add([1, 0, 0, 0, 0])
+        assert exact.verify(40, teacher, SPLIT) == pytest.approx(1, abs=1e-4)
+
+
+def test_top_k_keeps_the_mass_of_the_rest(teacher, tmp_path):
+    labels = create(tmp_path / "labels", teacher, top_k=2, dtype="float32")
+    for images, _, logits in joined(labels):
+        expected = np.asarray(keras.ops.softmax(teacher(images)))
+        found = np.asarray(keras.ops.softmax(logits))
+        largest = np.argsort(-expected, axis=-1)
+        top, rest = largest[:, :2], largest[:, 2:]
+        np.testing.assert_allclose(
+            np.take_along_axis(found, top, -1), np.take_along_axis(expected, top, -1), rtol=1e-5
+        )
+        share = (1 - np.take_along_axis(expected, top, -1).sum(-1, keepdims=True)) / 3
+        np.testing.assert_allclose(
+            np.take_along_axis(found, rest, -1), np.repeat(share, 3, 1), rtol=1e-4
+        )
+    assert labels.verify(20, teacher, SPLIT) < 1e-5
+    everything = create(tmp_path / "all", teacher, top_k=100, dtype="float32")
+    assert everything.verify(20, teacher, SPLIT) < 1e-5
+
+
+class TestNothingStaleIsUsed:
+    def test_what_differs_is_named(self, teacher, tmp_path):
+        path = tmp_path / "labels"
+        create(path, teacher, views=2, augmentation=SHIFT)
+        options = {"views": 2, "augmentation": SHIFT}
+        for changed, name in [
+            ({"dtype": "float32"}, "dtype"),
+            ({"augmentation": kd.data.RandomShift(1)}, "augmentation"),
+            ({"views": 3}, "views"),
+            ({"seed": 1}, "seed"),
+            ({"data": kd.data.Split(IMAGES[:-1], LABELS[:-1])}, "data"),
+        ]:
+            with pytest.raises(ValueError, match=f"are of another {name}"):
+                create(path, teacher, **(options | changed))
+        teacher.layers[-1].bias.assign_add([1, 0, 0, 0, 0])
+        with pytest.raises(ValueError, match="are of another teacher"):
+            create(path, teacher, **options)
+
+    def test_joined_data_and_augmentation_are_compared(self, teacher, tmp_path):
+        create(tmp_path / "labels", teacher, views=2, augmentation=SHIFT)
+        with pytest.raises(ValueError, match="are of another augmentation"):
+            joined(kd.SoftLabels(tmp_path / "labels"))
+        labels = kd.SoftLabels(tmp_path / "labels", augmentation=SHIFT)
+        with pytest.raises(ValueError, match="are of another data"):
+            labels.join(kd.data.Split(IMAGES[::-1], LABELS[::-1]))
+
+    @pytest.mark.parametrize("damage", ["changed", "truncated", "gone"])
+    def test_a_damaged_shard_is_found(self, teacher, tmp_path, damage):
+        create(tmp_path / "labels", teacher)
+        shard = tmp_path / "labels" / "rows-00001.npy"
+        content = bytearray(shard.read_bytes())
+        if damage == "changed":
+            content[-1] ^= 1
+        shard.write_bytes(content[: -10 if damage == "truncated" else None])
+        if damage == "gone":
+            shard.unlink()
+        with pytest.raises(ValueError, match=r"rows-00001.npy .*damaged"):
+            kd.SoftLabels(tmp_path / "labels")
+
+
+def _create_slowly(path, mark):
+    """Create soft labels, a quarter of a second a shard, in a process to be killed."""
+    module._ROWS_PER_SHARD = 16
+    write = module._Writer._write_shard
+
+    def slowly(self, number, rows):
+        shard = write(self, number, rows)
+        mark.value = number
+        time.sleep(0.25)
+        return shard
+
+    module._Writer._write_shard = slowly
+    keras.utils.set_random_seed(5)
+    create(path, kd.models.mlp([9], **SHAPE))
+
+
+@pytest.mark.slow
+def test_a_killed_creation_goes_on_from_the_last_whole_shard(tmp_path, teacher, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS_PER_SHARD", 16)
+    path = tmp_path / "labels"
+    context = multiprocessing.get_context("spawn")
+    mark = context.Value("i", -1)
+    process = context.Process(target=_create_slowly, args=(path, mark))
+    process.start()
+    while mark.value < 4 and process.is_alive():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert not path.exists()
+    record = json.loads((tmp_path / ".labels.unfinished" / "store.json").read_text())
+    assert 0 < len(record["shards"]) < 10
+    asked = []
+    rows = module._Writer._rows
+
+    def counted(self, ask, split, view, start, *rest):
+        asked.append(start)
+        return rows(self, ask, split, view, start, *rest)
+
+    monkeypatch.setattr(module._Writer, "_rows", counted)
+    labels = create(path, teacher)
+    assert len(asked) == 10 - len(record["shards"])
+    assert labels.verify(100, teacher, SPLIT) < 2e-3
+    assert not (tmp_path / ".labels.unfinished").exists()
+
+
+def test_images_may_be_mapped_from_a_file(teacher, tmp_path):
+    np.save(tmp_path / "images.npy", IMAGES)
+    mapped = kd.data.Split(np.load(tmp_path / "images.npy", mmap_mode="r"), LABELS)
+    labels = create(tmp_path / "labels", teacher, data=mapped, views=2, augmentation=SHIFT)
+    in_memory = joined(labels)
+    for one, other in zip(
+        in_memory, labels.join(mapped, 32, shuffle_seed=7).as_numpy_iterator(), strict=True
+    ):
+        for part, other_part in zip(one, other, strict=True):
+            np.testing.assert_array_equal(part, other_part)
+
+
+class TestBadInput:
+    def test_a_sentence_each(self, teacher, tmp_path):
+        path = tmp_path / "labels"
+        with pytest.raises(FileNotFoundError, match="There are no soft labels"):
+            kd.SoftLabels(path)
+        with pytest.raises(ValueError, match="Without an augmentation all views are the same"):
+            create(path, teacher, views=2)
+        with pytest.raises(ValueError, match="float16 or float32"):
+            create(path, teacher, dtype="int8")
+        with pytest.raises(ValueError, match="must keep the shape"):
+            create(path, teacher, augmentation=lambda images, seeds: images[:, :-1])
+        mapped = kd.Teacher(teacher, class_map=[1, 0, 2, 3, 4])
+        with pytest.raises(ValueError, match="a teacher with a `class_map`"):
+            create(path, mapped)
+        path.mkdir()
+        with pytest.raises(ValueError, match="must be a new folder"):
+            create(path, teacher)
+
+    def test_logits_too_large_for_float16(self, teacher, tmp_path):
+        teacher.layers[-1].bias.assign([0, 1e5, 0, 0, 0])
+        with pytest.raises(ValueError, match=r"finite as float16.*for image 0.*float32"):
+            create(tmp_path / "labels", teacher)
+        assert not (tmp_path / "labels").exists()
+        create(tmp_path / "labels", teacher, dtype="float32")
+
+    def test_losses_on_layers(self, teacher, tmp_path):
+        hints = kd.losses.Hints("hidden_1", "hidden_1")
+        student = kd.models.mlp([4], **SHAPE)
+        with pytest.raises(ValueError, match="Soft labels hold logits"):
+            kd.Distiller(student=student, distillation_loss=hints, soft_labels=tmp_path)
+
+    def test_data_without_an_index(self, teacher, tmp_path):
+        create(tmp_path / "labels", teacher)
+        distiller = kd.Distiller(
+            student=kd.models.mlp([4], **SHAPE), soft_labels=tmp_path / "labels"
+        ).compile()
+        with pytest.raises(ValueError, match="found by the index"):
+            distiller.fit(SPLIT.batches(32).repeat(2), verbose=0)
+
+
+class TestRandomShift:
+    def test_a_view_depends_on_its_own_image_and_seed_alone(self):
+        seeds = np.random.default_rng(0).integers(0, 2**31 - 1, (NUM_EXAMPLES, 2))
+        views = SHIFT(IMAGES, seeds).numpy()
+        np.testing.assert_array_equal(views[40:50], SHIFT(IMAGES[40:50], seeds[40:50]))
+        assert views.dtype == np.uint8
+
+    def test_all_shifts_and_both_sides_appear(self):
+        image = np.zeros((1, 6, 6, 1), np.uint8)
+        image[0, 2, 3] = 1
+        seeds = np.random.default_rng(0).integers(0, 2**31 - 1, (2000, 2))
+        views = SHIFT(np.repeat(image, 2000, 0), seeds).numpy()[..., 0]
+        places, counts = np.unique(views.reshape(2000, 36).argmax(-1), return_counts=True)
+        # Rows 0 to 4; columns 1 to 5, mirrored 0 to 4: those in both halves come twice as often.
+        assert {int(place) // 6 for place in places} == set(range(5))
+        assert {int(place) % 6 for place in places} == set(range(6))
+        assert counts.min() > 15
