@@ -35,6 +35,7 @@ _NAMES = {
     "Teacher": "keras_kd.teacher",
     "distil_in_turn": "keras_kd.chain",
     "load_teacher": "keras_kd.teacher",
+    "train_together": "keras_kd.together",
 }
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]

@@ -17,12 +17,11 @@ from keras_kd._compatibility import (
 )
 from keras_kd.data.minibatches import Stack
 from keras_kd.ensemble import as_teacher
-from keras_kd.fast_path import choose, dense, minibatches_of, on_gpu
+from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
 from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
 from keras_kd.soft_labels import SoftLabels
-
-_NOT_FINITE = "NaN or infinity"
+from keras_kd.stacked_step import NOT_FINITE, ask_teacher, num_replicas, train_on_stack
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -163,7 +162,7 @@ class Distiller(keras.Model):
             check_head(teacher, loss)
             if teacher.model is not None:
                 loss.validate_model_compatibility(teacher.model, self.student)
-        layers = _layers_named("teacher_layer_name", self._terms)
+        layers = self.teacher_layers()
         self._make_projectors({name: teacher.feature_shape(name) for name in layers})
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
         self.teacher = teacher
@@ -247,15 +246,14 @@ class Distiller(keras.Model):
         if self.soft_labels is not None and self.alpha != 0:
             minibatches = self._joined(minibatches, verbose)
             x, y, batch_size = minibatches.dataset(), None, None
-        if minibatches is not None and self._may_stack():
-            height, jit_compile = choose(self._models(), len(minibatches))
+        if minibatches is not None and self.may_stack():
+            height, jit_compile = choose(self.models_in_step(), len(minibatches))
             if not on_gpu():  # There Keras's own choice stands.
                 self._prefer_jit(jit_compile)
             x, y, batch_size = minibatches.stacks(height), None, None
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
-            self._build_metrics(x)
-        self._bad_step.assign(-1)
+        self.prepare_for(x)
         return super().fit(
             x,
             y,
@@ -288,62 +286,31 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         if isinstance(data, Stack):
-            return self._train_on_stack(data)
-        images, labels, sample_weight, teacher = self._unpack(data)
+            (logs,) = train_on_stack([self], data)
+            return logs
+        return self.train_on_minibatch(data)
+
+    def train_on_minibatch(self, data, teacher=None):
+        """Update the student once, and return the logs.
+
+        Args:
+            data: `(images, labels, sample_weight)`, as in Keras, or `(images, labels,
+                teacher_logits, sample_weight)`; what comes last may be left out.
+            teacher: the teacher's outputs for these images by name, if it was asked before.
+        """
+        images, labels, sample_weight, stored = self._unpack(data)
         if labels is None and self._needs_labels():
             raise ValueError(
                 f"Training with alpha={self.alpha} needs labels. Received: images alone. "
                 "To distil without labels, set alpha=1 and use losses that ask the teacher."
             )
+        teacher = stored or teacher
         if teacher is None and self.alpha != 0:
             # Outside the tape: no gradient is ever taken through the teacher.
             teacher = self._ask_teacher(images)
         return self._train_on(images, labels, sample_weight, teacher)
 
-    def _train_on_stack(self, stack):
-        """Train on the minibatches of a stack, one after the other."""
-        # Dense teachers answer for the whole stack at once, in fewer and larger products; what
-        # convolutions hold inside would be too large.
-        teacher = self._ask_teacher_of(stack) if dense(self._models()) else None
-        names = set()
-
-        def train(number):
-            minibatch = tuple(part[number] for part in stack.parts)
-            if teacher is None:
-                logs = self.train_step(minibatch)
-            else:
-                images, labels, sample_weight, _ = self._unpack(minibatch)
-                outputs = {name: output[number] for name, output in teacher.items()}
-                logs = self._train_on(images, labels, sample_weight, outputs)
-            names.update(logs)
-            return number + 1
-
-        tf.while_loop(lambda number: number < stack.count, train, [0])
-        results = self.get_metrics_result()
-        return {name: results[name] for name in results if name in names}
-
-    def _ask_teacher_of(self, stack):
-        """Return the teacher's outputs for a stack; `None` if it is not asked."""
-        is_joined = len(stack.parts) > 2
-        if is_joined or self.teacher is None or self.alpha == 0 or not self._needs_teacher():
-            return None
-        images = stack.parts[0]
-        sizes = ops.shape(images)[:2]
-        outputs = self._ask_teacher(ops.reshape(images, (-1, *images.shape[2:])))
-        return {
-            name: ops.reshape(output, (*sizes, *output.shape[1:]))
-            for name, output in outputs.items()
-        }
-
     def _train_on(self, images, labels, sample_weight, teacher):
-        """Update the student once, and return the logs.
-
-        Args:
-            images: one minibatch.
-            labels: or `None`.
-            sample_weight: or `None`.
-            teacher: the teacher's outputs by name; `None` if it is not asked.
-        """
         with tf.GradientTape() as tape:
             student = self._ask_student(images, training=True)
             losses = self._loss_terms(
@@ -408,7 +375,7 @@ class Distiller(keras.Model):
             if projector is not None:
                 self.projectors[name] = projector
 
-    def _models(self):
+    def models_in_step(self):
         """Return every model that runs in a training step."""
         teachers = getattr(self.teacher, "teachers", [self.teacher] if self.teacher else [])
         return [self.student, *(teacher.model for teacher in teachers)]
@@ -432,14 +399,14 @@ class Distiller(keras.Model):
             check_head(labels, loss)
         return labels.joined(minibatches)
 
-    def _may_stack(self):
+    def may_stack(self):
         """Return whether training steps are Keras's and ours alone, on one device."""
         return (
             self.compiled
             and self._own_choices["steps_per_execution"] is None
             and not self.run_eagerly
             and type(self).train_step is Distiller.train_step
-            and _num_replicas() == 1
+            and num_replicas() == 1
         )
 
     def _prefer_jit(self, jit_compile):
@@ -447,15 +414,20 @@ class Distiller(keras.Model):
             self.jit_compile = jit_compile
             self.train_function = self.test_function = None  # They were compiled the other way.
 
-    def _build_metrics(self, dataset):
-        """Let metrics make their variables now: Keras would do it from the first stack."""
-        spec = dataset.element_spec
+    def prepare_for(self, data):
+        """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
+        self._bad_step.assign(-1)
+        if not isinstance(data, tf.data.Dataset) or num_replicas() > 1:
+            return
+        if not self.optimizer.built:
+            self.optimizer.build(self.trainable_variables)
+        spec = data.element_spec
         parts = spec.parts if isinstance(spec, Stack.Spec) else spec
         logits = shape_of(self.student, "outputs")
         is_pair = (
             isinstance(parts, tuple) and len(parts) > 1 and isinstance(parts[1], tf.TensorSpec)
         )
-        if not is_pair or parts[1].shape.rank is None or not logits or _num_replicas() > 1:
+        if not is_pair or parts[1].shape.rank is None or not logits:
             return
         inner = parts[1].shape[2 if isinstance(spec, Stack.Spec) else 1 :]
         labels = tf.zeros([1, *(size or 1 for size in inner)], parts[1].dtype)
@@ -473,12 +445,12 @@ class Distiller(keras.Model):
 
     def _is_teacher_logits(self, third):
         # Keras's third is a weight an example; soft labels are a vector an example.
-        logits = shape_of(self.student, "outputs")
+        logits = shape_of(self.student, "outputs") or getattr(third, "shape", ())
         return (
-            (self.teacher is None or self.soft_labels is not None)
-            and third is not None
-            and len(third.shape) == len(logits or third.shape) > 1
-            and third.shape[-1] == (logits or third.shape)[-1]
+            third is not None
+            and len(third.shape) == len(logits) > 1
+            and third.shape[-1] == logits[-1]
+            and (logits[-1] > 1 or self.teacher is None or self.soft_labels is not None)
         )
 
     def raise_if_teacher_failed(self, since=0):
@@ -493,7 +465,7 @@ class Distiller(keras.Model):
         bad_step = int(self._bad_step)
         if bad_step >= 0:
             raise ValueError(
-                f"The teacher's logits must be finite. Received: {_NOT_FINITE} "
+                f"The teacher's logits must be finite. Received: {NOT_FINITE} "
                 f"for batch {bad_step - since}, on which nothing was trained. Look at those "
                 "images, or at the teacher's normalisation."
             )
@@ -521,15 +493,15 @@ class Distiller(keras.Model):
                 "`distiller.attach_teacher(teacher)` after loading one, or train from "
                 "`SoftLabels`."
             )
-        layers = _layers_named("teacher_layer_name", self._terms)
-        outputs = (
-            self.teacher.with_features(images, layers)
-            if layers
-            else {"logits": self.teacher(images)}
-        )
-        if _num_replicas() > 1:
-            outputs["logits"] = tf.debugging.check_numerics(outputs["logits"], _NOT_FINITE)
-        return outputs
+        return ask_teacher(self.teacher, images, self.teacher_layers())
+
+    def teacher_layers(self):
+        """Return the teacher's layers that the losses compare."""
+        return _layers_named("teacher_layer_name", self._terms)
+
+    def asks_teacher(self):
+        """Return whether a training step asks the live teacher."""
+        return self.alpha != 0 and self.teacher is not None and self._needs_teacher()
 
     def _ask_student(self, images, training):
         if self._student_features:
@@ -570,7 +542,7 @@ class Distiller(keras.Model):
 
     def _regularizers(self):
         # Keras's optimizer sums gradients over replicas; the other losses are divided already.
-        return [ops.sum(term) / _num_replicas() for term in self.losses]
+        return [ops.sum(term) / num_replicas() for term in self.losses]
 
     def _learns_labels(self, labels):
         # At alpha=1 labels may be placeholders, for the compiled metrics alone.
@@ -584,8 +556,8 @@ class Distiller(keras.Model):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
             return self._bad_step.read_value()
 
-        # Under several replicas an update cannot be conditional; see `_ask_teacher`.
-        if teacher_logits is None or _num_replicas() > 1:
+        # Under several replicas an update cannot be conditional; see `ask_teacher`.
+        if teacher_logits is None or num_replicas() > 1:
             apply()
             return
         good = ops.all(ops.isfinite(teacher_logits)) & (self._bad_step < 0)
@@ -618,11 +590,11 @@ class Distiller(keras.Model):
                 f"{type(loss).__name__} returns one value a batch and cannot weigh examples. "
                 "Received: sample or class weights. Use a loss of keras_kd.losses."
             )
-        if _num_replicas() > 1:
+        if num_replicas() > 1:
             # Keras divides by the replicas inside its loss objects, not inside its loss functions.
             raise ValueError(
                 f"{type(loss).__name__} does not say whether it is divided among replicas. "
-                f"Received: {_num_replicas()} replicas. Use a loss of keras_kd.losses."
+                f"Received: {num_replicas()} replicas. Use a loss of keras_kd.losses."
             )
         return loss.compute_loss(teacher_outputs, student_outputs)
 
@@ -636,7 +608,7 @@ class Distiller(keras.Model):
         batch_size = ops.shape(student_logits)[0]
         for metric in self.metrics:
             if metric.name in losses:
-                metric.update_state(losses[metric.name] * _num_replicas(), batch_size)
+                metric.update_state(losses[metric.name] * num_replicas(), batch_size)
         if labels is None:  # The compiled metrics have nothing to compare with.
             return {m.name: m.result() for m in self.metrics if m.name in losses}
         logs = self.compute_metrics(images, labels, student_logits, sample_weight)
@@ -659,10 +631,6 @@ def _with(callback, callbacks):
         callbacks.append(callback)
         return callbacks
     return [callback, *(callbacks or [])]
-
-
-def _num_replicas():
-    return tf.distribute.get_strategy().num_replicas_in_sync
 
 
 def _sum(terms):

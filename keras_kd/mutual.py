@@ -69,7 +69,7 @@ class MutualDistiller(Distiller):
             Distiller(student=other, teacher=students[0], distillation_loss=self.distillation_loss)
         self.students = students
 
-    def _models(self):
+    def models_in_step(self):
         return self.students
 
     def _ask_teacher(self, images):
