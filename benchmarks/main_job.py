@@ -18,6 +18,8 @@ import sys
 import time
 from pathlib import Path
 
+import speed
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TITLES = {"teacher": "teacher", "student": "student distilled", "student_alone": "student alone"}
@@ -60,6 +62,7 @@ def document():
         "a validation split.\n"
     ]
     parts += [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("*.json"))]
+    parts += speed.sections()
     return "\n".join(parts)
 
 

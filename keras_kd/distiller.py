@@ -281,7 +281,7 @@ class Distiller(keras.Model):
 
     def train_on_batch(self, x, y=None, **kwargs):
         logs = super().train_on_batch(x, y, **kwargs)
-        self.raise_if_teacher_failed(int(self.optimizer.iterations))
+        self.raise_if_teacher_failed(int(self.optimizer.iterations.numpy()))
         return logs
 
     def train_step(self, data):
@@ -462,7 +462,7 @@ class Distiller(keras.Model):
         Raises:
             ValueError: naming the batch.
         """
-        bad_step = int(self._bad_step)
+        bad_step = int(self._bad_step.numpy())
         if bad_step >= 0:
             raise ValueError(
                 f"The teacher's logits must be finite. Received: {NOT_FINITE} "
@@ -620,7 +620,7 @@ class _TeacherWatch(keras.callbacks.Callback):
     """Ends the training where the teacher's logits are not finite."""
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.since = int(self.model.optimizer.iterations)
+        self.since = int(self.model.optimizer.iterations.numpy())
 
     def on_train_batch_end(self, batch, logs=None):
         self.model.raise_if_teacher_failed(self.since)

@@ -4,6 +4,7 @@ import math
 import numbers
 
 import keras
+import tensorflow as tf
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
@@ -59,6 +60,27 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     def now(self, setting):
         """Return the value of a setting at this step: a number as it is, a schedule's value."""
         return setting(self.step) if isinstance(setting, LearningRateSchedule) else setting
+
+
+def over_whole_batch(function, **outputs):
+    """Return the values of a replica's own examples of a loss that looks across the batch.
+
+    With several replicas each holds a share of the batch: the shares are gathered, the loss is
+    taken over all of them, and each replica keeps its part. The gradients, which Keras's
+    optimizer sums over replicas, are then those of one device.
+
+    Args:
+        function: from outputs of teacher and student by name to one value per example.
+        **outputs: this replica's, `[batch, ...]`.
+    """
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return function(**outputs)
+    gathered = {name: context.all_gather(output, axis=0) for name, output in outputs.items()}
+    share = tf.shape(next(iter(outputs.values())))[0]
+    shares = context.all_gather(share[tf.newaxis], axis=0)
+    start = tf.cumsum(shares, exclusive=True)[context.replica_id_in_sync_group]
+    return function(**gathered)[start : start + share]
 
 
 def serialized(setting):

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_kd.losses.base import DistillationLoss
+from keras_kd.losses.base import DistillationLoss, over_whole_batch
 from keras_kd.losses.relation import relational_angle, relational_distance, similarity_preserving
 
 
@@ -273,8 +273,10 @@ class SimilarityPreserving(FeatureLoss):
     default_name = "similarity_preserving"
 
     def call(self, teacher_outputs, student_outputs):
-        return similarity_preserving(
-            teacher_features=teacher_outputs, student_features=student_outputs
+        return over_whole_batch(
+            similarity_preserving,
+            teacher_features=teacher_outputs,
+            student_features=student_outputs,
         )
 
 
@@ -296,8 +298,8 @@ class RelationalDistance(FeatureLoss):
     default_name = "relational_distance"
 
     def call(self, teacher_outputs, student_outputs):
-        return relational_distance(
-            teacher_features=teacher_outputs, student_features=student_outputs
+        return over_whole_batch(
+            relational_distance, teacher_features=teacher_outputs, student_features=student_outputs
         )
 
 
@@ -320,4 +322,6 @@ class RelationalAngle(FeatureLoss):
     default_name = "relational_angle"
 
     def call(self, teacher_outputs, student_outputs):
-        return relational_angle(teacher_features=teacher_outputs, student_features=student_outputs)
+        return over_whole_batch(
+            relational_angle, teacher_features=teacher_outputs, student_features=student_outputs
+        )

@@ -1,13 +1,21 @@
 """Relation losses: how the examples of a batch, or its classes, lie to each other.
 
 They look across the batch, so their value depends on what else is in it; with several replicas
-each sees its own share.
+the classes gather it first.
 """
+
+import functools
 
 import keras
 from keras import ops
 
-from keras_kd.losses.base import DistillationLoss, check_same_classes, check_setting, serialized
+from keras_kd.losses.base import (
+    DistillationLoss,
+    check_same_classes,
+    check_setting,
+    over_whole_batch,
+    serialized,
+)
 
 # Inside roots: keeps the gradient of a vanishing norm finite.
 _TINY = 1e-16
@@ -170,12 +178,14 @@ class DIST(DistillationLoss):
 
     def call(self, teacher_outputs, student_outputs):
         check_same_classes(teacher_outputs, student_outputs)
-        return dist(
-            teacher_logits=teacher_outputs,
-            student_logits=student_outputs,
+        correlations = functools.partial(
+            dist,
             temperature=self.now(self.temperature),
             inter_weight=self.now(self.inter_weight),
             intra_weight=self.now(self.intra_weight),
+        )
+        return over_whole_batch(
+            correlations, teacher_logits=teacher_outputs, student_logits=student_outputs
         )
 
     def get_config(self):
