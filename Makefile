@@ -29,9 +29,11 @@ test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
-bench: $(INSTALLED) data ## The tables: recipes over seeds. About a quarter of an hour.
+bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
 	$(VENV)/bin/python benchmarks/main_job.py --recipe fashion_mnist_mlp
 	$(VENV)/bin/python benchmarks/main_job.py --recipe digits
+	$(VENV)/bin/python -m pip install --quiet -e '.[bench]'
+	$(VENV)/bin/python benchmarks/speed.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check

@@ -53,6 +53,16 @@ def _check_term(name, loss, weight):
         raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")
 
 
+def check_distribution():
+    """Refuse a `keras.distribution`, which Keras ignores in silence on TensorFlow."""
+    if keras.distribution.distribution() is not None:
+        raise ValueError(
+            "On TensorFlow, several devices train under a tf.distribute.MirroredStrategy. "
+            "Received: a `keras.distribution`, which does nothing here. Build and compile the distiller in "
+            "`strategy.scope()`, after `keras.distribution.set_distribution(None)`."
+        )
+
+
 def check_alpha(alpha):
     """Return `alpha` as a float, or as the schedule it is."""
     if isinstance(alpha, LearningRateSchedule):

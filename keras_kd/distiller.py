@@ -9,6 +9,7 @@ from keras_kd._compatibility import (
     LOSS_NAMES,
     check_alpha,
     check_answers,
+    check_distribution,
     check_fit,
     check_head,
     check_student,
@@ -242,6 +243,7 @@ class Distiller(keras.Model):
             ValueError: if the teacher's logits for a batch are not finite; nothing is trained on
                 it.
         """
+        check_distribution()
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
         if self.soft_labels is not None and self.alpha != 0:
             minibatches = self._joined(minibatches, verbose)

@@ -327,3 +327,28 @@ def test_on_real_data_the_distilled_student_agrees_more_with_its_teacher(fashion
                   for model in (student, teacher)]  # fmt: skip
         agreements.append(kd.metrics.agreement(*logits))
     assert agreements[0] > agreements[1]
+
+
+def test_a_keras_distribution_is_refused():
+    distribution = keras.distribution.DataParallel(devices=["cpu:0"])
+    keras.distribution.set_distribution(distribution)
+    try:
+        with pytest.raises(ValueError, match=r"tf.distribute.MirroredStrategy.*does nothing here"):
+            trained(kd.Distiller(student=net(), teacher=net(8)))
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def test_a_subclassed_student_that_returns_probabilities_is_refused():
+    class Closed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.inner = layers.Dense(3, activation="softmax")
+
+        def call(self, images):
+            return self.inner(ops.reshape(images, (-1, 16)))
+
+    student = Closed()
+    student(IMAGES)
+    with pytest.raises(ValueError, match="must return logits.*whose answers are probabilities"):
+        kd.Distiller(student=student, teacher=net(8))
