@@ -58,8 +58,8 @@ def check_distribution():
     if keras.distribution.distribution() is not None:
         raise ValueError(
             "On TensorFlow, several devices train under a tf.distribute.MirroredStrategy. "
-            "Received: a `keras.distribution`, which does nothing here. Build and compile the distiller in "
-            "`strategy.scope()`, after `keras.distribution.set_distribution(None)`."
+            "Received: a `keras.distribution`, which does nothing here. Build and compile the "
+            "distiller in `strategy.scope()`, after `keras.distribution.set_distribution(None)`."
         )
 
 
