@@ -9,7 +9,8 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
-    {"_backend", "_checks", "_files", "features", "heads"},
+    {"_backend", "_calibration", "_checks", "_files", "features", "heads"},
+    {"quantize"},
     {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
     {"ensemble"},
     {"distiller"},

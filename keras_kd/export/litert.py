@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._backend import quiet_native_stderr, require_extra
+from keras_kd._calibration import calibration_images
 from keras_kd._files import written_whole
 from keras_kd.export import metadata
-from keras_kd.export.calibration import calibration_images
 from keras_kd.export.runner import SIGNATURE, LiteRTFile, logits_of, microseconds_of
 from keras_kd.export.saved_model import (
     check_equal_answers,
@@ -21,6 +21,7 @@ from keras_kd.export.saved_model import (
     probe_images,
     write_serving,
 )
+from keras_kd.quantize import float_layers, weight_bits
 
 _Ops = tf.lite.OpsSet
 # What the file may consist of, and what it takes and returns.
@@ -118,16 +119,19 @@ def litert(
             f"Received: quantization={quantization!r}."
         )
     _require_litert()
-    if quantization == "int4":
-        require_extra("ai_edge_quantizer", "int4", "An int4 file")
     check_model(model)
+    is_twin = _is_twin(model, quantization)
+    if quantization == "int4" and not is_twin:
+        require_extra("ai_edge_quantizer", "int4", "An int4 file")
     images = probe_images(model, input_range)
-    if calibration is not None or quantization in _INTEGER:
+    if calibration is not None or (quantization in _INTEGER and not is_twin):
         images = calibration_images(calibration, model.inputs[0].shape[1:], input_range)
     model = in_float32(model)
     with written_whole(path) as unfinished:
         unfinished.write_bytes(_convert(model, quantization, images, batch_size))
-        _check_types(unfinished, quantization)
+        _check_types(
+            unfinished, quantization, may_hold_floats=is_twin and bool(float_layers(model))
+        )
         tolerance = _TOLERANCES.get(quantization, _TOLERANCE_OF_INTEGERS)
         answers = run_litert(unfinished, images).logits
         check_equal_answers(answers, model, images, path, tolerance)
@@ -136,6 +140,7 @@ def litert(
             quantization=quantization,
             class_names=class_names,
             input_range=input_range,
+            float_layers=float_layers(model) if is_twin else None,
         )
         metadata.embed(unfinished, description)
     metadata.write_sidecar(path, description)
@@ -195,7 +200,10 @@ def _convert(model, quantization, images, batch_size):
         converter = tf.lite.TFLiteConverter.from_saved_model(
             str(serving), signature_keys=[SIGNATURE]
         )
-        _configure(converter, quantization, images)
+        if weight_bits(model):
+            _configure_twin(converter, quantization)
+        else:
+            _configure(converter, quantization, images)
         try:
             content = converter.convert()
         except Exception as error:  # The converter's own class is private.
@@ -204,7 +212,9 @@ def _convert(model, quantization, images, batch_size):
                 f"{f' for {quantization}' if quantization in _INTEGER else ''}. "
                 f"Received: {str(error).strip().splitlines()[0]}"
             ) from error
-    return _with_int4_weights(content) if quantization == "int4" else content
+    if quantization == "int4" and not weight_bits(model):
+        return _with_int4_weights(content)
+    return content
 
 
 def _configure(converter, quantization, images):
@@ -223,6 +233,15 @@ def _configure(converter, quantization, images):
         converter.representative_dataset = lambda: ({"image": image[None]} for image in images)
 
 
+def _configure_twin(converter, quantization):
+    """The ranges stand in the model; so do its float layers, which need float operations."""
+    converter.target_spec.supported_ops = [_Ops.TFLITE_BUILTINS]
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    _, image_type, logits_type = _INTEGER.get(quantization, _INTEGER["int8"])
+    converter.inference_input_type = image_type
+    converter.inference_output_type = logits_type
+
+
 def _with_int4_weights(float32_file):
     from ai_edge_quantizer import quantizer, recipe
 
@@ -230,7 +249,22 @@ def _with_int4_weights(float32_file):
     return bytes(worker.quantize(enable_progress_report=False).quantized_model)
 
 
-def _check_types(path, quantization):
+def _is_twin(model, quantization):
+    """Return whether `quantize.prepare` made a model; refuse to write it as what it is not."""
+    num_bits = weight_bits(model)
+    if num_bits is None:
+        return False
+    written_as = ("int4",) if num_bits == 4 else ("int8", "int8_uint8_input")
+    if quantization not in written_as:
+        raise ValueError(
+            f"The model {model.name}, prepared for int{num_bits} weights, must be written with "
+            f"`quantization` {' or '.join(map(repr, written_as))}. "
+            f"Received: quantization={quantization!r}."
+        )
+    return True
+
+
+def _check_types(path, quantization, may_hold_floats=False):
     """Refuse a file that the converter left in floats, which it does without an error."""
     if quantization is None:
         return
@@ -242,7 +276,11 @@ def _check_types(path, quantization):
             f"A file of {quantization} must hold {wanted} weights. Received: {_listed(held)}; "
             "layers of fewer than 1024 weights are left as they are. The file was not kept."
         )
-    if quantization in _INTEGER and any(name.startswith("float") for name in held):
+    if (
+        quantization in _INTEGER
+        and not may_hold_floats
+        and any(name.startswith("float") for name in held)
+    ):
         raise ValueError(
             f"A file of {quantization} must compute in integers alone. "
             f"Received: {_listed(held)}. The file was not kept."

@@ -12,7 +12,7 @@ from keras_kd.export.runner import LiteRTFile
 _NAME = "keras_kd.json"
 
 
-def describe_litert(path, *, quantization, class_names, input_range):
+def describe_litert(path, *, quantization, class_names, input_range, float_layers=None):
     """Return what is to be known of a `.tflite` file, as a dict for JSON.
 
     Args:
@@ -20,6 +20,7 @@ def describe_litert(path, *, quantization, class_names, input_range):
         quantization: as in `litert`.
         class_names: one string a class, or `None`.
         input_range: lowest and highest pixel that the model expects.
+        float_layers: of a model of `quantize.prepare`, the layers that stayed in float32.
 
     Raises:
         ValueError: if the class names are not as many as the logits.
@@ -41,6 +42,7 @@ def describe_litert(path, *, quantization, class_names, input_range):
             "range": [float(limit) for limit in input_range],
         },
         "output": {"name": "logits", **_tensor(file.logits)},
+        "float_layers": float_layers,
         "class_names": None if class_names is None else list(class_names),
         "written_by": f"keras_kd {keras_kd.__version__}",
     }
