@@ -10,8 +10,8 @@ PACKAGE = Path(keras_kd.__file__).parent
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
     {"_backend", "_calibration", "_checks", "_files", "features", "heads"},
-    {"quantize"},
-    {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
+    {"metrics", "quantize"},
+    {"data", "schedules", "models", "teacher", "losses", "export", "callbacks"},
     {"ensemble"},
     {"distiller"},
     {"chain", "mutual"},
