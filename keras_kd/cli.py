@@ -121,9 +121,11 @@ def _export(options):
 
 def _load(path):
     """Load a `.keras` file without running code that it may carry."""
+    import importlib
+
     import keras
 
-    keras_kd.quantize.prepare  # Its layers may be in the file.  # noqa: B018
+    importlib.import_module("keras_kd.quantize")  # Its layers may be in the file.
     if not Path(path).is_file():
         raise FileNotFoundError(f"A model must be a .keras file. Received: {path}, no file.")
     try:

@@ -15,6 +15,7 @@ from keras import layers, ops
 
 import keras_kd as kd
 from keras_kd._calibration import calibration_images
+from keras_kd.export import conversion as CONVERSION
 from keras_kd.export import runner as RUNNER
 
 LITERT = importlib.import_module("keras_kd.export.litert")  # The package has a function so named.
@@ -85,7 +86,7 @@ class TestLiteRT:
             )
             return converter.convert()
 
-        monkeypatch.setattr(LITERT, "_convert", convert)
+        monkeypatch.setattr(LITERT, "convert", convert)
         monkeypatch.setattr(RUNNER, "SIGNATURE", "serving_default")
         (tmp_path / "model.tflite").write_bytes(b"the old one")
         with pytest.raises(ValueError, match="must answer as the model does.*not kept"):
@@ -226,7 +227,7 @@ class TestQuantized:
         self, student, digits, tmp_path, monkeypatch
     ):
         """What an empty calibration set did, had it come so far."""
-        configure = LITERT._configure
+        configure = CONVERSION._configure
 
         def without_images(converter, quantization, images):
             configure(converter, quantization, images)
@@ -234,7 +235,7 @@ class TestQuantized:
             converter.representative_dataset = None
             converter.inference_input_type = converter.inference_output_type = tf.float32
 
-        monkeypatch.setattr(LITERT, "_configure", without_images)
+        monkeypatch.setattr(CONVERSION, "_configure", without_images)
         with pytest.raises(ValueError, match="compute in integers alone. Received: float32, int"):
             kd.export.litert(
                 student, tmp_path / "file.tflite", quantization="int8", calibration=digits.train

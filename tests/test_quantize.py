@@ -154,6 +154,17 @@ class TestPrepare:
         assert kd.metrics.agreement(logits, twin(digits.test.images)) >= 0.98
         assert kd.export.embedded(path)["float_layers"] == ["leaky", "norm", "tanh"]
 
+    def test_a_float_layer_may_take_the_image(self, digits, tmp_path):
+        image = keras.Input((8, 8, 1))
+        x = layers.UnitNormalization(axis=(1, 2), name="unit")(image)
+        x = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(x))
+        twin = kd.quantize.prepare(
+            keras.Model(image, layers.Dense(10)(x)), calibration=digits.train
+        )
+        assert kd.quantize.float_layers(twin) == ["unit"]
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
+        assert LiteRTFile(path).image["quantization"] == (1.0, -128)
+
     @pytest.mark.parametrize(
         ("build", "arguments", "sentence"),
         [

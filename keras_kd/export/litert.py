@@ -1,40 +1,24 @@
 """LiteRT (TFLite): the file a phone runs, and the running of it."""
 
-import contextlib
 import dataclasses
-import tempfile
-import warnings
-from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from keras_kd._backend import quiet_native_stderr, require_extra
 from keras_kd._calibration import calibration_images
 from keras_kd._files import written_whole
 from keras_kd.export import metadata
-from keras_kd.export.runner import SIGNATURE, LiteRTFile, logits_of, microseconds_of
+from keras_kd.export.conversion import INTEGER, convert
+from keras_kd.export.runner import LiteRTFile, logits_of, microseconds_of
 from keras_kd.export.saved_model import (
     check_equal_answers,
     check_model,
     in_float32,
     probe_images,
-    write_serving,
 )
 from keras_kd.quantize import float_layers, weight_bits
 
-_Ops = tf.lite.OpsSet
-# What the file may consist of, and what it takes and returns.
-_INTEGER = {
-    "int8": (_Ops.TFLITE_BUILTINS_INT8, tf.int8, tf.int8),
-    "int8_uint8_input": (_Ops.TFLITE_BUILTINS_INT8, tf.uint8, tf.int8),
-    "16x8": (
-        _Ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-        tf.int16,
-        tf.int16,
-    ),
-}
-QUANTIZATIONS = (None, "float16", "dynamic", *_INTEGER, "int4")
+QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
 
 # By how much, of the logits' own size, a file may differ from the model. Float formats differ by
 # rounding. For the others this only tells a file that works from one that answers nonsense; what
@@ -124,11 +108,11 @@ def litert(
     if quantization == "int4" and not is_twin:
         require_extra("ai_edge_quantizer", "int4", "An int4 file")
     images = probe_images(model, input_range)
-    if calibration is not None or (quantization in _INTEGER and not is_twin):
+    if calibration is not None or (quantization in INTEGER and not is_twin):
         images = calibration_images(calibration, model.inputs[0].shape[1:], input_range)
     model = in_float32(model)
     with written_whole(path) as unfinished:
-        unfinished.write_bytes(_convert(model, quantization, images, batch_size))
+        unfinished.write_bytes(convert(model, quantization, images, batch_size))
         _check_types(
             unfinished, quantization, may_hold_floats=is_twin and bool(float_layers(model))
         )
@@ -188,67 +172,6 @@ def run_litert(path, images):
     return LiteRTRun(logits, float(np.median(microseconds_of(file, images[:1]))))
 
 
-def _convert(model, quantization, images, batch_size):
-    """Return the bytes of the `.tflite` file."""
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        quiet_native_stderr(),
-        _converter_warnings_ignored(),
-    ):
-        serving = Path(folder) / "serving"
-        write_serving(model, serving, batch_size=batch_size)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(serving), signature_keys=[SIGNATURE]
-        )
-        if weight_bits(model):
-            _configure_twin(converter, quantization)
-        else:
-            _configure(converter, quantization, images)
-        try:
-            content = converter.convert()
-        except Exception as error:  # The converter's own class is private.
-            raise ValueError(
-                f"The model {model.name} must consist of LiteRT's builtin operations"
-                f"{f' for {quantization}' if quantization in _INTEGER else ''}. "
-                f"Received: {str(error).strip().splitlines()[0]}"
-            ) from error
-    if quantization == "int4" and not weight_bits(model):
-        return _with_int4_weights(content)
-    return content
-
-
-def _configure(converter, quantization, images):
-    # Without this line TensorFlow operations pass that a phone's runtime may not have.
-    converter.target_spec.supported_ops = [_Ops.TFLITE_BUILTINS]
-    if quantization in (None, "int4"):  # int4 is made of the float32 file.
-        return
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantization == "float16":
-        converter.target_spec.supported_types = [tf.float16]
-    elif quantization in _INTEGER:
-        operations, image_type, logits_type = _INTEGER[quantization]
-        converter.target_spec.supported_ops = [operations]
-        converter.inference_input_type = image_type
-        converter.inference_output_type = logits_type
-        converter.representative_dataset = lambda: ({"image": image[None]} for image in images)
-
-
-def _configure_twin(converter, quantization):
-    """The ranges stand in the model; so do its float layers, which need float operations."""
-    converter.target_spec.supported_ops = [_Ops.TFLITE_BUILTINS]
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    _, image_type, logits_type = _INTEGER.get(quantization, _INTEGER["int8"])
-    converter.inference_input_type = image_type
-    converter.inference_output_type = logits_type
-
-
-def _with_int4_weights(float32_file):
-    from ai_edge_quantizer import quantizer, recipe
-
-    worker = quantizer.Quantizer(float32_file, recipe.dynamic_wi4_afp32())
-    return bytes(worker.quantize(enable_progress_report=False).quantized_model)
-
-
 def _is_twin(model, quantization):
     """Return whether `quantize.prepare` made a model; refuse to write it as what it is not."""
     num_bits = weight_bits(model)
@@ -277,7 +200,7 @@ def _check_types(path, quantization, may_hold_floats=False):
             "layers of fewer than 1024 weights are left as they are. The file was not kept."
         )
     if (
-        quantization in _INTEGER
+        quantization in INTEGER
         and not may_hold_floats
         and any(name.startswith("float") for name in held)
     ):
@@ -289,14 +212,6 @@ def _check_types(path, quantization, may_hold_floats=False):
 
 def _listed(names):
     return ", ".join(sorted(names))
-
-
-@contextlib.contextmanager
-def _converter_warnings_ignored():
-    with warnings.catch_warnings():
-        # The converter calibrates with an interpreter that TensorFlow itself calls deprecated.
-        warnings.filterwarnings("ignore", message=r"[\s\S]*tf\.lite\.Interpreter is deprecated")
-        yield
 
 
 def _require_litert():

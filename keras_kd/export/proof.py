@@ -3,23 +3,19 @@
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-import keras
-import numpy as np
 import rich.console
 
-from keras_kd import metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._files import size_of, written_whole
-from keras_kd.export import report, runner
+from keras_kd.export import report
 from keras_kd.export.litert import litert
+from keras_kd.export.measuring import Question, measured
 from keras_kd.export.onnx import onnx
-from keras_kd.export.saved_model import check_model, probe_images, saved_model
+from keras_kd.export.saved_model import check_model, saved_model
 from keras_kd.quantize import float_layers, weight_bits
 
 _FLOAT = ("saved_model", "onnx", "float32", "float32_any_batch", "float16", "dynamic", "int4")
@@ -28,10 +24,7 @@ FORMATS = (*_FLOAT, *_CALIBRATED)
 _TWIN_FORMATS = {8: ("saved_model", "int8", "int8_uint8_input"), 4: ("saved_model", "int4")}
 _NEEDED_PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "int4": ("ai_edge_quantizer",)}
 
-_SAID_OF_ITS_NAME = "missed_budget"
-# A file that answers otherwise on every second image is broken, whatever its budget.
-_LEAST_AGREEMENT = 0.5
-_MADE_UP_IMAGES = 256
+_MISSED_BUDGET = "missed_budget"
 
 
 def export(
@@ -93,7 +86,7 @@ def export(
     console = rich.console.Console(quiet=not verbose, highlight=False)
     started = time.perf_counter()
     with _workshop(folder) as workshop:
-        question = _Question(model, data, teacher, input_range, workshop)
+        question = Question(model, data, teacher, input_range, workshop)
         files = []
         for form in formats:
             with console.status(f"{form}: written, run and measured"):
@@ -118,43 +111,13 @@ def export(
     return results
 
 
-class _Question:
-    """What every file is asked, and what Keras answers to it."""
-
-    def __init__(self, model, data, teacher, input_range, workshop):
-        self.model, self.data, self.teacher = model, data, teacher
-        self.input_range, self.workshop = input_range, workshop
-        if data is None:
-            self.images, self.labels = probe_images(model, input_range, _MADE_UP_IMAGES), None
-        else:
-            self.images, self.labels = data.test.images, data.test.labels
-        self.images_file = workshop / "images.npy"
-        np.save(self.images_file, self.images)
-        self.student_logits = _predicted(model, self.images)
-        self.teacher_logits = None if teacher is None else _predicted(teacher, self.images)
-
-    def accuracy(self, logits):
-        return None if self.labels is None else metrics.accuracy(self.labels, logits)
-
-    def references(self):
-        """Return accuracy and bytes of the weights of the float models that files stand beside."""
-        return {
-            name: {"accuracy": self.accuracy(logits), "bytes": 4 * model.count_params()}
-            for name, model, logits in (
-                ("student", self.model, self.student_logits),
-                ("teacher", self.teacher, self.teacher_logits),
-            )
-            if model is not None
-        }
-
-
 def _proved(form, question, folder, budgets):
     """Write, run, measure and place one file; return its figures, or why there are none."""
     workplace = question.workshop / form
     workplace.mkdir()
     try:
         path = _write(form, question, workplace)
-        figures = {"format": form, "bytes": size_of(path), **_measured(path, question)}
+        figures = {"format": form, "bytes": size_of(path), **measured(path, question)}
         figures["missed"] = _missed(figures, budgets)
         figures["file"] = _place(path, folder, bool(figures["missed"]))
     except (ImportError, OSError, ValueError) as error:
@@ -180,53 +143,6 @@ def _write(form, question, workplace):
     )
 
 
-def _measured(path, question):
-    """Run a file on all images in fresh processes, on one thread and on two."""
-    single, logits = _run_afresh(path, question, 1)
-    double, _ = _run_afresh(path, question, 2)
-    agreement = metrics.agreement(logits, question.student_logits)
-    if question.data is not None and agreement < _LEAST_AGREEMENT:
-        raise ValueError(
-            f"{path.name} must answer as the student does. Received: the same class on "
-            f"{100 * agreement:.1f} % of the test images. The file was not kept."
-        )
-    accuracy = question.accuracy(logits)
-    expected = question.accuracy(question.student_logits)
-    teacher = question.teacher_logits
-    return {
-        "accuracy": accuracy,
-        "drop_points": None if accuracy is None else 100 * (expected - accuracy),
-        "agreement_with_student": agreement,
-        "agreement_with_teacher": (None if teacher is None else metrics.agreement(logits, teacher)),
-        "largest_logit_error": float(np.abs(logits - question.student_logits).max()),
-        "microseconds": {
-            "1 thread": _percentiles(single["microseconds"]),
-            "2 threads": _percentiles(double["microseconds"]),
-        },
-        "peak_bytes": single["peak_bytes"],
-        "added_bytes": single["added_bytes"],
-    }
-
-
-def _run_afresh(path, question, num_threads):
-    """Return what `runner.py` prints, and the logits, from a process without keras_kd."""
-    logits_file = question.workshop / "logits.npy"
-    # -P: the folder of runner.py, which has an `onnx.py`, is no place to import from.
-    command = [sys.executable, "-P", runner.__file__, path, question.images_file, logits_file]
-    run = subprocess.run([*command, str(num_threads)], capture_output=True, text=True)
-    if run.returncode != 0:
-        reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-        raise ValueError(f"{path.name} must run in a fresh process. Received: {reason}")
-    logits = np.load(logits_file)
-    if not np.isfinite(logits).all():
-        raise ValueError(f"{path.name} must answer with finite logits. Received: NaN or infinity.")
-    return json.loads(run.stdout.splitlines()[-1]), logits
-
-
-def _percentiles(times):
-    return {f"p{share}": float(np.percentile(times, share)) for share in (50, 90, 99)}
-
-
 def _missed(figures, budgets):
     """Return a sentence for each budget that a file misses."""
     found = {
@@ -243,7 +159,7 @@ def _missed(figures, budgets):
 
 def _place(path, folder, missed):
     """Move a file, and what lies beside it, to the folder; return its name there."""
-    kept = path.with_stem(f"{path.stem}.{_SAID_OF_ITS_NAME}").name
+    kept = path.with_stem(f"{path.stem}.{_MISSED_BUDGET}").name
     placed = kept if missed else path.name
     for name in (path.name, kept):  # One of another run would be taken for this one.
         for old in (folder / name, folder / f"{name}.json"):
@@ -269,11 +185,6 @@ def _workshop(folder):
 class _TemporaryPath(tempfile.TemporaryDirectory):
     def __enter__(self):
         return Path(super().__enter__())
-
-
-def _predicted(model, images):
-    answers = getattr(model, "model", model).predict(images, batch_size=1000, verbose=0)
-    return keras.ops.convert_to_numpy(answers).astype("float32")
 
 
 def _checked_formats(formats, model, data):

@@ -6,7 +6,8 @@ from keras_kd.quantize.layers import (
     IntegerDense,
     IntegerDepthwiseConv2D,
 )
-from keras_kd.quantize.prepare import float_layers, prepare, weight_bits
+from keras_kd.quantize.prepare import prepare, weight_bits
+from keras_kd.quantize.rewriting import float_layers
 
 __all__ = [
     "ActivationRange",
