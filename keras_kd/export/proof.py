@@ -120,8 +120,9 @@ def _proved(form, question, folder, budgets):
         figures = {"format": form, "bytes": size_of(path), **measured(path, question)}
         figures["missed"] = _missed(figures, budgets)
         figures["file"] = _place(path, folder, bool(figures["missed"]))
-    except (ImportError, OSError, ValueError) as error:
-        return {"format": form, "failed": str(error)}
+    except Exception as error:  # TensorFlow and the converters have classes of their own.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return {"format": form, "failed": reason[0]}
     return figures
 
 
