@@ -66,12 +66,13 @@ class TestLiteRT:
         assert set(answer) == {"logits", "probabilities"}
         assert answer["probabilities"].sum() == pytest.approx(1, abs=1e-6)
 
-    def test_operations_that_a_phone_lacks_are_refused_and_nothing_is_left(self, tmp_path):
+    def test_operations_that_a_phone_lacks_are_refused_and_nothing_is_left(self, tmp_path, capfd):
         image = keras.Input((4, 4, 1))
         model = keras.Model(image, ops.erfinv(layers.Flatten()(image)))
         with pytest.raises(ValueError, match=r"builtin operations\. Received: .*Erfinv"):
             kd.export.litert(model, tmp_path / "model.tflite")
         assert list(tmp_path.iterdir()) == []
+        assert "Erfinv" not in capfd.readouterr().err  # The sentence says it.
 
     def test_a_file_that_lost_its_weights_is_not_kept(self, tmp_path, monkeypatch):
         """The converter's own pitfall: a file of 3 KB without an error."""

@@ -51,14 +51,17 @@ def convert(model, quantization, images, batch_size):
             _configure_twin(converter, quantization)
         else:
             _configure(converter, quantization, images)
+        failure = None
         try:
             content = converter.convert()
         except Exception as error:  # The converter's own class is private.
-            raise ValueError(
-                f"The model {model.name} must consist of LiteRT's builtin operations"
-                f"{f' for {quantization}' if quantization in INTEGER else ''}. "
-                f"Received: {str(error).strip().splitlines()[0]}"
-            ) from error
+            failure = error
+    if failure is not None:  # Out here, where what the converter said besides is held back.
+        raise ValueError(
+            f"The model {model.name} must consist of LiteRT's builtin operations"
+            f"{f' for {quantization}' if quantization in INTEGER else ''}. "
+            f"Received: {str(failure).strip().splitlines()[0]}"
+        ) from failure
     if quantization == "int4" and not weight_bits(model):
         return _with_int4_weights(content)
     return content

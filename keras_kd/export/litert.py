@@ -49,6 +49,10 @@ def litert(
     | `"int8_uint8_input"` | int8 | int8 | uint8, as a camera gives it | int8 |
     | `"16x8"` | int8 | int16 | int16 | int16 |
 
+    A model of `quantize.prepare` is written as `"int8"` or `"int8_uint8_input"`, or as `"int4"`,
+    whichever it was prepared for, from the ranges that it has learned; its int4 file computes in
+    int8 and takes and returns int8.
+
     The file holds builtin operations only, so that it runs wherever LiteRT does; its signature
     `serve` takes `image` (raw pixels) and returns `logits` and `probabilities`. It is run and
     compared with the model before it is moved into place. The same model and calibration give
