@@ -24,6 +24,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "quantize",
     "recipes",
     "schedules",
 )

@@ -12,7 +12,7 @@ def main(arguments=None):
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
     try:
-        options.call(options)
+        return options.call(options) or 0
     except (ImportError, OSError, ValueError) as error:
         print(f"keras-kd: error: {error}", file=sys.stderr)
         return 1
@@ -23,7 +23,6 @@ def main(arguments=None):
             file=sys.stderr,
         )
         return 130
-    return 0
 
 
 def _parser():
@@ -52,7 +51,34 @@ def _parser():
         "--data-dir", metavar="DIR", help="where the data set lies, if it is not found by itself"
     )
     run.set_defaults(call=_run)
+    _add_export(commands)
     return parser
+
+
+def _add_export(commands):
+    export = commands.add_parser(
+        "export",
+        help="write a model in every format, run each file, say what it is worth",
+        description="Write a model as SavedModel, LiteRT and ONNX files, run each in a fresh "
+        "process, and show size, accuracy, agreement, time and memory. The exit code is 1 if a "
+        "format fails or a file misses a budget.",
+    )
+    export.add_argument("model", metavar="MODEL", help="a .keras file that returns logits")
+    export.add_argument("--to", metavar="DIR", required=True, help="folder to write to")
+    export.add_argument(
+        "--formats", nargs="+", metavar="FORMAT", help="default: all that are possible"
+    )
+    export.add_argument(
+        "--data",
+        metavar="NAME",
+        help="data set that calibrates and measures (fashion_mnist, mnist, cifar10, digits)",
+    )
+    export.add_argument("--data-dir", metavar="DIR", help="where it lies, if not found by itself")
+    export.add_argument("--teacher", metavar="FILE", help="a .keras file to compare with")
+    export.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
+    export.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
+    export.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
+    export.set_defaults(call=_export)
 
 
 def _recipe_names():
@@ -70,6 +96,46 @@ def _run(options):
         output=options.output,
         data_dir=options.data_dir,
     )
+
+
+def _export(options):
+    _import_quietly()
+    data = None
+    model = _load(options.model)
+    teacher = None if options.teacher is None else _load(options.teacher)
+    if options.data is not None:
+        data = keras_kd.data.load(options.data, data_dir=options.data_dir)
+    results = keras_kd.export.export(
+        model,
+        options.to,
+        formats=options.formats,
+        data=data,
+        teacher=teacher,
+        max_kb=options.max_kb,
+        max_drop=options.max_drop,
+        max_us=options.max_us,
+    )
+    print(f"Written to {options.to} in {results['seconds']:.0f} s: export.json, export.png, files")
+    return 0 if results["ok"] else 1
+
+
+def _load(path):
+    """Load a `.keras` file without running code that it may carry."""
+    import importlib
+
+    import keras
+
+    importlib.import_module("keras_kd.quantize")  # Its layers may be in the file.
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"A model must be a .keras file. Received: {path}, no file.")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises all kinds, in paragraphs.
+        reason = str(error).strip().split(". ")[0].splitlines()[0]
+        raise ValueError(
+            f"{path} must be a .keras file of Keras's own layers, without code of its own such "
+            f"as a Lambda layer. Received: {reason}."
+        ) from error
 
 
 def _import_quietly():

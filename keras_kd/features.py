@@ -37,7 +37,7 @@ def feature_model(model, layer_names):
             found[layer.name] = outputs
         return outputs
 
-    image, logits = _walk(model, visit)
+    image, logits = walk(model, visit)
     missing = [name for name in layer_names if name not in found]
     if missing:
         raise ValueError(
@@ -48,7 +48,7 @@ def feature_model(model, layer_names):
     return keras.Model(image, {"logits": logits, **found})
 
 
-def _walk(model, visit):
+def walk(model, visit):
     """Call `visit` on the model's layers in their order, on a new input; return both ends."""
     if isinstance(model, keras.Sequential):
         image = x = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)

@@ -9,8 +9,9 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
-    {"_backend", "_checks", "_files", "features", "heads"},
-    {"data", "schedules", "models", "teacher", "losses", "metrics", "export", "callbacks"},
+    {"_backend", "_calibration", "_checks", "_files", "features", "heads"},
+    {"metrics", "quantize"},
+    {"data", "schedules", "models", "teacher", "losses", "export", "callbacks"},
     {"ensemble", "_compatibility", "fast_path"},
     {"soft_labels", "stacked_step"},
     {"distiller"},

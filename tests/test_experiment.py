@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 
 FILES = {
     "teacher.keras", "teacher.json", "student.keras", "student_alone.keras", "student_savedmodel",
-    "student.tflite", "picture.png", "results.json",
+    "student.tflite", "student.tflite.json", "picture.png", "results.json",
 }  # fmt: skip
 
 

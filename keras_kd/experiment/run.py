@@ -28,8 +28,8 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
     teacher that the same recipe, seed and data left in the folder is used again.
 
     Written to the folder, each file whole or not at all: `teacher.keras`, `student.keras`,
-    `student_alone.keras` (uncompiled), `student_savedmodel/`, `student.tflite`, `picture.png`,
-    `results.json`, and `teacher.json`, by which a later run knows the teacher.
+    `student_alone.keras` (uncompiled), `student_savedmodel/`, `student.tflite` and its `.json`,
+    `picture.png`, `results.json`, and `teacher.json`, by which a later run knows the teacher.
 
     Args:
         recipe: a `Recipe`.

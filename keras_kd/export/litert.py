@@ -1,45 +1,90 @@
 """LiteRT (TFLite): the file a phone runs, and the running of it."""
 
 import dataclasses
-import tempfile
-import time
-from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from keras_kd._backend import quiet_native_stderr, require_extra
+from keras_kd._calibration import calibration_images
 from keras_kd._files import written_whole
+from keras_kd.export import metadata
+from keras_kd.export.conversion import INTEGER, convert
+from keras_kd.export.runner import LiteRTFile, logits_of, microseconds_of
 from keras_kd.export.saved_model import (
     check_equal_answers,
+    check_model,
     in_float32,
     probe_images,
-    write_serving,
 )
+from keras_kd.quantize import float_layers, weight_bits
 
-_SIGNATURE = "serve"
+QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
+
+# By how much, of the logits' own size, a file may differ from the model. Float formats differ by
+# rounding. For the others this only tells a file that works from one that answers nonsense; what
+# it costs in accuracy is for `export.export` to measure.
+_TOLERANCES = {None: 1e-3, "float16": 1e-2}
+_TOLERANCE_OF_INTEGERS = 0.5
 
 
-def litert(model, path):
-    """Write a model that returns logits as a float32 `.tflite` file for batches of one image.
+def litert(
+    model,
+    path,
+    *,
+    quantization=None,
+    calibration=None,
+    input_range=(0.0, 255.0),
+    class_names=None,
+    batch_size=1,
+):
+    """Write a model that returns logits as a `.tflite` file.
+
+    | `quantization` | weights | computes in | `image` | `logits` |
+    | --- | --- | --- | --- | --- |
+    | `None` | float32 | float32 | float32 | float32 |
+    | `"float16"` | float16 | float32 | float32 | float32 |
+    | `"dynamic"` | int8 | int8, ranges found while it runs | float32 | float32 |
+    | `"int4"` | int4 | int8, ranges found while it runs | float32 | float32 |
+    | `"int8"` | int8 | int8 | int8 | int8 |
+    | `"int8_uint8_input"` | int8 | int8 | uint8, as a camera gives it | int8 |
+    | `"16x8"` | int8 | int16 | int16 | int16 |
+
+    A model of `quantize.prepare` is written as `"int8"` or `"int8_uint8_input"`, or as `"int4"`,
+    whichever it was prepared for, from the ranges that it has learned; its int4 file computes in
+    int8 and takes and returns int8.
 
     The file holds builtin operations only, so that it runs wherever LiteRT does; its signature
-    `serve` takes `image` (raw pixels as float32) and returns `logits` and `probabilities`. It is
-    run and compared with the model before it is moved into place. A model trained in mixed
-    precision is written with the float32 weights that it holds.
+    `serve` takes `image` (raw pixels) and returns `logits` and `probabilities`. It is run and
+    compared with the model before it is moved into place. The same model and calibration give
+    the same bytes. A model trained in mixed precision is written with the float32 weights that
+    it holds.
+
+    Beside the file lies `<path>.json`: class names, range of the pixels, shapes, dtypes, scales
+    and zero points of both ends, SHA-256. All but the last is inside the file too (see
+    `export.embedded`).
 
     Args:
         model: a built `keras.Model` with one input of known shape and logits `[batch,
             num_classes]`.
         path: the file to write; an older one is replaced.
+        quantization: one of the table above.
+        calibration: images such as the model was trained on, for the ranges of `"int8"`,
+            `"int8_uint8_input"` and `"16x8"`, which need it: an array `[n, ...]`, a `Split`, or a
+            `tf.data.Dataset` of batches. Up to 500 are used. Other formats are compared with the
+            model on it, if it is given.
+        input_range: lowest and highest pixel that the model expects.
+        class_names: one string a class, to be kept in and beside the file.
+        batch_size: images a call; `None` for any number, to evaluate many at once.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: if the model cannot be expressed in builtin operations, or the file answers
-            otherwise than the model.
-        ImportError: if LiteRT is not installed (extra `export`).
+        ValueError: if an argument does not fit, the model cannot be expressed in builtin
+            operations, or the file does not hold what was asked for or answers otherwise than
+            the model.
+        ImportError: if LiteRT is not installed (extra `export`), or for `"int4"` the
+            `ai-edge-quantizer` (extra `int4`).
 
     Example:
 
@@ -47,18 +92,46 @@ def litert(model, path):
     import tempfile
     import keras_kd as kd
 
+    data = kd.data.load("digits", seed=0)
+    student = kd.models.mlp([16], image_shape=data.image_shape)
     with tempfile.TemporaryDirectory() as folder:
-        path = kd.export.litert(kd.models.mlp([8]), folder + "/student.tflite")
-        run = kd.export.run_litert(path, [[[[0.0]] * 28] * 28])
-        assert run.logits.shape == (1, 10)
+        path = folder + "/student.tflite"
+        kd.export.litert(student, path, quantization="int8", calibration=data.train)
+        run = kd.export.run_litert(path, data.test.images[:5])
+        assert run.logits.shape == (5, 10)
     ```
     """
+    if quantization not in QUANTIZATIONS:
+        raise ValueError(
+            f"`quantization` must be one of {', '.join(map(repr, QUANTIZATIONS))}. "
+            f"Received: quantization={quantization!r}."
+        )
     _require_litert()
+    check_model(model)
+    is_twin = _is_twin(model, quantization)
+    if quantization == "int4" and not is_twin:
+        require_extra("ai_edge_quantizer", "int4", "An int4 file")
+    images = probe_images(model, input_range)
+    if calibration is not None or (quantization in INTEGER and not is_twin):
+        images = calibration_images(calibration, model.inputs[0].shape[1:], input_range)
     model = in_float32(model)
     with written_whole(path) as unfinished:
-        unfinished.write_bytes(_convert(model))
-        images = probe_images(model)
-        check_equal_answers(run_litert(unfinished, images).logits, model, images, str(path))
+        unfinished.write_bytes(convert(model, quantization, images, batch_size))
+        _check_types(
+            unfinished, quantization, may_hold_floats=is_twin and bool(float_layers(model))
+        )
+        tolerance = _TOLERANCES.get(quantization, _TOLERANCE_OF_INTEGERS)
+        answers = run_litert(unfinished, images).logits
+        check_equal_answers(answers, model, images, path, tolerance)
+        description = metadata.describe_litert(
+            unfinished,
+            quantization=quantization,
+            class_names=class_names,
+            input_range=input_range,
+            float_layers=float_layers(model) if is_twin else None,
+        )
+        metadata.embed(unfinished, description)
+    metadata.write_sidecar(path, description)
     return path
 
 
@@ -67,8 +140,8 @@ class LiteRTRun:
     """What the interpreter answered.
 
     Args:
-        logits: float32 `[n, num_classes]`.
-        microseconds: median time of one image on one thread.
+        logits: float32 `[n, num_classes]`; those of an integer file are scaled back.
+        microseconds: median time of one call on one thread.
     """
 
     logits: np.ndarray
@@ -79,51 +152,70 @@ def run_litert(path, images):
     """Run a `.tflite` file on images, one at a time on one thread, as a phone would.
 
     Args:
-        path: a file with an output `logits`, such as `litert` writes.
+        path: a file that `litert` wrote. Images are quantised for it and its logits scaled back
+            as it says of itself.
         images: `[n, height, width, channels]`, raw pixels.
 
     Returns:
         A `LiteRTRun`.
 
     Raises:
+        ValueError: if the images are not of the shape that the file takes.
         ImportError: if LiteRT is not installed (extra `export`).
     """
     _require_litert()
-    from ai_edge_litert.interpreter import Interpreter
-
     with quiet_native_stderr():
-        interpreter = Interpreter(str(path), num_threads=1)
-        interpreter.allocate_tensors()
-        runner = interpreter.get_signature_runner(_SIGNATURE)
-    shape = runner.get_input_details()["image"]["shape"]
-    logits, seconds = [], []
-    for image in np.asarray(images):
-        image = np.reshape(image, shape).astype("float32")
-        start = time.perf_counter()
-        answer = runner(image=image)
-        seconds.append(time.perf_counter() - start)
-        logits.append(answer["logits"][0])
-    return LiteRTRun(np.stack(logits), 1e6 * float(np.median(seconds)))
-
-
-def _convert(model):
-    with tempfile.TemporaryDirectory() as folder:
-        serving = Path(folder) / "serving"
-        write_serving(model, serving, batch_size=1)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(serving), signature_keys=[_SIGNATURE]
-        )
-        # Without this line TensorFlow operations pass that a phone's runtime may not have.
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        with quiet_native_stderr():
-            try:
-                return converter.convert()
-            except Exception as error:  # The converter's own class is private.
-                failure = error
+        file = LiteRTFile(path)
+    images = np.asarray(images, "float32")
+    if images.shape[1:] != tuple(file.image["shape"][1:]):
         raise ValueError(
-            f"The model {model.name} must consist of LiteRT's builtin operations. "
-            f"Received: {str(failure).strip().splitlines()[0]}"
-        ) from failure
+            f"{path} takes images of shape {tuple(file.image['shape'][1:].tolist())}. "
+            f"Received: {images.shape[1:]}."
+        )
+    logits = logits_of(file, images)
+    return LiteRTRun(logits, float(np.median(microseconds_of(file, images[:1]))))
+
+
+def _is_twin(model, quantization):
+    """Return whether `quantize.prepare` made a model; refuse to write it as what it is not."""
+    num_bits = weight_bits(model)
+    if num_bits is None:
+        return False
+    written_as = ("int4",) if num_bits == 4 else ("int8", "int8_uint8_input")
+    if quantization not in written_as:
+        raise ValueError(
+            f"The model {model.name}, prepared for int{num_bits} weights, must be written with "
+            f"`quantization` {' or '.join(map(repr, written_as))}. "
+            f"Received: quantization={quantization!r}."
+        )
+    return True
+
+
+def _check_types(path, quantization, may_hold_floats=False):
+    """Refuse a file that the converter left in floats, which it does without an error."""
+    if quantization is None:
+        return
+    file = LiteRTFile(path)
+    held = {np.dtype(tensor["dtype"]).name for tensor in file.interpreter.get_tensor_details()}
+    wanted = "float16" if quantization == "float16" else "int8"
+    if wanted not in held:
+        raise ValueError(
+            f"A file of {quantization} must hold {wanted} weights. Received: {_listed(held)}; "
+            "layers of fewer than 1024 weights are left as they are. The file was not kept."
+        )
+    if (
+        quantization in INTEGER
+        and not may_hold_floats
+        and any(name.startswith("float") for name in held)
+    ):
+        raise ValueError(
+            f"A file of {quantization} must compute in integers alone. "
+            f"Received: {_listed(held)}. The file was not kept."
+        )
+
+
+def _listed(names):
+    return ", ".join(sorted(names))
 
 
 def _require_litert():

@@ -25,12 +25,13 @@ def saved_model(model, path):
         ValueError: if the model has several inputs or outputs, or the written one answers
             otherwise than the model.
     """
+    check_model(model)
     with written_whole(path) as unfinished:
         write_serving(model, unfinished, batch_size=None)
         serve = tf.saved_model.load(str(unfinished)).signatures["serve"]
         images = probe_images(model)
         answers = serve(image=tf.constant(images))["logits"].numpy()
-        check_equal_answers(answers, model, images, str(path))
+        check_equal_answers(answers, model, images, path)
     return path
 
 
@@ -69,23 +70,25 @@ def _without_mixed_precision(config):
     return "float32" if config in ("mixed_float16", "mixed_bfloat16") else config
 
 
-def write_serving(model, folder, *, batch_size):
-    """Write the SavedModel of the two signatures for a batch of `batch_size` (`None`: any)."""
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            "A model to export must have one input and one output. "
-            f"Received: {len(model.inputs)} and {len(model.outputs)}."
-        )
+def serving_function(model):
+    """Return the function from `image` to `logits` and `probabilities` that every format holds."""
 
     def serve(image):
         logits = tf.cast(model(image, training=False), tf.float32)
         return {"logits": logits, "probabilities": tf.nn.softmax(logits)}
 
+    return serve
+
+
+def write_serving(model, folder, *, batch_size):
+    """Write the SavedModel of the two signatures for a batch of `batch_size` (`None`: any)."""
     # Keras's `model.export` stores every weight twice (keras#23553); an archive that is told of
     # the function only stores them once.
     archive = keras.export.ExportArchive()
     shape = (batch_size, *model.inputs[0].shape[1:])
-    archive.add_endpoint("serve", serve, [tf.TensorSpec(shape, tf.float32, name="image")])
+    archive.add_endpoint(
+        "serve", serving_function(model), [tf.TensorSpec(shape, tf.float32, name="image")]
+    )
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("WARNING")  # In a notebook it tells of assets, of which there are none.
@@ -95,24 +98,64 @@ def write_serving(model, folder, *, batch_size):
         logger.setLevel(level)
 
 
-def probe_images(model, count=4):
-    """Return `count` made-up images, pixels from 0 to 255, that fit a model's input."""
-    shape = (count, *model.inputs[0].shape[1:])
-    return np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
-
-
-def check_equal_answers(answers, model, images, path):
-    """Refuse a file whose logits are not the model's.
+def check_model(model):
+    """Refuse what is no built classifier with one input of known shape and one output.
 
     Raises:
-        ValueError: if they differ by more than a thousandth of the largest, or are not finite.
+        ValueError: in one sentence.
     """
-    expected = keras.ops.convert_to_numpy(model(images, training=False)).astype("float32")
-    # Two runtimes order their sums differently; a lost weight or a wrong scale is far above.
-    tolerance = 1e-3 * max(1.0, float(np.abs(expected).max()))
-    error = np.abs(answers - expected).max()
-    if not error <= tolerance:  # NaN is not, either.
+    if not isinstance(model, keras.Model):
         raise ValueError(
-            f"{path} must answer as the model does. Received: logits that differ by {error:g}. "
-            "The file was not kept."
+            f"A model to export must be a keras.Model. Received: {type(model).__name__}. "
+            "Load a file with `keras.models.load_model(path)`."
+        )
+    inputs, outputs = (getattr(model, ends, None) for ends in ("inputs", "outputs"))
+    if not inputs or not outputs:
+        raise ValueError(
+            f"A model to export must know its input. Received: {model.name}, which is not built "
+            "or is subclassed. Begin it with a keras.Input, or wrap it: "
+            "`keras.Model(image, model(image))`."
+        )
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            "A model to export must have one input and one output. "
+            f"Received: {len(inputs)} and {len(outputs)}."
+        )
+    if None in inputs[0].shape[1:]:
+        raise ValueError(
+            "A model to export must take images of one shape. "
+            f"Received: {tuple(inputs[0].shape[1:])}. Wrap it in a model with a keras.Input of "
+            "the shape that it will be given."
+        )
+
+
+def probe_images(model, input_range=(0.0, 255.0), count=4):
+    """Return `count` made-up images, with pixels over `input_range`, that fit a model's input."""
+    shape = (count, *model.inputs[0].shape[1:])
+    return np.random.default_rng(0).uniform(*input_range, shape).astype("float32")
+
+
+def check_equal_answers(answers, model, images, path, tolerance=1e-3):
+    """Refuse a file whose logits are not the model's.
+
+    Args:
+        answers: the file's logits `[n, num_classes]`.
+        model: the `keras.Model`.
+        images: those that were answered.
+        path: the file, for the sentence.
+        tolerance: root mean square of the difference over that of the model's logits (or over 1,
+            if they are smaller).
+
+    Raises:
+        ValueError: if they differ by more, or are not finite.
+    """
+    # float64: a file without weights answers with whatever lies in memory, which may be huge.
+    expected = keras.ops.convert_to_numpy(model(images, training=False)).astype("float64")
+    # Two runtimes order their sums differently; a lost weight or a wrong scale is far above.
+    allowed = tolerance * max(1.0, float(np.sqrt(np.mean(np.square(expected)))))
+    error = float(np.sqrt(np.mean(np.square(answers - expected))))
+    if not error <= allowed:  # NaN is not, either.
+        raise ValueError(
+            f"{path} must answer as the model does. Received: logits that differ by {error:g}, "
+            f"where {allowed:g} is rounding. The file was not kept."
         )

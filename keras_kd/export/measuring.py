@@ -1,0 +1,106 @@
+"""What a file answers and costs, from fresh processes, beside what Keras answers."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+
+from keras_kd import metrics
+from keras_kd.export import runner
+from keras_kd.export.saved_model import probe_images
+
+_MADE_UP_IMAGES = 256
+# A file that answers otherwise on every second image is broken, whatever its budget.
+_LEAST_AGREEMENT = 0.5
+
+
+class Question:
+    """What every file is asked, and what Keras answers to it."""
+
+    def __init__(self, model, data, teacher, input_range, workshop):
+        self.model, self.data, self.teacher = model, data, teacher
+        self.input_range, self.workshop = input_range, workshop
+        if data is None:
+            self.images, self.labels = probe_images(model, input_range, _MADE_UP_IMAGES), None
+        else:
+            self.images, self.labels = data.test.images, data.test.labels
+        self.images_file = workshop / "images.npy"
+        np.save(self.images_file, self.images)
+        self.student_logits = _predicted(model, self.images)
+        self.teacher_logits = None if teacher is None else _predicted(teacher, self.images)
+
+    def accuracy(self, logits):
+        return None if self.labels is None else metrics.accuracy(self.labels, logits)
+
+    def references(self):
+        """Return accuracy and bytes of the weights of the float models that files stand beside."""
+        return {
+            name: {"accuracy": self.accuracy(logits), "bytes": 4 * model.count_params()}
+            for name, model, logits in (
+                ("student", self.model, self.student_logits),
+                ("teacher", self.teacher, self.teacher_logits),
+            )
+            if model is not None
+        }
+
+
+def measured(path, question):
+    """Return the figures of a file, run on all images in fresh processes.
+
+    Args:
+        path: the file or folder.
+        question: a `Question`.
+
+    Raises:
+        ValueError: if the file does not run, or answers nonsense.
+    """
+    single, logits = _run_afresh(path, question, 1)
+    double, _ = _run_afresh(path, question, 2)
+    agreement = metrics.agreement(logits, question.student_logits)
+    if question.data is not None and agreement < _LEAST_AGREEMENT:
+        raise ValueError(
+            f"{path.name} must answer as the student does. Received: the same class on "
+            f"{100 * agreement:.1f} % of the test images. The file was not kept."
+        )
+    accuracy = question.accuracy(logits)
+    expected = question.accuracy(question.student_logits)
+    teacher = question.teacher_logits
+    return {
+        "accuracy": accuracy,
+        "drop_points": None if accuracy is None else 100 * (expected - accuracy),
+        "agreement_with_student": agreement,
+        "agreement_with_teacher": (None if teacher is None else metrics.agreement(logits, teacher)),
+        "largest_logit_error": float(np.abs(logits - question.student_logits).max()),
+        "microseconds": {
+            "1 thread": _percentiles(single["microseconds"]),
+            "2 threads": _percentiles(double["microseconds"]),
+        },
+        "peak_bytes": single["peak_bytes"],
+        "added_bytes": single["added_bytes"],
+    }
+
+
+def _run_afresh(path, question, num_threads):
+    """Return what `runner.py` prints, and the logits, from a process without keras_kd."""
+    logits_file = question.workshop / "logits.npy"
+    # -P: the folder of runner.py, which has an `onnx.py`, is no place to import from.
+    command = [sys.executable, "-P", runner.__file__, path, question.images_file, logits_file]
+    run = subprocess.run([*command, str(num_threads)], capture_output=True, text=True)
+    if run.returncode != 0:
+        reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
+        raise ValueError(f"{path.name} must run in a fresh process. Received: {reason}")
+    logits = np.load(logits_file)
+    if not np.isfinite(logits).all():
+        raise ValueError(f"{path.name} must answer with finite logits. Received: NaN or infinity.")
+    return json.loads(run.stdout.splitlines()[-1]), logits
+
+
+def _percentiles(times):
+    return {f"p{share}": float(np.percentile(times, share)) for share in (50, 90, 99)}
+
+
+def _predicted(model, images):
+    answers = getattr(model, "model", model).predict(images, batch_size=1000, verbose=0)
+    return keras.ops.convert_to_numpy(answers).astype("float32")

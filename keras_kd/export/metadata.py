@@ -1,0 +1,88 @@
+"""What a file must tell whoever runs it: inside the file, and in a `.json` beside it."""
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+
+import keras_kd
+from keras_kd._files import written_whole
+from keras_kd.export.runner import LiteRTFile
+
+_NAME = "keras_kd.json"
+
+
+def describe_litert(path, *, quantization, class_names, input_range, float_layers=None):
+    """Return what is to be known of a `.tflite` file, as a dict for JSON.
+
+    Args:
+        path: the file.
+        quantization: as in `litert`.
+        class_names: one string a class, or `None`.
+        input_range: lowest and highest pixel that the model expects.
+        float_layers: of a model of `quantize.prepare`, the layers that stayed in float32.
+
+    Raises:
+        ValueError: if the class names are not as many as the logits.
+    """
+    file = LiteRTFile(path)
+    num_classes = int(file.logits["shape"][-1])
+    if class_names is not None and len(class_names) != num_classes:
+        raise ValueError(
+            f"`class_names` must be one for each of the {num_classes} logits. "
+            f"Received: {len(class_names)}."
+        )
+    return {
+        "format": "litert",
+        "quantization": quantization,
+        "signature": "serve",
+        "input": {
+            "name": "image",
+            **_tensor(file.image),
+            "range": [float(limit) for limit in input_range],
+        },
+        "output": {"name": "logits", **_tensor(file.logits)},
+        "float_layers": float_layers,
+        "class_names": None if class_names is None else list(class_names),
+        "written_by": f"keras_kd {keras_kd.__version__}",
+    }
+
+
+def embed(path, description):
+    """Append a description to a `.tflite` file, as an archive that any unzip can read.
+
+    It is TensorFlow Lite's own place for a model's associated files; a runtime does not look past
+    the model's end.
+    """
+    with zipfile.ZipFile(path, "a") as archive:
+        # A fixed date: the same model gives the same bytes.
+        entry = zipfile.ZipInfo(_NAME, date_time=(1980, 1, 1, 0, 0, 0))
+        archive.writestr(entry, json.dumps(description, indent=1) + "\n")
+
+
+def embedded(path):
+    """Return the description inside a `.tflite` file that `litert` wrote."""
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read(_NAME))
+
+
+def write_sidecar(path, description):
+    """Write a description and the file's SHA-256 to `<path>.json`; return that path."""
+    path = Path(path)
+    sidecar = path.with_name(path.name + ".json")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with written_whole(sidecar) as unfinished:
+        unfinished.write_text(json.dumps({**description, "sha256": digest}, indent=1) + "\n")
+    return sidecar
+
+
+def _tensor(details):
+    scale, zero_point = details["quantization"]
+    return {
+        # -1 stands for a batch of any size.
+        "shape": [int(size) for size in details["shape_signature"]],
+        "dtype": details["dtype"].__name__,
+        # real value = scale * (integer - zero_point)
+        "scale": float(scale) if scale else None,
+        "zero_point": int(zero_point) if scale else None,
+    }

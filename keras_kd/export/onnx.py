@@ -1,0 +1,81 @@
+"""ONNX: what ONNX Runtime and the tools around it read."""
+
+import tensorflow as tf
+
+from keras_kd._backend import quiet_native_stderr, require_extra
+from keras_kd._files import written_whole
+from keras_kd.export.runner import ONNXFile, logits_of
+from keras_kd.export.saved_model import (
+    check_equal_answers,
+    check_model,
+    in_float32,
+    probe_images,
+    serving_function,
+)
+
+# Of 2021: old enough for every runtime in use.
+_OPSET = 15
+
+
+def onnx(model, path, *, input_range=(0.0, 255.0)):
+    """Write a model that returns logits as a float32 `.onnx` file for batches of any size.
+
+    The file takes `image` (raw pixels as float32) and returns `logits` and `probabilities`. It is
+    run by ONNX Runtime and compared with the model before it is moved into place. The same model
+    gives the same bytes.
+
+    Args:
+        model: a built `keras.Model` with one input of known shape and logits `[batch,
+            num_classes]`.
+        path: the file to write; an older one is replaced.
+        input_range: lowest and highest pixel that the model expects.
+
+    Returns:
+        The path.
+
+    Raises:
+        ValueError: if the model does not fit, or the file answers otherwise than the model.
+        ImportError: if `tf2onnx` or `onnxruntime` is not installed (extra `onnx`).
+    """
+    require_extra("tf2onnx", "onnx", "An ONNX file")
+    require_extra("onnxruntime", "onnx", "An ONNX file")
+    check_model(model)
+    model = in_float32(model)
+    with written_whole(path) as unfinished:
+        unfinished.write_bytes(_convert(model))
+        images = probe_images(model, input_range)
+        answers = logits_of(ONNXFile(unfinished), images)
+        check_equal_answers(answers, model, images, path)
+    return path
+
+
+def _convert(model):
+    import tf2onnx
+
+    image = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name="image")
+    serve = tf.function(serving_function(model), input_signature=[image])
+    with quiet_native_stderr():
+        written, _ = tf2onnx.convert.from_function(serve, input_signature=[image], opset=_OPSET)
+    _name_by_order(written.graph)
+    return written.SerializeToString(deterministic=True)
+
+
+def _name_by_order(graph):
+    """Name everything inside a graph by where it is first used, so that equal models are equal.
+
+    The converter numbers names through the life of the process, and orders constants by chance.
+    """
+    names = {end.name: end.name for end in (*graph.input, *graph.output)}
+    for number, node in enumerate(graph.node):
+        node.name = f"{node.op_type}_{number}"
+        for values in (node.input, node.output):
+            new = [names.setdefault(name, f"value_{len(names)}") if name else "" for name in values]
+            values[:] = new
+    order = {name: place for place, name in enumerate(names.values())}
+    for constant in graph.initializer:
+        constant.name = names[constant.name]
+    graph.initializer.sort(key=lambda constant: order[constant.name])
+    graph.doc_string = ""  # It holds another number.
+    del graph.value_info[:]  # Shapes inside, which a runtime finds out by itself.
+    for end in (*graph.input, *graph.output):
+        end.type.tensor_type.shape.dim[0].dim_param = "batch"

@@ -1,0 +1,215 @@
+"""Every format in one call: each file run in a process of its own, and measured."""
+
+import importlib.util
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import rich.console
+
+from keras_kd._backend import describe_machine, require_extra
+from keras_kd._files import size_of, written_whole
+from keras_kd.export import report
+from keras_kd.export.litert import litert
+from keras_kd.export.measuring import Question, measured
+from keras_kd.export.onnx import onnx
+from keras_kd.export.saved_model import check_model, saved_model
+from keras_kd.quantize import float_layers, weight_bits
+
+_FLOAT = ("saved_model", "onnx", "float32", "float32_any_batch", "float16", "dynamic", "int4")
+_CALIBRATED = ("int8", "int8_uint8_input", "16x8")
+FORMATS = (*_FLOAT, *_CALIBRATED)
+_TWIN_FORMATS = {8: ("saved_model", "int8", "int8_uint8_input"), 4: ("saved_model", "int4")}
+_NEEDED_PACKAGES = {"onnx": ("tf2onnx", "onnxruntime"), "int4": ("ai_edge_quantizer",)}
+
+_MISSED_BUDGET = "missed_budget"
+
+
+def export(
+    model,
+    folder,
+    *,
+    formats=None,
+    data=None,
+    teacher=None,
+    input_range=(0.0, 255.0),
+    max_kb=None,
+    max_drop=None,
+    max_us=None,
+    verbose=True,
+):
+    """Write a student in every format, run every file in a fresh process, and say what it is worth.
+
+    Written to the folder: `student_<format>.tflite` with its `.json`, `student_saved_model/`,
+    `student_onnx.onnx`, each measured before it is moved there; `export.json` with all figures;
+    `export.png`, accuracy over size. A format that fails, or a file that misses a budget, stops
+    no other: the first is reported with its reason, the second kept as
+    `student_<format>.missed_budget...`.
+
+    Measured are, on the test images of `data`: accuracy and its drop in points from the Keras
+    student's, agreement with student and teacher, the largest error of a logit; the time of one
+    image after warm-up (p50, p90, p99 on one and on two threads); bytes; memory.
+
+    Args:
+        model: a built `keras.Model` with one input and logits `[batch, num_classes]`, or the
+            integer twin of one (`quantize.prepare`).
+        folder: where to write.
+        formats: some of `FORMATS`. By default all that the model can have and that the installed
+            packages can write.
+        data: a `data.Data`: the training images calibrate, the test images measure. If `None`,
+            no format that needs calibration is written, and made-up images stand for the test.
+        teacher: a `keras.Model` on the same images, to compare with.
+        input_range: lowest and highest pixel that the model expects.
+        max_kb: budget of a file in kilobytes (1000 bytes).
+        max_drop: budget of the drop in accuracy, in points.
+        max_us: budget of the median microseconds for one image on one thread.
+        verbose: show the progress and the table.
+
+    Returns:
+        What `export.json` holds, as a dict; `"ok"` says whether every format was written and met
+        its budgets.
+
+    Raises:
+        ValueError: if an argument does not fit, or the model cannot be exported at all.
+        OSError: if the folder cannot be written to.
+        ImportError: if LiteRT or matplotlib is not installed (extras `export` and `report`).
+    """
+    require_extra("ai_edge_litert", "export", "Running a LiteRT file")
+    require_extra("matplotlib", "report", "The picture of an export")
+    check_model(model)
+    budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
+    formats = _checked_formats(formats, model, data)
+    _check_budgets(budgets, data)
+    folder = Path(folder)
+    console = rich.console.Console(quiet=not verbose, highlight=False)
+    started = time.perf_counter()
+    with _workshop(folder) as workshop:
+        question = Question(model, data, teacher, input_range, workshop)
+        files = []
+        for form in formats:
+            with console.status(f"{form}: written, run and measured"):
+                files.append(_proved(form, question, folder, budgets))
+            console.print(report.line(files[-1]), markup=False, soft_wrap=True)
+    results = {
+        "model": model.name,
+        "machine": describe_machine(),
+        "data": None if data is None else data.name,
+        "images": len(question.images),
+        "budgets": {name: value for name, value in budgets.items() if value is not None},
+        "float_layers": float_layers(model) if weight_bits(model) else None,
+        **question.references(),
+        "files": files,
+        "ok": all("failed" not in file and not file["missed"] for file in files),
+        "seconds": time.perf_counter() - started,
+    }
+    with written_whole(folder / "export.json") as unfinished:
+        unfinished.write_text(json.dumps(results, indent=1) + "\n")
+    report.draw(folder / "export.png", results)
+    console.print(report.table(results))
+    return results
+
+
+def _proved(form, question, folder, budgets):
+    """Write, run, measure and place one file; return its figures, or why there are none."""
+    workplace = question.workshop / form
+    workplace.mkdir()
+    try:
+        path = _write(form, question, workplace)
+        figures = {"format": form, "bytes": size_of(path), **measured(path, question)}
+        figures["missed"] = _missed(figures, budgets)
+        figures["file"] = _place(path, folder, bool(figures["missed"]))
+    except Exception as error:  # TensorFlow and the converters have classes of their own.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        return {"format": form, "failed": reason[0]}
+    return figures
+
+
+def _write(form, question, workplace):
+    if form == "saved_model":
+        return saved_model(question.model, workplace / "student_saved_model")
+    if form == "onnx":
+        path = workplace / "student_onnx.onnx"
+        return onnx(question.model, path, input_range=question.input_range)
+    data = question.data
+    return litert(
+        question.model,
+        workplace / f"student_{form}.tflite",
+        quantization=None if form.startswith("float32") else form,
+        calibration=None if data is None else data.train,
+        input_range=question.input_range,
+        class_names=None if data is None else data.class_names,
+        batch_size=None if form.endswith("any_batch") else 1,
+    )
+
+
+def _missed(figures, budgets):
+    """Return a sentence for each budget that a file misses."""
+    found = {
+        "max_kb": figures["bytes"] / 1000,
+        "max_drop": figures["drop_points"],
+        "max_us": figures["microseconds"]["1 thread"]["p50"],
+    }
+    return [
+        f"{name} is {limit:g}; the file takes {found[name]:.4g}"
+        for name, limit in budgets.items()
+        if limit is not None and found[name] > limit
+    ]
+
+
+def _place(path, folder, missed):
+    """Move a file, and what lies beside it, to the folder; return its name there."""
+    kept = path.with_stem(f"{path.stem}.{_MISSED_BUDGET}").name
+    placed = kept if missed else path.name
+    for name in (path.name, kept):  # One of another run would be taken for this one.
+        for old in (folder / name, folder / f"{name}.json"):
+            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+    path.rename(folder / placed)
+    sidecar = path.with_name(f"{path.name}.json")
+    if sidecar.exists():
+        sidecar.rename(folder / f"{placed}.json")
+    return placed
+
+
+def _workshop(folder):
+    """Return a temporary folder beside the files to be, so that they can be moved there whole."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _TemporaryPath(prefix=".export.", dir=folder)
+    except OSError as error:
+        raise OSError(
+            f"The folder to export to must be writable. Received: {folder} ({error.strerror})."
+        ) from error
+
+
+class _TemporaryPath(tempfile.TemporaryDirectory):
+    def __enter__(self):
+        return Path(super().__enter__())
+
+
+def _checked_formats(formats, model, data):
+    num_bits = weight_bits(model)
+    if formats is None:
+        able = _TWIN_FORMATS.get(num_bits, FORMATS if data is not None else _FLOAT)
+        return tuple(form for form in able if num_bits or _is_installed(form))
+    unknown = [form for form in formats if form not in FORMATS]
+    if unknown or not formats:
+        raise ValueError(
+            f"`formats` must be some of {', '.join(FORMATS)}. "
+            f"Received: {', '.join(map(str, unknown)) or 'none'}."
+        )
+    return tuple(dict.fromkeys(formats))
+
+
+def _is_installed(form):
+    packages = _NEEDED_PACKAGES.get(form, ())
+    return all(importlib.util.find_spec(package) is not None for package in packages)
+
+
+def _check_budgets(budgets, data):
+    for name, value in budgets.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise ValueError(f"`{name}` must be a number from 0. Received: {name}={value}.")
+    if budgets["max_drop"] is not None and data is None:
+        raise ValueError("`max_drop` needs `data`, whose test images tell the accuracy.")

@@ -1,0 +1,137 @@
+"""An export for people: a line a file, the table, and the picture."""
+
+import rich.box
+import rich.table
+
+from keras_kd._files import written_whole
+
+_COLOURS = {"kept": "#0072b2", "missed": "#d55e00", "student": "#009e73", "teacher": "#555555"}
+
+
+def line(file):
+    """Return one line on one file of `export.json`."""
+    if "failed" in file:
+        return f"{file['format']:<17} FAILED: {file['failed']}"
+    text = (
+        f"{file['format']:<17} {file['bytes'] / 1000:,.0f} KB, agrees with the student on "
+        f"{100 * file['agreement_with_student']:.2f} %"
+    )
+    if file["missed"]:
+        text += f"; MISSED: {'; '.join(file['missed'])}; kept as {file['file']}"
+    return text
+
+
+def table(results):
+    """Return the table of all files, as rich draws it."""
+    source = f"{results['images']:,} {results['data'] or 'made-up'} images"
+    closing = rich.table.Table(
+        title=f"{results['model']}: every file run on {source}",
+        caption="* misses a budget. Accuracy; its drop in points from the Keras student's; "
+        "agreement with student and teacher in %. Microseconds for one image: p50, p90, p99. "
+        "MB: memory that runtime and file add to a process.",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=0,
+    )
+    closing.add_column("", no_wrap=True)
+    for column in ("KB", "acc. %", "drop", "student", "teacher", "1 thread", "2 threads", "MB"):
+        closing.add_column(column, justify="right", no_wrap=True)
+    for name in ("teacher", "student"):
+        if name in results:
+            reference = results[name]
+            closing.add_row(
+                f"Keras {name}",
+                f"{reference['bytes'] / 1000:,.0f}",
+                _percent(reference["accuracy"]),
+            )
+    for file in results["files"]:
+        closing.add_row(*_cells(file))
+    return closing
+
+
+def _cells(file):
+    if "failed" in file:
+        return file["format"], "failed"
+    return (
+        file["format"] + ("*" if file["missed"] else ""),
+        f"{file['bytes'] / 1000:,.0f}",
+        _percent(file["accuracy"]),
+        "" if file["drop_points"] is None else f"{file['drop_points']:+.2f}",
+        _percent(file["agreement_with_student"]),
+        _percent(file["agreement_with_teacher"]),
+        *(
+            " ".join(f"{time:.1f}" if time < 10 else f"{time:.0f}" for time in times.values())
+            for times in file["microseconds"].values()
+        ),
+        "" if file["added_bytes"] is None else f"{file['added_bytes'] / 1e6:.0f}",
+    )
+
+
+def _percent(share):
+    return "" if share is None else f"{100 * share:.2f}"
+
+
+def draw(path, results):
+    """Draw accuracy (or agreement with the student, without labels) over size.
+
+    Args:
+        path: the PNG to write.
+        results: what `export.json` holds.
+    """
+    # Not pyplot: it would keep state in, and choose a window for, the caller's program.
+    from matplotlib.figure import Figure
+
+    key = "accuracy" if results["data"] else "agreement_with_student"
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    axes = figure.subplots()
+    points = [
+        (file["bytes"], file[key], file["format"], "missed" if file["missed"] else "kept")
+        for file in results["files"]
+        if "failed" not in file
+    ]
+    for name in ("teacher", "student"):
+        if results.get(name, {}).get("accuracy") is not None:
+            reference = results[name]
+            points.append((reference["bytes"], reference["accuracy"], f"Keras {name}", name))
+            axes.axhline(reference["accuracy"], color=_COLOURS[name], linewidth=0.8, alpha=0.5)
+    for size, height, _, kind in points:
+        axes.plot(size / 1000, height, "o", color=_COLOURS[kind])
+    axes.set_xscale("log")
+    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        ticks("{x:g}")
+    axes.margins(0.18, 0.12)
+    _label(figure, axes, points)
+    axes.set_xlabel("size in KB (for Keras models: of their float32 weights)")
+    axes.set_ylabel(f"{key.replace('_', ' ')} on {results['images']:,} images")
+    axes.set_title(f"{results['model']}: what each file is worth")
+    axes.grid(alpha=0.3)
+    with written_whole(path) as unfinished:
+        figure.savefig(unfinished, dpi=110)
+
+
+def _label(figure, axes, points):
+    """Write each point's name beside it, a line lower wherever another name stands already."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    taken = [
+        Bbox.from_bounds(x - 4, y - 4, 8, 8)
+        for x, y in axes.transData.transform([(size / 1000, height) for size, height, *_ in points])
+    ]
+    for size, height, name, kind in sorted(points, key=lambda point: -point[1]):
+        offset = 6
+        while True:
+            text = axes.annotate(
+                name,
+                (size / 1000, height),
+                xytext=(7, offset),
+                textcoords="offset points",
+                fontsize=8,
+                color=_COLOURS[kind],
+            )
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+            offset -= 9
+        taken.append(box)

@@ -1,0 +1,187 @@
+"""Layers that compute in float32 what an integer file computes, and pass gradients straight on."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+# A channel of zeros would have steps of size zero.
+_SMALLEST_RANGE = 1e-6
+
+
+def symmetric(kernel, num_bits):
+    """Return a kernel on the grid that its integers make: one scale a channel, zero point 0.
+
+        scale = max |kernel| / (2^(num_bits - 1) - 1)
+        symmetric(kernel) = scale * round(kernel / scale)
+
+    The gradient passes as if nothing had been rounded (straight-through).
+
+    Args:
+        kernel: float32 `[..., channels]`.
+        num_bits: 4 or 8.
+
+    References:
+        B. Jacob et al., Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference, 2018, section 3.
+    """
+    highest = ops.max(ops.abs(kernel), axis=list(range(len(kernel.shape) - 1)))
+    highest = ops.stop_gradient(ops.maximum(highest, _SMALLEST_RANGE))
+    # TensorFlow's own operation, since LiteRT's converter makes integers of nothing else.
+    return tf.quantization.fake_quant_with_min_max_vars_per_channel(
+        kernel, -highest, highest, num_bits=num_bits, narrow_range=True
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class ActivationRange(keras.layers.Layer):
+    """Puts activations on the grid of 256 values between two ends; zero is one of the values.
+
+    The ends follow the batches in training, as a moving average of their lowest and highest
+    value; the first batch sets them. Outside of them activations are cut off, and their gradient
+    is zero.
+
+    Args:
+        low, high: fixed ends, for what is known in advance (pixels); by default they move.
+        momentum: share of the old ends that a batch leaves, from 0 to below 1.
+        **kwargs: as in `keras.layers.Layer`.
+
+    Raises:
+        ValueError: if it is asked for a prediction before it has seen data.
+
+    References:
+        B. Jacob et al., 2018, section 3.1.
+    """
+
+    def __init__(self, low=None, high=None, momentum=0.99, **kwargs):
+        super().__init__(**kwargs)
+        self.low, self.high, self.momentum = low, high, momentum
+        self.observing = False
+
+    def build(self, input_shape):
+        # Zero is always on the grid: it is what padding writes.
+        low, high = min(self.low or 0.0, 0.0), max(self.high or 0.0, 0.0)
+        self.lowest = self._end("lowest", low)
+        self.highest = self._end("highest", high)
+
+    def call(self, inputs, training=None, follow=True):
+        """Return the nearest values on the grid.
+
+        Args:
+            inputs: float32, one tensor or a list of them, which then share the grid.
+            training: as in Keras.
+            follow: whether `inputs` are what the ends follow in training; `False` where the layer
+                is called again, on what must lie on the same grid.
+        """
+        low, high = ops.convert_to_tensor(self.lowest), ops.convert_to_tensor(self.highest)
+        if self.low is None and follow and (training or self.observing):
+            low, high = self._follow(keras.tree.flatten(inputs), low, high)
+        elif not self._is_known():
+            raise ValueError(
+                f"{self.name} knows no range before it has seen data. Train the model first, or "
+                "pass `calibration` to `quantize.prepare`."
+            )
+        return keras.tree.map_structure(
+            lambda x: tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8), inputs
+        )
+
+    def compute_output_spec(self, inputs, training=None, follow=True):
+        return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
+
+    def get_config(self):
+        own = {"low": self.low, "high": self.high, "momentum": self.momentum}
+        return {**super().get_config(), **own}
+
+    def _follow(self, tensors, low, high):
+        momentum = ops.where(high > low, self.momentum, 0.0)
+        batch_low = ops.min(ops.stack([ops.min(tensor) for tensor in tensors]))
+        batch_high = ops.max(ops.stack([ops.max(tensor) for tensor in tensors]))
+        low = momentum * low + (1 - momentum) * ops.minimum(ops.stop_gradient(batch_low), 0.0)
+        high = momentum * high + (1 - momentum) * ops.maximum(ops.stop_gradient(batch_high), 0.0)
+        self.lowest.assign(low)
+        self.highest.assign(high)
+        return low, high
+
+    def _is_known(self):
+        with tf.init_scope():  # While a graph is traced, the values are those of now.
+            return self.highest.numpy() > self.lowest.numpy()
+
+    def _end(self, name, value):
+        initializer = keras.initializers.Constant(value)
+        return self.add_weight(name=name, shape=(), initializer=initializer, trainable=False)
+
+
+class _WithIntegerKernel:
+    """What the three layers below share: the width of their weights, in their configuration."""
+
+    def __init__(self, *args, weight_bits=8, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.weight_bits = weight_bits
+
+    def get_config(self):
+        return {**super().get_config(), "weight_bits": self.weight_bits}
+
+    def _finish(self, outputs):
+        return self.activation(outputs + self.bias if self.use_bias else outputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class IntegerDense(_WithIntegerKernel, keras.layers.Dense):
+    """`keras.layers.Dense` on `[batch, features]` with integer weights, one scale a unit.
+
+    NOTE: computed, and written, as a convolution of one pixel: LiteRT's converter takes weights
+    with one scale a unit in a convolution only.
+
+    Args:
+        *args, **kwargs: as in `keras.layers.Dense`.
+        weight_bits: 4 or 8.
+    """
+
+    def call(self, inputs, training=None):
+        num_features, units = self.kernel.shape
+        kernel = ops.reshape(self.kernel, (1, 1, num_features, units))
+        pixels = ops.reshape(inputs, (-1, 1, 1, num_features))
+        outputs = ops.conv(pixels, symmetric(kernel, self.weight_bits))
+        return self._finish(ops.reshape(outputs, (-1, units)))
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class IntegerConv2D(_WithIntegerKernel, keras.layers.Conv2D):
+    """`keras.layers.Conv2D` with integer weights, one scale a filter.
+
+    Args:
+        *args, **kwargs: as in `keras.layers.Conv2D`.
+        weight_bits: 4 or 8.
+    """
+
+    def call(self, inputs):
+        outputs = ops.conv(
+            inputs,
+            symmetric(self.kernel, self.weight_bits),
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+        )
+        return self._finish(outputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class IntegerDepthwiseConv2D(_WithIntegerKernel, keras.layers.DepthwiseConv2D):
+    """`keras.layers.DepthwiseConv2D` with integer weights, one scale an output channel.
+
+    Args:
+        *args, **kwargs: as in `keras.layers.DepthwiseConv2D`.
+        weight_bits: 4 or 8.
+    """
+
+    def call(self, inputs):
+        height, width, channels, multiplier = self.kernel.shape
+        kernel = ops.reshape(self.kernel, (height, width, channels * multiplier))
+        kernel = ops.reshape(symmetric(kernel, self.weight_bits), self.kernel.shape)
+        outputs = ops.depthwise_conv(
+            inputs,
+            kernel,
+            strides=self.strides,
+            padding=self.padding,
+            dilation_rate=self.dilation_rate,
+        )
+        return self._finish(outputs)

@@ -1,0 +1,127 @@
+"""From a student to its integer twin."""
+
+import keras
+
+from keras_kd._calibration import calibration_images
+from keras_kd.features import walk
+from keras_kd.quantize.kernels import INTEGER_KERNELS
+from keras_kd.quantize.layers import ActivationRange
+from keras_kd.quantize.rewriting import Rewriting
+
+_WEIGHT_BITS = {"int8": 8, "int4": 4}
+
+
+def prepare(
+    student, *, weights="int8", activations="int8", calibration=None, input_range=(0.0, 255.0)
+):
+    """Return a trainable twin of a student that computes what its integer file will compute.
+
+    Weights are rounded to integers with one scale a channel, activations to 256 values between
+    two ends that follow the batches; gradients pass straight on (Jacob et al. 2018).
+    BatchNormalization is folded into the layer before it, with its statistics as they are now.
+    Distil the twin from the float teacher with the ordinary `Distiller`, at a tenth of the
+    learning rate that trained the student; a few epochs will do. `export.litert` then writes the
+    file from the twin's own ranges.
+
+    Twins: `Dense` on `[batch, features]`, `Conv2D`, `DepthwiseConv2D`, `SeparableConv2D` (all
+    with no activation, ReLU or ReLU6), `ReLU`, pooling, `Add`, `Concatenate`, `Rescaling`,
+    `Flatten`, `Reshape`, `Dropout`, `ZeroPadding2D`. Any other layer stays in float32;
+    `float_layers` names them.
+
+    Args:
+        student: a built Functional or Sequential `keras.Model` in float32. It is not changed; a
+            layer of the twin has the name of the layer it stands for.
+        weights: `"int8"` or `"int4"`.
+        activations: `"int8"`.
+        calibration: images such as the student was trained on, that set the first ranges, as in
+            `export.litert`. If `None`, the first batch of the training sets them.
+        input_range: lowest and highest pixel.
+
+    Returns:
+        A `keras.Model` with weights of its own, which can be saved as `.keras`.
+
+    Raises:
+        ValueError: if an argument does not fit, or no layer of the student has a twin.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits", seed=0)
+    student = kd.models.mlp([16], image_shape=data.image_shape)  # Trained, in earnest.
+    twin = kd.quantize.prepare(student, weights="int4", calibration=data.train)
+    distiller = kd.Distiller(student=twin, teacher=student)
+    distiller.compile(optimizer="adam")
+    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
+    kd.export.litert(twin, "student.tflite", quantization="int4")
+    ```
+
+    References:
+        B. Jacob et al., Quantization and Training of Neural Networks for Efficient
+        Integer-Arithmetic-Only Inference, 2018.
+    """
+    _check_choice("weights", weights, _WEIGHT_BITS)
+    _check_choice("activations", activations, ("int8",))
+    _check_student(student)
+    rewriting = Rewriting(student, _WEIGHT_BITS[weights], input_range)
+    image, logits = walk(student, rewriting.visit)
+    twin = keras.Model(image, rewriting.on_grid(logits), name=f"{student.name}_{weights}")
+    if weight_bits(twin) is None:
+        raise ValueError(
+            f"A student to quantise must have layers with an integer twin. Received: "
+            f"{student.name} with {', '.join(type(layer).__name__ for layer in student.layers)}."
+        )
+    if calibration is not None:
+        _observe(twin, calibration_images(calibration, image.shape[1:], input_range))
+    return twin
+
+
+def weight_bits(model):
+    """Return 4 or 8 for a model that `prepare` made, `None` for any other."""
+    for layer in getattr(model, "layers", ()):
+        if isinstance(layer, INTEGER_KERNELS):
+            return layer.weight_bits
+    return None
+
+
+def _observe(twin, images):
+    """Set the ranges of a twin from images, weights and statistics as they are."""
+    ranges = [layer for layer in twin.layers if isinstance(layer, ActivationRange)]
+    for layer in ranges:
+        layer.observing = True
+    twin(images, training=False)
+    for layer in ranges:
+        layer.observing = False
+
+
+def _check_choice(name, value, known):
+    if value not in known:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {name}={value!r}."
+        )
+
+
+def _check_student(student):
+    if not isinstance(student, keras.Model) or not getattr(student, "outputs", None):
+        raise ValueError(
+            "A student to quantise must be a built Functional or Sequential keras.Model. "
+            f"Received: {getattr(student, 'name', type(student).__name__)}."
+        )
+    if len(student.inputs) != 1 or len(student.outputs) != 1:
+        raise ValueError(
+            "A student to quantise must have one input and one output. "
+            f"Received: {len(student.inputs)} and {len(student.outputs)}."
+        )
+    if weight_bits(student) is not None:
+        raise ValueError(
+            f"A student to quantise must be a float model. Received: {student.name}, which "
+            "`quantize.prepare` made."
+        )
+    for layer in student.layers:
+        if layer.compute_dtype not in (None, "float32"):
+            raise ValueError(
+                "A student to quantise must compute in float32. Received: "
+                f"{layer.name} in {layer.compute_dtype}. Build it under the float32 policy and "
+                "give it these weights."
+            )

@@ -1,0 +1,227 @@
+"""Every format in one call: what is measured is what lies in the folder."""
+
+import ast
+import hashlib
+import importlib
+import json
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_kd as kd
+from keras_kd import cli
+from keras_kd.export import runner
+
+PROOF = importlib.import_module("keras_kd.export.proof")
+FORMATS = ("saved_model", "float32", "float32_any_batch", "int8")
+
+
+@pytest.fixture(scope="module")
+def proved(tmp_path_factory, digits, digits_teacher):
+    """The folder and the figures of an export whose SavedModel is over budget."""
+    folder = tmp_path_factory.mktemp("export")
+    results = kd.export.export(
+        digits_teacher,
+        folder,
+        formats=FORMATS,
+        data=digits,
+        teacher=digits_teacher,
+        max_kb=60,
+        verbose=False,
+    )
+    return folder, results
+
+
+@pytest.mark.slow
+class TestExport:
+    def test_every_file_is_there_and_nothing_else(self, proved):
+        folder, results = proved
+        assert {file.name for file in folder.iterdir()} == {
+            "export.json", "export.png", "student_saved_model.missed_budget",
+            *(f"student_{form}.tflite{end}" for form in FORMATS[1:] for end in ("", ".json")),
+        }  # fmt: skip
+        assert json.loads((folder / "export.json").read_text()) == results
+        for file in folder.glob("*.tflite"):
+            sidecar = json.loads((folder / f"{file.name}.json").read_text())
+            assert sidecar["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+            assert sidecar["class_names"] == list("0123456789")
+
+    def test_a_file_over_budget_is_kept_aside_and_said(self, proved):
+        _, results = proved
+        missed = {file["format"]: file for file in results["files"] if file["missed"]}
+        assert list(missed) == ["saved_model"] and results["ok"] is False
+        (sentence,) = missed["saved_model"]["missed"]
+        assert sentence.startswith("max_kb is 60; the file takes ")
+        assert missed["saved_model"]["bytes"] > 60_000
+
+    def test_the_figures_are_those_of_the_files(self, proved, digits, digits_teacher):
+        folder, results = proved
+        expected = digits_teacher.predict(digits.test.images, verbose=0)
+        accuracy = kd.metrics.accuracy(digits.test.labels, expected)
+        assert results["student"]["accuracy"] == results["teacher"]["accuracy"] == accuracy
+        for file in results["files"][1:]:
+            path = folder / file["file"]
+            logits = runner.logits_of(runner.open_file(path), digits.test.images)
+            assert file["bytes"] == path.stat().st_size
+            assert file["accuracy"] == kd.metrics.accuracy(digits.test.labels, logits)
+            assert file["drop_points"] == pytest.approx(100 * (accuracy - file["accuracy"]))
+            agreement = kd.metrics.agreement(logits, expected)
+            assert file["agreement_with_student"] == file["agreement_with_teacher"] == agreement
+            error = np.abs(logits - expected).max()
+            assert file["largest_logit_error"] == pytest.approx(error, rel=1e-3, abs=1e-4)
+
+    def test_time_and_memory_are_measured_on_one_and_two_threads(self, proved):
+        for file in proved[1]["files"]:
+            for threads in ("1 thread", "2 threads"):
+                times = file["microseconds"][threads]
+                assert 0 < times["p50"] <= times["p90"] <= times["p99"]
+            if file["peak_bytes"] is not None:  # Where /proc tells.
+                assert 0 < file["added_bytes"] < file["peak_bytes"]
+
+    def test_the_saved_model_was_loaded_without_keras_kd(self, proved, digits):
+        saved = next(file for file in proved[1]["files"] if file["format"] == "saved_model")
+        assert saved["agreement_with_student"] == 1.0
+        assert not imported_by(runner) & {"keras", "keras_kd"}
+
+    def test_the_next_export_leaves_nothing_of_the_last(self, proved, digits, digits_teacher):
+        folder, _ = proved
+        results = kd.export.export(
+            digits_teacher, folder, formats=["int8"], data=digits, max_kb=1, verbose=False
+        )
+        assert results["files"][0]["file"] == "student_int8.missed_budget.tflite"
+        assert not (folder / "student_int8.tflite").exists()
+        assert not (folder / "student_int8.tflite.json").exists()
+
+
+def imported_by(module):
+    tree = ast.parse(Path(module.__file__).read_text())
+    names = [node.names[0].name for node in ast.walk(tree) if isinstance(node, ast.Import)]
+    names += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        "error",
+        [
+            OSError(28, "No space left on device"),
+            tf.errors.ResourceExhaustedError(None, None, "No space left on device\nin a.cc"),
+        ],
+    )
+    def test_one_failing_format_stops_no_other(
+        self, error, digits, digits_teacher, tmp_path, monkeypatch
+    ):
+        def full(*_):
+            raise error
+
+        monkeypatch.setattr(PROOF, "saved_model", full)
+        results = kd.export.export(
+            digits_teacher,
+            tmp_path / "new",
+            formats=["saved_model", "float32"],
+            data=digits,
+            verbose=False,
+        )
+        failed, written = results["files"]
+        assert failed["format"] == "saved_model"
+        assert failed["failed"].endswith("No space left on device")
+        assert written["file"] == "student_float32.tflite" and results["ok"] is False
+        assert not list((tmp_path / "new").glob(".export*"))
+
+    def test_without_data_integer_formats_say_what_they_need(self, digits_teacher, tmp_path):
+        results = kd.export.export(
+            digits_teacher, tmp_path, formats=["int8", "float32"], verbose=False
+        )
+        assert "needs `calibration`" in results["files"][0]["failed"]
+        assert results["files"][1]["agreement_with_student"] == 1.0
+        assert results["files"][1]["accuracy"] is None
+
+    def test_a_file_that_answers_like_chance_is_not_kept(
+        self, digits, digits_teacher, tmp_path, monkeypatch
+    ):
+        """As one does that was calibrated on pixels from 0 to 1, had they come so far."""
+        litert = importlib.import_module("keras_kd.export.litert")
+        scaled = digits.train.images[:300] / 255
+        monkeypatch.setattr(litert, "calibration_images", lambda *_: scaled.astype("float32"))
+        results = kd.export.export(
+            digits_teacher, tmp_path, formats=["int8"], data=digits, verbose=False
+        )
+        assert "must answer as the student does" in results["files"][0]["failed"]
+        assert {file.name for file in tmp_path.iterdir()} == {"export.json", "export.png"}
+
+    def test_a_folder_that_cannot_be_written_is_one_sentence(self, digits_teacher, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(OSError, match="must be writable. Received: .*file"):
+            kd.export.export(digits_teacher, tmp_path / "file", verbose=False)
+
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
+            ({"formats": ["int9"]}, "must be some of saved_model.*Received: int9"),
+            ({"formats": []}, "Received: none"),
+            ({"max_kb": -1}, "`max_kb` must be a number from 0. Received: max_kb=-1"),
+            ({"max_drop": 1}, "`max_drop` needs `data`"),
+        ],
+    )
+    def test_bad_arguments_are_one_sentence(self, arguments, sentence, digits_teacher, tmp_path):
+        with pytest.raises(ValueError, match=sentence):
+            kd.export.export(digits_teacher, tmp_path / "new", **arguments)
+        assert not (tmp_path / "new").exists()
+
+
+@pytest.fixture(scope="module")
+def student(digits_teacher, tmp_path_factory):
+    path = tmp_path_factory.mktemp("models") / "student.keras"
+    kd.export.uncompiled(digits_teacher).save(path)
+    return str(path)
+
+
+class TestCommand:
+    def test_it_shows_each_file_and_the_table(self, student, tmp_path, capsys):
+        arguments = ["export", student, "--to", str(tmp_path), "--data", "digits"]
+        formats = ["--formats", "float32", "int8", "--teacher", student]
+        assert cli.main([*arguments, *formats, "--max-drop", "2"]) == 0
+        printed = capsys.readouterr().out
+        for words in ("float32 ", "int8 ", "agrees with the student on", "Keras teacher", "359"):
+            assert words in printed
+
+    def test_a_missed_budget_is_exit_code_1(self, student, tmp_path, capsys):
+        arguments = ["export", student, "--to", str(tmp_path), "--formats", "float32"]
+        assert cli.main([*arguments, "--max-us", "0"]) == 1
+        assert "kept as student_float32.missed_budget.tflite" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        ("build", "sentence"),
+        [
+            (lambda: None, "must be a .keras file. Received: .*, no file"),
+            (lambda: with_lambda(), "without code of its own such as a Lambda layer"),
+            (lambda: two_outputs(), "one input and one output. Received: 1 and 2"),
+        ],
+    )
+    def test_a_model_that_cannot_be_exported_is_one_sentence(
+        self, build, sentence, tmp_path, capsys
+    ):
+        model = build()
+        if model is not None:
+            model.save(tmp_path / "model.keras")
+        arguments = ["export", str(tmp_path / "model.keras"), "--to", str(tmp_path / "new")]
+        assert cli.main(arguments) == 1
+        error = capsys.readouterr().err
+        assert error.startswith("keras-kd: error: ") and error.count("\n") == 1
+        assert re.search(sentence, error)
+        assert not (tmp_path / "new").exists()
+
+
+def with_lambda():
+    image = keras.Input((4,))
+    return keras.Model(image, layers.Lambda(lambda x: 2 * x)(image))
+
+
+def two_outputs():
+    image = keras.Input((4,))
+    return keras.Model(image, [layers.Dense(2)(image), layers.Dense(2)(image)])

@@ -1,0 +1,264 @@
+"""The integer twin: its arithmetic, what it makes of a student, and the file that it predicts."""
+
+import importlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_kd as kd
+from keras_kd.export.runner import LiteRTFile
+from keras_kd.quantize.layers import ActivationRange, symmetric
+
+LAYERS = importlib.import_module("keras_kd.quantize.layers")
+
+
+def conv_student(image_shape=(8, 8, 1)):
+    """Every layer that has a twin, and BatchNormalization after each kind that can take it in."""
+    image = keras.Input(image_shape, name="image")
+    x = layers.Rescaling(1 / 127.5, offset=-1.0, name="normalize")(image)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv_1")(x)
+    x = layers.BatchNormalization(name="norm_1")(x)
+    shortcut = x = layers.ReLU(max_value=6, name="relu_1")(x)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = layers.BatchNormalization(name="norm_2")(x)
+    x = layers.Add(name="add")([x, shortcut])
+    x = layers.Activation("relu", name="relu_2")(x)
+    x = layers.SeparableConv2D(12, 3, padding="same", activation="relu", name="separable")(x)
+    x = layers.MaxPooling2D(name="max_pool")(x)
+    shortcut = layers.AveragePooling2D(2, name="average_pool")(x)
+    x = layers.Conv2D(12, 3, padding="same", activation="relu", name="conv_2")(x)
+    x = layers.MaxPooling2D(name="max_pool_2")(x)
+    x = layers.Concatenate(name="concat")([x, shortcut])
+    mean = layers.GlobalAveragePooling2D(name="mean")(x)
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(32, activation="relu6", name="hidden")(x)
+    x = layers.Dropout(0.1, name="dropout")(x)
+    x = layers.Concatenate(name="concat_2")([x, mean])
+    return keras.Model(image, layers.Dense(10, name="logits")(x), name="student")
+
+
+@pytest.fixture(scope="module")
+def student(digits):
+    keras.utils.set_random_seed(0)
+    model = conv_student()
+    model.compile(keras.optimizers.Adam(3e-3), kd.losses.CrossEntropy())
+    model.fit(digits.train.batches(64, shuffle_seed=0), epochs=12, shuffle=False, verbose=0)
+    return model
+
+
+class TestSymmetric:
+    @pytest.mark.parametrize("num_bits", [4, 8])
+    def test_it_is_the_nearest_of_the_channels_own_integers(self, num_bits):
+        kernel = np.random.default_rng(0).normal(size=(3, 3, 4, 5)) * [1, 2, 3, 0.1, 10]
+        highest = 2 ** (num_bits - 1) - 1
+        scale = np.abs(kernel).max((0, 1, 2)) / highest
+        expected = scale * np.round(kernel / scale)
+        found = symmetric(tf.constant(kernel, tf.float32), num_bits)
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+        for channel in range(5):
+            assert len(np.unique(found[..., channel])) <= 2 * highest + 1
+
+    def test_a_channel_of_zeros_stays_zero(self):
+        np.testing.assert_array_equal(symmetric(tf.zeros((4, 2)), 4), 0)
+
+    def test_the_gradient_passes_straight_on(self):
+        kernel = tf.random.normal((4, 3))
+        weights = tf.random.normal((4, 3))
+        with tf.GradientTape() as tape:
+            tape.watch(kernel)
+            loss = tf.reduce_sum(weights * symmetric(kernel, 4))
+        np.testing.assert_allclose(tape.gradient(loss, kernel), weights, rtol=1e-6)
+
+
+class TestActivationRange:
+    def test_the_first_batch_sets_the_ends_and_later_ones_move_them(self):
+        grid = ActivationRange(momentum=0.75)
+        grid(np.array([-1.0, 3.0], "float32"), training=True)
+        assert grid.lowest.numpy() == -1 and grid.highest.numpy() == 3
+        grid(np.array([-5.0, 1.0], "float32"), training=True)
+        assert grid.lowest.numpy() == pytest.approx(0.75 * -1 + 0.25 * -5)
+        assert grid.highest.numpy() == pytest.approx(0.75 * 3 + 0.25 * 1)
+
+    def test_predictions_leave_the_ends_alone(self):
+        grid = ActivationRange()
+        grid(np.array([0.0, 1.0], "float32"), training=True)
+        grid(np.array([0.0, 9.0], "float32"), training=False)
+        assert grid.highest.numpy() == 1
+
+    def test_values_are_cut_off_and_rounded_and_zero_is_exact(self):
+        grid = ActivationRange(-1.0, 1.55)  # 255 steps of 0.01.
+        values = np.array([-3.0, 0.0, 0.014, 0.016, 3.0], "float32")
+        found = grid(values).numpy()
+        np.testing.assert_allclose(found, [-1.0, 0.0, 0.01, 0.02, 1.55], atol=1e-6)
+        assert found[1] == 0
+
+    def test_the_gradient_is_one_inside_and_zero_outside(self):
+        grid = ActivationRange(-1.0, 1.0)
+        values = tf.constant([-2.0, -0.5, 0.3, 2.0])
+        with tf.GradientTape() as tape:
+            tape.watch(values)
+            outputs = tf.reduce_sum(grid(values))
+        np.testing.assert_array_equal(tape.gradient(outputs, values), [0, 1, 1, 0])
+
+    def test_before_any_data_it_predicts_nothing(self, student, digits):
+        twin = kd.quantize.prepare(student)
+        with pytest.raises(ValueError, match="knows no range before it has seen data"):
+            twin.predict(digits.test.images, verbose=0)
+
+
+class TestPrepare:
+    def test_the_twin_follows_the_student_and_leaves_it_alone(self, student, digits):
+        before = student.get_weights()
+        twin = kd.quantize.prepare(student, calibration=digits.train)
+        images = digits.test.images
+        agreement = kd.metrics.agreement(twin(images), student(images))
+        assert agreement >= 0.97
+        for old, new in zip(before, student.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+        assert kd.quantize.weight_bits(twin) == 8 and kd.quantize.weight_bits(student) is None
+
+    def test_batch_norm_is_folded_exactly(self, student, digits, monkeypatch):
+        """With rounding out of the way, twin and student are one function."""
+        monkeypatch.setattr(LAYERS, "symmetric", lambda kernel, num_bits: kernel)
+        monkeypatch.setattr(ActivationRange, "call", lambda self, inputs, **_: inputs)
+        twin = kd.quantize.prepare(student)
+        assert not any(isinstance(layer, layers.BatchNormalization) for layer in twin.layers)
+        images = digits.test.images[:50].astype("float32")
+        np.testing.assert_allclose(twin(images), student(images), rtol=1e-4, atol=1e-3)
+
+    def test_every_layer_of_the_list_has_a_twin(self, student):
+        assert kd.quantize.float_layers(kd.quantize.prepare(student)) == []
+
+    def test_other_layers_stay_float_and_are_named(self, digits, tmp_path):
+        model = keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                layers.Rescaling(1 / 255),
+                layers.Conv2D(8, 3, activation="relu"),
+                layers.LeakyReLU(name="leaky"),
+                layers.BatchNormalization(name="norm"),
+                layers.Flatten(),
+                layers.Dense(64, activation="tanh", name="tanh"),
+                layers.Dense(10),
+            ]
+        )
+        model.compile("adam", kd.losses.CrossEntropy())
+        model.fit(digits.train.batches(64, shuffle_seed=0), epochs=3, shuffle=False, verbose=0)
+        twin = kd.quantize.prepare(model, calibration=digits.train)
+        assert kd.quantize.float_layers(twin) == ["leaky", "norm", "tanh"]
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
+        logits = kd.export.run_litert(path, digits.test.images).logits
+        assert kd.metrics.agreement(logits, twin(digits.test.images)) >= 0.98
+        assert kd.export.embedded(path)["float_layers"] == ["leaky", "norm", "tanh"]
+
+    def test_a_float_layer_may_take_the_image(self, digits, tmp_path):
+        image = keras.Input((8, 8, 1))
+        x = layers.UnitNormalization(axis=(1, 2), name="unit")(image)
+        x = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(x))
+        twin = kd.quantize.prepare(
+            keras.Model(image, layers.Dense(10)(x)), calibration=digits.train
+        )
+        assert kd.quantize.float_layers(twin) == ["unit"]
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
+        assert LiteRTFile(path).image["quantization"] == (1.0, -128)
+
+    @pytest.mark.parametrize(
+        ("build", "arguments", "sentence"),
+        [
+            (lambda: kd.models.mlp([4]), {"weights": "int2"}, "one of 'int8', 'int4'. Rec"),
+            (lambda: kd.models.mlp([4]), {"activations": "int4"}, "`activations` must be one of"),
+            (lambda: keras.Sequential([layers.Dense(2)]), {}, "a built Functional or Sequential"),
+            (lambda: kd.quantize.prepare(kd.models.mlp([4])), {}, "must be a float model"),
+            (lambda: half(), {}, "must compute in float32. Received: conv_1 in float16"),
+            (lambda: without_kernels(), {}, "layers with an integer twin. Received: .*LeakyReLU"),
+        ],
+    )
+    def test_bad_input_is_one_sentence(self, build, arguments, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            kd.quantize.prepare(build(), **arguments)
+
+
+def half():
+    image = keras.Input((8, 8, 1))
+    x = layers.Conv2D(4, 3, name="conv_1", dtype="mixed_float16")(image)
+    return keras.Model(image, layers.GlobalAveragePooling2D()(x))
+
+
+def without_kernels():
+    image = keras.Input((8, 8, 10))
+    return keras.Model(image, layers.GlobalAveragePooling2D()(layers.LeakyReLU()(image)))
+
+
+@pytest.fixture(scope="module", params=["int8", "int4"])
+def twin(request, student, digits):
+    """Distilled from its float teacher for a few epochs."""
+    keras.utils.set_random_seed(0)
+    twin = kd.quantize.prepare(student, weights=request.param, calibration=digits.train)
+    distiller = kd.Distiller(student=twin, teacher=student, alpha=1.0)
+    distiller.compile(keras.optimizers.Adam(3e-4))
+    distiller.fit(digits.train.batches(64, shuffle_seed=0), epochs=4, shuffle=False, verbose=0)
+    return twin
+
+
+class TestTheFile:
+    def test_it_computes_what_the_twin_predicts(self, twin, digits, tmp_path):
+        quantization = twin.name.split("_")[-1]
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization=quantization)
+        images = np.concatenate([digits.test.images, digits.validation.images])
+        logits = kd.export.run_litert(path, images).logits
+        expected = twin.predict(images, verbose=0)
+        assert kd.metrics.agreement(logits, expected) >= 0.99
+        # Both lie on the grid of the logits; where they differ it is by a step or two of it.
+        scale, _ = LiteRTFile(path).logits["quantization"]
+        assert np.mean(np.abs(logits - expected) < 2.5 * scale) > 0.99
+
+    def test_it_holds_integers_with_a_scale_for_each_filter(self, twin, tmp_path):
+        quantization = twin.name.split("_")[-1]
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization=quantization)
+        tensors = LiteRTFile(path).interpreter.get_tensor_details()
+        assert not any(tensor["dtype"] is np.float32 for tensor in tensors)
+        counts = {len(tensor["quantization_parameters"]["scales"]) for tensor in tensors}
+        assert {8, 12, 32, 10} <= counts
+
+    def test_int4_takes_half_of_int8(self, digits, tmp_path):
+        student = kd.models.mlp([256], image_shape=(8, 8, 1))
+        sizes = {}
+        for weights in ("int8", "int4"):
+            twin = kd.quantize.prepare(student, weights=weights, calibration=digits.train)
+            path = kd.export.litert(twin, tmp_path / weights, quantization=weights)
+            sizes[weights] = path.stat().st_size
+        assert sizes["int8"] - sizes["int4"] == pytest.approx((64 + 10) * 256 / 2, abs=64)
+
+    @pytest.mark.parametrize("quantization", [None, "float16", "16x8"])
+    def test_a_twin_is_written_as_what_it_is(self, quantization, twin, tmp_path):
+        with pytest.raises(ValueError, match="must be written with `quantization` 'int"):
+            kd.export.litert(twin, tmp_path / "file.tflite", quantization=quantization)
+
+    def test_it_is_saved_and_loaded_as_any_model(self, twin, digits, tmp_path):
+        twin.save(tmp_path / "twin.keras")
+        loaded = keras.models.load_model(tmp_path / "twin.keras")
+        images = digits.test.images
+        np.testing.assert_array_equal(
+            loaded.predict(images, verbose=0), twin.predict(images, verbose=0)
+        )
+        quantization = twin.name.split("_")[-1]
+        one, other = (
+            kd.export.litert(model, tmp_path / name, quantization=quantization).read_bytes()
+            for model, name in ((twin, "one"), (loaded, "other"))
+        )
+        assert one == other
+
+
+def test_distilling_the_twin_recovers_what_int4_costs(digits, digits_teacher):
+    """The distance to the float teacher, on validation images, before and after two epochs."""
+    twin = kd.quantize.prepare(digits_teacher, weights="int4", calibration=digits.train)
+    distiller = kd.Distiller(student=twin, teacher=digits_teacher, alpha=1.0)
+    distiller.compile(keras.optimizers.Adam(1e-3))
+    images = tf.data.Dataset.from_tensor_slices(digits.validation.images).batch(143)
+    before = distiller.evaluate(images, verbose=0, return_dict=True)["distillation_loss"]
+    distiller.fit(digits.train.batches(64, shuffle_seed=0), epochs=2, shuffle=False, verbose=0)
+    after = distiller.evaluate(images, verbose=0, return_dict=True)["distillation_loss"]
+    assert after < 0.5 * before
