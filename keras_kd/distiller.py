@@ -76,6 +76,9 @@ class Distiller(keras.Model):
         section 2.
     """
 
+    # What `get_config` serialises.
+    _config_parts = ("student", "distillation_loss", "alpha")
+
     def __init__(
         self,
         *,
@@ -185,11 +188,7 @@ class Distiller(keras.Model):
 
     def train_step(self, data):
         images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        if labels is None and self._needs_labels():
-            raise ValueError(
-                f"Training with alpha={self.alpha} needs labels. Received: images alone. "
-                "To distil without labels, set alpha=1 and use losses that ask the teacher."
-            )
+        self._check_labels(labels)
         # Outside the tape: no gradient is ever taken through the teacher.
         teacher = self._ask_teacher(images) if self.alpha != 0 else None
         with tf.GradientTape() as tape:
@@ -235,7 +234,7 @@ class Distiller(keras.Model):
         config = dict(config)
         fingerprint = config.pop("teacher_fingerprint", None)
         shapes = config.pop("teacher_shapes", {})
-        for part in ("student", "distillation_loss", "alpha"):
+        for part in cls._config_parts:
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects)
         distiller = cls(**config)
         distiller._teacher_fingerprint = fingerprint
@@ -268,6 +267,13 @@ class Distiller(keras.Model):
 
     def _needs_labels(self):
         return self.alpha != 1 or not self._needs_teacher()
+
+    def _check_labels(self, labels):
+        if labels is None and self._needs_labels():
+            raise ValueError(
+                f"Training with alpha={self.alpha} needs labels. Received: images alone. "
+                "To distil without labels, set alpha=1 and use losses that ask the teacher."
+            )
 
     def _ask_teacher(self, images):
         """Return the teacher's outputs by name, nothing if no loss needs a teacher."""
