@@ -14,6 +14,7 @@ FLOORS = [
     {"ensemble"},
     {"distiller"},
     {"chain", "mutual"},
+    {"adversarial"},
     {"experiment"},
     {"recipes"},
     {"cli"},
