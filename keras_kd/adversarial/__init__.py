@@ -1,11 +1,31 @@
 """Adversarial distillation in its three forms, and the networks that play in it."""
 
+from keras_kd.adversarial.data_free import DataFreeDistiller
 from keras_kd.adversarial.discriminator import DiscriminatorDistiller
+from keras_kd.adversarial.generator_loss import (
+    Activation,
+    BatchStatistics,
+    ClassBalance,
+    Disagreement,
+    GeneratorTerm,
+    OneHot,
+)
 from keras_kd.adversarial.networks import discriminator, gaussian_noise, generator
+from keras_kd.adversarial.watch import CollapseWatch, ImageGrid, image_grid
 
 __all__ = [
+    "Activation",
+    "BatchStatistics",
+    "ClassBalance",
+    "CollapseWatch",
+    "DataFreeDistiller",
+    "Disagreement",
     "DiscriminatorDistiller",
+    "GeneratorTerm",
+    "ImageGrid",
+    "OneHot",
     "discriminator",
     "gaussian_noise",
     "generator",
+    "image_grid",
 ]
