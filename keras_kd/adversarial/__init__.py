@@ -11,6 +11,7 @@ from keras_kd.adversarial.generator_loss import (
     OneHot,
 )
 from keras_kd.adversarial.networks import discriminator, gaussian_noise, generator
+from keras_kd.adversarial.online import OnlineAdversarialDistiller
 from keras_kd.adversarial.watch import CollapseWatch, ImageGrid, image_grid
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "GeneratorTerm",
     "ImageGrid",
     "OneHot",
+    "OnlineAdversarialDistiller",
     "discriminator",
     "gaussian_noise",
     "generator",
