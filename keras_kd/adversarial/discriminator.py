@@ -124,6 +124,11 @@ class DiscriminatorDistiller(Distiller):
             alpha=alpha,
             name=name,
         )
+        if not getattr(student, "outputs", None):
+            raise ValueError(
+                f"The student {student.name} must tell the shape of its logits. Received: a model "
+                "that is neither Functional nor Sequential. Wrap it in a Functional one."
+            )
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
         self.standardize, self.beta = standardize, beta
@@ -247,7 +252,7 @@ class DiscriminatorDistiller(Distiller):
 
     def _ask_teacher(self, images):
         if self.teacher_layer_name is None:
-            return super()._ask_teacher(images) or {"logits": self.teacher(images)}
+            return Distiller._ask_teacher(self, images) or {"logits": self.teacher(images)}
         layers = {getattr(loss, "teacher_layer_name", None) for loss, _ in self._terms.values()}
         layers = (layers | {self.teacher_layer_name}) - {None}
         return self.teacher.with_features(images, sorted(layers))
