@@ -15,6 +15,7 @@ from keras_kd.adversarial.watch import image_grid
 
 A = kd.adversarial
 SGD = keras.optimizers.SGD
+GRAPH = {"run_eagerly": False}
 LOGITS = np.random.default_rng(0).normal(0, 3, (6, 4))
 
 
@@ -39,7 +40,7 @@ def trained(distiller, optimizer=None, generator_optimizer=None, fit=None, **opt
     distiller.compile(
         optimizer or keras.optimizers.Adam(1e-2),
         generator_optimizer=generator_optimizer or keras.optimizers.Adam(1e-2),
-        **options,
+        **{"run_eagerly": True, **options},  # A few steps are taken sooner than traced.
     )
     return distiller.fit(**{"epochs": 2, "steps_per_epoch": 3, "verbose": 0, **(fit or {})}).history
 
@@ -211,7 +212,7 @@ class TestTheTurns:
         teacher = keras.Model(image, layers.Dense(3)(layers.Flatten()(Counting()(image))))
         distiller = game(teacher=teacher, student_steps=4)
         seen.clear()
-        trained(distiller, run_eagerly=True, fit={"epochs": 1})
+        trained(distiller, fit={"epochs": 1})
         assert seen == [12, 12, 12]
 
     def test_the_noise_control_learns_from_noise(self):
@@ -257,8 +258,8 @@ class TestHowItRuns:
         # XLA draws other random numbers from a seed; all else must agree.
         monkeypatch.setattr(data_free, "_noise", made_up_noise)
         plain, other = game(replay=1), game(replay=1)
-        logs = trained(plain, SGD(0.01), SGD(0.01), jit_compile=False)
-        other_logs = trained(other, SGD(0.01), SGD(0.01), **options)
+        logs = trained(plain, SGD(0.01), SGD(0.01), run_eagerly=False, jit_compile=False)
+        other_logs = trained(other, SGD(0.01), SGD(0.01), **{**GRAPH, **options})
         assert_equal_weights(
             plain.student.get_weights(), other.student.get_weights(), rtol=1e-3, atol=1e-4
         )
@@ -272,7 +273,7 @@ class TestHowItRuns:
         distiller = game(
             teacher=teacher, generator_loss=[A.ClassBalance(2.0), A.Disagreement(ramp)]
         )
-        trained(distiller)
+        trained(distiller, **GRAPH)
         distiller.save(tmp_path / "distiller.keras")
         loaded = keras.models.load_model(tmp_path / "distiller.keras")
         loaded.attach_teacher(teacher)
@@ -295,14 +296,14 @@ class TestHowItRuns:
                     raise KeyboardInterrupt
 
         whole, killed, resumed = game(), game(), game()
-        trained(whole)
+        trained(whole, **GRAPH)
         backup = [
             keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
             for _ in range(2)
         ]
         with pytest.raises(KeyboardInterrupt):
-            trained(killed, fit={"callbacks": [backup[0], Kill()]})
-        trained(resumed, fit={"callbacks": [backup[1]]})
+            trained(killed, fit={"callbacks": [backup[0], Kill()]}, **GRAPH)
+        trained(resumed, fit={"callbacks": [backup[1]]}, **GRAPH)
         assert_equal_weights(whole.get_weights(), resumed.get_weights())
 
     def test_mixed_precision(self):
@@ -350,7 +351,7 @@ class TestTheWatch:
 
         distiller = game(replay=1)
         watch = A.CollapseWatch(min_rarest_class=0.0, max_drop=1.0, num_images=60, **options)
-        distiller.compile(SGD(0.01), generator_optimizer=SGD(0.02))
+        distiller.compile(SGD(0.01), generator_optimizer=SGD(0.02), run_eagerly=True)
         return distiller, watch, {
             "epochs": 5, "steps_per_epoch": 3, "verbose": 0, "callbacks": [Spoil(), watch],
         }  # fmt: skip

@@ -34,7 +34,7 @@ def trained(distiller, optimizer=None, discriminator_optimizer=None, fit=FIT, **
     distiller.compile(
         optimizer or keras.optimizers.Adam(1e-2),
         discriminator_optimizer=discriminator_optimizer or keras.optimizers.Adam(1e-2),
-        **options,
+        **{"run_eagerly": True, **options},  # A few steps are taken sooner than traced.
     )
     return distiller.fit(IMAGES, LABELS, **fit).history
 
@@ -157,7 +157,7 @@ class TestWhoMoves:
         students = [net(seed=1), net(seed=1)]
         control = game(students[0], beta=0.0)
         distiller = kd.Distiller(student=students[1], teacher=net(9))
-        logs = trained(control, steps_per_execution=2)
+        logs = trained(control, steps_per_execution=2, run_eagerly=False)
         distiller.compile(keras.optimizers.Adam(1e-2), steps_per_execution=2)
         assert distiller.fit(IMAGES, LABELS, **FIT).history == logs
         assert_equal_weights(*(student.get_weights() for student in students))
@@ -285,8 +285,8 @@ class TestHowItRuns:
     )
     def test_graph_eager_and_xla_agree(self, options):
         plain, other = game(), game()
-        logs = trained(plain, SGD(0.1), SGD(0.1), jit_compile=False)
-        other_logs = trained(other, SGD(0.1), SGD(0.1), **options)
+        logs = trained(plain, SGD(0.1), SGD(0.1), run_eagerly=False, jit_compile=False)
+        other_logs = trained(other, SGD(0.1), SGD(0.1), **{"run_eagerly": False, **options})
         assert_equal_weights(plain.get_weights(), other.get_weights(), rtol=1e-3, atol=1e-5)
         for key, values in logs.items():
             np.testing.assert_allclose(other_logs[key], values, rtol=1e-3)
