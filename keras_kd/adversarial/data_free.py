@@ -32,7 +32,7 @@ class DataFreeDistiller(Distiller):
         one step:  the generator moves once:    sum_i weight_i * term_i(teacher, student)
                    the student moves k times:   distillation_loss(teacher, student)
 
-    The default is a hybrid of the published methods that neither collapses nor diverges where
+    The default is a hybrid of the published methods, meant not to collapse nor to diverge where
     they did: images of all classes (`ClassBalance`), of which the teacher is sure (`OneHot`), on
     which the student does not follow it yet (`Disagreement`, bounded); several student steps on
     one of the generator, on images drawn from the last ones made. The published methods are
@@ -100,6 +100,8 @@ class DataFreeDistiller(Distiller):
         P. Micaelli, A. Storkey, Zero-shot Knowledge Transfer via Adversarial Belief Matching,
         2019 (ZSKT), algorithm 1.
     """
+
+    _config_parts = ("student", "distillation_loss", "generator", "generator_loss")
 
     def __init__(
         self,
@@ -186,8 +188,6 @@ class DataFreeDistiller(Distiller):
         optimizer = keras.saving.serialize_keras_object(self.generator_optimizer)
         return {**super().get_compile_config(), "generator_optimizer": optimizer}
 
-    _config_parts = ("student", "distillation_loss", "generator", "generator_loss")
-
     @property
     def trainable_variables(self):
         # What `optimizer` moves; the generator has its own.
@@ -236,11 +236,10 @@ class DataFreeDistiller(Distiller):
             teacher_logits = self.teacher(synthetic_images)
         self._remember(synthetic_images, teacher_logits)
         by_step = [self._student_step(number) for number in range(self.student_steps)]
-        # The figures to watch are about images that the student has not learned from.
         self.num_steps.assign_add(1)
-        first = by_step[0]
-        losses |= {name: ops.mean([step[name] for step in by_step]) for name in first}
-        losses |= {name: first[name] for name in ("agreement", "diversity")}
+        losses |= {name: ops.mean([step[name] for step in by_step]) for name in by_step[0]}
+        # The figures to watch are about images that the student has not learned from.
+        losses |= {name: by_step[0][name] for name in ("agreement", "diversity")}
         return {
             **self._update_logs(None, None, teacher_logits, None, losses),
             "rarest_class": self.rarest_class.result(),

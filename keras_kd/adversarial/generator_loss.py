@@ -198,7 +198,8 @@ class Disagreement(GeneratorTerm):
     images that are like nothing: in our trials that ended in divergence.
 
     Args:
-        weight: 1 by default.
+        weight: 1 by default; `schedules.Linear(0.0, 1.0, steps=...)` warms it up, so that the
+            generator finds the classes before it seeks what the student misses.
         distance: D, a loss on logits with one value an example; `SoftTargets(1.0)` by default.
         bounded: which of the two.
 
