@@ -156,6 +156,29 @@ class TestTheTurns:
         for one, other in zip(found, expected, strict=True):
             assert_equal_weights(one.get_weights(), other.get_weights(), rtol=1e-3, atol=1e-5)
 
+    def test_zskt_compares_where_both_look_as_well(self):
+        """Both losses of ZSKT, recomputed from the images of one step that moves nothing."""
+        shape = {"image_shape": (8, 8, 1), "num_classes": 3}
+        teacher, student = (kd.models.conv_net([filters], **shape) for filters in (5, 4))
+        soft, attention = (
+            kd.losses.SoftTargets(1.0),
+            kd.losses.AttentionTransfer("conv_1", "conv_1"),
+        )
+        distiller = game(
+            student, teacher, generator_loss=A.Disagreement(bounded=False), student_steps=2,
+            distillation_loss=[soft, attention], distillation_loss_weights=[1, 250], replay=1,
+        )  # fmt: skip
+        logs = trained(distiller, SGD(0.0), SGD(0.0), fit={"epochs": 1, "steps_per_epoch": 1})
+        images = distiller.remembered_images.numpy()[0]
+        maps = [
+            keras.Model(model.inputs[0], model.get_layer("conv_1").output)(images)
+            for model in (teacher, student)
+        ]
+        divergence = float(soft(teacher(images), student(images)))
+        expected = divergence + 250 * float(attention(*maps))
+        assert logs["disagreement_loss"][0] == pytest.approx(-divergence, rel=1e-4)
+        assert logs["distillation_loss"][0] == pytest.approx(expected, rel=1e-4)
+
     def test_the_generator_seeks_and_the_student_closes_the_gap(self):
         for rates, falls in (((0.0, 0.05), False), ((0.05, 0.0), True)):
             distiller = game(generator_loss=A.Disagreement(1.0), replay=0)
