@@ -90,6 +90,9 @@ class Distiller(keras.Model):
         section 2.
     """
 
+    # What `get_config` serialises.
+    _config_parts = ("student", "distillation_loss", "alpha")
+
     def __init__(
         self,
         *,
@@ -301,13 +304,9 @@ class Distiller(keras.Model):
             teacher: the teacher's outputs for these images by name, if it was asked before.
         """
         images, labels, sample_weight, stored = self._unpack(data)
-        if labels is None and self._needs_labels():
-            raise ValueError(
-                f"Training with alpha={self.alpha} needs labels. Received: images alone. "
-                "To distil without labels, set alpha=1 and use losses that ask the teacher."
-            )
+        self._check_labels(labels)
         teacher = stored or teacher
-        if teacher is None and self.alpha != 0:
+        if teacher is None and self._uses_teacher():
             # Outside the tape: no gradient is ever taken through the teacher.
             teacher = self._ask_teacher(images)
         return self._train_on(images, labels, sample_weight, teacher)
@@ -356,7 +355,7 @@ class Distiller(keras.Model):
         config = dict(config)
         fingerprint = config.pop("teacher_fingerprint", None)
         shapes = config.pop("teacher_shapes", {})
-        for part in ("student", "distillation_loss", "alpha"):
+        for part in cls._config_parts:
             config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects)
         distiller = cls(**config)
         distiller._teacher_fingerprint = fingerprint
@@ -482,8 +481,18 @@ class Distiller(keras.Model):
     def _needs_teacher(self):
         return any(getattr(loss, "needs_teacher", True) for loss, _ in self._terms.values())
 
+    def _uses_teacher(self):
+        return self.alpha != 0
+
     def _needs_labels(self):
         return self.alpha != 1 or not self._needs_teacher()
+
+    def _check_labels(self, labels):
+        if labels is None and self._needs_labels():
+            raise ValueError(
+                f"Training with alpha={self.alpha} needs labels. Received: images alone. "
+                "To distil without labels, set alpha=1 and use losses that ask the teacher."
+            )
 
     def _ask_teacher(self, images):
         """Return the teacher's outputs by name, nothing if no loss needs a teacher."""

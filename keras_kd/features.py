@@ -8,7 +8,8 @@ def feature_model(model, layer_names):
 
     Args:
         model: a Functional or Sequential `keras.Model` with one input and one output.
-        layer_names: names of layers, nested ones as a path: `backbone/block_3`.
+        layer_names: names of layers, nested ones as a path: `backbone/block_3`; with `:input`
+            behind it, what enters the layer.
 
     Returns:
         A `keras.Model` that returns a dict: `"logits"` is the model's own output, the other keys
@@ -26,6 +27,8 @@ def feature_model(model, layer_names):
     found = {}
 
     def visit(layer, *args, **kwargs):
+        if f"{layer.name}:input" in layer_names:
+            found[f"{layer.name}:input"] = args[0]
         inner = [name.split("/", 1)[1] for name in layer_names if name.startswith(layer.name + "/")]
         if inner and isinstance(layer, keras.Model):
             outputs = feature_model(layer, inner)(*args, **kwargs)

@@ -46,6 +46,8 @@ class MutualDistiller(Distiller):
         Y. Zhang et al., Deep Mutual Learning, 2018, equations 4 to 8.
     """
 
+    _config_parts = ("students", "distillation_loss", "alpha")
+
     def __init__(self, students, *, distillation_loss=None, alpha=0.5, name="mutual_distiller"):
         students = list(students)
         if len(students) < 2 or len({id(student) for student in students}) < len(students):
@@ -78,16 +80,9 @@ class MutualDistiller(Distiller):
     def _train_on(self, images, labels, sample_weight, teacher):
         with tf.GradientTape() as tape:
             logits = [student(images, training=True) for student in self.students]
-            parts = [
-                self._student_terms(number, logits, labels, sample_weight)
-                for number in range(len(logits))
-            ]
-            weighted = [term for losses in parts for term in self._weighted(losses)]
-            total = ops.sum([*weighted, *self._regularizers()])
-            scaled_loss = self.optimizer.scale_loss(total)
+            losses = self._mutual_losses(logits, labels, sample_weight)
+            scaled_loss = self.optimizer.scale_loss(losses["loss"])
         self._apply(tape, scaled_loss)
-        losses = {key: ops.mean([losses[key] for losses in parts]) for key in parts[0]}
-        losses["loss"] = total
         return self._update_logs(images, labels, logits[0], sample_weight, losses)
 
     def test_step(self, data):
@@ -107,12 +102,21 @@ class MutualDistiller(Distiller):
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
-        parts = ("students", "distillation_loss", "alpha")
         found = {
             part: keras.saving.deserialize_keras_object(config[part], custom_objects)
-            for part in parts
+            for part in cls._config_parts
         }
         return cls(**{**config, **found})
+
+    def _mutual_losses(self, logits, labels, sample_weight):
+        """Return the objective and, as means over the students, its parts."""
+        parts = [
+            self._student_terms(number, logits, labels, sample_weight)
+            for number in range(len(logits))
+        ]
+        weighted = [term for losses in parts for term in self._weighted(losses)]
+        means = {key: ops.mean([losses[key] for losses in parts]) for key in parts[0]}
+        return {**means, "loss": ops.sum([*weighted, *self._regularizers()])}
 
     def _student_terms(self, number, logits, labels, sample_weight):
         """Return hard and distillation loss of one student, taught by the others."""

@@ -105,7 +105,7 @@ class Teacher:
         """Return the logits of `images` as float32 `[batch, num_classes]`, without gradient."""
         # training=False: a teacher in training mode drops units and moves its BatchNorm
         # statistics.
-        return self._as_logits(self._logits_model(self._prepared(images), training=False))
+        return ops.stop_gradient(self.with_gradient(images)["logits"])
 
     def with_features(self, images, layer_names):
         """Return logits and inner layers' outputs from one pass, without gradient.
@@ -120,9 +120,21 @@ class Teacher:
         Raises:
             ValueError: if the model has no such layer, or no graph to look into.
         """
-        model = self._feature_model(tuple(layer_names))
-        outputs = model(self._prepared(images), training=False)
-        features = {name: ops.stop_gradient(outputs[name]) for name in layer_names}
+        outputs = self.with_gradient(images, layer_names)
+        return {name: ops.stop_gradient(output) for name, output in outputs.items()}
+
+    def with_gradient(self, images, layer_names=()):
+        """Return what `with_features` does, with a gradient by `images`, for who makes them.
+
+        Args:
+            images: as in a call.
+            layer_names: as in `with_features`.
+        """
+        if not layer_names:
+            outputs = self._logits_model(self._prepared(images), training=False)
+            return {"logits": self._as_logits(outputs)}
+        outputs = self._feature_model(tuple(layer_names))(self._prepared(images), training=False)
+        features = {name: outputs[name] for name in layer_names}
         return {"logits": self._as_logits(outputs["logits"]), **features}
 
     def feature_shape(self, layer_name):
@@ -148,7 +160,7 @@ class Teacher:
             # this way ends at 16.6.
             outputs = ops.clip(outputs, _TINY, _BELOW_ONE)
             outputs = ops.log(outputs) - ops.log1p(-outputs)
-        return ops.stop_gradient(outputs)
+        return outputs
 
     @property
     def is_sigmoid(self):

@@ -16,6 +16,7 @@ FLOORS = [
     {"soft_labels", "stacked_step"},
     {"distiller"},
     {"chain", "mutual", "together"},
+    {"adversarial"},
     {"experiment"},
     {"recipes"},
     {"cli"},

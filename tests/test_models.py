@@ -9,6 +9,7 @@ import keras_kd as kd
 BUILDERS = {
     "mlp": lambda **options: kd.models.mlp([16, 8], **options),
     "conv_net": lambda **options: kd.models.conv_net([4, 8], **options),
+    "lenet5": lambda **options: kd.models.lenet5(0.5, **options),
 }
 
 
@@ -67,3 +68,9 @@ def test_dropout_is_off_outside_training():
     pixels = np.ones((2, 28, 28, 1), "float32")
     np.testing.assert_array_equal(model(pixels), model(pixels))
     assert not np.array_equal(model(pixels, training=True), model(pixels))
+
+
+def test_lenet5_is_for_28_or_32_pixels():
+    assert kd.models.lenet5(image_shape=(32, 32, 1)).count_params() == 61_706
+    with pytest.raises(ValueError, match="28x28 or 32x32 pixels. Received: .*24, 24"):
+        kd.models.lenet5(image_shape=(24, 24, 1))

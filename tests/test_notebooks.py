@@ -9,7 +9,11 @@ import pytest
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 
 # What a cell tagged `parameters` is replaced by, so that a run takes seconds.
-QUICK = {"quickstart": "epochs, seed = 2, 0", "losses": "epochs, seed = 1, 0"}
+QUICK = {
+    "adversarial": "epochs, seed = 2, 0",
+    "losses": "epochs, seed = 1, 0",
+    "quickstart": "epochs, seed = 2, 0",
+}
 
 
 def test_every_notebook_has_a_quick_form():

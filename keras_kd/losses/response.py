@@ -93,6 +93,27 @@ def logit_matching(*, teacher_logits, student_logits):
     return ops.mean(ops.square(difference), axis=-1)
 
 
+def logit_distance(*, teacher_logits, student_logits):
+    """Mean absolute difference of the logits.
+
+        mean_c |student_c - teacher_c|
+
+    Its gradient keeps its size however near the two are.
+
+    Args:
+        teacher_logits: `[..., num_classes]`.
+        student_logits: the same shape.
+
+    Returns:
+        One float32 value per example, shape `[...]`.
+
+    References:
+        G. Fang et al., Data-Free Adversarial Distillation, 2019, equation 3.
+    """
+    difference = ops.cast(student_logits, "float32") - ops.cast(teacher_logits, "float32")
+    return ops.mean(ops.abs(difference), axis=-1)
+
+
 def decoupled_kd(
     *, teacher_logits, student_logits, target, temperature, target_weight, non_target_weight
 ):
@@ -290,6 +311,24 @@ class LogitMatching(DistillationLoss):
     def call(self, teacher_outputs, student_outputs):
         check_same_classes(teacher_outputs, student_outputs, at_least=1)
         return logit_matching(teacher_logits=teacher_outputs, student_logits=student_outputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class LogitDistance(DistillationLoss):
+    """Mean absolute error between the logits; see `logit_distance`.
+
+    Args:
+        name: name of the loss.
+    """
+
+    heads = ("logits", "softmax", "sigmoid")
+
+    def __init__(self, *, name="logit_distance", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def call(self, teacher_outputs, student_outputs):
+        check_same_classes(teacher_outputs, student_outputs, at_least=1)
+        return logit_distance(teacher_logits=teacher_outputs, student_logits=student_outputs)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

@@ -1,0 +1,33 @@
+"""Adversarial distillation in its three forms, and the networks that play in it."""
+
+from keras_kd.adversarial.data_free import DataFreeDistiller
+from keras_kd.adversarial.discriminator import DiscriminatorDistiller
+from keras_kd.adversarial.generator_loss import (
+    Activation,
+    BatchStatistics,
+    ClassBalance,
+    Disagreement,
+    GeneratorTerm,
+    OneHot,
+)
+from keras_kd.adversarial.networks import discriminator, gaussian_noise, generator
+from keras_kd.adversarial.online import OnlineAdversarialDistiller
+from keras_kd.adversarial.watch import CollapseWatch, ImageGrid, image_grid
+
+__all__ = [
+    "Activation",
+    "BatchStatistics",
+    "ClassBalance",
+    "CollapseWatch",
+    "DataFreeDistiller",
+    "Disagreement",
+    "DiscriminatorDistiller",
+    "GeneratorTerm",
+    "ImageGrid",
+    "OneHot",
+    "OnlineAdversarialDistiller",
+    "discriminator",
+    "gaussian_noise",
+    "generator",
+    "image_grid",
+]

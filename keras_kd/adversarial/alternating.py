@@ -1,0 +1,182 @@
+"""The alternating step, written once: each player moves its own variables and no others."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_kd.losses.base import target_class
+
+
+def descend(loss_of, *, variables, optimizer):
+    """Move `variables`, and nothing else, one step of `optimizer` down `loss_of()`.
+
+    Args:
+        loss_of: returns a scalar loss, or a scalar loss and whatever else the caller wants.
+        variables: what may move; nothing else is even watched.
+        optimizer: a Keras optimizer that was built on `variables`.
+
+    Returns:
+        What `loss_of` returned.
+    """
+    with watching(variables) as tape:
+        returned = loss_of()
+        loss = returned[0] if isinstance(returned, tuple) else returned
+        scaled_loss = optimizer.scale_loss(loss)
+    apply_gradients(tape, scaled_loss, variables=variables, optimizer=optimizer)
+    return returned
+
+
+@contextlib.contextmanager
+def watching(variables, *, persistent=False):
+    """Yield a gradient tape on these variables alone."""
+    with tf.GradientTape(persistent=persistent, watch_accessed_variables=False) as tape:
+        tape.watch([variable.value for variable in variables])
+        yield tape
+
+
+def apply_gradients(tape, loss, *, variables, optimizer):
+    """Apply the gradients of `loss` to those of `variables` that it depends on."""
+    gradients = tape.gradient(loss, [variable.value for variable in variables])
+    # An adversarial loss on an inner layer says nothing to the layers after it.
+    pairs = zip(gradients, variables, strict=True)
+    optimizer.apply_gradients([(slope, variable) for slope, variable in pairs if slope is not None])
+
+
+def own_optimizer(optimizer, *, name, variables, model):
+    """Return a player's optimizer, built on its variables, as Keras would compile it.
+
+    Args:
+        optimizer: an optimizer or its name.
+        name: what the caller calls it.
+        variables: what it moves.
+        model: the distiller, whose own optimizer it must not be.
+
+    Raises:
+        ValueError: if it is the optimizer of another player.
+    """
+    optimizer = keras.optimizers.get(optimizer)
+    if optimizer is model.optimizer:
+        raise ValueError(
+            f"`{name}` must be an optimizer of its own. Received: the student's. "
+            "Make two, even of the same settings."
+        )
+    scaling = keras.optimizers.LossScaleOptimizer
+    if model.dtype_policy.name == "mixed_float16" and not isinstance(optimizer, scaling):
+        # What Keras does to the optimizer that it is compiled with.
+        optimizer = scaling(optimizer)
+    if not optimizer.built:
+        optimizer.build(variables)
+    return optimizer
+
+
+class NegativeScore(keras.losses.Loss):
+    """The student's side of the hinge game: `-score`."""
+
+    def call(self, y_true, y_pred):
+        return -ops.mean(y_pred, axis=-1)
+
+
+# What the discriminator minimises (with 1 for the teacher, 0 for the student), and what the
+# student minimises, with 1 for itself: to be taken for the teacher. All on scores, not on
+# probabilities.
+_GAMES = {
+    "least_squares": (keras.losses.MeanSquaredError, keras.losses.MeanSquaredError),
+    "hinge": (keras.losses.Hinge, NegativeScore),
+    "binary_crossentropy": (
+        lambda: keras.losses.BinaryCrossentropy(from_logits=True),
+        lambda: keras.losses.BinaryCrossentropy(from_logits=True),
+    ),
+}
+
+
+class Game:
+    """What a discriminator and a student lose when the discriminator tells them apart.
+
+        least_squares         D: (D(t) - 1)^2 + D(s)^2                      S: (D(s) - 1)^2
+        hinge                 D: max(0, 1 - D(t)) + max(0, 1 + D(s))        S: -D(s)
+        binary_crossentropy   D: -log sigmoid(D(t)) - log sigmoid(-D(s))    S: -log sigmoid(D(s))
+
+    D(t) and D(s) are the discriminator's scores of the teacher and of the student. The student
+    plays the non-saturating form: it wants a high score, it does not only want the
+    discriminator to lose.
+
+    Args:
+        name: one of the three.
+
+    Raises:
+        ValueError: if it is none of them.
+
+    References:
+        X. Mao et al., Least Squares Generative Adversarial Networks, 2017, equation 2;
+        J. Lim, J. Ye, Geometric GAN, 2017, section 3; I. Goodfellow et al., Generative
+        Adversarial Nets, 2014, section 3.
+    """
+
+    def __init__(self, name):
+        if name not in _GAMES:
+            raise ValueError(
+                f"`adversarial_loss` must be one of {', '.join(_GAMES)}. Received: {name!r}."
+            )
+        self._discriminator_loss, self._student_loss = (build() for build in _GAMES[name])
+
+    def discriminator_loss(self, teacher_scores, student_scores, sample_weight=None):
+        """Return the discriminator's loss, a scalar, for scores `[batch, 1]` of both."""
+        return self._discriminator_loss(
+            ops.ones_like(teacher_scores), teacher_scores, sample_weight
+        ) + self._discriminator_loss(ops.zeros_like(student_scores), student_scores, sample_weight)
+
+    def student_loss(self, student_scores, sample_weight=None):
+        """Return the student's adversarial loss, a scalar, for its scores `[batch, 1]`."""
+        return self._student_loss(ops.ones_like(student_scores), student_scores, sample_weight)
+
+
+def scores(discriminator, features, classes=None, *, training=False):
+    """Return how much `features` look like the teacher's to `discriminator`: `[batch, 1]`.
+
+    Args:
+        discriminator: returns one score an example, or one a class.
+        features: what it judges; taken as float32, which it computes in.
+        classes: one-hot `[batch, num_classes]`; picks the score of the example's class from a
+            discriminator that returns one a class.
+        training: whether this is the discriminator's own step.
+    """
+    found = discriminator(ops.cast(features, "float32"), training=training)
+    if found.shape[-1] == 1:
+        return found
+    return ops.sum(found * ops.cast(classes, "float32"), axis=-1, keepdims=True)
+
+
+def discriminator_step(
+    discriminator, optimizer, game, *, teacher, student, classes=None, sample_weight=None
+):
+    """Move the discriminator one step towards telling teacher from student; return its loss.
+
+    Args:
+        discriminator: the one that moves; teacher and student stay as they are.
+        optimizer: its own.
+        game: the `Game` that is played.
+        teacher: features of the teacher.
+        student: features of the student, in the same shape.
+        classes: as in `scores`.
+        sample_weight: one weight an example, or `None`.
+    """
+    # One pass for both, so that spectral normalisation moves once a step.
+    both = ops.stop_gradient(
+        ops.concatenate([ops.cast(each, "float32") for each in (teacher, student)])
+    )
+    both_classes = None if classes is None else ops.concatenate([classes, classes])
+
+    def loss():
+        found = scores(discriminator, both, both_classes, training=True)
+        return game.discriminator_loss(*ops.split(found, 2), sample_weight)
+
+    return descend(loss, variables=discriminator.trainable_variables, optimizer=optimizer)
+
+
+def classes_of(labels, teacher_logits, student_logits):
+    """Return each example's class as one-hot: its label, or where there is none the teacher's."""
+    known = {"logits": teacher_logits, "labels": labels}
+    known = {key: value for key, value in known.items() if value is not None}
+    return target_class(known, student_logits)

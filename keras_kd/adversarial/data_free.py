@@ -1,0 +1,451 @@
+"""Distillation without data: a generator makes the images, the teacher judges them."""
+
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from keras_kd._checks import check_integer
+from keras_kd.adversarial.alternating import descend, own_optimizer
+from keras_kd.adversarial.generator_loss import (
+    ClassBalance,
+    Disagreement,
+    OneHot,
+    as_terms,
+    check_batch_size,
+)
+from keras_kd.adversarial.networks import generator as build_generator
+from keras_kd.adversarial.watch import RarestClass
+from keras_kd.distiller import Distiller
+from keras_kd.losses import SoftTargets
+
+# Added to the seed of what is only looked at.
+_HELD_OUT = 1_000_003
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class DataFreeDistiller(Distiller):
+    """Trains a student from a teacher alone: a generator makes the images, in turns with it.
+
+        one step:  the generator moves once:    sum_i weight_i * term_i(teacher, student)
+                   the student moves k times:   distillation_loss(teacher, student)
+
+    The default is a hybrid of the published methods, meant not to collapse nor to diverge where
+    they did: images of all classes (`ClassBalance`), of which the teacher is sure (`OneHot`), on
+    which the student does not follow it yet (`Disagreement`, bounded); several student steps on
+    one of the generator, on images drawn from the last ones made. The published methods are
+    settings of it:
+
+        DAFL  generator_loss=[OneHot(1.0), ClassBalance(5 / ln 10), Activation(0.1, ...)],
+              student_steps=1, replay=1
+        DFAD  generator_loss=[Disagreement(distance=LogitDistance(), bounded=False)],
+              distillation_loss=LogitDistance(), student_steps=5, replay=0
+        ZSKT  generator_loss=[Disagreement(bounded=False)],
+              distillation_loss=[SoftTargets(1.0), AttentionTransfer(...)], student_steps=10,
+              replay=1
+
+    There is no training data: `fit` is told how many steps an epoch has. Real data can be given
+    as `validation_data`, for reports; nothing is learned from it. `fit` reports `loss` and
+    `distillation_loss` of the student, `generator_loss` and each of its terms, and three figures
+    to watch: `agreement` of student and teacher on new images before the student learns from
+    them, `rarest_class`, the share of new images that the teacher takes for the class it sees
+    least, and `diversity`, the standard deviation of the teacher's logits over a batch. See
+    `CollapseWatch`, which acts on them.
+
+    The noise is a function of `seed` and the number of steps taken, and the replayed images are
+    saved: an interrupted run goes on to the bit. (From the same seed XLA draws other noise. On a
+    CPU its convolutions are also many times slower: leave `jit_compile` as it is.)
+
+    Args:
+        student: as in `Distiller`.
+        teacher: a model or a `Teacher`; no ensemble, and of the student's classes in their order.
+        generator: from `latents` `[batch, latent_size]` to images; by default the one of
+            `adversarial.generator` for the student's images, with the mean and deviation of the
+            pixels that the teacher's own normalisation tells.
+        generator_loss: a list of terms: `OneHot`, `ClassBalance`, `Activation`, `Disagreement`,
+            `BatchStatistics`, each with its weight. Not asked if the generator has nothing to
+            learn (`adversarial.gaussian_noise`, the control).
+        student_steps: k, steps of the student on one of the generator.
+        replay: how many of the last batches the student's steps draw from, the newest always
+            first; 1 for the newest alone. 0 makes new images for each step, which costs a pass
+            of the generator each.
+        batch_size: images a step. Small ones cannot be balanced: 128 is little, the papers have
+            256 to 1024.
+        distillation_loss: as in `Distiller`; `SoftTargets(1.0)` by default.
+        distillation_loss_weights: as in `Distiller`.
+        seed: integer that the noise depends on.
+        name: name of the model.
+
+    Raises:
+        ValueError: if the parts do not fit each other, all weights are zero, or the teacher has
+            no layer that a term needs.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    teacher = kd.models.conv_net([8], image_shape=(8, 8, 1))  # Trained, in earnest.
+    student = kd.models.conv_net([4], image_shape=(8, 8, 1))
+    distiller = kd.adversarial.DataFreeDistiller(student=student, teacher=teacher, batch_size=40)
+    distiller.compile("adam", generator_optimizer="adam")
+    distiller.fit(epochs=1, steps_per_epoch=2, verbose=0)
+    ```
+
+    References:
+        H. Chen et al., Data-Free Learning of Student Networks, 2019 (DAFL), algorithm 1;
+        G. Fang et al., Data-Free Adversarial Distillation, 2019 (DFAD), algorithm 1;
+        P. Micaelli, A. Storkey, Zero-shot Knowledge Transfer via Adversarial Belief Matching,
+        2019 (ZSKT), algorithm 1.
+    """
+
+    _config_parts = ("student", "distillation_loss", "generator", "generator_loss")
+
+    def __init__(
+        self,
+        *,
+        student,
+        teacher=None,
+        generator=None,
+        generator_loss=None,
+        student_steps=5,
+        replay=50,
+        batch_size=128,
+        distillation_loss=None,
+        distillation_loss_weights=None,
+        seed=0,
+        name="data_free_distiller",
+    ):
+        check_integer("student_steps", student_steps, minimum=1)
+        check_integer("replay", replay, minimum=0)
+        check_integer("batch_size", batch_size, minimum=1)
+        check_integer("seed", seed, minimum=0)
+        terms = [OneHot(1.0), ClassBalance(5.0), Disagreement(1.0)]
+        terms = as_terms(terms if generator_loss is None else generator_loss)
+        super().__init__(
+            student=student,
+            distillation_loss=distillation_loss or SoftTargets(1.0),
+            distillation_loss_weights=distillation_loss_weights,
+            alpha=1.0,
+            name=name,
+        )
+        if generator is None:
+            pixels = pixel_statistics(teacher)
+            generator = build_generator(_image_shape(student), **pixels)
+        _check_generator(generator, student)
+        self.generator, self.generator_loss = generator, terms
+        self.student_steps, self.replay = student_steps, replay
+        self.batch_size, self.seed = batch_size, seed
+        self._make_replay_pool()
+        names = ["agreement", "diversity"]
+        if self._generator_learns():
+            names += ["generator_loss", *(term.name for term in terms)]
+        self._trackers += [keras.metrics.Mean(name=name) for name in names]
+        self.rarest_class = RarestClass(student.output_shape[-1])
+        self._trackers.append(self.rarest_class)
+        if teacher is not None:
+            self.attach_teacher(teacher)
+
+    def attach_teacher(self, teacher):
+        """Give the distiller its teacher; see `Distiller.attach_teacher`."""
+        super().attach_teacher(teacher)
+        if self.teacher.model is None or self.teacher.class_map is not None:
+            self.teacher = None
+            raise ValueError(
+                "A generator learns from one teacher with the student's classes. Received: an "
+                "ensemble or a class_map. Distil from one of them."
+            )
+        self._batch_norm_layers()  # Says what is missing before the first step.
+        for layer_name in self._generator_layers():
+            self.teacher.feature_shape(layer_name)
+
+    def compile(
+        self, optimizer="adam", loss=None, metrics=None, *, generator_optimizer="adam", **kwargs
+    ):
+        """Configure the training; see `Distiller.compile`.
+
+        Args:
+            optimizer: the student's.
+            loss: the loss on the labels of real data, if any are given for reports.
+            metrics: on real data, likewise.
+            generator_optimizer: the generator's own, with its own learning rate.
+            **kwargs: the other arguments of `keras.Model.compile`.
+        """
+        super().compile(optimizer, loss, metrics, **kwargs)
+        self.generator_optimizer = None
+        if self._generator_learns():
+            self.generator_optimizer = own_optimizer(
+                generator_optimizer,
+                name="generator_optimizer",
+                variables=self.generator.trainable_variables,
+                model=self,
+            )
+        return self
+
+    def get_compile_config(self):
+        optimizer = keras.saving.serialize_keras_object(self.generator_optimizer)
+        return {**super().get_compile_config(), "generator_optimizer": optimizer}
+
+    @property
+    def trainable_variables(self):
+        # What `optimizer` moves; the generator has its own.
+        generator = {id(variable) for variable in self.generator.trainable_variables}
+        return [each for each in super().trainable_variables if id(each) not in generator]
+
+    def fit(self, x=None, *, epochs=1, steps_per_epoch=100, **kwargs):
+        """Train for `epochs` of `steps_per_epoch` steps; see `keras.Model.fit`.
+
+        Args:
+            x: left out: the images are made here.
+            epochs: as in Keras.
+            steps_per_epoch: steps of the generator after which there are logs and callbacks.
+            **kwargs: the other arguments of `keras.Model.fit`; `validation_data` may hold real
+                images and labels, for reports.
+
+        Returns:
+            A `keras.callbacks.History`.
+
+        Raises:
+            ValueError: if there is data, or more than one replica.
+        """
+        if x is not None:
+            raise ValueError(
+                f"{type(self).__name__} makes its own images. Received: `x` of type "
+                f"{type(x).__name__}. Pass real data as `validation_data`, for reports."
+            )
+        if tf.distribute.has_strategy() or self.distribute_strategy.num_replicas_in_sync > 1:
+            # Class balance and replay are over the whole batch, which no replica sees.
+            raise ValueError(
+                f"{type(self).__name__} trains on one device. Received: a distribution strategy."
+            )
+        if text := check_batch_size(
+            self.generator_loss, self.batch_size, self.student.output_shape[-1]
+        ):
+            warnings.warn(text, stacklevel=2)
+        # Keras counts the steps by their data; these are their numbers.
+        steps = tf.data.Dataset.range(steps_per_epoch)
+        return super().fit(steps, epochs=epochs, shuffle=False, **kwargs)
+
+    def train_step(self, data):
+        if self._generator_learns():
+            synthetic_images, teacher_logits, losses = self._generator_step()
+        else:
+            synthetic_images, losses = self.generator(self._latents(0)), {}
+            teacher_logits = self.teacher(synthetic_images)
+        self._remember(synthetic_images, teacher_logits)
+        by_step = [self._student_step(number) for number in range(self.student_steps)]
+        self.num_steps.assign_add(1)
+        losses |= {name: ops.mean([step[name] for step in by_step]) for name in by_step[0]}
+        # The figures to watch are about images that the student has not learned from.
+        losses |= {name: by_step[0][name] for name in ("agreement", "diversity")}
+        return {
+            **self._update_logs(None, None, teacher_logits, None, losses),
+            "rarest_class": self.rarest_class.result(),
+        }
+
+    def held_out_latents(self, count, number):
+        """Return noise that is never trained on: `[count, latent_size]`, a function of `number`.
+
+        Args:
+            count: how many vectors.
+            number: integer; other numbers give other noise.
+        """
+        shape = (count, self.generator.input_shape[-1])
+        return _noise(shape, [self.seed + _HELD_OUT, number])
+
+    def get_config(self):
+        config = super().get_config()
+        del config["alpha"]
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **config,
+            "generator": serialize(self.generator),
+            "generator_loss": [serialize(term) for term in self.generator_loss],
+            "student_steps": self.student_steps,
+            "replay": self.replay,
+            "batch_size": self.batch_size,
+            "seed": self.seed,
+        }
+
+    def _generator_learns(self):
+        return bool(self.generator.trainable_variables)
+
+    def _generator_layers(self):
+        """Return the layers of the teacher that the generator's loss looks at."""
+        named = [term.teacher_layer_name for term in self.generator_loss]
+        return (*dict.fromkeys(name for name in named if name), *self._batch_norm_layers())
+
+    def _batch_norm_layers(self):
+        """Return the teacher's BatchNorm layers by the name of what enters them."""
+        if not any(term.asks_batch_norm for term in self.generator_loss):
+            return {}
+        return {f"{path}:input": layer for path, layer in batch_norm_layers(self.teacher.model)}
+
+    def _make_replay_pool(self):
+        batches = max(self.replay, 1)
+        image_shape = (self.batch_size, *self.generator.output_shape[1:])
+        logits_shape = (self.batch_size, self.student.output_shape[-1])
+        options = {"initializer": "zeros", "trainable": False}
+        self.remembered_images = self.add_weight(
+            shape=(batches, *image_shape), dtype="float32", name="remembered_images", **options
+        )
+        self.remembered_logits = self.add_weight(
+            shape=(batches, *logits_shape), dtype="float32", name="remembered_logits", **options
+        )
+        self.num_steps = self.add_weight(shape=(), dtype="int32", name="num_steps", **options)
+
+    def _generator_step(self):
+        """Move the generator once; return its images, the teacher's logits, and its losses."""
+        layers = self._generator_layers()
+        asks_student = any(term.asks_student for term in self.generator_loss)
+
+        def loss():
+            images = self.generator(self._latents(0), training=True)
+            teacher = self.teacher.with_gradient(images, layers)
+            teacher["batch_norm"] = [
+                (layer, teacher[name]) for name, layer in self._batch_norm_layers().items()
+            ]
+            student = self._ask_student(images, training=True) if asks_student else None
+            values = {term.name: term.call(teacher, student) for term in self.generator_loss}
+            weighted = [self._weight_now(term) * values[term.name] for term in self.generator_loss]
+            total = ops.sum([*weighted, *(ops.sum(each) for each in self.generator.losses)])
+            return total, images, teacher["logits"], {"generator_loss": total, **values}
+
+        _, images, teacher_logits, losses = descend(
+            loss,
+            variables=self.generator.trainable_variables,
+            optimizer=self.generator_optimizer,
+        )
+        return images, teacher_logits, losses
+
+    def _weight_now(self, term):
+        if isinstance(term.weight, keras.optimizers.schedules.LearningRateSchedule):
+            return term.weight(self.generator_optimizer.iterations)
+        return term.weight
+
+    def _latents(self, number):
+        """Return the noise for pass `number` of this step."""
+        # A function of the seed and the step, so that a resumed run sees what it would have seen.
+        step = self.num_steps.value * (self.student_steps + 1) + number
+        shape = (self.batch_size, self.generator.input_shape[-1])
+        return _noise(shape, tf.stack([self.seed, step]))
+
+    def _remember(self, images, teacher_logits):
+        """Put a batch in the place of the oldest."""
+        place = [[self.num_steps.value % max(self.replay, 1)]]
+        for pool, batch in (
+            (self.remembered_images, images),
+            (self.remembered_logits, teacher_logits),
+        ):
+            pool.value.scatter_nd_update(place, ops.cast(batch, "float32")[tf.newaxis])
+
+    def _recall(self, number):
+        """Return the images of a student step and what the teacher says of them."""
+        if self.replay == 0:
+            images = self.generator(self._latents(1 + number), training=True)
+            return images, self._ask_teacher(images)
+        step = self.num_steps.value
+        batches_back = 0
+        if number > 0 and self.replay > 1:
+            draws = step * self.student_steps + number
+            stored = tf.minimum(step + 1, self.replay)
+            batches_back = tf.random.stateless_uniform([], [self.seed, draws], 0, stored, tf.int32)
+        place = (step - batches_back) % self.replay
+        images = tf.gather(self.remembered_images.value, place)
+        if self._student_features:
+            return images, self._ask_teacher(images)
+        # The teacher has answered already: it sees each image once.
+        return images, {"logits": tf.gather(self.remembered_logits.value, place)}
+
+    def _student_step(self, number):
+        """Move the student once; return its losses, and what to watch about its images."""
+        images, teacher = self._recall(number)
+
+        def loss():
+            student = self._ask_student(images, training=True)
+            losses = self._loss_terms(None, teacher, student, None, hard=False)
+            regularizers = [ops.sum(term) for term in self.student.losses]
+            losses["loss"] = ops.sum([*self._weighted(losses), *regularizers])
+            return losses["loss"], losses, student["logits"]
+
+        _, losses, student_logits = descend(
+            loss, variables=self.trainable_variables, optimizer=self.optimizer
+        )
+        predicted = ops.argmax(teacher["logits"], axis=-1)
+        if number == 0:
+            self.rarest_class.update_state(predicted)
+        follows = ops.cast(ops.argmax(student_logits, axis=-1) == predicted, "float32")
+        diversity = ops.mean(ops.std(teacher["logits"], axis=0))
+        return {**losses, "agreement": ops.mean(follows), "diversity": diversity}
+
+
+def _noise(shape, seed):
+    return tf.random.stateless_normal(shape, seed)
+
+
+def pixel_statistics(teacher):
+    """Return the mean and deviation of the pixels that a teacher standardises, if it tells them.
+
+    A model that holds `Rescaling(1 / (255 * std), offset=-mean / std)` was trained on pixels of
+    that mean and standard deviation.
+
+    Args:
+        teacher: a `keras.Model` or a `Teacher`.
+
+    Returns:
+        A dict of `pixel_mean` and `pixel_std`, as shares of 255; `0.3` for both if the teacher
+        does not standardise.
+    """
+    model = getattr(teacher, "model", None) or teacher
+    for layer in getattr(model, "layers", []):
+        if isinstance(layer, keras.layers.Rescaling):
+            scale, offset = np.mean(layer.scale), np.mean(layer.offset)
+            if offset != 0:
+                return {
+                    "pixel_mean": float(-offset / scale / 255),
+                    "pixel_std": float(1 / scale / 255),
+                }
+    return {"pixel_mean": 0.3, "pixel_std": 0.3}
+
+
+def batch_norm_layers(model):
+    """Return `(path, layer)` of every BatchNorm layer of a model, nested ones included.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    found = list(_batch_norm_layers(model))
+    if not found:
+        raise ValueError(
+            f"BatchStatistics needs a teacher with BatchNorm layers. Received: {model.name}, which "
+            "has none. Leave that term out."
+        )
+    return found
+
+
+def _batch_norm_layers(model):
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            yield layer.name, layer
+        elif isinstance(layer, keras.Model):
+            yield from ((f"{layer.name}/{path}", each) for path, each in _batch_norm_layers(layer))
+
+
+def _image_shape(student):
+    if not getattr(student, "inputs", None):
+        raise ValueError(
+            f"The student {student.name} does not know the shape of its images. Begin it with a "
+            "keras.Input, or pass a `generator`."
+        )
+    return tuple(student.inputs[0].shape)[1:]
+
+
+def _check_generator(generator, student):
+    made, taken = tuple(generator.output_shape)[1:], _image_shape(student)
+    if made != taken:
+        raise ValueError(
+            f"The generator must make the student's images. Received: {made} and {taken}. "
+            f"Build it with `image_shape={taken}`."
+        )

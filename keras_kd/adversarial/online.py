@@ -1,0 +1,228 @@
+"""Students that teach each other, with discriminators between their feature maps."""
+
+import keras
+
+from keras_kd.adversarial.alternating import (
+    Game,
+    apply_gradients,
+    discriminator_step,
+    own_optimizer,
+    scores,
+    watching,
+)
+from keras_kd.adversarial.networks import check_discriminator
+from keras_kd.adversarial.networks import discriminator as build_discriminator
+from keras_kd.features import feature_model
+from keras_kd.losses import Hints
+from keras_kd.losses.base import check_setting
+from keras_kd.mutual import MutualDistiller
+
+
+# One class further down than our distillers go: it is deep mutual learning with one thing more,
+# and without it must be that to the bit.
+@keras.saving.register_keras_serializable(package="keras_kd")
+class OnlineAdversarialDistiller(MutualDistiller):
+    """Trains networks together: they teach each other by logits, and imitate features in a cycle.
+
+        by `optimizer`:              the loss of `MutualDistiller`
+        by `discriminator_optimizer`: sum_k (1 - D_k(f_{k+1}))^2 + D_k(f_k)^2
+        by `adversarial_optimizer`:  weight * sum_k (1 - D_k(f_k))^2
+
+    Discriminator k tells the features f of network k from those of the next one (of the first,
+    for the last); network k wants to be taken for the next. So each learns the *distribution* of
+    its neighbour's feature maps, where mutual learning matches point by point. All three from
+    one pass of each network on the same batch; the adversarial steps have optimizers of their
+    own because they need a much smaller rate: with the other loss's, the networks do not learn.
+
+    `adversarial_weight=0` is the `MutualDistiller` to the bit, the control to run beside it.
+
+    NOTE: the paper passes both sides through transfer layers; here only those features that have
+    another shape than the next network's get one, a projector trained with them.
+
+    Args:
+        students: as in `MutualDistiller`: at least two, a teacher among them or not.
+        layer_names: the layer whose features are compared, nested ones as `backbone/block_3`: one
+            name for all students, or a list of one each.
+        discriminators: one a student, each for the features of the next; by default those of
+            `adversarial.discriminator`.
+        adversarial_weight: weight of the networks' adversarial losses, at least 0.
+        adversarial_loss: `"least_squares"` as in the paper, `"hinge"` or `"binary_crossentropy"`.
+        distillation_loss: as in `MutualDistiller`.
+        alpha: as in `MutualDistiller`.
+        name: name of the model.
+
+    Raises:
+        ValueError: if there are fewer than two students, or the parts do not fit each other.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits", seed=0)
+    students = [kd.models.conv_net([filters], image_shape=(8, 8, 1)) for filters in (4, 8)]
+    online = kd.adversarial.OnlineAdversarialDistiller(students, layer_names="conv_1")
+    online.compile(metrics=["accuracy"])
+    online.fit(data.train.batches(64, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
+    ```
+
+    References:
+        I. Chung et al., Feature-map-level Online Adversarial Knowledge Distillation, 2020,
+        section 3.
+    """
+
+    _config_parts = (*MutualDistiller._config_parts, "discriminators")
+
+    def __init__(
+        self,
+        students,
+        *,
+        layer_names,
+        discriminators=None,
+        adversarial_weight=1.0,
+        adversarial_loss="least_squares",
+        distillation_loss=None,
+        alpha=0.5,
+        name="online_adversarial_distiller",
+    ):
+        super().__init__(students, distillation_loss=distillation_loss, alpha=alpha, name=name)
+        self.adversarial_weight = check_setting(
+            "adversarial_weight", adversarial_weight, zero_allowed=True
+        )
+        self.adversarial_loss, self._game = adversarial_loss, Game(adversarial_loss)
+        self.layer_names = _one_each(layer_names, len(self.students), "layer_names")
+        features = [
+            feature_model(student, [layer_name])
+            for student, layer_name in zip(self.students, self.layer_names, strict=True)
+        ]
+        # Bound methods, since the models would be tracked beside the students.
+        self._students_with_features = tuple(each.__call__ for each in features)
+        shapes = [
+            tuple(model.output[layer_name].shape)
+            for model, layer_name in zip(features, self.layer_names, strict=True)
+        ]
+        nexts = [*shapes[1:], shapes[0]]
+        self.transfers = [
+            None if own[1:] == other[1:] else Hints(name=f"transfer_{number}").projector(other, own)
+            for number, (own, other) in enumerate(zip(shapes, nexts, strict=True), start=1)
+        ]
+        self.discriminators = (
+            [build_discriminator(shape[1:]) for shape in nexts]
+            if discriminators is None
+            else _one_each(discriminators, len(self.students), "discriminators")
+        )
+        for judge, shape in zip(self.discriminators, nexts, strict=True):
+            check_discriminator(judge, feature_shape=shape[1:], num_scores=(1,))
+        names = ("adversarial_loss", "discriminator_loss")
+        self._trackers += [keras.metrics.Mean(name=name) for name in names]
+
+    def compile(
+        self,
+        optimizer="adam",
+        loss=None,
+        metrics=None,
+        *,
+        adversarial_optimizer=None,
+        discriminator_optimizer=None,
+        **kwargs,
+    ):
+        """Configure the training; see `Distiller.compile`.
+
+        Args:
+            optimizer: for the mutual loss.
+            loss: as in `Distiller.compile`.
+            metrics: as in `Distiller.compile`.
+            adversarial_optimizer: for the students' adversarial losses; Adam with a rate of
+                2e-5 by default.
+            discriminator_optimizer: for the discriminators; likewise.
+            **kwargs: the other arguments of `keras.Model.compile`.
+        """
+        super().compile(optimizer, loss, metrics, **kwargs)
+        judging = [w for each in self.discriminators for w in each.trainable_variables]
+        for name, given, variables in (
+            ("adversarial_optimizer", adversarial_optimizer, self._imitating()),
+            ("discriminator_optimizer", discriminator_optimizer, judging),
+        ):
+            given = keras.optimizers.Adam(2e-5) if given is None else given
+            setattr(self, name, own_optimizer(given, name=name, variables=variables, model=self))
+        return self
+
+    def get_compile_config(self):
+        names = ("adversarial_optimizer", "discriminator_optimizer")
+        own = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in names}
+        return {**super().get_compile_config(), **own}
+
+    @property
+    def trainable_variables(self):
+        # What `optimizer` moves; discriminators and transfer layers have their own.
+        return [variable for student in self.students for variable in student.trainable_variables]
+
+    def models_in_step(self):
+        return [*super().models_in_step(), *self.discriminators]
+
+    def _train_on(self, images, labels, sample_weight, teacher):
+        if self.adversarial_weight == 0:
+            return super()._train_on(images, labels, sample_weight, teacher)
+        with watching(self._imitating(), persistent=True) as tape:
+            outputs = [ask(images, training=True) for ask in self._students_with_features]
+            losses = self._mutual_losses(
+                [each["logits"] for each in outputs], labels, sample_weight
+            )
+            losses |= self._adversarial_losses(outputs, sample_weight)
+            scaled_loss = self.optimizer.scale_loss(losses["loss"])
+            scaled_adversarial = self.adversarial_optimizer.scale_loss(
+                self.adversarial_weight * losses["adversarial_loss"]
+            )
+        # Both gradients are of the networks as they were when they saw the images.
+        for loss, variables, optimizer in (
+            (scaled_loss, self.trainable_variables, self.optimizer),
+            (scaled_adversarial, self._imitating(), self.adversarial_optimizer),
+        ):
+            apply_gradients(tape, loss, variables=variables, optimizer=optimizer)
+        return self._update_logs(images, labels, outputs[0]["logits"], sample_weight, losses)
+
+    def get_config(self):
+        serialize = keras.saving.serialize_keras_object
+        return {
+            **super().get_config(),
+            "layer_names": list(self.layer_names),
+            "discriminators": [serialize(each) for each in self.discriminators],
+            "adversarial_weight": self.adversarial_weight,
+            "adversarial_loss": self.adversarial_loss,
+        }
+
+    def _imitating(self):
+        """Return what the adversarial losses move: students and transfer layers."""
+        transfers = [each for each in self.transfers if each is not None]
+        transfers = [variable for each in transfers for variable in each.trainable_variables]
+        return self.trainable_variables + transfers
+
+    def _adversarial_losses(self, outputs, sample_weight):
+        """Move each discriminator once; return their losses and those of the students, summed."""
+        features = [
+            each[layer_name] for each, layer_name in zip(outputs, self.layer_names, strict=True)
+        ]
+        losses = {"discriminator_loss": 0.0, "adversarial_loss": 0.0}
+        for judge, transfer, own, following in zip(
+            self.discriminators, self.transfers, features, [*features[1:], features[0]], strict=True
+        ):
+            if transfer is not None:
+                following, own = transfer((following, own))
+            losses["discriminator_loss"] += discriminator_step(
+                judge,
+                self.discriminator_optimizer,
+                self._game,
+                teacher=following,
+                student=own,
+                sample_weight=sample_weight,
+            )
+            losses["adversarial_loss"] += self._game.student_loss(scores(judge, own), sample_weight)
+        return losses
+
+
+def _one_each(given, count, name):
+    """Return one of what is given a student."""
+    given = [given] * count if isinstance(given, str) else list(given)
+    if len(given) != count:
+        raise ValueError(f"`{name}` must be one a student ({count}). Received: {len(given)}.")
+    return given
