@@ -22,7 +22,13 @@ from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
 from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
 from keras_kd.soft_labels import SoftLabels
-from keras_kd.stacked_step import NOT_FINITE, ask_teacher, num_replicas, train_on_stack
+from keras_kd.stacked_step import (
+    NOT_FINITE,
+    ask_teacher,
+    num_replicas,
+    train_on_stack,
+    with_teacher_logits,
+)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -135,6 +141,7 @@ class Distiller(keras.Model):
         self.teacher = None
         self._teacher_fingerprint = None
         # The step whose teacher logits were not finite, -1 while there is none.
+        self._known_finite = False
         self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
             self.attach_teacher(teacher)
@@ -255,7 +262,8 @@ class Distiller(keras.Model):
             height, jit_compile = choose(self.models_in_step(), len(minibatches))
             if not on_gpu():  # There Keras's own choice stands.
                 self._prefer_jit(jit_compile)
-            x, y, batch_size = minibatches.stacks(height), None, None
+            minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
+            x, y, batch_size = minibatches.stacks(height, gathered=on_gpu()), None, None
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
         self.prepare_for(x)
@@ -295,20 +303,22 @@ class Distiller(keras.Model):
             return logs
         return self.train_on_minibatch(data)
 
-    def train_on_minibatch(self, data, teacher=None):
+    def train_on_minibatch(self, data, teacher=None, *, finite=False):
         """Update the student once, and return the logs.
 
         Args:
             data: `(images, labels, sample_weight)`, as in Keras, or `(images, labels,
                 teacher_logits, sample_weight)`; what comes last may be left out.
             teacher: the teacher's outputs for these images by name, if it was asked before.
+            finite: whether those are known to be finite.
         """
         images, labels, sample_weight, stored = self._unpack(data)
         self._check_labels(labels)
-        teacher = stored or teacher
+        teacher = (stored or teacher) if self._uses_teacher() else None
         if teacher is None and self._uses_teacher():
             # Outside the tape: no gradient is ever taken through the teacher.
             teacher = self._ask_teacher(images)
+        self._known_finite = finite
         return self._train_on(images, labels, sample_weight, teacher)
 
     def _train_on(self, images, labels, sample_weight, teacher):
@@ -430,7 +440,8 @@ class Distiller(keras.Model):
         )
         if not is_pair or parts[1].shape.rank is None or not logits:
             return
-        inner = parts[1].shape[2 if isinstance(spec, Stack.Spec) else 1 :]
+        holds_minibatches = isinstance(spec, Stack.Spec) and spec.positions is None
+        inner = parts[1].shape[2 if holds_minibatches else 1 :]
         labels = tf.zeros([1, *(size or 1 for size in inner)], parts[1].dtype)
         y_pred = tf.zeros([1, *(size or 1 for size in logits[1:])])
         self.compute_loss(y=labels, y_pred=y_pred)
@@ -568,7 +579,7 @@ class Distiller(keras.Model):
             return self._bad_step.read_value()
 
         # Under several replicas an update cannot be conditional; see `ask_teacher`.
-        if teacher_logits is None or num_replicas() > 1:
+        if teacher_logits is None or self._known_finite or num_replicas() > 1:
             apply()
             return
         good = ops.all(ops.isfinite(teacher_logits)) & (self._bad_step < 0)

@@ -285,16 +285,9 @@ class _Writer:
             for start in range(0, len(split), _ROWS_PER_SHARD)
         ]
         ask = _asking(teacher, augmentation)
-        columns = (
-            rich.progress.TextColumn("soft labels"),
-            rich.progress.BarColumn(),
-            rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
-            rich.progress.TextColumn("{task.fields[pace]}"),
-            rich.progress.TimeRemainingColumn(),
-        )
         # One shard is written while the next is computed, and no more than one waits.
         with (
-            rich.progress.Progress(*columns, disable=not self.verbose) as bar,
+            _bar("soft labels", self.verbose) as bar,
             concurrent.futures.ThreadPoolExecutor(1) as writer,
         ):
             total = self.made_of["views"] * len(split)
@@ -360,6 +353,48 @@ class _Writer:
         done.append(shard)
         with written_whole(self.record) as unfinished:
             unfinished.write_text(json.dumps(self.made_of | {"shards": done}, indent=1))
+
+
+def logits_of_all(teacher, images, verbose, *, batch_size=256):
+    """Return the teacher's logits of every image, float32 `[n, num_classes]`.
+
+    Args:
+        teacher: a `Teacher`.
+        images: `[n, ...]`.
+        verbose: show a progress bar.
+        batch_size: images the teacher sees at once.
+
+    Raises:
+        ValueError: if a logit is not finite, naming the image.
+    """
+    ask = tf.function(teacher, reduce_retracing=True)
+    found = np.empty((len(images), teacher.num_classes), np.float32)
+    with _bar("teacher", verbose) as bar:
+        task = bar.add_task("", total=len(images), pace="")
+        for start in range(0, len(images), batch_size):
+            some = slice(start, start + batch_size)
+            found[some] = ask(images[some])
+            bar.advance(task, len(found[some]))
+            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+    bad = np.flatnonzero(~np.isfinite(found).all(-1))
+    if len(bad):
+        raise ValueError(
+            "The teacher's logits must be finite. Received: NaN or infinity for image "
+            f"{bad[0]} of the training data; nothing was trained. Look at that image, or at the "
+            "teacher's normalisation."
+        )
+    return found
+
+
+def _bar(title, verbose):
+    columns = (
+        rich.progress.TextColumn(title),
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
+        rich.progress.TextColumn("{task.fields[pace]}"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    return rich.progress.Progress(*columns, disable=not verbose)
 
 
 def _asking(teacher, augmentation):

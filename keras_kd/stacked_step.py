@@ -1,11 +1,9 @@
 """One compiled step through several minibatches, for one distiller or several."""
 
-import keras
 import tensorflow as tf
-from keras import ops
 
 from keras_kd.ensemble import Ensemble
-from keras_kd.fast_path import dense
+from keras_kd.soft_labels import logits_of_all
 
 NOT_FINITE = "NaN or infinity"
 
@@ -22,21 +20,17 @@ def train_on_stack(distillers, stack):
     Returns:
         A list of dicts, one a distiller.
     """
-    # Dense teachers answer for the whole stack at once, in fewer and larger products; what
-    # convolutions hold inside would be too large.
-    at_once = dense([model for each in distillers for model in each.models_in_step()])
-    known = _ask_teachers_of_stack(distillers, stack) if at_once else None
     names = [set() for _ in distillers]
 
     def train(number):
-        minibatch = tuple(part[number] for part in stack.parts)
-        if known is None:
-            teachers = _ask_teachers(distillers, minibatch)
-        else:
-            teachers = keras.tree.map_structure(lambda outputs: outputs[number], known)
+        images, labels, *logits = stack.minibatch(number)
+        known = {"logits": logits[0]} if logits else None
+        teachers = {} if known else _ask_teachers(distillers, images)
         for distiller, seen in zip(distillers, names, strict=True):
-            outputs = teachers.get(_key(distiller.teacher)) if distiller.asks_teacher() else None
-            seen.update(distiller.train_on_minibatch(minibatch, outputs))
+            said = known
+            if not known and distiller.asks_teacher():
+                said = teachers[_key(distiller.teacher)]
+            seen.update(distiller.train_on_minibatch((images, labels), said, finite=bool(known)))
         return number + 1
 
     tf.while_loop(lambda number: number < stack.count, train, [0])
@@ -47,21 +41,8 @@ def train_on_stack(distillers, stack):
     ]
 
 
-def _ask_teachers_of_stack(distillers, stack):
-    """Return what each teacher says of a stack, `{key: {name: [height, batch_size, ...]}}`."""
-    images, *others = stack.parts
-    sizes = ops.shape(images)[:2]
-    flat = (ops.reshape(images, (-1, *images.shape[2:])), *others)
-    return keras.tree.map_structure(
-        lambda output: ops.reshape(output, (*sizes, *output.shape[1:])),
-        _ask_teachers(distillers, flat),
-    )
-
-
-def _ask_teachers(distillers, minibatch):
-    """Return what each teacher says of a minibatch, each asked once, `{key: {name: tensor}}`."""
-    if len(minibatch) > 2:  # Soft labels.
-        return {}
+def _ask_teachers(distillers, images):
+    """Return what each teacher says of the images, each asked once, `{key: {name: tensor}}`."""
     layers, teachers = {}, {}
     for distiller in distillers:
         if distiller.asks_teacher():
@@ -69,9 +50,35 @@ def _ask_teachers(distillers, minibatch):
             teachers[key] = distiller.teacher
             layers.setdefault(key, {}).update(dict.fromkeys(distiller.teacher_layers()))
     return {
-        key: ask_teacher(teacher, minibatch[0], tuple(layers[key]))
-        for key, teacher in teachers.items()
+        key: ask_teacher(teacher, images, tuple(layers[key])) for key, teacher in teachers.items()
     }
+
+
+def with_teacher_logits(minibatches, distillers, verbose):
+    """Return minibatches with the logits of the teacher, asked once for every image, if they can.
+
+    Examples that lie in memory are the same in every epoch, and so are the logits of one teacher
+    for them. Losses on layers, several teachers, and data that is read or changed as it is
+    needed are left to the training step.
+
+    Args:
+        minibatches: `Minibatches`.
+        distillers: those that train on them.
+        verbose: show a progress bar.
+
+    Raises:
+        ValueError: if a logit is not finite.
+    """
+    asking = [each for each in distillers if each.asks_teacher()]
+    teachers = {_key(each.teacher): each.teacher for each in asking}
+    on_layers = any(each.teacher_layers() for each in asking)
+    is_resident = minibatches.resident is not None and len(minibatches.resident) == 2
+    if len(teachers) != 1 or on_layers or not is_resident:
+        return minibatches
+    (teacher,) = teachers.values()
+    return minibatches.with_teacher_logits(
+        logits_of_all(teacher, minibatches.split.images, verbose)
+    )
 
 
 def ask_teacher(teacher, images, layers):

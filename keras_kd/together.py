@@ -4,7 +4,7 @@ import keras
 
 from keras_kd.distiller import Distiller
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
-from keras_kd.stacked_step import train_on_stack
+from keras_kd.stacked_step import train_on_stack, with_teacher_logits
 
 
 def train_together(
@@ -61,7 +61,8 @@ def train_together(
     height, jit_compile = choose(models, len(minibatches))
     # No optimizer: each distiller has its own.
     group.compile(optimizer=None, jit_compile="auto" if on_gpu() else jit_compile)
-    stacks = minibatches.stacks(height)
+    minibatches = with_teacher_logits(minibatches, distillers, bool(verbose))
+    stacks = minibatches.stacks(height, gathered=on_gpu())
     for distiller in distillers:
         distiller.prepare_for(stacks)
     of_each = [callbacks(distiller) if callbacks else [] for distiller in distillers]

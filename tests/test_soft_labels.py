@@ -57,7 +57,7 @@ class TestTheStudentSeesTheTeachersView:
     def test_stacks_hold_the_same(self, teacher, tmp_path):
         labels = create(tmp_path / "labels", teacher, views=2, augmentation=SHIFT)
         plain = joined(labels)
-        stacks = list(labels.join(SPLIT, 32, shuffle_seed=7).minibatches.stacks(3))
+        stacks = list(labels.join(SPLIT, 32, shuffle_seed=7).minibatches.stacks(3, gathered=True))
         unstacked = [
             [part[number].numpy() for part in stack.parts]
             for stack in stacks

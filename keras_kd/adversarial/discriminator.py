@@ -191,7 +191,7 @@ class DiscriminatorDistiller(Distiller):
 
     def _train_on(self, images, labels, sample_weight, teacher):
         if not self._plays():
-            return super()._train_on(images, labels, sample_weight, teacher)
+            return Distiller._train_on(self, images, labels, sample_weight, teacher)
         with tf.GradientTape() as tape:
             student = self._ask_student(images, training=True)
             losses = self._loss_terms(
@@ -259,12 +259,12 @@ class DiscriminatorDistiller(Distiller):
         return (self._plays() and self.teacher is not None) or super().asks_teacher()
 
     def _uses_teacher(self):
-        return self._plays() or super()._uses_teacher()
+        return self._plays() or Distiller._uses_teacher(self)
 
     def _ask_teacher(self, images):
         if self.asks_teacher():
             return ask_teacher(self.teacher, images, self.teacher_layers())
-        return super()._ask_teacher(images)
+        return Distiller._ask_teacher(self, images)
 
     def _judged(self, teacher, student, labels):
         """Return what is judged of teacher and student, and the classes it is judged for."""

@@ -162,7 +162,7 @@ class OnlineAdversarialDistiller(MutualDistiller):
 
     def _train_on(self, images, labels, sample_weight, teacher):
         if self.adversarial_weight == 0:
-            return super()._train_on(images, labels, sample_weight, teacher)
+            return MutualDistiller._train_on(self, images, labels, sample_weight, teacher)
         with watching(self._imitating(), persistent=True) as tape:
             outputs = [ask(images, training=True) for ask in self._students_with_features]
             losses = self._mutual_losses(

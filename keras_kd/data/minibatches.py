@@ -1,21 +1,32 @@
 """Epochs of minibatches over resident arrays, one by one or stacked for one compiled step."""
 
 import dataclasses
+import typing
 from collections.abc import Callable
 
 import tensorflow as tf
 
 
 class Stack(tf.experimental.ExtensionType):
-    """Several minibatches in one tensor each, for a training step that goes through them.
+    """Several minibatches, for a training step that goes through them.
 
     Attributes:
-        parts: tensors `[height, batch_size, ...]`: images, labels and whatever else there is.
+        parts: images, labels and, maybe, teacher logits: the minibatches' own,
+            `[height, batch_size, ...]`, or those of all examples, `[n, ...]`.
+        positions: where the minibatches lie in the latter, `[height, batch_size]`; else `None`.
         count: integer scalar, how many of them count; the rest is padding.
     """
 
     parts: tuple[tf.Tensor, ...]
+    # TensorFlow does not read `tf.Tensor | None`.
+    positions: typing.Optional[tf.Tensor]  # noqa: UP045
     count: tf.Tensor
+
+    def minibatch(self, number):
+        """Return the tensors of one minibatch."""
+        if self.positions is None:
+            return tuple(part[number] for part in self.parts)
+        return tuple(tf.gather(part, self.positions[number]) for part in self.parts)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,6 +44,7 @@ class Minibatches:
         shuffle_seed: integer, or `None` for the order of the arrays.
         next_epoch: int64 variable, the number of the next epoch.
         split: where the examples come from.
+        resident: the tensors that are gathered from, if they all lie in memory; else `None`.
     """
 
     gather: Callable
@@ -41,6 +53,7 @@ class Minibatches:
     shuffle_seed: int | None
     next_epoch: tf.Variable
     split: object
+    resident: tuple | None = None
 
     def __len__(self):
         return -(-self.num_examples // self.batch_size)
@@ -61,17 +74,28 @@ class Minibatches:
         dataset.minibatches = self
         return dataset
 
-    def stacks(self, height):
+    def stacks(self, height, *, gathered):
         """Return a `tf.data.Dataset` of `Stack`s of up to `height` minibatches, in the same order.
+
+        Args:
+            height: at least 1.
+            gathered: whether a stack holds its minibatches (for a device that is not where the
+                examples lie), or all examples, which costs nothing where they lie already.
 
         The minibatches of full size come first, then, if the last one is smaller, a stack of it
         alone. All stacks but that one have the same shape, so that they compile once.
         """
+        gathered = gathered or self.resident is None
         num_full, rest = divmod(self.num_examples, self.batch_size)
         height = min(height, num_full) or 1
         num_stacks = -(-num_full // height)
 
         def epoch_of(epoch, order):
+            def stack_of(chosen, count):
+                if gathered:
+                    return Stack(self.gather(chosen, epoch), None, count)
+                return Stack(self.resident, chosen, count)
+
             full = order[: num_full * self.batch_size]
             # Zeros are padding: whatever is there is gathered, and passed over.
             missing = num_stacks * height * self.batch_size - num_full * self.batch_size
@@ -80,13 +104,13 @@ class Minibatches:
 
             def stack(number):
                 count = tf.minimum(height, num_full - number * height)
-                return Stack(self.gather(positions[number], epoch), count)
+                return stack_of(positions[number], count)
 
             stacks = tf.data.Dataset.range(num_stacks, output_type=tf.int32).map(stack)
             if not rest:
                 return stacks
             last = tf.data.Dataset.from_tensors(order[tf.newaxis, num_full * self.batch_size :])
-            return stacks.concatenate(last.map(lambda some: Stack(self.gather(some, epoch), 1)))
+            return stacks.concatenate(last.map(lambda some: stack_of(some, 1)))
 
         return self._epochs(epoch_of, num_stacks + bool(rest))
 
@@ -105,6 +129,16 @@ class Minibatches:
             .apply(tf.data.experimental.assert_cardinality(num_elements))
             .prefetch(tf.data.AUTOTUNE)
         )
+
+    def with_teacher_logits(self, teacher_logits):
+        """Return the same with a third tensor, logits `[n, num_classes]` of all examples."""
+        resident = self.resident and (*self.resident, tf.constant(teacher_logits))
+        return dataclasses.replace(self, resident=resident, gather=gathering(resident))
+
+
+def gathering(tensors):
+    """Return the function from positions and epoch to what lies there."""
+    return lambda chosen, epoch: tuple(tf.gather(tensor, chosen) for tensor in tensors)
 
 
 def _permutation(count, seed, epoch):

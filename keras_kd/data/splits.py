@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._checks import check_integer
-from keras_kd.data.minibatches import Minibatches
+from keras_kd.data.minibatches import Minibatches, gathering
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,13 +58,17 @@ class Split:
         check_integer("initial_epoch", initial_epoch, minimum=0)
         if shuffle_seed is not None:
             check_integer("shuffle_seed", shuffle_seed, minimum=0)
+        resident = None
+        if not isinstance(self.images, np.memmap):
+            resident = tf.constant(self.images), tf.constant(self.labels)
         return Minibatches(
-            gather=_gathering(self.images, self.labels),
+            gather=gathering(resident) if resident else _reading(self.images, self.labels),
             num_examples=len(self),
             batch_size=batch_size,
             shuffle_seed=shuffle_seed,
             next_epoch=tf.Variable(initial_epoch, dtype=tf.int64, trainable=False),
             split=self,
+            resident=resident,
         ).dataset()
 
 
@@ -192,23 +196,16 @@ def stratified(labels, fraction, seed):
     return chosen
 
 
-def _gathering(images, labels):
-    """Return the function from positions and epoch to the images and labels there."""
+def _reading(images, labels):
+    """Return the function from positions and epoch to images of a file and their labels."""
     labels = tf.constant(labels)
-    if isinstance(images, np.memmap):  # Larger than the memory, maybe: read as it is needed.
-        dtype = tf.as_dtype(images.dtype)
 
-        def image_at(chosen):
-            read = tf.numpy_function(images.__getitem__, [chosen], dtype, stateful=False)
-            return tf.ensure_shape(read, [*chosen.shape, *images.shape[1:]])
+    def read(chosen, epoch):
+        found = tf.numpy_function(images.__getitem__, [chosen], images.dtype, stateful=False)
+        found = tf.ensure_shape(found, [*chosen.shape, *images.shape[1:]])
+        return found, tf.gather(labels, chosen)
 
-    else:
-        resident = tf.constant(images)
-
-        def image_at(chosen):
-            return tf.gather(resident, chosen)
-
-    return lambda chosen, epoch: (image_at(chosen), tf.gather(labels, chosen))
+    return read
 
 
 def _digest_of(*splits):
