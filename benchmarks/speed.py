@@ -34,9 +34,9 @@ WORKLOADS = {
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("sections", nargs="*", default=list(SECTIONS), choices=list(SECTIONS))
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
     RESULTS.mkdir(parents=True, exist_ok=True)
-    for section in parser.parse_args().sections:
+    for section in parser.parse_args().sections or SECTIONS:
         # A process of its own: what one section left behind does not slow the next.
         found = _in_process(section)
         (RESULTS / f"{section}.json").write_text(json.dumps(found, indent=1) + "\n")

@@ -43,9 +43,10 @@ class Distiller(keras.Model):
     mixed precision, `jit_compile`, `steps_per_execution`, `run_eagerly` and gradient
     accumulation work as they do in `keras.Model`.
 
-    The teacher runs once a training step, outside the gradient tape, and never in `predict`. It
-    is not tracked: checkpoints, `restore_best_weights` and saved files hold the student and the
-    optimizer. After loading, attach it again with `attach_teacher`.
+    The teacher runs outside the gradient tape, once for each image that lies in memory, else once
+    a training step, and never in `predict`. It is not tracked: checkpoints,
+    `restore_best_weights` and saved files hold the student and the optimizer. After loading,
+    attach it again with `attach_teacher`.
 
     `fit` reports `loss`, `hard_loss` (unless alpha is 1), `distillation_loss` (unless it is 0)
     and the compiled metrics. `evaluate` leaves the teacher alone and reports what labels tell:
@@ -247,11 +248,12 @@ class Distiller(keras.Model):
         `compile` was given `steps_per_execution` or `run_eagerly`, or `fit` something that it
         does not serve (class or sample weights, `steps_per_epoch`, `validation_split`). The
         updates, the epochs and what callbacks see of them are those of the plain path; a
-        callback's batch is then a stack of minibatches. Any other data set is left as it is.
+        callback's batch is then a stack of minibatches. A loss on logits asks the teacher about
+        images in memory once, before the first epoch. Any other data set is left as it is.
 
         Raises:
-            ValueError: if the teacher's logits for a batch are not finite; nothing is trained on
-                it.
+            ValueError: if the teacher's logits for an image or a batch are not finite; nothing is
+                trained on it.
         """
         check_distribution()
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
