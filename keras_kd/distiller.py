@@ -261,10 +261,11 @@ class Distiller(keras.Model):
             minibatches = self._joined(minibatches, verbose)
             x, y, batch_size = minibatches.dataset(), None, None
         if minibatches is not None and self.may_stack():
-            height, jit_compile = choose(self.models_in_step(), len(minibatches))
+            minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
+            models = self.models_in_step(teacher=not minibatches.has_teacher_logits)
+            height, jit_compile = choose(models, len(minibatches))
             if not on_gpu():  # There Keras's own choice stands.
                 self._prefer_jit(jit_compile)
-            minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
             x, y, batch_size = minibatches.stacks(height, gathered=on_gpu()), None, None
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
@@ -388,9 +389,10 @@ class Distiller(keras.Model):
             if projector is not None:
                 self.projectors[name] = projector
 
-    def models_in_step(self):
-        """Return every model that runs in a training step."""
-        teachers = getattr(self.teacher, "teachers", [self.teacher] if self.teacher else [])
+    def models_in_step(self, *, teacher):
+        """Return every model that runs in a training step, with the teacher or without."""
+        live = self.teacher if teacher else None
+        teachers = getattr(live, "teachers", [live] if live else [])
         return [self.student, *(teacher.model for teacher in teachers)]
 
     def _joined(self, minibatches, verbose):

@@ -71,7 +71,7 @@ class MutualDistiller(Distiller):
             Distiller(student=other, teacher=students[0], distillation_loss=self.distillation_loss)
         self.students = students
 
-    def models_in_step(self):
+    def models_in_step(self, *, teacher):
         return self.students
 
     def _ask_teacher(self, images):

@@ -226,6 +226,7 @@ class SoftLabels:
             shuffle_seed=minibatches.shuffle_seed,
             next_epoch=minibatches.next_epoch,
             split=split,
+            has_teacher_logits=True,
         )
 
     def verify(self, count, teacher, data):

@@ -72,8 +72,11 @@ def with_teacher_logits(minibatches, distillers, verbose):
     asking = [each for each in distillers if each.asks_teacher()]
     teachers = {_key(each.teacher): each.teacher for each in asking}
     on_layers = any(each.teacher_layers() for each in asking)
-    is_resident = minibatches.resident is not None and len(minibatches.resident) == 2
-    if len(teachers) != 1 or on_layers or not is_resident:
+    if minibatches.has_teacher_logits or minibatches.resident is None:
+        return minibatches
+    # One without a teacher must not be given another's.
+    some_lack_one = any(each.alpha != 0 and each.teacher is None for each in distillers)
+    if len(teachers) != 1 or on_layers or some_lack_one:
         return minibatches
     (teacher,) = teachers.values()
     return minibatches.with_teacher_logits(

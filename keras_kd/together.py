@@ -57,11 +57,12 @@ def train_together(
             "Distillers are trained together on what `Split.batches` or `SoftLabels.join` "
             f"returned. Received: {type(data).__name__}."
         )
-    models = [model for each in distillers for model in each.models_in_step()]
+    minibatches = with_teacher_logits(minibatches, distillers, bool(verbose))
+    live = not minibatches.has_teacher_logits
+    models = [model for each in distillers for model in each.models_in_step(teacher=live)]
     height, jit_compile = choose(models, len(minibatches))
     # No optimizer: each distiller has its own.
     group.compile(optimizer=None, jit_compile="auto" if on_gpu() else jit_compile)
-    minibatches = with_teacher_logits(minibatches, distillers, bool(verbose))
     stacks = minibatches.stacks(height, gathered=on_gpu())
     for distiller in distillers:
         distiller.prepare_for(stacks)

@@ -248,8 +248,8 @@ class DiscriminatorDistiller(Distiller):
         judged = self.student.get_layer(self.student_layer_name.split("/")[0])
         _check_no_probabilities(judged)
 
-    def models_in_step(self):
-        return [*super().models_in_step(), self.discriminator]
+    def models_in_step(self, *, teacher):
+        return [*super().models_in_step(teacher=teacher), self.discriminator]
 
     def teacher_layers(self):
         judged = [] if self.teacher_layer_name is None else [self.teacher_layer_name]

@@ -157,8 +157,8 @@ class OnlineAdversarialDistiller(MutualDistiller):
         # What `optimizer` moves; discriminators and transfer layers have their own.
         return [variable for student in self.students for variable in student.trainable_variables]
 
-    def models_in_step(self):
-        return [*super().models_in_step(), *self.discriminators]
+    def models_in_step(self, *, teacher):
+        return [*super().models_in_step(teacher=teacher), *self.discriminators]
 
     def _train_on(self, images, labels, sample_weight, teacher):
         if self.adversarial_weight == 0:

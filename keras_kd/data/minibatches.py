@@ -44,6 +44,7 @@ class Minibatches:
         shuffle_seed: integer, or `None` for the order of the arrays.
         next_epoch: int64 variable, the number of the next epoch.
         split: where the examples come from.
+        has_teacher_logits: whether the third tensor is there.
         resident: the tensors that are gathered from, if they all lie in memory; else `None`.
     """
 
@@ -54,6 +55,7 @@ class Minibatches:
     next_epoch: tf.Variable
     split: object
     resident: tuple | None = None
+    has_teacher_logits: bool = False
 
     def __len__(self):
         return -(-self.num_examples // self.batch_size)
@@ -133,7 +135,9 @@ class Minibatches:
     def with_teacher_logits(self, teacher_logits):
         """Return the same with a third tensor, logits `[n, num_classes]` of all examples."""
         resident = self.resident and (*self.resident, tf.constant(teacher_logits))
-        return dataclasses.replace(self, resident=resident, gather=gathering(resident))
+        return dataclasses.replace(
+            self, resident=resident, gather=gathering(resident), has_teacher_logits=True
+        )
 
 
 def gathering(tensors):
