@@ -85,7 +85,7 @@ def step():
 
     found = {"machine": describe_machine(), "workloads": {}}
     for name, workload in WORKLOADS.items():
-        found["workloads"][name] = in_turns(_ways(*workload), rounds=9)
+        found["workloads"][name] = in_turns(_ways(*workload), rounds=7)
     return found
 
 
@@ -530,7 +530,7 @@ def _titled(title, found, text):
 
 
 def _step(found):
-    parts = ["Seconds an epoch after the first, medians of nine rounds in turns."]
+    parts = ["Seconds an epoch after the first, medians of seven rounds in turns."]
     for name, ways in found["workloads"].items():
         seconds = {way: _median(values) for way, values in ways.items()}
         limit, alone = (
