@@ -5,7 +5,7 @@
     data = kd.data.load("fashion_mnist", seed=0)
     distiller = kd.Distiller(student=kd.models.mlp([128]), teacher=kd.load_teacher("teacher.keras"))
     distiller.compile(optimizer="adam", metrics=["accuracy"])
-    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=10, shuffle=False)
+    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=10)
     kd.export.litert(distiller.student, "student.tflite")
 
 Nothing heavy is imported before it is used, so that `keras-kd --help` answers at once.

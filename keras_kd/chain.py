@@ -31,7 +31,7 @@ def distil_in_turn(students, *, teacher, fit, **options):
 
     def fit(distiller):
         batches = data.train.batches(32, shuffle_seed=0)
-        distiller.compile().fit(batches, epochs=1, shuffle=False, verbose=0)
+        distiller.compile().fit(batches, epochs=1, verbose=0)
 
     teacher, assistant, student = (
         kd.models.mlp([units], image_shape=data.image_shape) for units in (64, 32, 16)

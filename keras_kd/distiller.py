@@ -88,7 +88,7 @@ class Distiller(keras.Model):
     teacher = kd.models.mlp([64, 64], **shape)  # Trained, in earnest.
     distiller = kd.Distiller(student=kd.models.mlp([16], **shape), teacher=teacher)
     distiller.compile(optimizer="adam", metrics=["accuracy"])
-    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
+    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
     assert distiller.student.output_shape == (None, 10)
     ```
 

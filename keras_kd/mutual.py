@@ -39,7 +39,7 @@ class MutualDistiller(Distiller):
     data = kd.data.load("digits", seed=0)
     students = [kd.models.mlp([units], image_shape=data.image_shape) for units in (16, 32)]
     mutual = kd.MutualDistiller(students).compile(metrics=["accuracy"])
-    mutual.fit(data.train.batches(32, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
+    mutual.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
     ```
 
     References:

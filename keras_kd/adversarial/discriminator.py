@@ -84,7 +84,7 @@ class DiscriminatorDistiller(Distiller):
     )
     distiller = kd.adversarial.DiscriminatorDistiller(student=student, teacher=teacher)
     distiller.compile("adam", discriminator_optimizer="adam", metrics=["accuracy"])
-    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
+    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
     ```
 
     References:

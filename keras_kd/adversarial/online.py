@@ -63,7 +63,7 @@ class OnlineAdversarialDistiller(MutualDistiller):
     students = [kd.models.conv_net([filters], image_shape=(8, 8, 1)) for filters in (4, 8)]
     online = kd.adversarial.OnlineAdversarialDistiller(students, layer_names="conv_1")
     online.compile(metrics=["accuracy"])
-    online.fit(data.train.batches(64, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
+    online.fit(data.train.batches(64, shuffle_seed=0), epochs=1, verbose=0)
     ```
 
     References:

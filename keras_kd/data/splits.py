@@ -40,8 +40,9 @@ class Split:
         order of an epoch is a function of (`shuffle_seed`, epoch) alone: a run that goes on at
         epoch 7 with `initial_epoch=7` sees what the uninterrupted run saw.
 
-        Pass `shuffle=False` to `fit` beside it: Keras's own default asks for a shuffle that it
-        cannot do on a `tf.data.Dataset`, and warns about it.
+        A `Distiller` needs nothing beside it. To the `fit` of any other Keras model pass
+        `shuffle=False`: Keras's own default asks for a shuffle that it cannot do on a
+        `tf.data.Dataset`, and warns about it.
 
         Args:
             batch_size: examples a batch, at least 1. The last batch of an epoch may be smaller.

@@ -53,7 +53,7 @@ def prepare(
     twin = kd.quantize.prepare(student, weights="int4", calibration=data.train)
     distiller = kd.Distiller(student=twin, teacher=student)
     distiller.compile(optimizer="adam")
-    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, shuffle=False, verbose=0)
+    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
     kd.export.litert(twin, "student.tflite", quantization="int4")
     ```
 
