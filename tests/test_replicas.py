@@ -58,6 +58,7 @@ LOSSES = {
     "DecoupledKD": lambda: kd.losses.DecoupledKD(2.0),
     "Hints": lambda: kd.losses.Hints("maps", "maps"),
     "LabelSmoothing": lambda: kd.losses.LabelSmoothing(),
+    "LogitDistance": lambda: kd.losses.LogitDistance(),
     "LogitMatching": lambda: kd.losses.LogitMatching(),
     "RelationalAngle": lambda: kd.losses.RelationalAngle("hidden", "hidden"),
     "RelationalDistance": lambda: kd.losses.RelationalDistance("hidden", "hidden"),
