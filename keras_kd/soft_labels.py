@@ -362,7 +362,7 @@ class _Writer:
 
 
 def logits_of_all(teacher, images, verbose, *, batch_size=256):
-    """Return the teacher's logits of every image, float32 `[n, num_classes]`.
+    """Return the teacher's logits of every image, float32 `[n, ..., num_classes]`.
 
     Args:
         teacher: a `Teacher`.
@@ -374,15 +374,15 @@ def logits_of_all(teacher, images, verbose, *, batch_size=256):
         ValueError: if a logit is not finite, naming the image.
     """
     ask = tf.function(teacher, reduce_retracing=True)
-    found = np.empty((len(images), teacher.num_classes), np.float32)
+    found = []
     with _bar("teacher", verbose) as bar:
         task = bar.add_task("", total=len(images), pace="")
         for start in range(0, len(images), batch_size):
-            some = slice(start, start + batch_size)
-            found[some] = ask(images[some])
-            bar.advance(task, len(found[some]))
+            found.append(ask(images[start : start + batch_size]).numpy())
+            bar.advance(task, len(found[-1]))
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
-    bad = np.flatnonzero(~np.isfinite(found).all(-1))
+    found = np.concatenate(found)
+    bad = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(-1))
     if len(bad):
         raise ValueError(
             "The teacher's logits must be finite. Received: NaN or infinity for image "

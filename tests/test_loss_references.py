@@ -117,6 +117,7 @@ REFERENCES = {
     "BinarySoftTargets": (L.BinarySoftTargets(3.0), binary_soft_targets, LOGITS, None),
     "TeacherLabels": (L.TeacherLabels(), teacher_labels, LOGITS, None),
     "LogitMatching": (L.LogitMatching(), lambda t, s: ((s - t) ** 2).mean(-1), LOGITS, None),
+    "LogitDistance": (L.LogitDistance(), lambda t, s: np.abs(s - t).mean(-1), LOGITS, None),
     "DecoupledKD": (L.DecoupledKD(4.0), decoupled_kd, LOGITS, labelled),
     "StandardizedLogits": (
         L.StandardizedLogits(L.SoftTargets(3.0)),
