@@ -141,8 +141,9 @@ class Distiller(keras.Model):
         self.hard_loss = self._default_hard_loss()
         self.teacher = None
         self._teacher_fingerprint = None
-        # The step whose teacher logits were not finite, -1 while there is none.
+        # Whether the teacher's logits of the step being traced were checked before it.
         self._known_finite = False
+        # The step whose teacher logits were not finite, -1 while there is none.
         self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
             self.attach_teacher(teacher)

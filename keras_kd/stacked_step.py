@@ -69,11 +69,11 @@ def with_teacher_logits(minibatches, distillers, verbose):
     Raises:
         ValueError: if a logit is not finite.
     """
+    if minibatches.has_teacher_logits or minibatches.resident is None:
+        return minibatches
     asking = [each for each in distillers if each.asks_teacher()]
     teachers = {_key(each.teacher): each.teacher for each in asking}
     on_layers = any(each.teacher_layers() for each in asking)
-    if minibatches.has_teacher_logits or minibatches.resident is None:
-        return minibatches
     # One without a teacher must not be given another's.
     some_lack_one = any(each.alpha != 0 and each.teacher is None for each in distillers)
     if len(teachers) != 1 or on_layers or some_lack_one:
