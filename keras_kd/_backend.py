@@ -43,6 +43,13 @@ def require_extra(module, extra, purpose):
         )
 
 
+def num_replicas():
+    """Return how many replicas of the model train at once."""
+    import tensorflow as tf
+
+    return tf.distribute.get_strategy().num_replicas_in_sync
+
+
 def describe_device():
     """Return one line naming the device that TensorFlow will compute on."""
     import tensorflow as tf

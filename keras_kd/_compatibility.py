@@ -9,49 +9,6 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd.heads import head_of
 
-LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
-
-
-def named_terms(losses, weights):
-    """Return `{name: (loss, weight)}` of one distillation loss, a list or a dict of them."""
-    if isinstance(losses, dict):
-        if weights is not None and (not isinstance(weights, dict) or set(weights) != set(losses)):
-            raise ValueError(
-                "`distillation_loss_weights` must be a dict with the names of the losses: "
-                f"{', '.join(losses)}. Received: {weights!r}."
-            )
-        terms = {name: (loss, (weights or {}).get(name, 1.0)) for name, loss in losses.items()}
-    else:
-        losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
-        weights = [1.0] * len(losses) if weights is None else weights
-        if not isinstance(weights, (list, tuple)) or len(weights) != len(losses) or not losses:
-            raise ValueError(
-                "`distillation_loss_weights` must be a list of one number a loss, for at least "
-                f"one loss. Received: {weights!r} for {len(losses)} losses."
-            )
-        terms = {}
-        for loss, weight in zip(losses, weights, strict=True):
-            name = base = getattr(loss, "name", type(loss).__name__)
-            while name in terms:
-                name = f"{base}_{len(terms) + 1}"
-            terms[name] = (loss, weight)
-    for name, (loss, weight) in terms.items():
-        _check_term(name, loss, weight)
-    return {name: (loss, float(weight)) for name, (loss, weight) in terms.items()}
-
-
-def _check_term(name, loss, weight):
-    if not isinstance(loss, keras.distillation.DistillationLoss):
-        raise ValueError(
-            "`distillation_loss` must be a keras.distillation.DistillationLoss, such as "
-            f"keras_kd.losses.SoftTargets(). Received: {type(loss).__name__}."
-        )
-    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not is_number or not 0 < weight < float("inf"):
-        raise ValueError(f"The weight of `{name}` must be a positive number. Received: {weight!r}.")
-    if name in LOSS_NAMES:
-        raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")
-
 
 def check_distribution():
     """Refuse a `keras.distribution`, which Keras ignores in silence on TensorFlow."""
@@ -73,17 +30,6 @@ def check_alpha(alpha):
             f"Received: alpha={alpha!r}."
         )
     return float(alpha)
-
-
-def check_head(teacher, loss):
-    """Refuse a teacher whose logits mean something else than the loss takes them for."""
-    heads = getattr(loss, "heads", (teacher.head,))
-    if teacher.head not in heads:
-        remedy = "BinarySoftTargets" if teacher.head == "sigmoid" else "SoftTargets"
-        raise ValueError(
-            f"{type(loss).__name__} is for teachers that end in {' or '.join(heads)}. "
-            f"Received: one that ends in {teacher.head}. Use losses.{remedy}."
-        )
 
 
 def check_student(student):

@@ -5,27 +5,25 @@ import tensorflow as tf
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_kd._backend import num_replicas
 from keras_kd._compatibility import (
-    LOSS_NAMES,
     check_alpha,
     check_answers,
     check_distribution,
     check_fit,
-    check_head,
     check_student,
-    named_terms,
     shape_of,
 )
 from keras_kd.data.minibatches import Stack
+from keras_kd.distillation_terms import LOSS_NAMES, DistillationTerms
 from keras_kd.ensemble import as_teacher
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
-from keras_kd.losses import BinarySoftTargets, SoftTargets, as_loss_on_logits
-from keras_kd.soft_labels import SoftLabels
+from keras_kd.fitting import build_variables, with_soft_labels, with_watch
+from keras_kd.losses import SoftTargets, as_loss_on_logits
 from keras_kd.stacked_step import (
     NOT_FINITE,
     ask_teacher,
-    num_replicas,
     train_on_stack,
     with_teacher_logits,
 )
@@ -122,9 +120,9 @@ class Distiller(keras.Model):
         self.distillation_loss_weights = distillation_loss_weights
         self.alpha = check_alpha(alpha)
         self.soft_labels = soft_labels
-        self._terms = named_terms(self.distillation_loss, distillation_loss_weights)
+        self._terms = DistillationTerms(self.distillation_loss, distillation_loss_weights)
         # A bound method, since the model would be tracked beside the student that it is made of.
-        layers = _layers_named("student_layer_name", self._terms) if self.alpha != 0 else ()
+        layers = self._terms.student_layers() if self.alpha != 0 else ()
         if layers and soft_labels is not None:
             raise ValueError(
                 "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
@@ -132,11 +130,11 @@ class Distiller(keras.Model):
             )
         features = feature_model(student, layers) if layers else None
         self._student_features = features and features.__call__
-        self._student_shapes = features and {name: features.output[name].shape for name in layers}
+        self._student_shapes = {name: features.output[name].shape for name in layers}
         self.projectors = {}
         # Keras adds the tracker of `loss` itself when the model is compiled.
         names = ["hard_loss", "distillation_loss"]
-        names += self._terms if len(self._terms) > 1 else []
+        names += self._terms.losses if len(self._terms) > 1 else []
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
         self.hard_loss = self._default_hard_loss()
         self.teacher = None
@@ -171,10 +169,7 @@ class Distiller(keras.Model):
                 "The teacher must be the one this distiller was saved with. Received: one with "
                 "other weights. Build a new Distiller to go on with another teacher."
             )
-        for loss, _ in self._terms.values():
-            check_head(teacher, loss)
-            if teacher.model is not None:
-                loss.validate_model_compatibility(teacher.model, self.student)
+        self._terms.check_teacher(teacher, self.student)
         layers = self.teacher_layers()
         self._make_projectors({name: teacher.feature_shape(name) for name in layers})
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
@@ -208,7 +203,7 @@ class Distiller(keras.Model):
             ValueError: if `loss` is a loss on probabilities.
         """
         self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
-        if metrics and self._is_binary():
+        if metrics and self._terms.is_binary():
             # Keras would compare the logits with a probability of 0.5.
             metrics = [
                 keras.metrics.BinaryAccuracy(name=metric, threshold=0.0)
@@ -259,7 +254,9 @@ class Distiller(keras.Model):
         check_distribution()
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
         if self.soft_labels is not None and self.alpha != 0:
-            minibatches = self._joined(minibatches, verbose)
+            minibatches = with_soft_labels(
+                minibatches, self.soft_labels, self._terms, self.teacher, verbose=bool(verbose)
+            )
             x, y, batch_size = minibatches.dataset(), None, None
         if minibatches is not None and self.may_stack():
             minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
@@ -277,7 +274,7 @@ class Distiller(keras.Model):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=_with(_TeacherWatch(), callbacks),
+            callbacks=with_watch(callbacks),
             **kwargs,
         )
 
@@ -379,15 +376,8 @@ class Distiller(keras.Model):
 
     def _make_projectors(self, teacher_shapes):
         self._teacher_shapes = {name: list(shape) for name, shape in teacher_shapes.items()}
-        for name, (loss, _) in self._terms.items():
-            pair = (
-                teacher_shapes.get(getattr(loss, "teacher_layer_name", None)),
-                (self._student_shapes or {}).get(getattr(loss, "student_layer_name", None)),
-            )
-            if name in self.projectors or None in pair or not hasattr(loss, "projector"):
-                continue
-            projector = loss.projector(*pair)
-            if projector is not None:
+        for name, projector in self._terms.projectors(teacher_shapes, self._student_shapes).items():
+            if name not in self.projectors:  # Those of a loaded distiller are trained.
                 self.projectors[name] = projector
 
     def models_in_step(self, *, teacher):
@@ -395,25 +385,6 @@ class Distiller(keras.Model):
         live = self.teacher if teacher else None
         teachers = getattr(live, "teachers", [live] if live else [])
         return [self.student, *(teacher.model for teacher in teachers)]
-
-    def _joined(self, minibatches, verbose):
-        """Return the minibatches with the teacher's logits for them."""
-        if minibatches is None:
-            raise ValueError(
-                "Soft labels are found by the index of the image. Received: data without one, or "
-                "class weights beside it. Pass arrays or `Split.batches(...)` to `fit`, or train "
-                "from `SoftLabels.join` with `Distiller(teacher=None)`."
-            )
-        labels = self.soft_labels
-        if not isinstance(labels, SoftLabels) and self.teacher is not None:
-            labels = SoftLabels.create(
-                labels, self.teacher, minibatches.split, verbose=bool(verbose)
-            )
-        elif not isinstance(labels, SoftLabels):
-            labels = SoftLabels(labels)
-        for loss, _ in self._terms.values():
-            check_head(labels, loss)
-        return labels.joined(minibatches)
 
     def may_stack(self):
         """Return whether training steps are Keras's and ours alone, on one device."""
@@ -433,25 +404,8 @@ class Distiller(keras.Model):
     def prepare_for(self, data):
         """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
         self._bad_step.assign(-1)
-        if not isinstance(data, tf.data.Dataset) or num_replicas() > 1:
-            return
-        if not self.optimizer.built:
-            self.optimizer.build(self.trainable_variables)
-        spec = data.element_spec
-        parts = spec.parts if isinstance(spec, Stack.Spec) else spec
         logits = shape_of(self.student, "outputs")
-        is_pair = (
-            isinstance(parts, tuple) and len(parts) > 1 and isinstance(parts[1], tf.TensorSpec)
-        )
-        if not is_pair or parts[1].shape.rank is None or not logits:
-            return
-        holds_minibatches = isinstance(spec, Stack.Spec) and spec.positions is None
-        inner = parts[1].shape[2 if holds_minibatches else 1 :]
-        labels = tf.zeros([1, *(size or 1 for size in inner)], parts[1].dtype)
-        y_pred = tf.zeros([1, *(size or 1 for size in logits[1:])])
-        self.compute_loss(y=labels, y_pred=y_pred)
-        self.compute_metrics(None, labels, y_pred)
-        self.reset_metrics()
+        build_variables(self, data, logits and logits[1:])
 
     def _unpack(self, data):
         """Return images, labels, sample weights and the teacher's outputs, those that there are."""
@@ -487,21 +441,15 @@ class Distiller(keras.Model):
                 "images, or at the teacher's normalisation."
             )
 
-    def _is_binary(self):
-        return any(isinstance(loss, BinarySoftTargets) for loss, _ in self._terms.values())
-
     def _default_hard_loss(self):
         binary = keras.losses.BinaryCrossentropy(from_logits=True)
-        return binary if self._is_binary() else as_loss_on_logits(None)
-
-    def _needs_teacher(self):
-        return any(getattr(loss, "needs_teacher", True) for loss, _ in self._terms.values())
+        return binary if self._terms.is_binary() else as_loss_on_logits(None)
 
     def _uses_teacher(self):
         return self.alpha != 0
 
     def _needs_labels(self):
-        return self.alpha != 1 or not self._needs_teacher()
+        return self.alpha != 1 or not self._terms.needs_teacher()
 
     def _check_labels(self, labels):
         if labels is None and self._needs_labels():
@@ -512,7 +460,7 @@ class Distiller(keras.Model):
 
     def _ask_teacher(self, images):
         """Return the teacher's outputs by name, nothing if no loss needs a teacher."""
-        if not self._needs_teacher():
+        if not self._terms.needs_teacher():
             return {}
         if self.teacher is None:
             raise ValueError(
@@ -524,11 +472,11 @@ class Distiller(keras.Model):
 
     def teacher_layers(self):
         """Return the teacher's layers that the losses compare."""
-        return _layers_named("teacher_layer_name", self._terms)
+        return self._terms.teacher_layers()
 
     def asks_teacher(self):
         """Return whether a training step asks the live teacher."""
-        return self.alpha != 0 and self.teacher is not None and self._needs_teacher()
+        return self.alpha != 0 and self.teacher is not None and self._terms.needs_teacher()
 
     def _ask_student(self, images, training):
         if self._student_features:
@@ -549,13 +497,17 @@ class Distiller(keras.Model):
         if hard:
             losses["hard_loss"] = self.hard_loss(labels, student["logits"], sample_weight)
         if teacher is not None:
-            terms = {
-                name: self._distil(name, loss, labels, teacher, student, sample_weight)
-                for name, (loss, _) in self._terms.items()
-            }
-            weighted = [weight * terms[name] for name, (_, weight) in self._terms.items()]
-            losses["distillation_loss"] = _sum(weighted)
-            losses |= terms if len(terms) > 1 else {}
+            values = self._terms.values(
+                teacher,
+                student,
+                labels,
+                sample_weight,
+                projectors=self.projectors,
+                class_map=self.teacher and self.teacher.class_map,
+                step=self.optimizer.iterations if self.optimizer else 0,
+            )
+            losses["distillation_loss"] = self._terms.sum_of(values)
+            losses |= values if len(values) > 1 else {}
         return losses
 
     def _weighted(self, losses):
@@ -592,39 +544,6 @@ class Distiller(keras.Model):
         first_bad = tf.where(self._bad_step < 0, step, self._bad_step)
         tf.cond(good, apply, lambda: self._bad_step.assign(first_bad))
 
-    def _distil(self, name, loss, labels, teacher, student, sample_weight):
-        """Return one distillation loss, a scalar, on what it compares."""
-        pair = (
-            teacher.get(getattr(loss, "teacher_layer_name", None) or "logits"),
-            student[getattr(loss, "student_layer_name", None) or "logits"],
-        )
-        if name in self.projectors:
-            pair = self.projectors[name](pair)
-        teacher_outputs, student_outputs = pair
-        class_map = self.teacher and self.teacher.class_map
-        if class_map and getattr(loss, "student_layer_name", None) is None:
-            # The teacher's classes, in its order.
-            student_outputs = ops.take(student_outputs, class_map, axis=-1)
-            labels = _labels_in(class_map, labels, student["logits"])
-        if getattr(loss, "uses_labels", False):
-            known = {"logits": teacher_outputs, "labels": labels}
-            teacher_outputs = {key: value for key, value in known.items() if value is not None}
-        if isinstance(loss, keras.losses.Loss):
-            loss.step = self.optimizer.iterations if self.optimizer else 0
-            return loss(teacher_outputs, student_outputs, sample_weight)
-        if sample_weight is not None:
-            raise ValueError(
-                f"{type(loss).__name__} returns one value a batch and cannot weigh examples. "
-                "Received: sample or class weights. Use a loss of keras_kd.losses."
-            )
-        if num_replicas() > 1:
-            # Keras divides by the replicas inside its loss objects, not inside its loss functions.
-            raise ValueError(
-                f"{type(loss).__name__} does not say whether it is divided among replicas. "
-                f"Received: {num_replicas()} replicas. Use a loss of keras_kd.losses."
-            )
-        return loss.compute_loss(teacher_outputs, student_outputs)
-
     def _alpha_now(self):
         if isinstance(self.alpha, LearningRateSchedule):
             return self.alpha(self.optimizer.iterations)
@@ -643,23 +562,6 @@ class Distiller(keras.Model):
         return {name: logs[name] for name in logs if name in losses or name not in trackers}
 
 
-class _TeacherWatch(keras.callbacks.Callback):
-    """Ends the training where the teacher's logits are not finite."""
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.since = int(self.model.optimizer.iterations.numpy())
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.raise_if_teacher_failed(self.since)
-
-
-def _with(callback, callbacks):
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(callback)
-        return callbacks
-    return [callback, *(callbacks or [])]
-
-
 def _sum(terms):
     return ops.sum(terms) if len(terms) > 1 else terms[0]
 
@@ -669,22 +571,3 @@ def _plain(structure):
     if isinstance(structure, dict):
         return dict(structure)
     return list(structure) if isinstance(structure, (list, tuple)) else structure
-
-
-def _layers_named(attribute, terms):
-    """Return the layers that the losses compare, each once, in a fixed order."""
-    names = (getattr(loss, attribute, None) for loss, _ in terms.values())
-    return tuple(dict.fromkeys(name for name in names if name is not None))
-
-
-def _labels_in(class_map, labels, student_logits):
-    """Return labels as a teacher of these classes numbers them, -1 for what it does not know."""
-    if labels is None:
-        return None
-    num_classes, rank = student_logits.shape[-1], len(student_logits.shape)
-    if len(labels.shape) == rank and labels.shape[-1] != 1:  # One-hot or soft.
-        return ops.take(labels, class_map, axis=-1)
-    positions = [class_map.index(c) if c in class_map else -1 for c in range(num_classes)]
-    labels = ops.cast(labels, "int32")
-    known = ops.take(ops.convert_to_tensor(positions), ops.maximum(labels, 0))
-    return ops.where(labels < 0, -1, known)

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from keras_kd._backend import num_replicas
 from keras_kd.ensemble import Ensemble
 from keras_kd.soft_labels import logits_of_all
 
@@ -104,8 +105,3 @@ def _key(teacher):
     if isinstance(teacher, Ensemble):
         return teacher.average, *teacher.weights, *map(_key, teacher.teachers)
     return id(teacher.model), teacher.head, str(teacher.class_map), id(teacher.preprocess)
-
-
-def num_replicas():
-    """Return how many replicas of the model train at once."""
-    return tf.distribute.get_strategy().num_replicas_in_sync

@@ -239,8 +239,7 @@ class DiscriminatorDistiller(Distiller):
 
     def _look_into_the_student(self):
         """Have the judged layer come with the layers that the losses name, in one pass."""
-        layers = {getattr(loss, "student_layer_name", None) for loss, _ in self._terms.values()}
-        layers = [*(layers - {None, self.student_layer_name}), self.student_layer_name]
+        layers = tuple(dict.fromkeys([*self._terms.student_layers(), self.student_layer_name]))
         features = feature_model(self.student, layers)
         # A bound method, since the model would be tracked beside the student.
         self._student_features = features.__call__
