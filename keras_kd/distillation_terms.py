@@ -61,6 +61,27 @@ class DistillationTerms:
         """Return whether a loss needs a teacher."""
         return any(getattr(loss, "needs_teacher", True) for loss in self.losses.values())
 
+    def uses_index(self):
+        """Return whether a loss takes the index of each image in the training data."""
+        return any(getattr(loss, "uses_index", False) for loss in self.losses.values())
+
+    def check_examples(self, minibatches):
+        """Refuse training data in which a loss would not find its images by their index.
+
+        Args:
+            minibatches: `Minibatches`, or `None` for data of another kind.
+        """
+        for loss in self.losses.values():
+            if not getattr(loss, "uses_index", False):
+                continue
+            if minibatches is None or num_replicas() > 1:
+                raise _without_index(loss)
+            if loss.num_examples != minibatches.num_examples:
+                raise ValueError(
+                    f"`num_examples` of {type(loss).__name__} must be that of the training data, "
+                    f"{minibatches.num_examples}. Received: num_examples={loss.num_examples}."
+                )
+
     def teacher_layers(self):
         """Return the teacher's layers that are compared, each once, in a fixed order."""
         return self._layers("teacher_layer_name")
@@ -110,7 +131,8 @@ class DistillationTerms:
         """Return every loss, a scalar each, by name.
 
         Args:
-            teacher: the teacher's outputs by name: `logits` and layers.
+            teacher: the teacher's outputs by name: `logits` and layers, and `index`, integers
+                `[batch]`, where the images are in the training data, if it is known.
             student: the student's.
             labels: or `None`.
             sample_weight: or `None`.
@@ -124,9 +146,14 @@ class DistillationTerms:
             student_outputs = student[getattr(loss, "student_layer_name", None) or "logits"]
             known_labels = labels
             if name in projectors:
-                teacher_outputs, student_outputs = projectors[name](
-                    (teacher_outputs, student_outputs)
-                )
+                pair = teacher_outputs, student_outputs
+                if getattr(loss, "uses_index", False):
+                    if "index" not in teacher:
+                        raise _without_index(loss)
+                    pair = projectors[name](pair, index=teacher["index"])
+                else:
+                    pair = projectors[name](pair)
+                teacher_outputs, student_outputs = pair
             if class_map and getattr(loss, "student_layer_name", None) is None:
                 # The teacher's classes, in its order.
                 student_outputs = ops.take(student_outputs, class_map, axis=-1)
@@ -141,6 +168,14 @@ class DistillationTerms:
         """Return the weighted sum of what `values` returned."""
         weighted = [self.weights[name] * value for name, value in values.items()]
         return ops.sum(weighted) if len(weighted) > 1 else weighted[0]
+
+
+def _without_index(loss):
+    return ValueError(
+        f"{type(loss).__name__} finds each image by its index in the training data. Received: "
+        "data without one, several devices, or weights beside it. Pass arrays or "
+        "`Split.batches(...)` alone to `fit`, on one device."
+    )
 
 
 def _names_of(losses):

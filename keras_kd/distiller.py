@@ -258,6 +258,9 @@ class Distiller(keras.Model):
                 minibatches, self.soft_labels, self._terms, self.teacher, verbose=bool(verbose)
             )
             x, y, batch_size = minibatches.dataset(), None, None
+        if self.alpha != 0 and self._terms.uses_index():
+            self._terms.check_examples(minibatches)
+            x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
         if minibatches is not None and self.may_stack():
             minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
             models = self.models_in_step(teacher=not minibatches.has_teacher_logits)
@@ -304,7 +307,7 @@ class Distiller(keras.Model):
             return logs
         return self.train_on_minibatch(data)
 
-    def train_on_minibatch(self, data, teacher=None, *, finite=False):
+    def train_on_minibatch(self, data, teacher=None, *, finite=False, index=None):
         """Update the student once, and return the logs.
 
         Args:
@@ -312,6 +315,7 @@ class Distiller(keras.Model):
                 teacher_logits, sample_weight)`; what comes last may be left out.
             teacher: the teacher's outputs for these images by name, if it was asked before.
             finite: whether those are known to be finite.
+            index: integers `[batch]`, where the images are in the training data, if known.
         """
         images, labels, sample_weight, stored = self._unpack(data)
         self._check_labels(labels)
@@ -319,6 +323,8 @@ class Distiller(keras.Model):
         if teacher is None and self._uses_teacher():
             # Outside the tape: no gradient is ever taken through the teacher.
             teacher = self._ask_teacher(images)
+        if teacher is not None and index is not None and self._terms.uses_index():
+            teacher = {**teacher, "index": index}
         self._known_finite = finite
         return self._train_on(images, labels, sample_weight, teacher)
 

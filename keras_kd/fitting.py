@@ -53,7 +53,7 @@ def build_variables(distiller, data, num_logits):
     is_pair = isinstance(parts, tuple) and len(parts) > 1 and isinstance(parts[1], tf.TensorSpec)
     if not is_pair or parts[1].shape.rank is None or num_logits is None:
         return
-    holds_minibatches = isinstance(spec, Stack.Spec) and spec.positions is None
+    holds_minibatches = isinstance(spec, Stack.Spec) and spec.gathered
     inner = parts[1].shape[2 if holds_minibatches else 1 :]
     labels = tf.zeros([1, *(size or 1 for size in inner)], parts[1].dtype)
     y_pred = tf.zeros([1, *(size or 1 for size in num_logits)])

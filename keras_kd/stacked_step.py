@@ -31,8 +31,11 @@ def train_on_stack(distillers, stack):
             said = known
             if not known and distiller.asks_teacher():
                 said = teachers[_key(distiller.teacher)]
-            seen.update(distiller.train_on_minibatch((images, labels), said, finite=bool(known)))
-        return number + 1
+            logs = distiller.train_on_minibatch(
+                (images, labels), said, finite=bool(known), index=stack.positions[number]
+            )
+            seen.update(logs)
+        return [number + 1]
 
     tf.while_loop(lambda number: number < stack.count, train, [0])
     results = [distiller.get_metrics_result() for distiller in distillers]

@@ -50,6 +50,9 @@ class Recorder(layers.Layer):
 LOSSES = {
     "AttentionTransfer": lambda: kd.losses.AttentionTransfer("maps", "maps"),
     "BinarySoftTargets": lambda: kd.losses.BinarySoftTargets(temperature=2.0),
+    "Contrastive": lambda: kd.losses.Contrastive(
+        "hidden", "hidden", num_examples=32, num_negatives=4
+    ),
     "DIST": lambda: kd.losses.DIST(temperature=2.0),
     "DecoupledKD": lambda: kd.losses.DecoupledKD(temperature=2.0, non_target_weight=2.0),
     "Hints": lambda: kd.losses.Hints("hidden", "hidden"),
@@ -396,7 +399,11 @@ class TestEveryLoss:
             gradient = tape.gradient(value, student_outputs)
             assert np.isfinite(np.asarray(ops.cast(gradient, "float32"))).all()
 
-    def test_it_works_inside_keras_own_distiller(self, every_loss):
+    def test_it_works_inside_keras_own_distiller_or_says_why_not(self, every_loss):
+        if every_loss.uses_index:
+            with pytest.raises(ValueError, match="index"):
+                every_loss.compute_loss(*outputs_for(every_loss))
+            return
         teacher, student = net("teacher"), net("student", seed=1)
         distiller = keras.distillation.Distiller(
             teacher=teacher, student=student, distillation_losses=every_loss,
@@ -416,7 +423,8 @@ class TestEveryLoss:
         teacher, labels = net("teacher"), labels_for(every_loss)
         distiller = make(kd.Distiller, every_loss, teacher=teacher)
         before, teacher_before = distiller.student.get_weights(), teacher.get_weights()
-        fit(distiller, labels=labels, sample_weight=np.linspace(0, 2, 32))
+        weights = None if every_loss.uses_index else np.linspace(0, 2, 32)
+        fit(distiller, labels=labels, sample_weight=weights)
         assert_equal_weights(teacher.get_weights(), teacher_before)
         for old, new in zip(before, distiller.student.get_weights(), strict=True):
             assert not np.array_equal(old, new)

@@ -110,6 +110,16 @@ def labelled(teacher_logits):
     return {"logits": teacher_logits, "labels": LABELS}
 
 
+def contrastive(t, s, num_examples=50):
+    """Tian et al. 2020: as the authors' code has it, without its epsilon of 1e-7."""
+    noise = (t.shape[1] - 1) / num_examples
+    values = 0
+    for ratio in (np.exp(t), np.exp(s)):
+        values = values - np.log(ratio[:, 0] / (ratio[:, 0] + noise))
+        values = values - np.log(noise / (ratio[:, 1:] + noise)).sum(-1)
+    return values
+
+
 L = kd.losses
 # The class, its reference, what it compares, and what it is given beside the teacher's outputs.
 REFERENCES = {
@@ -125,6 +135,9 @@ REFERENCES = {
     ),
     "DIST": (L.DIST(2.0, inter_weight=0.7, intra_weight=1.3), dist, LOGITS, None),
     "LabelSmoothing": (L.LabelSmoothing(0.2), label_smoothing, LOGITS, labelled),
+    "Contrastive": (
+        L.Contrastive(num_examples=50, num_negatives=4), contrastive, LOGITS, None,
+    ),
     "Hints": (L.Hints(), lambda t, s: ((s - t) ** 2).mean(-1), LOGITS, None),
     "AttentionTransfer": (L.AttentionTransfer(), attention_transfer, MAPS, None),
     "SimilarityPreserving": (L.SimilarityPreserving(), similarity_preserving, MAPS, None),

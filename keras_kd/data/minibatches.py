@@ -1,7 +1,6 @@
 """Epochs of minibatches over resident arrays, one by one or stacked for one compiled step."""
 
 import dataclasses
-import typing
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -12,19 +11,20 @@ class Stack(tf.experimental.ExtensionType):
 
     Attributes:
         parts: images, labels and, maybe, teacher logits: the minibatches' own,
-            `[height, batch_size, ...]`, or those of all examples, `[n, ...]`.
-        positions: where the minibatches lie in the latter, `[height, batch_size]`; else `None`.
+            `[height, batch_size, ...]`, if `gathered`, else those of all examples, `[n, ...]`.
+        positions: where the minibatches lie among all examples, `[height, batch_size]`.
+        gathered: see `parts`.
         count: integer scalar, how many of them count; the rest is padding.
     """
 
     parts: tuple[tf.Tensor, ...]
-    # TensorFlow does not read `tf.Tensor | None`.
-    positions: typing.Optional[tf.Tensor]  # noqa: UP045
+    positions: tf.Tensor
     count: tf.Tensor
+    gathered: bool
 
     def minibatch(self, number):
         """Return the tensors of one minibatch."""
-        if self.positions is None:
+        if self.gathered:
             return tuple(part[number] for part in self.parts)
         return tuple(tf.gather(part, self.positions[number]) for part in self.parts)
 
@@ -94,9 +94,8 @@ class Minibatches:
 
         def epoch_of(epoch, order):
             def stack_of(chosen, count):
-                if gathered:
-                    return Stack(self.gather(chosen, epoch), None, count)
-                return Stack(self.resident, chosen, count)
+                parts = self.gather(chosen, epoch) if gathered else self.resident
+                return Stack(parts, chosen, count, gathered)
 
             full = order[: num_full * self.batch_size]
             # Zeros are padding: whatever is there is gathered, and passed over.

@@ -1,6 +1,7 @@
 """Distillation losses: equations as pure functions, and thin Keras classes over them."""
 
 from keras_kd.losses.base import DistillationLoss
+from keras_kd.losses.contrastive import Contrastive, ContrastiveMemory, contrastive
 from keras_kd.losses.feature import (
     AttentionTransfer,
     FeatureLoss,
@@ -42,6 +43,8 @@ __all__ = [
     "DIST",
     "AttentionTransfer",
     "BinarySoftTargets",
+    "Contrastive",
+    "ContrastiveMemory",
     "CrossEntropy",
     "DecoupledKD",
     "DistillationLoss",
@@ -61,6 +64,7 @@ __all__ = [
     "attention_map",
     "attention_transfer",
     "binary_soft_targets",
+    "contrastive",
     "cross_entropy",
     "decoupled_kd",
     "dist",

@@ -30,6 +30,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
 
     Attributes:
         uses_labels: whether it can use the labels.
+        uses_index: whether its projector takes the index of each image in the training data.
         needs_teacher: whether it needs a teacher.
         heads: what a teacher may end in whose logits mean what this loss takes them for.
         teacher_layer_name: the teacher's layer that it compares; its logits if `None`.
@@ -39,6 +40,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     """
 
     uses_labels = False
+    uses_index = False
     needs_teacher = True
     heads = ("logits", "softmax")
     teacher_layer_name = None

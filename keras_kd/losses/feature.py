@@ -4,7 +4,12 @@ import keras
 from keras import ops
 
 from keras_kd.losses.base import DistillationLoss, over_whole_batch
-from keras_kd.losses.relation import relational_angle, relational_distance, similarity_preserving
+from keras_kd.losses.relation import (
+    relational_angle,
+    relational_distance,
+    similarity_preserving,
+    unit,
+)
 
 
 def hints(*, teacher_features, student_features):
@@ -62,8 +67,7 @@ def attention_map(features, power=2):
     """
     strength = ops.mean(ops.abs(ops.cast(features, "float32")) ** power, axis=-1)
     strength = ops.reshape(strength, (-1, strength.shape[1] * strength.shape[2]))
-    square = ops.sum(ops.square(strength), axis=-1, keepdims=True)
-    return strength * ops.rsqrt(ops.maximum(square, 1e-16))
+    return unit(strength)
 
 
 def common_size(teacher_shape, student_shape):
@@ -113,7 +117,7 @@ class Projector(keras.layers.Layer):
     def call(self, features):
         """Return `(teacher_features, student_features)` in one shape."""
         teacher, student = (
-            _averaged(each) if self.size is None else pooled(each, self.size) for each in features
+            averaged(each) if self.size is None else pooled(each, self.size) for each in features
         )
         return teacher, self.channels(student)
 
@@ -121,7 +125,8 @@ class Projector(keras.layers.Layer):
         return {**super().get_config(), "num_channels": self.num_channels, "size": self.size}
 
 
-def _averaged(features):
+def averaged(features):
+    """Return vectors as they are, and maps averaged over their places."""
     return ops.mean(features, axis=(1, 2)) if len(features.shape) == 4 else features
 
 

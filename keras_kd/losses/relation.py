@@ -53,7 +53,7 @@ def dist(*, teacher_logits, student_logits, temperature, inter_weight, intra_wei
 def pearson(one, other, *, axis):
     """Return Pearson's correlation of two arrays along an axis; 0 where one does not vary."""
     one, other = (values - ops.mean(values, axis=axis, keepdims=True) for values in (one, other))
-    return ops.sum(_unit(one, axis) * _unit(other, axis), axis=axis)
+    return ops.sum(unit(one, axis) * unit(other, axis), axis=axis)
 
 
 def similarity_preserving(*, teacher_features, student_features):
@@ -73,7 +73,7 @@ def similarity_preserving(*, teacher_features, student_features):
     References:
         F. Tung, G. Mori, Similarity-Preserving Knowledge Distillation, 2019, equations 1 to 4.
     """
-    teacher, student = (_unit(_gram(_flat(f)), -1) for f in (teacher_features, student_features))
+    teacher, student = (unit(_gram(_flat(f)), -1) for f in (teacher_features, student_features))
     return ops.mean(ops.square(teacher - student), axis=-1)
 
 
@@ -123,7 +123,8 @@ def _flat(features):
     return ops.reshape(features, (ops.shape(features)[0], -1))
 
 
-def _unit(vectors, axis):
+def unit(vectors, axis=-1):
+    """Return vectors of length 1, zeros as they are, with finite gradients."""
     square = ops.sum(ops.square(vectors), axis=axis, keepdims=True)
     return vectors * ops.rsqrt(ops.maximum(square, _TINY))
 
@@ -145,7 +146,7 @@ def _relative_distances(vectors):
 
 
 def _angles(vectors):
-    directions = _unit(vectors[None, :, :] - vectors[:, None, :], -1)
+    directions = unit(vectors[None, :, :] - vectors[:, None, :], -1)
     return ops.matmul(directions, ops.transpose(directions, (0, 2, 1)))
 
 
