@@ -86,12 +86,21 @@ def describe_machine():
     }
 
 
+def processor_flags():
+    """Return the names of what the processor can do, as Linux has them; elsewhere none."""
+    return set(_processor_says("flags").split())
+
+
 def _processor():
+    return _processor_says("model name") or platform.processor() or platform.machine()
+
+
+def _processor_says(key):
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
         for line in lines:
-            if line.startswith("model name"):
+            if line.startswith(key):
                 return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    return ""
 
 
 @contextlib.contextmanager

@@ -21,6 +21,7 @@ from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
 from keras_kd.fitting import build_variables, with_soft_labels, with_watch
 from keras_kd.losses import SoftTargets, as_loss_on_logits
+from keras_kd.precision import computing_in, policy_for
 from keras_kd.stacked_step import (
     NOT_FINITE,
     ask_teacher,
@@ -97,6 +98,8 @@ class Distiller(keras.Model):
 
     # What `get_config` serialises.
     _config_parts = ("student", "distillation_loss", "alpha")
+    # Whether every loss is scaled by the optimizer that float16 needs.
+    trains_in_float16 = True
 
     def __init__(
         self,
@@ -183,6 +186,7 @@ class Distiller(keras.Model):
         *,
         steps_per_execution=None,
         jit_compile=None,
+        precision=None,
         **kwargs,
     ):
         """Configure the training, as `keras.Model.compile` does, and return the distiller.
@@ -197,10 +201,14 @@ class Distiller(keras.Model):
                 logit is on the right side of 0.
             steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
             jit_compile: as in Keras; if `None`, XLA is used where it pays.
+            precision: what training steps compute in: `"mixed"` for what the device is fast in
+                (float16 on a GPU, bfloat16 on a processor that has it), or `"mixed_float16"`,
+                `"mixed_bfloat16"`, `"float32"`; `None` for the models' own. Weights, logits and
+                losses stay float32, and so does the student outside of training.
             **kwargs: the other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if `loss` is a loss on probabilities.
+            ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
         """
         self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
         if metrics and self._terms.is_binary():
@@ -211,6 +219,13 @@ class Distiller(keras.Model):
                 else metric
                 for metric in metrics
             ]
+        self._policy, self._said_precision = None, False
+        if precision is not None:
+            self._policy, self._policy_reason = policy_for(
+                precision, on_gpu=on_gpu(), float16=self.trains_in_float16
+            )
+            if self._policy == "mixed_float16":
+                optimizer = _scaling(optimizer)
         super().compile(
             optimizer=optimizer,
             loss=self.hard_loss,
@@ -222,6 +237,7 @@ class Distiller(keras.Model):
         self._own_choices = {
             "steps_per_execution": steps_per_execution,
             "jit_compile": jit_compile,
+            "precision": precision,
         }
         return self
 
@@ -262,7 +278,8 @@ class Distiller(keras.Model):
             self._terms.check_examples(minibatches)
             x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
         if minibatches is not None and self.may_stack():
-            minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
+            with self.in_its_precision():
+                minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
             models = self.models_in_step(teacher=not minibatches.has_teacher_logits)
             height, jit_compile = choose(models, len(minibatches))
             if not on_gpu():  # There Keras's own choice stands.
@@ -271,6 +288,7 @@ class Distiller(keras.Model):
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
         self.prepare_for(x)
+        self.say_precision(verbose)
         return super().fit(
             x,
             y,
@@ -302,10 +320,26 @@ class Distiller(keras.Model):
         return logs
 
     def train_step(self, data):
-        if isinstance(data, Stack):
-            (logs,) = train_on_stack([self], data)
-            return logs
-        return self.train_on_minibatch(data)
+        with self.in_its_precision():
+            if isinstance(data, Stack):
+                (logs,) = train_on_stack([self], data)
+                return logs
+            return self.train_on_minibatch(data)
+
+    @property
+    def precision(self):
+        """Name of the policy that training steps compute in; `None` for the models' own."""
+        return self._policy
+
+    def in_its_precision(self):
+        """Return a context in which the models of a training step compute as `compile` was told."""
+        return computing_in(self._policy, self.models_in_step(teacher=True))
+
+    def say_precision(self, verbose):
+        """Print, the first time, what training steps compute in, if `compile` was told."""
+        if self._policy is not None and verbose and not self._said_precision:
+            print(f"Precision: {self._policy} ({self._policy_reason}); weights, losses: float32")
+            self._said_precision = True
 
     def train_on_minibatch(self, data, teacher=None, *, finite=False, index=None):
         """Update the student once, and return the logs.
@@ -566,6 +600,12 @@ class Distiller(keras.Model):
         logs = self.compute_metrics(images, labels, student_logits, sample_weight)
         trackers = {"loss", *(tracker.name for tracker in self._trackers)}
         return {name: logs[name] for name in logs if name in losses or name not in trackers}
+
+
+def _scaling(optimizer):
+    optimizer = keras.optimizers.get(optimizer)
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer if scales else keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def _sum(terms):

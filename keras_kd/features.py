@@ -51,6 +51,18 @@ def feature_model(model, layer_names):
     return keras.Model(image, {"logits": logits, **found})
 
 
+def layers_of(model):
+    """Return the layers of a model and of the models inside it, in their order.
+
+    Args:
+        model: a built `keras.Model`.
+    """
+    found = []
+    for layer in model.layers:
+        found += layers_of(layer) if isinstance(layer, keras.Model) else [layer]
+    return found
+
+
 def walk(model, visit):
     """Call `visit` on the model's layers in their order, on a new input; return both ends."""
     if isinstance(model, keras.Sequential):

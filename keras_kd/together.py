@@ -1,5 +1,7 @@
 """Many students, one teacher: they train in one pass over the data."""
 
+import contextlib
+
 import keras
 
 from keras_kd.distiller import Distiller
@@ -57,7 +59,8 @@ def train_together(
             "Distillers are trained together on what `Split.batches` or `SoftLabels.join` "
             f"returned. Received: {type(data).__name__}."
         )
-    minibatches = with_teacher_logits(minibatches, distillers, bool(verbose))
+    with group.in_its_precision():
+        minibatches = with_teacher_logits(minibatches, distillers, bool(verbose))
     live = not minibatches.has_teacher_logits
     models = [model for each in distillers for model in each.models_in_step(teacher=live)]
     height, jit_compile = choose(models, len(minibatches))
@@ -66,6 +69,7 @@ def train_together(
     stacks = minibatches.stacks(height, gathered=on_gpu())
     for distiller in distillers:
         distiller.prepare_for(stacks)
+    distillers[0].say_precision(verbose)
     of_each = [callbacks(distiller) if callbacks else [] for distiller in distillers]
     members = _Members(distillers, of_each, epochs)
     group.fit(
@@ -94,8 +98,15 @@ class _Group(keras.Model):
     def call(self, inputs, training=None):
         return [distiller(inputs, training=training) for distiller in self.distillers]
 
+    def in_its_precision(self):
+        contexts = contextlib.ExitStack()
+        for distiller in self.distillers:
+            contexts.enter_context(distiller.in_its_precision())
+        return contexts
+
     def train_step(self, data):
-        return _numbered(train_on_stack(list(self.distillers), data))
+        with self.in_its_precision():
+            return _numbered(train_on_stack(list(self.distillers), data))
 
     def test_step(self, data):
         return _numbered([distiller.test_step(data) for distiller in self.distillers])
@@ -189,6 +200,11 @@ def _checked(distillers):
                 "What is trained together must be compiled distillers without steps_per_execution "
                 f"or run_eagerly of their own. Received: {distiller.name}, which is not."
             )
+    if len({each.precision for each in distillers}) > 1:
+        raise ValueError(
+            "Distillers that share a step must share its precision. Received: "
+            f"{', '.join(sorted({str(each.precision) for each in distillers}))}."
+        )
     if len({id(each.student) for each in distillers}) < len(distillers):
         raise ValueError("Each distiller must have a student of its own. Received: one twice.")
     return distillers

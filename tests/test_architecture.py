@@ -11,7 +11,7 @@ PACKAGE = Path(keras_kd.__file__).parent
 FLOORS = [
     {"_backend", "_calibration", "_checks", "_files", "features", "heads"},
     {"metrics", "quantize"},
-    {"data", "schedules", "models", "teacher", "losses", "export", "callbacks"},
+    {"data", "precision", "schedules", "models", "teacher", "losses", "export", "callbacks"},
     {"ensemble", "_compatibility", "distillation_terms", "fast_path"},
     {"soft_labels"},
     {"fitting", "stacked_step"},

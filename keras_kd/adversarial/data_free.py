@@ -102,6 +102,8 @@ class DataFreeDistiller(Distiller):
     """
 
     _config_parts = ("student", "distillation_loss", "generator", "generator_loss")
+    # The other players' optimizers scale no loss.
+    trains_in_float16 = False
 
     def __init__(
         self,
@@ -229,6 +231,11 @@ class DataFreeDistiller(Distiller):
         return super().fit(steps, epochs=epochs, shuffle=False, **kwargs)
 
     def train_step(self, data):
+        with self.in_its_precision():
+            return self._play()
+
+    def _play(self):
+        """Let the generator take its step, and the student its several."""
         if self._generator_learns():
             synthetic_images, teacher_logits, losses = self._generator_step()
         else:

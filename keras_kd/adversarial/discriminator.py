@@ -94,6 +94,8 @@ class DiscriminatorDistiller(Distiller):
     """
 
     _config_parts = (*Distiller._config_parts, "discriminator", "beta")
+    # The other players' optimizers scale no loss.
+    trains_in_float16 = False
 
     def __init__(
         self,

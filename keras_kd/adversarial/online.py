@@ -72,6 +72,8 @@ class OnlineAdversarialDistiller(MutualDistiller):
     """
 
     _config_parts = (*MutualDistiller._config_parts, "discriminators")
+    # The other players' optimizers scale no loss.
+    trains_in_float16 = False
 
     def __init__(
         self,
