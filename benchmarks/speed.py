@@ -1,7 +1,7 @@
 """Measure what a training step, a teacher, a sweep, a store and a start cost.
 
-Command: `make bench`, or `python benchmarks/speed.py [step teacher sweep scale startup]`.
-Cost: about twenty minutes on two cores.
+Command: `make bench`, or `python benchmarks/speed.py [step teacher sweep choices scale startup]`.
+Cost: about half an hour on two cores.
 Writes: `benchmarks/results/speed/<section>.json`, and `benchmarks/RESULTS.md` from all results.
 
 Everything that is compared runs in the same process in turns, `ROUNDS` times; a table shows
@@ -9,6 +9,7 @@ medians. Competitors are run, not quoted; PyTorch needs the extra `bench`.
 """
 
 import argparse
+import contextlib
 import importlib.util
 import itertools
 import json
@@ -402,6 +403,79 @@ def sweep():
 # --- scale --------------------------------------------------------------------------------------
 
 
+def choices():
+    """Seconds an epoch, after the first, for what `fit` chooses and what it could have chosen."""
+    from keras_kd._backend import describe_machine
+
+    found = {"machine": describe_machine(), "seconds": {}}
+    for name, (images, ways) in _CHOICES.items():
+        timed = {way: _epoch_as(name, images, *options) for way, options in ways.items()}
+        found["seconds"][name] = in_turns(timed)
+    return found
+
+
+# Images; and by name: options of `compile`, and the height of the stacks if it is forced.
+_CHOICES = {
+    "dense": (
+        50_000,
+        {
+            "stacks of 64, XLA (chosen)": ({}, None),
+            "stacks of 64": ({"jit_compile": False}, None),
+            "stacks of 8, XLA": ({}, 8),
+            "one by one, XLA": ({"steps_per_execution": 1, "jit_compile": True}, None),
+            "one by one": ({"steps_per_execution": 1, "jit_compile": False}, None),
+            "stacks of 64, XLA, bfloat16": ({"precision": "mixed_bfloat16"}, None),
+        },
+    ),
+    "convolutions": (
+        5_000,
+        {
+            "stacks of 8 (chosen)": ({}, None),
+            "stacks of 64": ({}, 64),
+            "one by one, XLA": ({"steps_per_execution": 1, "jit_compile": True}, None),
+            "one by one": ({"steps_per_execution": 1, "jit_compile": False}, None),
+            "stacks of 8, bfloat16": ({"precision": "mixed_bfloat16"}, None),
+        },
+    ),
+    # A hundred times slower: few images.
+    "convolutions, few images": (
+        512,
+        {"stacks of 8 (chosen)": ({}, None), "stacks of 8, XLA": ({"jit_compile": True}, None)},
+    ),
+}
+
+
+def _epoch_as(name, num_images, options, height):
+    from unittest import mock
+
+    import keras
+
+    import keras_kd as kd
+    from keras_kd import distiller as module
+
+    data = kd.data.load("fashion_mnist", seed=0).train
+    images, labels = data.images[:num_images], data.labels[:num_images]
+    keras.utils.set_random_seed(0)
+    if name == "dense":
+        teacher, student = kd.models.mlp([128, 128, 128]), kd.models.mlp([128])
+    else:
+        teacher, student = kd.models.conv_net([32, 64]), kd.models.conv_net([16, 32], strides=1)
+    # A loss on layers has the live teacher in every step.
+    layers = [each.layers[-2].name for each in (teacher, student)]
+    loss = [kd.losses.SoftTargets(2.0), kd.losses.Hints(*layers)]
+    distiller = kd.Distiller(student=student, teacher=teacher, distillation_loss=loss)
+    distiller.compile("adam", **options)
+    epoch = _LastEpoch()
+
+    def one():
+        chosen = mock.patch.object(module, "choose", return_value=(height, name == "dense"))
+        with chosen if height else contextlib.nullcontext():
+            distiller.fit(images, labels, batch_size=64, epochs=2, verbose=0, callbacks=[epoch])
+        return epoch.seconds
+
+    return one
+
+
 def scale():
     """Seconds, bytes and peak memory of a store and one epoch from it, by its rows."""
     from keras_kd._backend import describe_machine
@@ -503,7 +577,7 @@ def startup():
     return {"machine": describe_machine(), "seconds": found}
 
 
-SECTIONS = ("step", "teacher", "sweep", "scale", "startup")
+SECTIONS = ("step", "teacher", "sweep", "choices", "scale", "startup")
 
 
 # --- what RESULTS.md says -----------------------------------------------------------------------
@@ -588,6 +662,22 @@ def _sweep(found):
     return _titled("A sweep (`speed.py sweep`)", found, text)
 
 
+def _choices(found):
+    rows = []
+    for name, ways in found["seconds"].items():
+        seconds = {way: _median(values) for way, values in ways.items()}
+        chosen = next(iter(seconds.values()))
+        rows += [
+            [name, way, f"{value:.2f}", f"{value / chosen:.2f}"] for way, value in seconds.items()
+        ]
+    text = (
+        "Seconds an epoch after the first, distilling on logits and a layer with the live teacher, "
+        "batches of 64, medians of five rounds in turns: what `fit` chooses on a processor, and "
+        "what it could have chosen.\n\n" + _table(["", "", "s", "over what is chosen"], rows)
+    )
+    return _titled("What `fit` chooses (`speed.py choices`)", found, text)
+
+
 def _scale(found):
     rows = [
         [
@@ -617,6 +707,7 @@ _WRITERS = {
     "step": _step,
     "teacher": _teacher,
     "sweep": _sweep,
+    "choices": _choices,
     "scale": _scale,
     "startup": _startup,
 }

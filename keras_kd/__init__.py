@@ -38,6 +38,7 @@ _NAMES = {
     "distil_in_turn": "keras_kd.chain",
     "load_teacher": "keras_kd.teacher",
     "train_together": "keras_kd.together",
+    "use_device": "keras_kd.device",
 }
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]

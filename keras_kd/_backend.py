@@ -54,7 +54,7 @@ def describe_device():
     """Return one line naming the device that TensorFlow will compute on."""
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     if gpus:
         names = [
             tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name)
