@@ -67,6 +67,20 @@ class TestLiteRT:
         assert set(answer) == {"logits", "probabilities"}
         assert answer["probabilities"].sum() == pytest.approx(1, abs=1e-6)
 
+    def test_beside_small_weights_nothing_else_weighs(self, tmp_path):
+        model = kd.models.conv_net([16, 32], name="a_name_that_every_tensor_would_repeat")
+        sizes = {
+            form: kd.export.litert(
+                model, tmp_path / f"{form}.tflite", quantization=form, calibration=PIXELS
+            )
+            .stat()
+            .st_size
+            for form in (None, "int8")
+        }
+        assert sizes[None] < 1.03 * 4 * model.count_params()
+        assert sizes["int8"] < 0.29 * sizes[None]
+        assert b"a_name_that" not in (tmp_path / "int8.tflite").read_bytes()
+
     def test_operations_that_a_phone_lacks_are_refused_and_nothing_is_left(self, tmp_path, capfd):
         image = keras.Input((4, 4, 1))
         model = keras.Model(image, ops.erfinv(layers.Flatten()(image)))
