@@ -288,7 +288,12 @@ needs_runtime = pytest.mark.skipif(
 def test_the_command_serves_until_it_is_interrupted(folder):
     command = [sys.executable, "-m", "keras_kd", "serve", str(folder), "--no-browser"]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background ignores the signal, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         said = process.stdout.readline()
         try:
@@ -296,9 +301,10 @@ def test_the_command_serves_until_it_is_interrupted(folder):
             port = int(url.split(":")[2].strip("/"))
             response, body = asked(("127.0.0.1", port), "/description.json")
             assert response.status == 200 and json.loads(body)["title"] == folder.name
-        finally:
             process.send_signal(signal.SIGINT)
             rest, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 0 and errors == ""
     assert rest == "\nThe page is closed.\n"
 
