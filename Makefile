@@ -15,7 +15,7 @@ endif
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test bench data lint format clean
+.PHONY: demo test bench data page browser lint format clean
 
 demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
 	@if $(MAKE) --no-print-directory data; then \
@@ -27,6 +27,7 @@ demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file t
 
 test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
+	@$(MAKE) -k --no-print-directory page browser || echo "Tests in a browser will be skipped."
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
@@ -56,6 +57,21 @@ data: $(INSTALLED)
 		>apt.log 2>&1 || { tail -n 3 apt.log; exit 1; }; \
 	dpkg -x dataset-fashion-mnist_*.deb . && rm -rf ../fashion-mnist && \
 	mv usr/share/datasets/fashion-mnist .. && cd ../.. && rm -rf data/.unpacking && load
+
+# What `keras-kd serve` needs beside itself: LiteRT's runtime for browsers, from npm.
+page: $(INSTALLED)
+	@$(VENV)/bin/python -m keras_kd.serve.vendor
+
+# For the tests of the page: Debian's Chromium. A registry may hiccup, hence the second try.
+browser: $(INSTALLED)
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && exit 0; \
+	test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+		{ echo "Chromium and its driver are not installed."; exit 1; }; \
+	echo "Installing Debian's packages chromium and chromium-driver"; \
+	install() { apt-get update && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y chromium chromium-driver; }; \
+	install >$(VENV)/apt.log 2>&1 || install >$(VENV)/apt.log 2>&1 || \
+		{ tail -n 3 $(VENV)/apt.log; exit 1; }
 
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "keras_kd needs Python 3.11, 3.12 or 3.13. Received: none."; exit 1; }

@@ -28,6 +28,7 @@ _MODULES = (
     "quantize",
     "recipes",
     "schedules",
+    "serve",
 )
 _NAMES = {
     "Distiller": "keras_kd.distiller",

@@ -52,6 +52,7 @@ def _parser():
     )
     run.set_defaults(call=_run)
     _add_export(commands)
+    _add_serve(commands)
     return parser
 
 
@@ -79,6 +80,27 @@ def _add_export(commands):
     export.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
     export.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
     export.set_defaults(call=_export)
+
+
+def _add_serve(commands):
+    serve = commands.add_parser(
+        "serve",
+        help="try exported files in the browser, beside their teacher",
+        description="Open a local page that runs the .tflite files of a folder in the browser: "
+        "on test images or drawings, teacher and student side by side, and where they differ. "
+        "Reached from this machine only.",
+    )
+    serve.add_argument("folder", metavar="DIR", help="as `keras-kd run` or `export` wrote it")
+    serve.add_argument(
+        "--data", metavar="NAME", help="data set of the test images, if no results in DIR name it"
+    )
+    serve.add_argument("--data-dir", metavar="DIR", help="where it lies, if not found by itself")
+    serve.add_argument(
+        "--teacher", metavar="FILE", help="a .keras file to compare with (default: DIR's own)"
+    )
+    serve.add_argument("--port", type=int, default=0, metavar="N", help="default: one that is free")
+    serve.add_argument("--no-browser", action="store_true", help="only say where the page is")
+    serve.set_defaults(call=_serve)
 
 
 def _recipe_names():
@@ -117,6 +139,18 @@ def _export(options):
     )
     print(f"Written to {options.to} in {results['seconds']:.0f} s: export.json, export.png, files")
     return 0 if results["ok"] else 1
+
+
+def _serve(options):
+    _import_quietly()
+    keras_kd.serve.serve(
+        options.folder,
+        data=options.data,
+        data_dir=options.data_dir,
+        teacher=options.teacher,
+        port=options.port,
+        browser=not options.no_browser,
+    )
 
 
 def _load(path):

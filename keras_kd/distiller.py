@@ -575,14 +575,20 @@ class Distiller(keras.Model):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
             return self._bad_step.read_value()
 
-        # Under several replicas an update cannot be conditional; see `ask_teacher`.
-        if teacher_logits is None or self._known_finite or num_replicas() > 1:
+        good = self._may_learn_from(teacher_logits)
+        if good is None:
             apply()
             return
-        good = ops.all(ops.isfinite(teacher_logits)) & (self._bad_step < 0)
         step = tf.cast(self.optimizer.iterations, tf.int64)
         first_bad = tf.where(self._bad_step < 0, step, self._bad_step)
         tf.cond(good, apply, lambda: self._bad_step.assign(first_bad))
+
+    def _may_learn_from(self, teacher_logits):
+        """Return whether the logits are finite and were before; `None` if nobody must ask."""
+        # Under several replicas an update cannot be conditional; see `ask_teacher`.
+        if teacher_logits is None or self._known_finite or num_replicas() > 1:
+            return None
+        return ops.all(ops.isfinite(teacher_logits)) & (self._bad_step < 0)
 
     def _alpha_now(self):
         if isinstance(self.alpha, LearningRateSchedule):

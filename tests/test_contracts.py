@@ -86,6 +86,11 @@ WITH_THEIR_OWN_TESTS = {
 DISTILLERS = {
     "Distiller": kd.Distiller,
 }
+# Whoever keeps the part of the contract that a player more does not change.
+WITH_A_TEACHER = {
+    **DISTILLERS,
+    "DiscriminatorDistiller": kd.adversarial.DiscriminatorDistiller,
+}
 
 
 def exported(base):
@@ -112,6 +117,11 @@ def test_nothing_exported_is_missing():
 @pytest.fixture(params=DISTILLERS)
 def distiller_class(request):
     return DISTILLERS[request.param]
+
+
+@pytest.fixture(params=WITH_A_TEACHER)
+def every_distiller(request):
+    return WITH_A_TEACHER[request.param]
 
 
 @pytest.fixture(params=KINDS)
@@ -157,11 +167,11 @@ def assert_equal_weights(one, other, **tolerance):
 
 
 class TestTraining:
-    def test_the_student_moves_and_the_teacher_does_not(self, distiller_class, loss):
+    def test_the_student_moves_and_the_teacher_does_not(self, every_distiller, loss):
         teacher = net("teacher")
         flags = [layer.trainable for layer in teacher.layers]
         before = teacher.get_weights()  # BatchNorm's moving statistics are among them.
-        distiller = make(distiller_class, loss, teacher=teacher)
+        distiller = make(every_distiller, loss, teacher=teacher)
         student_before = distiller.student.get_weights()
         fit(distiller)
         assert_equal_weights(teacher.get_weights(), before)
@@ -170,10 +180,10 @@ class TestTraining:
             assert not np.array_equal(old, new)
 
     def test_one_pass_of_each_a_step_on_the_same_images_in_the_same_order(
-        self, distiller_class, loss
+        self, every_distiller, loss
     ):
         teacher, student = net("teacher", counting=True), net("student", counting=True, seed=1)
-        distiller = make(distiller_class, loss, teacher=teacher, student=student)
+        distiller = make(every_distiller, loss, teacher=teacher, student=student)
         for model in (teacher, student):
             model.get_layer("recorder").seen.clear()
         fit(distiller, epochs=1, run_eagerly=True)
@@ -206,18 +216,18 @@ class TestTraining:
         for other in others:
             assert_equal_weights(first, other)
 
-    def test_zero_sample_weight_means_zero_gradient(self, distiller_class, loss):
+    def test_zero_sample_weight_means_zero_gradient(self, every_distiller, loss):
         student = plain_net()
         before = student.get_weights()
-        distiller = make(distiller_class, loss, student=student)
+        distiller = make(every_distiller, loss, student=student)
         fit(distiller, sample_weight=np.zeros(32), optimizer=keras.optimizers.SGD(1.0))
         assert_equal_weights(before, student.get_weights())
 
-    def test_examples_without_weight_might_as_well_hold_anything(self, distiller_class, loss):
+    def test_examples_without_weight_might_as_well_hold_anything(self, every_distiller, loss):
         weights = np.tile([1.0, 0.0], 16)
         students = [plain_net() for _ in range(2)]
         for student, labels in zip(students, (LABELS, np.where(weights, LABELS, 0)), strict=True):
-            fit(make(distiller_class, loss, student=student), labels=labels, sample_weight=weights)
+            fit(make(every_distiller, loss, student=student), labels=labels, sample_weight=weights)
         assert_equal_weights(students[0].get_weights(), students[1].get_weights())
 
     @pytest.mark.parametrize(
@@ -282,9 +292,9 @@ def under(policy, build, *args, **options):
 
 
 class TestEvaluation:
-    def test_evaluate_changes_nothing_at_all(self, distiller_class, loss):
+    def test_evaluate_changes_nothing_at_all(self, every_distiller, loss):
         teacher = net("teacher")
-        distiller = make(distiller_class, loss, teacher=teacher)
+        distiller = make(every_distiller, loss, teacher=teacher)
         fit(distiller)
         weights, optimizer = distiller.get_weights(), distiller.optimizer.variables
         before = [np.array(variable.numpy()) for variable in optimizer]
@@ -295,17 +305,17 @@ class TestEvaluation:
         assert_equal_weights(teacher.get_weights(), teacher_before)
         assert_equal_weights([variable.numpy() for variable in optimizer], before)
 
-    def test_evaluate_and_predict_leave_the_teacher_alone(self, distiller_class, loss):
+    def test_evaluate_and_predict_leave_the_teacher_alone(self, every_distiller, loss):
         teacher = net("teacher", counting=True)
-        distiller = make(distiller_class, loss, teacher=teacher)
+        distiller = make(every_distiller, loss, teacher=teacher)
         fit(distiller, run_eagerly=True)
         teacher.get_layer("recorder").seen.clear()
         distiller.evaluate(IMAGES, LABELS, verbose=0)
         distiller.predict(IMAGES, verbose=0)
         assert teacher.get_layer("recorder").seen == []
 
-    def test_it_predicts_with_the_student(self, distiller_class, loss):
-        distiller = make(distiller_class, loss)
+    def test_it_predicts_with_the_student(self, every_distiller, loss):
+        distiller = make(every_distiller, loss)
         fit(distiller)
         predicted = distiller.predict(IMAGES, verbose=0)
         np.testing.assert_allclose(predicted, distiller.student(IMAGES), rtol=1e-5, atol=1e-5)
@@ -338,9 +348,9 @@ class TestSaving:
         assert len(distiller.get_weights()) == len(distiller.student.get_weights()) + projectors
 
     def test_saved_loaded_or_exported_the_student_predicts_the_same(
-        self, distiller_class, loss, tmp_path
+        self, every_distiller, loss, tmp_path
     ):
-        distiller = make(distiller_class, loss)
+        distiller = make(every_distiller, loss)
         fit(distiller)
         student, expected = distiller.student, np.asarray(distiller.student(IMAGES))
         student.save(tmp_path / "student.keras")

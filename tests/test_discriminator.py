@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
@@ -227,6 +228,32 @@ class TestWhoMoves:
             distiller = game(student).compile(SGD(0.1), discriminator_optimizer=SGD(0.1))
             distiller.fit(IMAGES, labels, sample_weight=weights, **FIT)
         assert_equal_weights(*(student.get_weights() for student in students))
+
+    @pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}, {}])
+    def test_a_teacher_that_answers_nan_moves_nobody(self, options):
+        def make():
+            keras.utils.set_random_seed(3)
+            judge = keras.Sequential(
+                [keras.Input((3,)), layers.BatchNormalization(), layers.Dense(3)], name="judge"
+            )
+            image = keras.Input((4, 4, 1))
+            # The root of what is negative.
+            x = layers.Dense(3)(layers.Flatten()(ops.sqrt(image)))
+            distiller = game(teacher=keras.Model(image, x), discriminator=judge)
+            distiller.compile(SGD(0.1), discriminator_optimizer=SGD(0.1), **options)
+            return distiller
+
+        def batches(images):
+            # A pipeline of the user's: the teacher is asked batch by batch.
+            return tf.data.Dataset.from_tensor_slices((images, LABELS)).batch(8)
+
+        images = np.where(np.arange(24)[:, None, None, None] == 12, -1.0, IMAGES)
+        distiller, good = make(), make()
+        with pytest.raises(ValueError, match="must be finite.*for batch 1, on which nothing"):
+            distiller.fit(batches(images.astype("float32")), verbose=0)
+        good.fit(batches(IMAGES).take(1), verbose=0)
+        # Student and discriminator, with the statistics that it keeps.
+        assert_equal_weights(distiller.get_weights(), good.get_weights(), atol=1e-6)
 
     def test_beta_may_follow_a_schedule(self):
         ramp = kd.schedules.Linear(0.0, 1.0, steps=1)

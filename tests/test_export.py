@@ -17,6 +17,7 @@ import keras_kd as kd
 from keras_kd._calibration import calibration_images
 from keras_kd.export import conversion as CONVERSION
 from keras_kd.export import runner as RUNNER
+from keras_kd.heads import open_head
 
 LITERT = importlib.import_module("keras_kd.export.litert")  # The package has a function so named.
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), np.uint8)
@@ -65,6 +66,20 @@ class TestLiteRT:
         answer = runner(image=PIXELS[:1].astype("float32"))
         assert set(answer) == {"logits", "probabilities"}
         assert answer["probabilities"].sum() == pytest.approx(1, abs=1e-6)
+
+    def test_beside_small_weights_nothing_else_weighs(self, tmp_path):
+        model = kd.models.conv_net([16, 32], name="a_name_that_every_tensor_would_repeat")
+        sizes = {
+            form: kd.export.litert(
+                model, tmp_path / f"{form}.tflite", quantization=form, calibration=PIXELS
+            )
+            .stat()
+            .st_size
+            for form in (None, "int8")
+        }
+        assert sizes[None] < 1.03 * 4 * model.count_params()
+        assert sizes["int8"] < 0.29 * sizes[None]
+        assert b"a_name_that" not in (tmp_path / "int8.tflite").read_bytes()
 
     def test_operations_that_a_phone_lacks_are_refused_and_nothing_is_left(self, tmp_path, capfd):
         image = keras.Input((4, 4, 1))
@@ -296,6 +311,9 @@ class TestModelsThatCannotBeExported:
             (lambda: keras.Sequential([layers.Dense(2)]), "must know its input. Received: seq"),
             (lambda: two_outputs(), "one input and one output. Received: 1 and 2"),
             (lambda: any_size(), r"images of one shape. Received: \(None, None, 1\)"),
+            (lambda: ending("softmax"), "must return logits. Received: closed, .* in softmax"),
+            (lambda: ending("sigmoid"), "must return logits. Received: closed, .* in sigmoid"),
+            (lambda: ending(None), "must return logits. Received: closed, .* in probabilities"),
         ],
     )
     def test_one_sentence_and_nothing_written(self, build, sentence, tmp_path):
@@ -315,6 +333,23 @@ def two_outputs():
 def any_size():
     image = keras.Input((None, None, 1))
     return keras.Model(image, layers.GlobalAveragePooling2D()(image))
+
+
+def ending(activation):
+    image = keras.Input((4,))
+    logits = layers.Dense(3)(image)
+    # An operation instead of a layer: the graph does not tell what it is.
+    outputs = layers.Activation(activation)(logits) if activation else ops.softmax(logits)
+    return keras.Model(image, outputs, name="closed")
+
+
+def test_a_model_that_was_opened_can_be_exported(tmp_path):
+    opened = open_head(ending("softmax"))[0]
+    path = kd.export.litert(opened, tmp_path / "model.tflite")
+    image = np.ones((1, 4), "float32")
+    np.testing.assert_allclose(
+        kd.export.run_litert(path, image).logits, opened(image), rtol=1e-5, atol=1e-5
+    )
 
 
 class TestONNX:

@@ -10,7 +10,7 @@ from keras import layers
 
 import keras_kd as kd
 from keras_kd.export.runner import LiteRTFile
-from keras_kd.quantize.layers import ActivationRange, symmetric
+from keras_kd.quantize.layers import ActivationRange, on_learned_grid, symmetric
 
 LAYERS = importlib.import_module("keras_kd.quantize.layers")
 
@@ -73,6 +73,69 @@ class TestSymmetric:
         np.testing.assert_allclose(tape.gradient(loss, kernel), weights, rtol=1e-6)
 
 
+def learned_step_size(values, low, high, upstream):
+    """Value and gradients of LSQ, section 2.1, on 256 values from `low` to `high`, in float64."""
+    step = (high - low) / 255
+    zero_point = np.clip(np.round(-low / step), 0, 255)
+    lowest, highest = -zero_point, 255 - zero_point
+    scaled = values / step
+    outputs = step * np.clip(np.round(scaled), lowest, highest)
+    inside = (scaled >= lowest) & (scaled <= highest)
+    by_step = np.where(inside, np.round(scaled) - scaled, 0)
+    # step = (high - low) / 255; what is cut off lies on an end.
+    by_high = by_step / 255 + (scaled > highest)
+    by_low = -by_step / 255 + (scaled < lowest)
+    return (
+        outputs,
+        upstream * inside,
+        np.sum(upstream * by_low),
+        np.sum(upstream * by_high),
+    )
+
+
+class TestLearnedGrid:
+    @pytest.mark.parametrize(("low", "high"), [(-1.0, 2.0), (0.0, 6.0), (-0.37, 0.11)])
+    def test_values_and_gradients_are_those_of_the_paper(self, low, high):
+        rng = np.random.default_rng(0)
+        values = rng.uniform(1.5 * low - 0.1, 1.5 * high, (7, 50)).astype("float32")
+        upstream = rng.normal(size=values.shape).astype("float32")
+        ends = tf.constant(low), tf.constant(high)
+        with tf.GradientTape() as tape:
+            inputs = tf.constant(values)
+            tape.watch([inputs, *ends])
+            outputs = on_learned_grid(inputs, *ends)
+            loss = tf.reduce_sum(upstream * outputs)
+        received = outputs, *tape.gradient(loss, [inputs, *ends])
+        # From the ends as float32 holds them, or what lies half-way falls to another side.
+        ends = [float(np.float32(end)) for end in (low, high)]
+        expected = learned_step_size(values.astype("float64"), *ends, upstream.astype("float64"))
+        for found, wanted in zip(received, expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
+
+    def test_in_a_file_they_are_the_ends_that_were_learned(self, student, digits, tmp_path):
+        twin = kd.quantize.prepare(student, ranges="learned", calibration=digits.train)
+        ends = [w for w in twin.trainable_weights if w.name in ("lowest", "highest")]
+        before = [float(end.numpy()) for end in ends]
+        distiller = kd.Distiller(student=twin, teacher=student, alpha=0.9)
+        distiller.compile(keras.optimizers.Adam(1e-3))
+        distiller.fit(digits.train.batches(64, shuffle_seed=0), epochs=2, verbose=0)
+        moved = [float(end.numpy()) != old for end, old in zip(ends, before, strict=True)]
+        assert len(ends) == 20 and np.mean(moved) > 0.5
+        path = kd.export.litert(twin, tmp_path / "twin.tflite", quantization="int8")
+        logits = kd.export.run_litert(path, digits.test.images).logits
+        predicted = twin.predict(digits.test.images, verbose=0)
+        assert kd.metrics.agreement(logits, predicted) >= 0.99
+        copy = keras.models.clone_model(twin)
+        copy.set_weights(twin.get_weights())
+        np.testing.assert_array_equal(copy.predict(digits.test.images, verbose=0), predicted)
+
+    def test_they_need_images_to_begin_with(self, student):
+        with pytest.raises(ValueError, match="`ranges='learned'` needs `calibration`"):
+            kd.quantize.prepare(student, ranges="learned")
+        with pytest.raises(ValueError, match="`ranges` must be one of 'moving', 'learned'"):
+            kd.quantize.prepare(student, ranges="fixed")
+
+
 class TestActivationRange:
     def test_the_first_batch_sets_the_ends_and_later_ones_move_them(self):
         grid = ActivationRange(momentum=0.75)
@@ -102,6 +165,25 @@ class TestActivationRange:
             tape.watch(values)
             outputs = tf.reduce_sum(grid(values))
         np.testing.assert_array_equal(tape.gradient(outputs, values), [0, 1, 1, 0])
+
+    def test_ends_that_are_given_are_not_learned(self):
+        grid = ActivationRange(-1.0, 1.0, learned=True)
+        grid(np.zeros((1, 2), "float32"), training=True)
+        assert grid.trainable_weights == []
+
+    def test_learned_ends_never_pass_zero(self):
+        grid = ActivationRange(learned=True)
+        grid.observing = True
+        grid(np.array([-0.01, 0.01], "float32"))
+        grid.observing = False
+        optimizer = keras.optimizers.SGD(1.0)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(grid(np.array([-9.0, 9.0], "float32"), training=True) * [1, 3])
+        gradients = tape.gradient(loss, grid.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, grid.trainable_variables, strict=True))
+        # By -1 and by -3: what is below is pulled down, what is above as well.
+        assert grid.lowest.numpy() == pytest.approx(-1.01)
+        assert 0 < grid.highest.numpy() < 1e-5
 
     def test_before_any_data_it_predicts_nothing(self, student, digits):
         twin = kd.quantize.prepare(student)

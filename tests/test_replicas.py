@@ -43,9 +43,32 @@ def mutual():
     return kd.MutualDistiller([net(2), net(3)])
 
 
+def judged(layer_name):
+    keras.utils.set_random_seed(1)
+    return kd.adversarial.DiscriminatorDistiller(
+        student=net(2),
+        teacher=net(5),
+        teacher_layer_name=layer_name,
+        student_layer_name=layer_name,
+        beta=0.5,
+    )
+
+
+def online():
+    keras.utils.set_random_seed(1)
+    return kd.adversarial.OnlineAdversarialDistiller([net(2), net(3)], layer_names="maps")
+
+
+PLAYERS = {
+    kd.adversarial.DiscriminatorDistiller: ["discriminator_optimizer"],
+    kd.adversarial.OnlineAdversarialDistiller: ["adversarial_optimizer", "discriminator_optimizer"],
+}
+
+
 def run(build, labels=one_label):
     distiller = build()
-    distiller.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"])
+    players = {name: keras.optimizers.SGD(0.05) for name in PLAYERS.get(type(distiller), ())}
+    distiller.compile(keras.optimizers.SGD(0.1), metrics=["accuracy"], **players)
     batches = tf.data.Dataset.from_tensor_slices((images, labels)).batch(32)
     history = distiller.fit(batches, epochs=4, verbose=0).history
     return distiller.get_weights(), history
@@ -80,7 +103,13 @@ assert not missing, f"Without a row here: {missing}"
 reduction = tf.distribute.ReductionToOneDevice()
 strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction)
 rows = {name: lambda make=make: distiller(make()) for name, make in LOSSES.items()}
-for name, build in {**rows, "MutualDistiller": mutual}.items():
+rows |= {
+    "MutualDistiller": mutual,
+    "DiscriminatorDistiller": lambda: judged(None),
+    "DiscriminatorDistiller on layers": lambda: judged("maps"),
+    "OnlineAdversarialDistiller": online,
+}
+for name, build in rows.items():
     labels = several_labels if name == "BinarySoftTargets" else one_label
     one, history = run(build, labels)
     with strategy.scope():

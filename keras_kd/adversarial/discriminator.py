@@ -204,12 +204,8 @@ class DiscriminatorDistiller(Distiller):
                 hard=self._learns_labels(labels),
             )
             game = self._judged(teacher, student, labels)
-            losses["discriminator_loss"] = discriminator_step(
-                self.discriminator,
-                self.discriminator_optimizer,
-                self._game,
-                **game,
-                sample_weight=sample_weight,
+            losses["discriminator_loss"] = self._move_discriminator(
+                game, sample_weight, only_if=self._may_learn_from(teacher["logits"])
             )
             found = scores(self.discriminator, game["student"], game["classes"])
             losses["adversarial_loss"] = self._game.student_loss(found, sample_weight)
@@ -218,6 +214,22 @@ class DiscriminatorDistiller(Distiller):
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
         self._apply(tape, scaled_loss, teacher["logits"])
         return self._update_logs(images, labels, student["logits"], sample_weight, losses)
+
+    def _move_discriminator(self, game, sample_weight, only_if):
+        """Move the discriminator once, and return its loss; NaN if it may not move."""
+
+        def move():
+            return discriminator_step(
+                self.discriminator,
+                self.discriminator_optimizer,
+                self._game,
+                **game,
+                sample_weight=sample_weight,
+            )
+
+        if only_if is None:
+            return move()
+        return tf.cond(only_if, move, lambda: tf.constant(float("nan")))
 
     def get_config(self):
         return {

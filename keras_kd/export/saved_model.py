@@ -5,6 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._files import written_whole
+from keras_kd.heads import head_of
 
 
 def saved_model(model, path):
@@ -99,7 +100,7 @@ def write_serving(model, folder, *, batch_size):
 
 
 def check_model(model):
-    """Refuse what is no built classifier with one input of known shape and one output.
+    """Refuse what is no built classifier with one input of known shape and one output of logits.
 
     Raises:
         ValueError: in one sentence.
@@ -127,6 +128,21 @@ def check_model(model):
             f"Received: {tuple(inputs[0].shape[1:])}. Wrap it in a model with a keras.Input of "
             "the shape that it will be given."
         )
+    head = head_of(model)
+    if head is None and _are_probabilities(model(probe_images(model), training=False)):
+        head = "probabilities"
+    if head in ("softmax", "sigmoid", "probabilities"):
+        raise ValueError(
+            f"A model to export must return logits. Received: {model.name}, which ends in {head}. "
+            "Leave its last activation out (`keras_kd.heads.open_head(model)[0]` does); the file "
+            "adds the probabilities itself."
+        )
+
+
+def _are_probabilities(answers):
+    answers = keras.ops.convert_to_numpy(answers).astype("float32")
+    distributions = answers.shape[-1] > 1 and np.allclose(answers.sum(-1), 1, atol=1e-3)
+    return bool(distributions and answers.min() >= 0)
 
 
 def probe_images(model, input_range=(0.0, 255.0), count=4):

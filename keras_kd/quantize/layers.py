@@ -32,17 +32,63 @@ def symmetric(kernel, num_bits):
     )
 
 
+@tf.custom_gradient
+def on_learned_grid(inputs, low, high):
+    """Return values on the grid of 256 values from `low` to `high`, both of which get a gradient.
+
+        step = (high - low) / 255
+        y = step * clip(round(x / step), low / step, high / step)
+
+        dy/dx    = 1 inside, 0 outside
+        dy/dstep = round(x / step) - x / step inside, so that
+        dy/dhigh = dy/dstep / 255 inside, 1 above, 0 below
+        dy/dlow  = -dy/dstep / 255 inside, 0 above, 1 below
+
+    An end thus weighs what it cuts off against how coarse it makes the rest.
+
+    NOTE: without the factor `1 / sqrt(N Q)` of the paper's section 2.2, which an optimizer that
+    divides by the gradient's size, such as Adam, divides away.
+
+    Args:
+        inputs: float32, of any shape.
+        low: at most 0, a scalar.
+        high: above 0, a scalar.
+
+    References:
+        S. K. Esser et al., Learned Step Size Quantization, 2020, section 2.1.
+        Y. Bhalgat et al., LSQ+: Improving low-bit quantization through learnable offsets and better
+        initialization, 2020, section 3.1 (grids that are not symmetric).
+    """
+    outputs = tf.quantization.fake_quant_with_min_max_vars(inputs, low, high, num_bits=8)
+
+    def gradient(upstream):
+        step = (high - low) / 255
+        # Where the grid ends, once it is moved to hold zero.
+        lowest = -step * ops.clip(ops.round(-low / step), 0, 255)
+        above, below = inputs > lowest + 255 * step, inputs < lowest
+        inside = ops.logical_not(ops.logical_or(above, below))
+        by_step = ops.where(inside, (outputs - inputs) / step, 0.0) / 255
+        return (
+            ops.where(inside, upstream, 0.0),
+            ops.sum(upstream * (ops.cast(below, "float32") - by_step)),
+            ops.sum(upstream * (ops.cast(above, "float32") + by_step)),
+        )
+
+    return outputs, gradient
+
+
 @keras.saving.register_keras_serializable(package="keras_kd")
 class ActivationRange(keras.layers.Layer):
     """Puts activations on the grid of 256 values between two ends; zero is one of the values.
 
     The ends follow the batches in training, as a moving average of their lowest and highest
-    value; the first batch sets them. Outside of them activations are cut off, and their gradient
-    is zero.
+    value; the first batch sets them. Or they are trained, as weights, from where calibration set
+    them (`on_learned_grid`). Outside of them activations are cut off, and their gradient is zero.
 
     Args:
         low, high: fixed ends, for what is known in advance (pixels); by default they move.
         momentum: share of the old ends that a batch leaves, from 0 to below 1.
+        learned: whether ends that are not fixed are trained instead.
         **kwargs: as in `keras.layers.Layer`.
 
     Raises:
@@ -52,16 +98,16 @@ class ActivationRange(keras.layers.Layer):
         B. Jacob et al., 2018, section 3.1.
     """
 
-    def __init__(self, low=None, high=None, momentum=0.99, **kwargs):
+    def __init__(self, low=None, high=None, momentum=0.99, learned=False, **kwargs):
         super().__init__(**kwargs)
-        self.low, self.high, self.momentum = low, high, momentum
+        self.low, self.high, self.momentum, self.learned = low, high, momentum, learned
         self.observing = False
 
     def build(self, input_shape):
         # Zero is always on the grid: it is what padding writes.
         low, high = min(self.low or 0.0, 0.0), max(self.high or 0.0, 0.0)
-        self.lowest = self._end("lowest", low)
-        self.highest = self._end("highest", high)
+        self.lowest = self._end("lowest", low, lambda end: ops.minimum(end, 0.0))
+        self.highest = self._end("highest", high, lambda end: ops.maximum(end, _SMALLEST_RANGE))
 
     def call(self, inputs, training=None, follow=True):
         """Return the nearest values on the grid.
@@ -73,13 +119,18 @@ class ActivationRange(keras.layers.Layer):
                 is called again, on what must lie on the same grid.
         """
         low, high = ops.convert_to_tensor(self.lowest), ops.convert_to_tensor(self.highest)
-        if self.low is None and follow and (training or self.observing):
+        follows = self.observing or (training and not self.learned)
+        if self.low is None and follow and follows:
             low, high = self._follow(keras.tree.flatten(inputs), low, high)
         elif not self._is_known():
             raise ValueError(
                 f"{self.name} knows no range before it has seen data. Train the model first, or "
                 "pass `calibration` to `quantize.prepare`."
             )
+        if self._is_trained() and training:
+            # A custom gradient takes values, not variables.
+            low, high = tf.convert_to_tensor(low), tf.convert_to_tensor(high)
+            return keras.tree.map_structure(lambda x: on_learned_grid(x, low, high), inputs)
         return keras.tree.map_structure(
             lambda x: tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8), inputs
         )
@@ -88,8 +139,11 @@ class ActivationRange(keras.layers.Layer):
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
 
     def get_config(self):
-        own = {"low": self.low, "high": self.high, "momentum": self.momentum}
-        return {**super().get_config(), **own}
+        own = ("low", "high", "momentum", "learned")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+    def _is_trained(self):
+        return self.learned and self.low is None
 
     def _follow(self, tensors, low, high):
         momentum = ops.where(high > low, self.momentum, 0.0)
@@ -105,9 +159,14 @@ class ActivationRange(keras.layers.Layer):
         with tf.init_scope():  # While a graph is traced, the values are those of now.
             return self.highest.numpy() > self.lowest.numpy()
 
-    def _end(self, name, value):
-        initializer = keras.initializers.Constant(value)
-        return self.add_weight(name=name, shape=(), initializer=initializer, trainable=False)
+    def _end(self, name, value, constraint):
+        return self.add_weight(
+            name=name,
+            shape=(),
+            initializer=keras.initializers.Constant(value),
+            trainable=self._is_trained(),
+            constraint=constraint,  # A step of the optimizer may not carry it past zero.
+        )
 
 
 class _WithIntegerKernel:

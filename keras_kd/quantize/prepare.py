@@ -11,13 +11,22 @@ from keras_kd.quantize.rewriting import Rewriting
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
 
 
+_RANGES = ("moving", "learned")
+
+
 def prepare(
-    student, *, weights="int8", activations="int8", calibration=None, input_range=(0.0, 255.0)
+    student,
+    *,
+    weights="int8",
+    activations="int8",
+    ranges="moving",
+    calibration=None,
+    input_range=(0.0, 255.0),
 ):
     """Return a trainable twin of a student that computes what its integer file will compute.
 
     Weights are rounded to integers with one scale a channel, activations to 256 values between
-    two ends that follow the batches; gradients pass straight on (Jacob et al. 2018).
+    two ends that follow the batches or are learned; gradients pass straight on (Jacob et al. 2018).
     BatchNormalization is folded into the layer before it, with its statistics as they are now.
     Distil the twin from the float teacher with the ordinary `Distiller`, at a tenth of the
     learning rate that trained the student; a few epochs will do. `export.litert` then writes the
@@ -33,8 +42,12 @@ def prepare(
             layer of the twin has the name of the layer it stands for.
         weights: `"int8"` or `"int4"`.
         activations: `"int8"`.
+        ranges: where activations are cut off: `"moving"`, at a moving average of the batches'
+            lowest and highest values (Jacob et al. 2018), or `"learned"`, where the optimizer
+            takes the two ends, as weights (Esser et al. 2020).
         calibration: images such as the student was trained on, that set the first ranges, as in
-            `export.litert`. If `None`, the first batch of the training sets them.
+            `export.litert`. If `None`, the first batch of the training sets them; learned ones
+            need it.
         input_range: lowest and highest pixel.
 
     Returns:
@@ -60,11 +73,18 @@ def prepare(
     References:
         B. Jacob et al., Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference, 2018.
+        S. K. Esser et al., Learned Step Size Quantization, 2020.
     """
     _check_choice("weights", weights, _WEIGHT_BITS)
     _check_choice("activations", activations, ("int8",))
+    _check_choice("ranges", ranges, _RANGES)
+    if ranges == "learned" and calibration is None:
+        raise ValueError(
+            "`ranges='learned'` needs `calibration`, images that the ranges begin with. "
+            "Received: calibration=None."
+        )
     _check_student(student)
-    rewriting = Rewriting(student, _WEIGHT_BITS[weights], input_range)
+    rewriting = Rewriting(student, _WEIGHT_BITS[weights], input_range, ranges == "learned")
     image, logits = walk(student, rewriting.visit)
     twin = keras.Model(image, rewriting.on_grid(logits), name=f"{student.name}_{weights}")
     if weight_bits(twin) is None:

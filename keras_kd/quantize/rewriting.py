@@ -26,8 +26,8 @@ _OTHER_INTEGER = (layers.Concatenate, layers.InputLayer, layers.Rescaling)
 class Rewriting:
     """Goes through a student's layers once, in their order, and calls their twins instead."""
 
-    def __init__(self, student, num_bits, input_range):
-        self.num_bits, self.input_range = num_bits, input_range
+    def __init__(self, student, num_bits, input_range, learned):
+        self.num_bits, self.input_range, self.learned = num_bits, input_range, learned
         self.consumers = _consumers(student)
         self.copies, self.folded = {}, set()
         # By the id of a tensor: itself (which keeps the id its own), the same on a grid, and the
@@ -80,7 +80,7 @@ class Rewriting:
     def _grid(self, name, low=None, high=None):
         number = self.num_ranges[name] = self.num_ranges.get(name, 0) + 1
         name = f"{name}_range" if number == 1 else f"{name}_range_{number}"
-        return ActivationRange(low, high, name=name)
+        return ActivationRange(low, high, learned=self.learned, name=name)
 
     def _on_own_grid(self, layer, outputs):
         """Give what a layer returns a range, unless the only layer that takes it will."""

@@ -1,0 +1,138 @@
+"""The web server of the page: this machine's own browser, and nobody else."""
+
+import base64
+import errno
+import hashlib
+import http.server
+import re
+import urllib.parse
+import webbrowser
+from pathlib import PurePath
+
+from keras_kd.serve.runtime import STATIC, vendored_files
+
+_ADDRESS = "127.0.0.1"
+_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".wasm": "application/wasm",
+}
+
+
+def serve(folder, *, data=None, data_dir=None, teacher=None, port=0, browser=True):
+    """Serve the page for a folder of exported files, until it is interrupted (Ctrl-C).
+
+    On the page: a file of the folder runs in the browser, through LiteRT's WebAssembly runtime,
+    on test images or on what is drawn; probabilities of teacher and student under a temperature;
+    milliseconds as measured there; the test images on which the two differ. The page is reached
+    from this machine only, and fetches nothing from elsewhere.
+
+    Args:
+        folder: as `keras-kd run` or `keras-kd export` wrote it.
+        data: name of the data set whose test images are shown; by default the one that the
+            folder's results name.
+        data_dir: as in `data.load`.
+        teacher: a `.keras` file; by default `teacher.keras` in the folder.
+        port: of this machine; 0 for any that is free.
+        browser: whether to open the page in the user's browser.
+
+    Raises:
+        FileNotFoundError: if a file is missing, or the runtime (see `keras_kd.serve.vendor`).
+        ValueError: if what lies in the folder cannot be shown.
+        OSError: if the port is taken.
+    """
+    vendored_files()  # Before seconds of work, if they are missing.
+    # Here, since it imports Keras, which the fetching of the runtime can do without.
+    from keras_kd.serve.content import content_of
+
+    content = content_of(folder, data=data, data_dir=data_dir, teacher=teacher)
+    with server_of(content, port) as server:
+        url = f"http://{_ADDRESS}:{server.server_port}/"
+        print(f"{folder} is shown at {url} (Ctrl-C ends it)", flush=True)
+        if browser:
+            webbrowser.open(url)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            print("\nThe page is closed.")
+
+
+def server_of(content, port=0):
+    """Return a bound server of the page, its runtime and `content`, to be run and closed.
+
+    Args:
+        content: bytes by path, as `content_of` returns.
+        port: 0 for any that is free.
+
+    Raises:
+        FileNotFoundError: if the runtime is missing.
+        OSError: if the port is taken.
+    """
+    page = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}
+    runtime = {f"vendor/{name}": path.read_bytes() for name, path in vendored_files().items()}
+    answers = {"": page["index.html"], **page, **runtime, **content}
+    handler = type("Handler", (_Handler,), {"answers": answers, "policy": _policy(answers[""])})
+    try:
+        server = http.server.ThreadingHTTPServer((_ADDRESS, port), handler)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            raise
+        raise OSError(
+            f"`port` must be one that is free. Received: port={port} ({error.strerror}). "
+            "Leave it out to have a free one chosen."
+        ) from error
+    return server
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    """Answers GET and HEAD from a dict: no path of a request ever reaches the file system."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self._answer(with_body=True)
+
+    def do_HEAD(self):
+        self._answer(with_body=False)
+
+    def log_message(self, *_):
+        """Say nothing of single requests."""
+
+    def _answer(self, with_body):
+        name = urllib.parse.unquote(self.path.split("?")[0]).removeprefix("/")
+        # Another name than its own is a page from elsewhere that had its name point here.
+        port = self.server.server_port
+        if self.headers.get("Host") not in (f"{_ADDRESS}:{port}", f"localhost:{port}"):
+            return self.send_error(403)
+        if name not in self.answers:
+            return self.send_error(404)
+        body = self.answers[name]
+        self.send_response(200)
+        suffix = PurePath(name or "index.html").suffix
+        self.send_header("Content-Type", _TYPES.get(suffix, "application/octet-stream"))
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", self.policy)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+        # A page that is isolated like this has a clock of 5 microseconds instead of 100.
+        self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.send_header("Cross-Origin-Embedder-Policy", "require-corp")
+        self.end_headers()
+        if with_body:
+            self.wfile.write(body)
+
+
+def _policy(page):
+    """Return the content security policy: this server's own scripts, and WebAssembly."""
+    # The one thing inside the page: which file `@litertjs/core` means by `@litertjs/wasm-utils`.
+    import_map = re.search(rb'<script type="importmap">(.*?)</script>', page, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(import_map).digest()).decode()
+    return (
+        f"default-src 'none'; script-src 'self' 'wasm-unsafe-eval' 'sha256-{digest}'; "
+        "style-src 'self'; img-src data:; connect-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    )

@@ -1,0 +1,501 @@
+"""The page: what it is made of, who may reach it, and what it computes in a real browser."""
+
+import base64
+import hashlib
+import http.client
+import importlib.util
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import keras_kd as kd
+from keras_kd.serve import content as CONTENT
+from keras_kd.serve import runtime as RUNTIME
+from keras_kd.serve import server as SERVER
+from keras_kd.serve import vendor as VENDOR
+
+FORMATS = (None, "float16", "dynamic", "int8", "int8_uint8_input", "16x8")
+BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+
+
+@pytest.fixture(scope="module")
+def folder(digits, digits_teacher, tmp_path_factory):
+    """A folder as `keras-kd run` leaves it, with a student in every format for one image."""
+    folder = tmp_path_factory.mktemp("run")
+    keras.utils.set_random_seed(1)
+    student = kd.models.mlp([32], image_shape=digits.image_shape, name="student")
+    student.compile("adam", kd.losses.CrossEntropy())
+    student.fit(digits.train.batches(32, shuffle_seed=0), epochs=5, shuffle=False, verbose=0)
+    for form in FORMATS:
+        path = folder / f"student_{form or 'float32'}.tflite"
+        kd.export.litert(student, path, quantization=form, calibration=digits.train)
+    kd.export.litert(student, folder / "any_batch.tflite", batch_size=None)
+    (folder / "foreign.tflite").write_bytes(b"not one of ours")
+    digits_teacher.save(folder / "teacher.keras")
+    (folder / "results.json").write_text(json.dumps({"data": {"name": "digits"}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content(folder):
+    return CONTENT.content_of(folder)
+
+
+class TestContent:
+    def test_it_holds_the_files_the_test_images_and_the_teachers_answers(
+        self, content, folder, digits, digits_teacher
+    ):
+        description = json.loads(content["description.json"])
+        names = [file["name"] for file in description["files"]]
+        # Not the one for any number of images, which the browser's runtime does not take.
+        assert sorted(names) == sorted(f"student_{form or 'float32'}.tflite" for form in FORMATS)
+        assert names[0] == "student_float32.tflite"  # The largest.
+        assert (
+            content["models/student_int8.tflite"] == (folder / "student_int8.tflite").read_bytes()
+        )
+        assert description["images"] == {
+            "name": "digits", "count": 359, "total": 359, "dtype": "uint8",
+        }  # fmt: skip
+        assert content["images"] == digits.test.images.tobytes()
+        assert np.frombuffer(content["labels"], "<i4").tolist() == digits.test.labels.tolist()
+        np.testing.assert_allclose(
+            np.frombuffer(content["teacher_logits"], "<f4").reshape(-1, 10),
+            digits_teacher.predict(digits.test.images, verbose=0),
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+    def test_a_teacher_that_ends_in_softmax_answers_in_logits_there_too(
+        self, folder, digits, digits_teacher, tmp_path
+    ):
+        image = keras.Input(digits.image_shape)
+        closed = keras.Model(image, layers.Softmax()(digits_teacher(image)))
+        closed.save(tmp_path / "closed.keras")
+        content = CONTENT.content_of(folder, teacher=tmp_path / "closed.keras")
+        (tmp_path / "teacher.tflite").write_bytes(content["models/teacher"])
+        np.testing.assert_allclose(
+            kd.export.run_litert(tmp_path / "teacher.tflite", digits.test.images[:5]).logits,
+            digits_teacher(digits.test.images[:5]),
+            rtol=1e-3,
+            atol=1e-3,
+        )
+
+    def test_of_a_teacher_that_litert_cannot_run_it_says_so(self, folder, digits, tmp_path):
+        image = keras.Input(digits.image_shape)
+        flat = layers.Flatten()(layers.Rescaling(1 / 256)(image))
+        outputs = layers.Dense(10)(keras.ops.erfinv(flat))
+        keras.Model(image, outputs).save(tmp_path / "odd.keras")
+        content = CONTENT.content_of(folder, teacher=tmp_path / "odd.keras")
+        told = json.loads(content["description.json"])["teacher"]
+        assert not told["runs_in_browser"] and "Erfinv" in told["reason"]
+        assert "models/teacher" not in content and "teacher_logits" in content
+
+    def test_without_data_and_teacher_there_is_a_student_to_draw_for(self, folder, tmp_path):
+        shutil.copy(folder / "student_int8.tflite", tmp_path)
+        (tmp_path / "export.json").write_text(json.dumps({"data": "arrays of somebody"}))
+        content = CONTENT.content_of(tmp_path)
+        description = json.loads(content["description.json"])
+        assert description["images"] is None and description["teacher"] is None
+        assert set(content) == {"description.json", "models/student_int8.tflite"}
+
+    def test_of_a_large_set_a_part_is_shown(self, folder, digits, monkeypatch):
+        monkeypatch.setattr(CONTENT, "_MOST_IMAGE_BYTES", 64 * 10)
+        content = CONTENT.content_of(folder)
+        images = json.loads(content["description.json"])["images"]
+        assert (images["count"], images["total"]) == (10, 359)
+        assert content["images"] == digits.test.images[:10].tobytes()
+
+    def test_what_does_not_fit_is_refused(self, folder, digits_teacher, tmp_path):
+        with pytest.raises(FileNotFoundError, match="must be a folder.*Received: .*no folder"):
+            CONTENT.content_of(tmp_path / "none")
+        with pytest.raises(FileNotFoundError, match="must hold a .tflite file for one image"):
+            CONTENT.content_of(tmp_path)
+        with pytest.raises(ValueError, match=r"mnist must be for images \(8, 8, 1\) of 10 classes"):
+            CONTENT.content_of(folder, data="mnist")
+        other = kd.models.mlp([8], image_shape=(8, 8, 1), num_classes=3)
+        other.save(tmp_path / "other.keras")
+        with pytest.raises(ValueError, match=r"The teacher .*Received: \(8, 8, 1\) of 3 classes"):
+            CONTENT.content_of(folder, teacher=tmp_path / "other.keras")
+        image = keras.Input((8, 8, 1))
+        labels = layers.Activation("sigmoid")(digits_teacher(image))
+        keras.Model(image, labels).save(tmp_path / "labels.keras")
+        with pytest.raises(ValueError, match="one class of several.*sigmoid"):
+            CONTENT.content_of(folder, teacher=tmp_path / "labels.keras")
+        shutil.copy(folder / "student_int8.tflite", tmp_path)
+        kd.export.litert(other, tmp_path / "other.tflite")
+        with pytest.raises(ValueError, match="same images and know the same classes"):
+            CONTENT.content_of(tmp_path)
+
+
+@pytest.fixture
+def address(monkeypatch):
+    """Where a server runs that shows one file, without a runtime."""
+    monkeypatch.setattr(SERVER, "vendored_files", dict)
+    with SERVER.server_of({"models/a b.tflite": b"bytes"}) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address
+        server.shutdown()
+        thread.join()
+
+
+def asked(address, path, method="GET", **headers):
+    connection = http.client.HTTPConnection(*address)
+    connection.request(method, path, headers=headers)
+    response = connection.getresponse()
+    body = response.read()
+    connection.close()
+    return response, body
+
+
+class TestServer:
+    def test_it_answers_with_the_page_and_says_what_the_page_may_do(self, address):
+        response, body = asked(address, "/")
+        assert response.status == 200 and body.startswith(b"<!doctype html>")
+        policy = response.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy and "'wasm-unsafe-eval'" in policy
+        assert "unsafe-inline" not in policy and "http" not in policy
+        assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+        response, body = asked(address, "/page.js")
+        assert response.headers["Content-Type"].startswith("text/javascript")
+        assert asked(address, "/models/a%20b.tflite")[1] == b"bytes"
+
+    def test_it_is_on_the_loopback_and_knows_its_own_name_only(self, address):
+        assert address[0] == "127.0.0.1"
+        assert asked(address, "/", Host=f"localhost:{address[1]}")[0].status == 200
+        # A name of somebody else's that was made to point here (DNS rebinding).
+        for host in ("attacker.example", f"attacker.example:{address[1]}", "127.0.0.1", ""):
+            assert asked(address, "/", Host=host)[0].status == 403
+
+    @pytest.mark.parametrize(
+        "path",
+        ["/server.py", "/../server.py", "/%2e%2e/server.py", "//etc/passwd", "/vendor/", "/models"],
+    )
+    def test_nothing_else_is_served(self, address, path):
+        assert asked(address, path)[0].status == 404
+
+    def test_only_reading_is_answered(self, address):
+        response, body = asked(address, "/page.css", method="HEAD")
+        assert response.status == 200 and body == b""
+        assert int(response.headers["Content-Length"]) > 100
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            assert asked(address, "/", method=method)[0].status == 501
+
+    def test_a_port_that_is_taken_is_named(self, address):
+        with pytest.raises(OSError, match=f"`port` must be one that is free.*port={address[1]}"):
+            SERVER.server_of({}, port=address[1])
+
+    def test_the_page_names_no_other_place(self):
+        for path in RUNTIME.STATIC.iterdir():
+            if path.suffix in (".html", ".js", ".css"):
+                assert "http" not in path.read_text(), path
+
+
+class TestVendor:
+    """With a made-up package, and an `npm` that hands it over."""
+
+    @pytest.fixture
+    def npm(self, tmp_path, monkeypatch):
+        archive = tmp_path / "package.tgz"
+        with tarfile.open(archive, "w:gz") as members:
+            member = tarfile.TarInfo("package/dist/index.js")
+            member.size = 4
+            members.addfile(member, io.BytesIO(b"code"))
+        digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
+        packages = {"made-up@1.0.0": (f"sha512-{digest}", {"dist/index.js": "made_up.js"})}
+        for module, name, value in (
+            (VENDOR, "PACKAGES", packages),
+            (VENDOR, "VENDORED", tmp_path / "vendor"),
+            (RUNTIME, "VENDORED", tmp_path / "vendor"),
+        ):
+            monkeypatch.setattr(module, name, value)
+        (tmp_path / "bin").mkdir()
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+
+        def install(script):
+            (tmp_path / "bin" / "npm").write_text(f"#!/bin/sh\n{script}\n")
+            (tmp_path / "bin" / "npm").chmod(0o755)
+            return tmp_path
+
+        return install
+
+    def test_it_tries_again_and_unpacks_once(self, npm):
+        place = npm(
+            'echo "$@" >> "$0.calls"\n'
+            'test $(wc -l < "$0.calls") -ge 2 || exit 1\n'
+            'cp "$(dirname "$0")/../package.tgz" "$4"'
+        )
+        files = VENDOR.vendor()
+        assert files["made_up.js"].read_bytes() == b"code"
+        assert "Apache License" in files["LICENSE"].read_text()
+        calls = (place / "bin" / "npm.calls").read_text().splitlines()
+        assert len(calls) == 2 and calls[0].startswith("pack made-up@1.0.0 ")
+        VENDOR.vendor()
+        assert (place / "bin" / "npm.calls").read_text().splitlines() == calls
+
+    def test_another_archive_is_not_unpacked(self, npm):
+        place = npm('echo changed > "$4/package.tgz"')
+        with pytest.raises(ValueError, match=r"made-up@1.0.0 must have the hash sha512-.*Nothing"):
+            VENDOR.vendor()
+        assert not (place / "vendor").exists()
+
+    def test_what_npm_says_is_passed_on(self, npm):
+        npm("echo npm error code E503 >&2; exit 1")
+        with pytest.raises(OSError, match="could not fetch made-up@1.0.0, in 2 tries.*E503"):
+            VENDOR.vendor()
+
+    def test_without_npm_the_remedy_is_named(self, npm, monkeypatch):
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(FileNotFoundError, match="npm.*is not installed. Install Node.js"):
+            VENDOR.vendor()
+
+    def test_without_the_runtime_the_remedy_is_named(self, npm, folder):
+        with pytest.raises(FileNotFoundError, match=r"Run `python -m keras_kd.serve.vendor`"):
+            kd.serve.serve(folder)
+
+    def test_a_runtime_of_other_versions_is_not_used(self, npm, tmp_path):
+        (tmp_path / "vendor").mkdir()
+        (tmp_path / "vendor" / "packages.json").write_text("{}")
+        with pytest.raises(FileNotFoundError, match="@litertjs/core@"):
+            RUNTIME.vendored_files()
+
+
+def vendored():
+    try:
+        return bool(RUNTIME.vendored_files())
+    except FileNotFoundError:
+        return False
+
+
+needs_runtime = pytest.mark.skipif(
+    not vendored(), reason="The browser's runtime is not here: run `make page`."
+)
+
+
+@needs_runtime
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_interrupted(folder):
+    command = [sys.executable, "-m", "keras_kd", "serve", str(folder), "--no-browser"]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background ignores the signal, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
+        said = process.stdout.readline()
+        try:
+            url = said.split(" is shown at ")[1].split()[0]
+            port = int(url.split(":")[2].strip("/"))
+            response, body = asked(("127.0.0.1", port), "/description.json")
+            assert response.status == 200 and json.loads(body)["title"] == folder.name
+            process.send_signal(signal.SIGINT)
+            rest, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0 and errors == ""
+    assert rest == "\nThe page is closed.\n"
+
+
+@pytest.fixture(scope="module")
+def served(content):
+    with SERVER.server_of(content) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for argument in (
+        "headless", "no-sandbox", "disable-gpu", "disable-quic", "disable-dev-shm-usage",
+        "no-first-run", "disable-background-networking", "disable-component-update",
+        "disable-sync", "window-size=1280,1000",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(DRIVER))
+    driver.set_script_timeout(60)
+    yield driver
+    driver.quit()
+
+
+# What a test asks of the page, in terms of its own elements and of what `page.js` exports.
+READY = """
+const done = arguments[0];
+const wait = () => {
+  const problem = document.getElementById("problem");
+  const ready = document.getElementById("summary").textContent.includes("right");
+  if (!problem.hidden || ready) done(problem.textContent); else setTimeout(wait, 20);
+};
+wait();
+"""
+CHOOSE = """
+document.getElementById("summary").textContent = "";
+const file = document.getElementById("file");
+file.value = arguments[0];
+file.dispatchEvent(new Event("change"));
+"""
+LOGITS = """
+const [count, done] = arguments;
+import("./page.js").then((page) => done(page.studentLogits.slice(0, count).map((x) => [...x])));
+"""
+SHOWN = """
+const done = arguments[0];
+import("./page.js").then(({ shown }) => done({
+  student: [...shown.student], teacher: shown.teacher && [...shown.teacher],
+  pixels: [...document.getElementById("canvas").getContext("2d").getImageData(0, 0, 8, 8).data],
+  verdict: document.getElementById("verdict").textContent,
+  name: document.getElementById("shown").textContent,
+}));
+"""
+PICK = """
+const index = document.getElementById("index");
+return [...Array(arguments[0]).keys()].map((place) => {
+  index.value = place;
+  index.dispatchEvent(new Event("change"));
+  return document.getElementById("verdict").textContent;
+});
+"""
+
+
+@needs_runtime
+@pytest.mark.skipif(
+    not (BROWSER and DRIVER and importlib.util.find_spec("selenium")),
+    reason="Chromium, its driver or the package selenium is not installed.",
+)
+class TestPage:
+    @pytest.fixture
+    def page(self, browser, served):
+        browser.get(served)
+        assert browser.execute_async_script(READY) == ""
+        yield browser
+        serious = [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+        assert serious == []  # Scripts that failed, and what the policy had to forbid.
+
+    @pytest.mark.parametrize("form", FORMATS)
+    def test_a_file_answers_there_as_in_the_interpreter(self, form, page, folder, digits):
+        name = f"student_{form or 'float32'}.tflite"
+        page.execute_script(CHOOSE, name)
+        assert page.execute_async_script(READY) == ""
+        expected = kd.export.run_litert(folder / name, digits.test.images[:100]).logits
+        received = np.array(page.execute_async_script(LOGITS, 100))
+        # Sums in another order; an integer file has no such choice.
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
+        verdicts = page.execute_script(PICK, 100)
+        said = [int(verdict.split("Student: ")[1]) for verdict in verdicts]
+        assert said == np.argmax(expected, -1).tolist()
+        assert " ms an image in this browser" in page.find_element("id", "about").text
+
+    def test_what_is_drawn_is_what_teacher_and_student_answer_to(
+        self, page, content, folder, tmp_path
+    ):
+        from selenium.webdriver import ActionChains
+
+        before = page.execute_async_script(SHOWN)
+        assert before["name"].startswith("Test image 0: ")
+        page.find_element("id", "clear").click()
+        canvas = page.find_element("id", "canvas")
+        stroke = ActionChains(page).move_to_element_with_offset(canvas, 0, -100).click_and_hold()
+        stroke.move_by_offset(0, 200).release().perform()
+        drawn = page.execute_async_script(SHOWN)
+        assert drawn["name"] == "A drawing of yours"
+        assert drawn["student"] != before["student"] and drawn["verdict"] != before["verdict"]
+        image = np.array(drawn["pixels"], "uint8").reshape(1, 8, 8, 4)[..., :1]
+        assert image.max() > 200 and (image == 0).any()
+        (tmp_path / "teacher.tflite").write_bytes(content["models/teacher"])
+        for name, path in (
+            ("student", folder / "student_float32.tflite"),
+            ("teacher", tmp_path / "teacher.tflite"),
+        ):
+            expected = kd.export.run_litert(path, image).logits[0]
+            np.testing.assert_allclose(drawn[name], expected, rtol=1e-4, atol=1e-4)
+
+    def test_the_keyboard_draws_too(self, page):
+        from selenium.webdriver import Keys
+
+        page.find_element("id", "clear").click()
+        canvas = page.find_element("id", "canvas")
+        canvas.send_keys(Keys.ARROW_LEFT)
+        assert max(page.execute_async_script(SHOWN)["pixels"][::4]) == 0  # Moved, not drawn.
+        canvas.send_keys(Keys.SPACE)
+        assert max(page.execute_async_script(SHOWN)["pixels"][::4]) > 100
+
+    def test_probabilities_are_softened_by_the_temperature(self, page):
+        from selenium.webdriver import Keys
+
+        shown = page.execute_async_script(SHOWN)
+        slider = page.find_element("id", "temperature")
+        slider.send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
+        assert page.find_element("id", "temperature-value").text == "2.0"
+        for name in ("teacher", "student"):
+            logits = np.array(shown[name]) / 2
+            expected = 100 * np.exp(logits) / np.exp(logits).sum()
+            cells = page.find_elements("css selector", f".number .{name}")
+            np.testing.assert_allclose([float(cell.text) for cell in cells], expected, atol=0.051)
+            bars = page.find_elements("css selector", f".bar.{name}")
+            widths = np.array([bar.rect["width"] for bar in bars])
+            np.testing.assert_allclose(widths / widths.sum(), expected / 100, atol=0.01)
+
+    def test_the_grid_holds_the_images_on_which_they_differ(self, page, folder, digits, content):
+        path = folder / "student_float32.tflite"
+        student = np.argmax(kd.export.run_litert(path, digits.test.images).logits, -1)
+        teacher = np.argmax(np.frombuffer(content["teacher_logits"], "<f4").reshape(-1, 10), -1)
+        (differing,) = np.nonzero(student != teacher)
+        assert 0 < len(differing) < 48  # All of them fit on the first part of the grid.
+        buttons = page.find_elements("css selector", "#grid button")
+        assert [int(button.get_attribute("data-index")) for button in buttons] == differing.tolist()
+        assert f"they differ on {len(differing)} (" in page.find_element("id", "summary").text
+        last = differing[-1]
+        buttons[-1].click()
+        shown = page.execute_async_script(SHOWN)
+        assert shown["name"] == f"Test image {last}: {digits.test.labels[last]}"
+        assert shown["verdict"] == f"Teacher: {teacher[last]} · Student: {student[last]}"
+
+    def test_it_fetches_from_its_own_server_only_and_fits_a_phone(self, page, served):
+        script = "return performance.getEntriesByType('resource').map((entry) => entry.name)"
+        fetched = page.execute_script(script)
+        assert f"{served}vendor/core.js" in fetched
+        assert all(name.startswith(served) for name in fetched)
+        assert page.execute_script("return crossOriginIsolated")  # So the clock is a fine one.
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert page.execute_script("return document.documentElement.scrollWidth") == 390
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+    def test_a_teacher_that_cannot_run_there_answers_for_test_images_only(self, browser, content):
+        description = json.loads(content["description.json"])
+        description["teacher"] = {"runs_in_browser": False, "reason": "It is too odd."}
+        odd = {**content, "description.json": json.dumps(description).encode()}
+        with SERVER.server_of(odd) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                browser.get(f"http://127.0.0.1:{server.server_port}/")
+                assert browser.execute_async_script(READY) == ""
+                assert "Teacher: " in browser.find_element("id", "verdict").text
+                browser.find_element("id", "clear").click()
+                assert "Teacher: " not in browser.find_element("id", "verdict").text
+                note = browser.find_element("id", "teacher-note")
+                assert note.is_displayed() and "It is too odd." in note.text
+            finally:
+                server.shutdown()
+                thread.join()
