@@ -128,6 +128,14 @@ def _add_runs(commands):
         "folder", metavar="DIR", nargs="?", default="saved_models", help="default: %(default)s"
     )
     listing.set_defaults(call=_list)
+    report = commands.add_parser(
+        "report",
+        help="a finished run as one HTML page",
+        description="Write report.html into the folder of a finished run, comparison or sweep: "
+        "one page that opens offline.",
+    )
+    report.add_argument("folder", metavar="DIR", help="the folder of the run")
+    report.set_defaults(call=_report)
 
 
 def _add_export(commands):
@@ -193,6 +201,11 @@ def _resume(options):
 def _list(options):
     _import_quietly()
     keras_kd.experiment.print_runs(options.folder)
+
+
+def _report(options):
+    _import_quietly()
+    print(f"Written to {keras_kd.experiment.write_report(options.folder)}")
 
 
 def _recipe(options):

@@ -2,6 +2,7 @@
 
 from keras_kd.experiment import optimizers
 from keras_kd.experiment.compare import compare
+from keras_kd.experiment.page import write_report
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import run
 from keras_kd.experiment.runs import check_run, list_runs, print_runs, resume
@@ -17,4 +18,5 @@ __all__ = [
     "resume",
     "run",
     "sweep",
+    "write_report",
 ]

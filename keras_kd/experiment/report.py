@@ -5,9 +5,9 @@ import rich.box
 import rich.table
 
 from keras_kd._files import written_whole
+from keras_kd.experiment.plots import COLOURS
 from keras_kd.experiment.progress import title_of
 
-_COLOURS = {"teacher": "#555555", "student": "#0072b2", "student_alone": "#d55e00"}
 _TEMPERATURES = (1, 2, 4, 8)
 
 
@@ -94,7 +94,7 @@ def _draw_curves(figure, title, curves):
     figure.suptitle(f"{title}: accuracy while training")
     for name, logs in curves.items():
         epochs = np.arange(1, len(logs["val_accuracy"]) + 1)
-        colour = _COLOURS[name]
+        colour = COLOURS[name]
         axes.plot(epochs, logs["val_accuracy"], color=colour, label=title_of(name))
         axes.plot(epochs, logs["accuracy"], color=colour, linestyle=":", linewidth=1)
         best = logs["best_epoch"]
@@ -126,7 +126,7 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
         for axes, temperature in zip(row[1:], _TEMPERATURES, strict=True):
             soft_targets = _softmax(teacher_logits[index] / temperature)
             colours = [
-                _COLOURS["student"] if number == label else "#999999"
+                COLOURS["student"] if number == label else "#999999"
                 for number in range(len(class_names))
             ]
             axes.barh(range(len(class_names)), soft_targets, color=colours)
