@@ -2,8 +2,9 @@
 
 from keras_kd.recipes.digits import digits
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
+from keras_kd.recipes.mnist_mlp import mnist_mlp
 
-__all__ = ["digits", "fashion_mnist_mlp"]
+__all__ = ["digits", "fashion_mnist_mlp", "mnist_mlp"]
 
 
 def by_name(name):
