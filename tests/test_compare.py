@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import sys
 
 import keras
 import numpy as np
@@ -158,4 +159,11 @@ def test_the_table_fits_a_terminal_and_says_the_verdict(results, capsys):
 def test_arguments_are_checked_before_anything_is_written(tmp_path, options, sentence):
     with pytest.raises(ValueError, match=sentence):
         compare(kd.recipes.digits, output=tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_scipy_it_does_not_begin(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match=r'pip install "keras-kd\[report\]"'):
+        compare(kd.recipes.digits, output=tmp_path / "new")
     assert not (tmp_path / "new").exists()

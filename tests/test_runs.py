@@ -135,6 +135,14 @@ def test_results_of_another_run_do_not_stay(tmp_path):
     assert folder_module.read_results(tmp_path) is None
 
 
+def test_another_student_is_another_run(digits):
+    recipe = kd.recipes.digits
+    other = dataclasses.replace(recipe, student=recipe.teacher)
+    assert recipe.settings(digits) == recipe.settings(digits)
+    assert recipe.settings(digits)["student"] != other.settings(digits)["student"]
+    json.dumps(recipe.settings(digits))
+
+
 def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path, monkeypatch, capsys):
     from keras_kd.experiment.progress import Progress
 
@@ -153,6 +161,10 @@ def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path, monkeypatch, c
 
 
 def test_a_folder_without_runs_says_so(tmp_path, capsys):
+    # What others call so is none.
+    for number, text in enumerate(("{}", "[]", "no JSON")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "config.json").write_text(text)
     assert cli.main(["list", str(tmp_path)]) == 0
     assert "There is no run in or below" in capsys.readouterr().out.replace("\n", " ")
 

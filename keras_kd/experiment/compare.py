@@ -62,7 +62,7 @@ def compare(recipe, *, seeds=5, epochs=None, quick=False, output=None, data_dir=
     started = time.perf_counter()
     options = {"seeds": seeds, "epochs": epochs, "quick": quick, "data_dir": data_dir}
     data = load(recipe, seeds[0], data_dir, progress)
-    settings = recipe.settings(len(data.train))
+    settings = recipe.settings(data)
     with folder_module.at_work(folder):
         folder_module.begin(
             folder,
@@ -151,7 +151,7 @@ def _train(recipe, seed, folder, data_dir, progress):
         kind="seed",
         recipe=recipe.name,
         options={"seed": seed, "data_dir": data_dir},
-        settings=recipe.settings(len(data.train)),
+        settings=recipe.settings(data),
         data=describe(data),
         progress=progress,
     )

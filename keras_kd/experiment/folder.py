@@ -106,7 +106,8 @@ def _identity(config):
 
 
 def _read(path):
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    # ValueError: what others call config.json need not be JSON.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         return json.loads(path.read_text())
     return None
 

@@ -102,7 +102,8 @@ def confusions(matrices, class_names):
     difference = 100 * (matrices["student"] - matrices["student_alone"])
     reach = max(1.0, np.abs(difference).max())
     title = "distilled - alone, points"
-    _matrix(grid[len(names)], difference, class_names, title, "RdBu", (-reach, reach))
+    limits = (-reach, reach)
+    _matrix(grid[len(names)], difference, class_names, title, "RdBu", limits, "{:+.1f}")
     return figure
 
 
@@ -156,14 +157,15 @@ def cells_per_class(results):
     return figure
 
 
-def _matrix(axes, values, class_names, title, colours, limits):
+def _matrix(axes, values, class_names, title, colours, limits, form="{:.0f}"):
     axes.imshow(values, cmap=colours, vmin=limits[0], vmax=limits[1])
     small = len(class_names) <= 12
     reach = max(abs(limit) for limit in limits)
     for (y, x), value in np.ndenumerate(values):
         if small and abs(value) >= 0.5:
             colour = "white" if abs(value) > 0.6 * reach else "black"
-            axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=7, color=colour)
+            text = form.format(value)
+            axes.text(x, y, text, ha="center", va="center", fontsize=7, color=colour)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from keras_kd.experiment.making import architecture
 from keras_kd.experiment.run import run
 from keras_kd.losses import SoftTargets
 
@@ -101,12 +102,13 @@ class Recipe:
         """Return a new distillation loss."""
         return self.loss(self.temperature)
 
-    def settings(self, num_examples):
-        """Return all settings but the builders of models, as JSON can hold them.
+    def settings(self, data):
+        """Return all settings as JSON can hold them, the models as digests of what they are.
 
         Args:
-            num_examples: training examples, which a schedule's length depends on.
+            data: the `Data`, which shapes and the length of a schedule depend on.
         """
+        shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
         left_out = ("name", "teacher", "student", "best", "loss", "optimizer", "teacher_optimizer")
         plain = {
             field.name: getattr(self, field.name)
@@ -117,8 +119,10 @@ class Recipe:
             plain[name] = plain[name] and repr(plain[name])
         return plain | {
             "loss": keras.saving.serialize_keras_object(self.distillation_loss()),
-            "optimizer": _described(self.optimizer_of("student", num_examples)),
-            "teacher_optimizer": _described(self.optimizer_of("teacher", num_examples)),
+            "optimizer": _described(self.optimizer_of("student", len(data.train))),
+            "teacher_optimizer": _described(self.optimizer_of("teacher", len(data.train))),
+            "teacher": architecture(self.teacher(**shape)),
+            "student": architecture(self.student(**shape)),
         }
 
     def _of(self, who, name):

@@ -55,13 +55,14 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
     progress = Progress(verbose)
     started = time.perf_counter()
     data = load(recipe, seed, data_dir, progress)
+    settings = recipe.settings(data)
     with folder_module.at_work(folder):  # Before minutes of work, if it cannot be.
         folder_module.begin(
             folder,
             kind="run",
             recipe=recipe.name,
             options={"seed": seed, "epochs": epochs, "quick": quick, "data_dir": data_dir},
-            settings=recipe.settings(len(data.train)),
+            settings=settings,
             data=describe(data),
             progress=progress,
         )
@@ -70,9 +71,10 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
         test = data.test
         logits, figures = evaluate(trained, test, folder)
         results = {
+            "kind": "run",
             "recipe": recipe.name,
             "seed": seed,
-            "settings": recipe.settings(len(data.train)),
+            "settings": settings,
             "machine": describe_machine(),
             "data": {**describe(data), "test": len(test)},
             "models": {

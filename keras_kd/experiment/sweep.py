@@ -77,7 +77,7 @@ def sweep(
     progress = Progress(verbose)
     started = time.perf_counter()
     data = load(recipe, seed, data_dir, progress)
-    settings = recipe.settings(len(data.train))
+    settings = recipe.settings(data)
     with folder_module.at_work(folder):
         folder_module.begin(
             folder,

@@ -231,10 +231,15 @@ class Trainer:
             if whole and record["made_of"] == made_of:
                 self._say_used_again(name, paths)
                 return {
-                    each: Trained(_load(path), record["curves"][each])
+                    each: self._loaded(distillers[each], path, record["curves"][each])
                     for each, path in paths.items()
                 }
         return None
+
+    def _loaded(self, distiller, path, curves):
+        # It was built as it was then, of whatever layers: the weights are all that is needed.
+        distiller.student.load_weights(path)
+        return Trained(distiller.student, curves)
 
     def _say_used_again(self, name, paths):
         first, *others = paths.values()
@@ -270,7 +275,3 @@ class _Training:
 
     def settings(self):
         return {**dataclasses.asdict(self), "augmentation": repr(self.augmentation)}
-
-
-def _load(path):
-    return keras.models.load_model(path, compile=False, safe_mode=True)
