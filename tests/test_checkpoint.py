@@ -11,15 +11,23 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8
 SPLIT = kd.data.Split(IMAGES, np.arange(64) % 3)
 
 
-def distiller():
-    student = kd.models.mlp([4], image_shape=(4, 4, 1), num_classes=3, dropout=0.5)
+def distiller(dtype="float32"):
+    student = keras.Sequential(
+        [
+            keras.Input((4, 4, 1)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(4, activation="relu", dtype=dtype),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(3),
+        ]
+    )
     each = kd.Distiller(student=student, alpha=0.0)
     return each.compile(keras.optimizers.Adam(1e-2), metrics=["accuracy"])
 
 
-def trained(folder, made_of="this", epochs=3):
+def trained(folder, made_of="this", epochs=3, dtype="float32"):
     """Return a distiller, its stopping and its checkpoint, after some epochs."""
-    each, stopping = distiller(), kd.callbacks.EarlyStopping(patience=9)
+    each, stopping = distiller(dtype), kd.callbacks.EarlyStopping(patience=9)
     kept = checkpoint.Checkpoint(folder, "part", made_of, {"one": each}, {"one": stopping})
     each.fit(
         SPLIT.batches(16, shuffle_seed=0, initial_epoch=kept.epoch),
@@ -32,9 +40,12 @@ def trained(folder, made_of="this", epochs=3):
     return each, stopping, kept
 
 
-def test_it_holds_everything_that_training_depends_on(tmp_path):
-    first, stopping, kept = trained(tmp_path)
-    second, other, taken_up = trained(tmp_path)  # No epoch is left: it is restored, no more.
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "bfloat16"])
+def test_it_holds_everything_that_training_depends_on(tmp_path, dtype):
+    first, stopping, kept = trained(tmp_path, dtype=dtype)
+    second, other, taken_up = trained(
+        tmp_path, dtype=dtype
+    )  # No epoch is left: it is restored, no more.
     assert taken_up.epoch == kept.epoch == 3
     assert taken_up.logs("one") == kept.logs("one")
     for attribute in ("best", "best_epoch", "wait", "stopped_epoch"):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shutil
 import sys
 
 import keras
@@ -106,13 +107,14 @@ def test_called_again_it_trains_nothing(folder, results, monkeypatch):
 
 
 def test_interrupted_in_its_second_seed_it_goes_on_to_the_same_figures(
-    tmp_path, results, monkeypatch
+    tmp_path, folder, results, monkeypatch
 ):
-    write, written = checkpoint.Checkpoint._write, []
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "seed_1")
+    write = checkpoint.Checkpoint._write
 
     def write_and_interrupt(self):
         write(self)
-        written.append(self.path)
         if self.path.parent.name == "seed_1" and "students" in self.path.name:
             raise KeyboardInterrupt
 
@@ -120,6 +122,7 @@ def test_interrupted_in_its_second_seed_it_goes_on_to_the_same_figures(
         patch.setattr(checkpoint.Checkpoint, "_write", write_and_interrupt)
         with pytest.raises(KeyboardInterrupt):
             compare(kd.recipes.digits, output=tmp_path, **OPTIONS)
+    (tmp_path / "results.json").unlink()
     (unfinished,) = kd.experiment.list_runs(tmp_path)
     assert unfinished["state"] == "unfinished"
     assert unfinished["at"] == "seed_1, students after epoch 1"

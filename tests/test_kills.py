@@ -48,7 +48,7 @@ def started(folder):
 
 
 def finish(process):
-    _, error = process.communicate(timeout=300)
+    _, error = process.communicate(timeout=1800)
     assert process.returncode == 0, error
 
 

@@ -131,7 +131,10 @@ class Checkpoint:
         for name, state in self._states.items():
             for part in ("variables", "best_weights"):
                 for number, array in enumerate(state[part]):
-                    arrays[f"{name}/{part}/{number}"] = array
+                    # NumPy's files know no bfloat16; every one of them is a float32 too.
+                    arrays[f"{name}/{part}/{number}"] = (
+                        array.astype("float32") if array.dtype.kind == "V" else array
+                    )
             plain[name] = {key: state[key] for key in ("stopping", "stopped", "logs")}
             plain[name] |= {part: len(state[part]) for part in ("variables", "best_weights")}
         head = {"made_of": self.made_of, "epoch": self.epoch, "seconds": self.seconds}
