@@ -15,7 +15,7 @@ endif
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test bench data page browser lint format clean
+.PHONY: demo test bench kills data page browser lint format clean
 
 demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
 	@if $(MAKE) --no-print-directory data; then \
@@ -35,6 +35,9 @@ bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others
 	$(VENV)/bin/python benchmarks/main_job.py --recipe digits
 	$(VENV)/bin/python -m pip install --quiet -e '.[bench]'
 	$(VENV)/bin/python benchmarks/speed.py
+
+kills: $(INSTALLED) ## Twenty runs, each killed at a random moment and gone on with. A quarter of an hour.
+	KERAS_KD_KILLED_RUNS=20 $(VENV)/bin/python -m pytest -s tests/test_kills.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check

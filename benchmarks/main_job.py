@@ -12,6 +12,7 @@ A seed whose results lie in `saved_models/bench/` already is not run again.
 import argparse
 import json
 import resource
+import shutil
 import statistics
 import subprocess
 import sys
@@ -42,6 +43,8 @@ def run(recipe, seed):
     folder = ROOT / "saved_models" / "bench" / recipe / str(seed)
     kept = folder / "bench.json"
     if not kept.exists():
+        # What an interrupted one left would be gone on with, and the time be that of a part.
+        shutil.rmtree(folder, ignore_errors=True)
         command = ["-m", "keras_kd", "run", recipe, "--seed", str(seed), "--output", str(folder)]
         start = time.perf_counter()
         subprocess.run([sys.executable, *command], check=True)

@@ -1,6 +1,8 @@
 """Files appear whole or not at all."""
 
 import contextlib
+import re
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -23,6 +25,14 @@ def written_whole(path):
             # the temporary folder.
             path.rename(Path(folder) / "old")
         unfinished.replace(path)
+
+
+def remove_leftovers(folder):
+    """Remove what `written_whole` had begun in a folder when its process was killed."""
+    for path in Path(folder).glob(".*"):
+        name = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}", path.name)
+        if name and path.is_dir() and {each.name for each in path.iterdir()} <= {name[1], "old"}:
+            shutil.rmtree(path)
 
 
 def size_of(path):

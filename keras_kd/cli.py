@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import keras_kd
 def main(arguments=None):
     """Run the command line; return its exit code."""
     options = _parser().parse_args(arguments)
+    # What a batch system sends before it kills is an interruption as well.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return options.call(options) or 0
     except (ImportError, OSError, ValueError) as error:
@@ -18,11 +21,13 @@ def main(arguments=None):
         return 1
     except KeyboardInterrupt:
         print(
-            "keras-kd: interrupted. Nothing half-written was left; the same command begins again, "
-            "with the teacher if it was finished.",
+            "keras-kd: interrupted. Nothing half-written was left; the same command, or "
+            "`keras-kd resume DIR`, goes on after the last whole epoch.",
             file=sys.stderr,
         )
         return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser():
@@ -40,20 +45,98 @@ def _parser():
         "compare them on the test images, and write models, a .tflite file that was run, a "
         "picture and results.json.",
     )
-    run.add_argument("recipe", choices=_recipe_names(), help="one of: %(choices)s")
+    _add_recipe(run, "RECIPE")
     run.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    run.add_argument("--epochs", type=int, help="the most epochs of each training")
-    run.add_argument("--quick", action="store_true", help="a first look: a few epochs")
-    run.add_argument(
-        "--output", metavar="DIR", help="folder to write to (default: saved_models/RECIPE)"
-    )
-    run.add_argument(
-        "--data-dir", metavar="DIR", help="where the data set lies, if it is not found by itself"
-    )
     run.set_defaults(call=_run)
+    _add_compare(commands)
+    _add_sweep(commands)
+    _add_runs(commands)
     _add_export(commands)
     _add_serve(commands)
     return parser
+
+
+def _add_recipe(parser, folder):
+    """Add what every command asks that runs a recipe."""
+    parser.add_argument("recipe", choices=_recipe_names(), help="one of: %(choices)s")
+    parser.add_argument("--epochs", type=int, help="the most epochs of each training")
+    parser.add_argument("--quick", action="store_true", help="a first look: a few epochs")
+    parser.add_argument(
+        "--best", action="store_true", help="the same student under our own schedule, if it has one"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", help=f"folder to write to (default: saved_models/{folder})"
+    )
+    parser.add_argument(
+        "--data-dir", metavar="DIR", help="where the data set lies, if it is not found by itself"
+    )
+
+
+def _add_compare(commands):
+    compare = commands.add_parser(
+        "compare",
+        help="does distillation help? student distilled and alone over seeds, with a verdict",
+        description="Over seeds, train a teacher, the student alone, the student on smoothed "
+        "labels and the student distilled, and say whether distillation beats the others: mean "
+        "gain, 95 % interval, verdict. A killed comparison goes on where it stopped.",
+    )
+    _add_recipe(compare, "RECIPE_compare")
+    compare.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
+    compare.set_defaults(call=_compare)
+
+
+def _add_sweep(commands):
+    sweep = commands.add_parser(
+        "sweep",
+        help="a grid of temperatures, alphas and losses, trained together",
+        description="Distil a student for each cell of a grid on one teacher pass, choose the "
+        "best on validation images, and test that one. A killed sweep goes on where it stopped.",
+    )
+    _add_recipe(sweep, "RECIPE_sweep")
+    sweep.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    sweep.add_argument("--temperature", type=float, nargs="+", metavar="T", help="default: 1 2 4 8")
+    sweep.add_argument(
+        "--alpha",
+        type=float,
+        nargs="+",
+        metavar="A",
+        help="weights of the distillation loss (default: 0.1 0.5 0.9)",
+    )
+    sweep.add_argument(
+        "--loss", nargs="+", metavar="LOSS", help="of keras_kd.losses (default: the recipe's)"
+    )
+    sweep.set_defaults(call=_sweep)
+
+
+def _add_runs(commands):
+    resume = commands.add_parser(
+        "resume",
+        help="go on with a run that was interrupted or killed",
+        description="Go on with a run, a comparison or a sweep after its last whole epoch, to the "
+        "weights of an uninterrupted one. A finished one is shown.",
+    )
+    resume.add_argument("folder", metavar="DIR", help="the folder of the run")
+    resume.add_argument(
+        "--data-dir", metavar="DIR", help="where the data set lies, if it has moved"
+    )
+    resume.set_defaults(call=_resume)
+    listing = commands.add_parser(
+        "list",
+        help="the runs below a folder, how far they are, what they found",
+        description="Show the runs below a folder, how far they are, and what they found.",
+    )
+    listing.add_argument(
+        "folder", metavar="DIR", nargs="?", default="saved_models", help="default: %(default)s"
+    )
+    listing.set_defaults(call=_list)
+    report = commands.add_parser(
+        "report",
+        help="a finished run as one HTML page",
+        description="Write report.html into the folder of a finished run, comparison or sweep: "
+        "one page that opens offline.",
+    )
+    report.add_argument("folder", metavar="DIR", help="the folder of the run")
+    report.set_defaults(call=_report)
 
 
 def _add_export(commands):
@@ -110,14 +193,54 @@ def _recipe_names():
 
 
 def _run(options):
-    _import_quietly()
-    getattr(keras_kd.recipes, options.recipe)(
+    recipe = _recipe(options)
+    recipe(seed=options.seed, **_options_of_recipes(options))
+
+
+def _compare(options):
+    recipe = _recipe(options)
+    keras_kd.experiment.compare(recipe, seeds=options.seeds, **_options_of_recipes(options))
+
+
+def _sweep(options):
+    recipe = _recipe(options)
+    axes = {name: getattr(options, name) for name in ("temperature", "alpha", "loss")}
+    keras_kd.experiment.sweep(
+        recipe,
         seed=options.seed,
-        epochs=options.epochs,
-        quick=options.quick,
-        output=options.output,
-        data_dir=options.data_dir,
+        **{name: values for name, values in axes.items() if values is not None},
+        **_options_of_recipes(options),
     )
+
+
+def _resume(options):
+    _import_quietly()
+    name = keras_kd.experiment.check_run(options.folder)["recipe"]
+    recipe = keras_kd.recipes.by_name(name)
+    keras_kd.experiment.resume(options.folder, recipe, data_dir=options.data_dir)
+
+
+def _list(options):
+    _import_quietly()
+    keras_kd.experiment.print_runs(options.folder)
+
+
+def _report(options):
+    _import_quietly()
+    print(f"Written to {keras_kd.experiment.write_report(options.folder)}")
+
+
+def _recipe(options):
+    _import_quietly()
+    recipe = getattr(keras_kd.recipes, options.recipe)
+    if options.best and recipe.best is None:
+        raise ValueError(f"The recipe {recipe.name} has no best form. Leave `--best` out.")
+    return recipe.best if options.best else recipe
+
+
+def _options_of_recipes(options):
+    names = ("epochs", "quick", "output", "data_dir")
+    return {name: getattr(options, name) for name in names}
 
 
 def _export(options):

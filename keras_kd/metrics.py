@@ -48,6 +48,22 @@ def expected_calibration_error(labels, logits, *, num_bins=15):
     return float(np.abs(gaps).sum() / len(labels))
 
 
+def per_class_accuracy(labels, logits):
+    """Return the share of each class's examples that are predicted right, NaN for none.
+
+    Args:
+        labels: integers `[n]`.
+        logits: `[n, num_classes]`.
+
+    Returns:
+        A list of `num_classes` floats.
+    """
+    labels = np.asarray(labels)
+    right = np.argmax(logits, axis=-1) == labels
+    classes = range(np.shape(logits)[-1])
+    return [float(right[labels == c].mean()) if np.any(labels == c) else np.nan for c in classes]
+
+
 def agreement(logits, other_logits):
     """Return the share of examples on which two models predict the same class.
 

@@ -10,7 +10,14 @@ from keras_kd.stacked_step import train_on_stack, with_teacher_logits
 
 
 def train_together(
-    distillers, data, *, epochs=1, validation_data=None, callbacks=None, verbose="auto"
+    distillers,
+    data,
+    *,
+    epochs=1,
+    initial_epoch=0,
+    validation_data=None,
+    callbacks=None,
+    verbose="auto",
 ):
     """Train several distillers in one compiled step, as each would have been trained by itself.
 
@@ -22,10 +29,12 @@ def train_together(
         distillers: compiled `Distiller`s, each with a student and an optimizer of its own.
         data: what `Split.batches` or `SoftLabels.join` returned.
         epochs: number of epochs at most.
+        initial_epoch: as in `keras.Model.fit`; `data` must begin at the same one.
         validation_data: as in `keras.Model.fit`.
         callbacks: a function that returns the list of callbacks of one distiller, such as
             `lambda distiller: [EarlyStopping(patience=20)]`. A distiller that stops keeps the
-            weights it had then; the training ends with the last one.
+            weights it had then; the training ends with the last one. One that is stopped in
+            `on_train_begin` (`distiller.stop_training = True`) is not trained at all.
         verbose: as in `keras.Model.fit`.
 
     Returns:
@@ -75,6 +84,7 @@ def train_together(
     group.fit(
         stacks,
         epochs=epochs,
+        initial_epoch=initial_epoch,
         validation_data=validation_data,
         callbacks=[members],
         shuffle=False,
@@ -125,9 +135,11 @@ class _Members(keras.callbacks.Callback):
         self.stopped = {}
 
     def on_train_begin(self, logs=None):
-        for distiller, callbacks in zip(self.distillers, self.lists, strict=True):
+        for number, distiller in enumerate(self.distillers):
             distiller.stop_training = False
-            callbacks.on_train_begin()
+            self.lists[number].on_train_begin()
+            if distiller.stop_training:
+                self._end(number)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.since = [int(distiller.optimizer.iterations) for distiller in self.distillers]

@@ -89,3 +89,29 @@ def test_a_run_shows_its_progress_and_its_table_and_no_chatter(tmp_path):
     ):  # fmt: skip
         assert words in result.stdout
     assert (tmp_path / "run" / "student.tflite").is_file()
+
+
+@pytest.mark.parametrize("command", ["compare", "sweep", "resume", "list", "report"])
+def test_every_command_has_its_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: keras-kd {command}")
+
+
+@pytest.mark.slow
+def test_a_comparison_and_a_sweep_end_in_their_tables_and_a_page(tmp_path, capsys):
+    compare, sweep = (str(tmp_path / name) for name in ("compare", "sweep"))
+    short = ["digits", "--epochs", "1", "--output"]
+    assert cli.main(["compare", *short, compare, "--seeds", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "label smoothing" in said and "INCONCLUSIVE, one seed" in said
+    assert cli.main(["sweep", *short, sweep, "--temperature", "2", "--alpha", "0.5", "0.9"]) == 0
+    assert "Best on validation" in capsys.readouterr().out
+    for folder in (compare, sweep):
+        assert cli.main(["report", folder]) == 0
+        assert (tmp_path / folder / "report.html").is_file()
+        assert "report.html" in capsys.readouterr().out
+    assert cli.main(["list", str(tmp_path)]) == 0
+    listed = capsys.readouterr().out
+    assert listed.count("finished") == 2 and "sweep digits" in listed

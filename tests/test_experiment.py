@@ -17,8 +17,10 @@ RUN = importlib.import_module("keras_kd.experiment.run")  # The package has a fu
 pytestmark = pytest.mark.slow
 
 FILES = {
-    "teacher.keras", "teacher.json", "student.keras", "student_alone.keras", "student_savedmodel",
-    "student.tflite", "student.tflite.json", "picture.png", "results.json",
+    "config.json", "results.json", "picture.png", "predictions.npz",
+    "student_savedmodel", "student.tflite", "student.tflite.json",
+    *(f"{name}{end}" for name in ("teacher", "student", "student_alone")
+      for end in (".keras", ".json", "_history.csv")),
 }  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def test_a_teacher_of_other_making_is_not_used(folder, results, monkeypatch, cha
     def train(*args):
         raise TrainedAnew
 
-    monkeypatch.setattr(RUN._Trainer, "train", train)
+    monkeypatch.setattr(RUN.Trainer, "_fit", train)
     record = (folder / "teacher.keras").read_bytes()
     recipe, seed = kd.recipes.digits, 0
     if change == "seed":
@@ -148,10 +150,11 @@ def test_an_interrupted_run_keeps_its_teacher_and_leaves_nothing_half_written(
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RUN._Trainer, "distil", interrupt)
+    monkeypatch.setattr(RUN.Trainer, "distil", interrupt)
     with pytest.raises(KeyboardInterrupt):
         kd.recipes.digits(epochs=1, output=tmp_path, verbose=False)
-    assert {file.name for file in tmp_path.iterdir()} == {"teacher.keras", "teacher.json"}
+    left = {"config.json", "teacher.keras", "teacher.json", "teacher_history.csv"}
+    assert {file.name for file in tmp_path.iterdir()} == left
     keras.models.load_model(tmp_path / "teacher.keras")
 
 

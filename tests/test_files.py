@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_kd._files import size_of, written_whole
+from keras_kd._files import remove_leftovers, size_of, written_whole
 
 
 def test_a_finished_file_replaces_the_old_one(tmp_path):
@@ -39,3 +39,19 @@ def test_a_failure_leaves_the_old_one_and_nothing_else(tmp_path, error):
         write_half()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
+    left = [tmp_path / ".file.txt.a1b2c3d4" / "file.txt", tmp_path / ".folder.abcdefgh" / "old"]
+    others = [
+        tmp_path / "file.txt",
+        tmp_path / ".git.abcdefgh" / "config",  # Not what a write to `.git` would hold.
+        tmp_path / ".soft_labels.unfinished" / "rows",
+        tmp_path / ".hidden" / "hidden",
+    ]
+    for path in [*left, *others]:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("text")
+    remove_leftovers(tmp_path)
+    assert all(path.is_file() for path in others)
+    assert not any(path.parent.exists() for path in left)

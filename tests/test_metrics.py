@@ -15,6 +15,13 @@ def test_accuracy():
     assert metrics.accuracy(LABELS, LOGITS) == 0.5
 
 
+def test_per_class_accuracy():
+    # Label 1 twice: 0.9 is right, 0.4 wrong; label 0: 0.2 is right, 0.7 wrong.
+    assert metrics.per_class_accuracy(LABELS, LOGITS) == [0.5, 0.5]
+    missing = metrics.per_class_accuracy(np.array([0]), np.array([[1.0, 0.0]]))
+    assert missing[0] == 1.0 and np.isnan(missing[1])
+
+
 def test_negative_log_likelihood():
     expected = -np.log([0.8, 0.9, 0.4, 0.3]).mean()
     assert metrics.negative_log_likelihood(LABELS, LOGITS) == pytest.approx(expected)

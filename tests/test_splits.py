@@ -77,6 +77,53 @@ def test_the_order_can_be_taken_up_in_the_middle():
     np.testing.assert_array_equal(order_of(resumed), epochs[3])
 
 
+def augmented(split=None, shuffle_seed=0, **options):
+    split = split or kd.data.Split(
+        np.tile(np.arange(25, dtype=np.uint8), (40, 4, 1, 1)).reshape(40, 10, 10, 1), np.arange(40)
+    )
+    return split.batches(
+        16, shuffle_seed=shuffle_seed, augmentation=kd.data.RandomShift(4), **options
+    )
+
+
+def views_of(batches):
+    """Return one epoch's views by label, whatever their order."""
+    images, labels = (np.concatenate(part) for part in zip(*batches, strict=True))
+    return images[np.argsort(labels)]
+
+
+def test_views_are_a_function_of_seed_epoch_and_image_alone():
+    whole, resumed = augmented(), augmented(initial_epoch=1)
+    first, second = views_of(whole), views_of(whole)
+    assert (first != second).any()
+    np.testing.assert_array_equal(views_of(resumed), second)
+    assert (views_of(augmented(shuffle_seed=1)) != first).any()
+    # Equal images have views of their own.
+    assert len(np.unique(first.reshape(40, -1), axis=0)) > 20
+
+
+def test_views_are_the_same_in_stacks():
+    minibatches = augmented().minibatches
+    assert minibatches.resident is None
+    found = []
+    for stack in minibatches.stacks(2, gathered=True):
+        found += [stack.minibatch(number) for number in range(int(stack.count))]
+    np.testing.assert_array_equal(views_of(found), views_of(augmented()))
+
+
+def test_every_shift_is_as_likely():
+    from collections import Counter
+
+    image = np.zeros((1, 9, 9, 1), np.uint8)
+    image[0, 4, 4] = 1
+    split = kd.data.Split(np.repeat(image, 20000, axis=0), np.arange(20000))
+    ((images, _),) = split.batches(20000, augmentation=kd.data.RandomShift(1))
+    counts = Counter(int(np.argmax(view)) for view in images.numpy())
+    assert len(counts) == 9
+    # Chi-squared with 8 degrees of freedom: above 26.1 once in a thousand.
+    assert sum((count - 20000 / 9) ** 2 / (20000 / 9) for count in counts.values()) < 26.1
+
+
 def test_images_and_labels_stay_together():
     images = np.arange(50, dtype=np.int32).reshape(50, 1, 1, 1)
     for batch, labels in kd.data.Split(images, np.arange(50)).batches(7, shuffle_seed=3):

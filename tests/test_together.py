@@ -92,6 +92,26 @@ def test_each_stops_where_it_would_alone(teacher):
         assert int(distiller.optimizer.iterations) == int(other.optimizer.iterations)
 
 
+def test_one_stopped_before_it_begins_is_left_as_it_was(teacher):
+    class Stopped(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.model.stop_training = True
+
+    one, other = (compiled(mlp(6), teacher) for _ in range(2))
+    before = one.get_weights()
+    histories = kd.train_together(
+        [one, other],
+        SPLIT.batches(32, shuffle_seed=3, initial_epoch=2),
+        epochs=4,
+        initial_epoch=2,
+        callbacks=lambda distiller: [Stopped()] if distiller is one else [],
+        verbose=0,
+    )
+    for now, then in zip(one.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+    assert histories[0] == {} and len(histories[1]["loss"]) == 2
+
+
 def test_the_teacher_is_asked_once_for_all(teacher, monkeypatch):
     asked = []
     ask = kd.Teacher.__call__

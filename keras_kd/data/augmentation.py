@@ -6,6 +6,13 @@ import tensorflow as tf
 
 from keras_kd._checks import check_integer
 
+# Odd numbers of 64 bits, as signed ones: G. Steele, D. Lea, C. Flood, Fast Splittable
+# Pseudorandom Number Generators, 2014, figure 16, and two more.
+_GOLDEN, _MIX_1, _MIX_2 = (
+    number - 2**64 for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+_ODD_EPOCH, _ODD_SEED = 0x2545F4914F6CDD1D, 0x5851F42D4C957F2D
+
 
 @dataclasses.dataclass(frozen=True)
 class RandomShift:
@@ -57,3 +64,41 @@ class RandomShift:
             columns = tf.where(mirrored, columns[:, ::-1], columns)
         views = tf.gather(padded, rows, axis=1, batch_dims=1)
         return tf.gather(views, columns, axis=2, batch_dims=1)
+
+
+def augmenting(gather, augmentation, seed):
+    """Return a `gather` of `Minibatches` whose images are views of those of another.
+
+    Args:
+        gather: `(positions, epoch) -> (images, ...)`.
+        augmentation: a function `(images, seeds) -> images`.
+        seed: integer that the views depend on, with position and epoch.
+    """
+
+    def gather_views(positions, epoch):
+        images, *others = gather(positions, epoch)
+        inner = images.shape[len(positions.shape) :]
+        seeds = tf.reshape(_seeds(positions, epoch, seed), [-1, 2])
+        views = augmentation(tf.reshape(images, [-1, *inner]), seeds)
+        views = tf.reshape(views, tf.concat([tf.shape(positions), inner], 0))
+        return tf.ensure_shape(views, [*positions.shape, *inner]), *others
+
+    return gather_views
+
+
+def _seeds(positions, epoch, seed):
+    """Return two integers at least 0 for each position, `[..., 2]`."""
+    # SplitMix64: a counter of large odd steps, its bits mixed; it needs no state and no order.
+    start = (epoch + 1) * _ODD_EPOCH + tf.constant(seed, tf.int64) * _ODD_SEED
+    counter = 2 * tf.cast(positions, tf.int64) + start
+    both = tf.stack([counter, counter + 1], axis=-1)
+    mixed = tf.bitcast(both * _GOLDEN, tf.uint64)
+    for shift, factor in ((30, _MIX_1), (27, _MIX_2)):
+        mixed = tf.bitwise.bitwise_xor(mixed, tf.bitwise.right_shift(mixed, _bits(shift)))
+        mixed = tf.bitcast(tf.bitcast(mixed, tf.int64) * factor, tf.uint64)
+    # The highest 31 bits.
+    return tf.cast(tf.bitwise.right_shift(mixed, _bits(33)), tf.int32)
+
+
+def _bits(count):
+    return tf.constant(count, tf.uint64)

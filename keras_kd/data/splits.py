@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._checks import check_integer
+from keras_kd.data.augmentation import augmenting
 from keras_kd.data.minibatches import Minibatches, gathering
 
 
@@ -32,7 +33,7 @@ class Split:
         """SHA-256 over the arrays."""
         return _digest_of(self)
 
-    def batches(self, batch_size, *, shuffle_seed=None, initial_epoch=0):
+    def batches(self, batch_size, *, shuffle_seed=None, initial_epoch=0, augmentation=None):
         """Return a `tf.data.Dataset` of `(images, labels)` batches for `fit` or `evaluate`.
 
         The arrays stay resident and each batch is gathered whole from a shuffled index; nothing
@@ -48,6 +49,8 @@ class Split:
             batch_size: examples a batch, at least 1. The last batch of an epoch may be smaller.
             shuffle_seed: integer, or `None` for the order of the arrays.
             initial_epoch: number of the first epoch, from 0.
+            augmentation: a function `(images, seeds) -> images`, see `data.RandomShift`. The
+                view of an image is a function of (`shuffle_seed`, epoch, image) alone.
 
         Returns:
             A `tf.data.Dataset` of known cardinality.
@@ -62,8 +65,11 @@ class Split:
         resident = None
         if not isinstance(self.images, np.memmap):
             resident = tf.constant(self.images), tf.constant(self.labels)
+        gather = gathering(resident) if resident else _reading(self.images, self.labels)
+        if augmentation is not None:
+            gather, resident = augmenting(gather, augmentation, shuffle_seed or 0), None
         return Minibatches(
-            gather=gathering(resident) if resident else _reading(self.images, self.labels),
+            gather=gather,
             num_examples=len(self),
             batch_size=batch_size,
             shuffle_seed=shuffle_seed,

@@ -1,6 +1,22 @@
-"""A recipe, run: teacher, student distilled, the same student alone, and what they are worth."""
+"""Experiments one can believe: recipes over seeds, that survive a kill and end in a verdict."""
 
+from keras_kd.experiment import optimizers
+from keras_kd.experiment.compare import compare
+from keras_kd.experiment.page import write_report
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import run
+from keras_kd.experiment.runs import check_run, list_runs, print_runs, resume
+from keras_kd.experiment.sweep import sweep
 
-__all__ = ["Recipe", "run"]
+__all__ = [
+    "Recipe",
+    "check_run",
+    "compare",
+    "list_runs",
+    "optimizers",
+    "print_runs",
+    "resume",
+    "run",
+    "sweep",
+    "write_report",
+]

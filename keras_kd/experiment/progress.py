@@ -9,6 +9,11 @@ import rich.progress
 
 # Where no line can be drawn over, one is printed at most this often.
 _SECONDS_BETWEEN_LINES = 10
+_TITLES = {
+    "student": "student distilled",
+    "student_alone": "student alone",
+    "label_smoothing": "label smoothing",
+}
 
 
 class Progress:
@@ -19,6 +24,7 @@ class Progress:
     """
 
     def __init__(self, verbose=True):
+        self.verbose = verbose
         self.console = rich.console.Console(quiet=not verbose, highlight=False)
 
     def say(self, *lines):
@@ -29,14 +35,17 @@ class Progress:
         self.console.print(table)
 
     @contextlib.contextmanager
-    def of(self, title, epochs, stopping):
-        """Yield a callback that shows the training of one model, and close with one line.
+    def of(self, name, epochs, stoppings, checkpoint):
+        """Yield what shows a training, and close with one line a model.
 
         Args:
-            title: what is trained.
+            name: of the training.
             epochs: at most.
-            stopping: the `EarlyStopping` of this training; it knows how far it is from its end.
+            stoppings: the `EarlyStopping` of each model, by name; each knows how far it is from
+                its end.
+            checkpoint: the training's `Checkpoint`.
         """
+        title = title_of(name)
         columns = (
             rich.progress.TextColumn("{task.description:<17}"),
             rich.progress.SpinnerColumn(),
@@ -47,14 +56,15 @@ class Progress:
             *columns, console=self.console, disable=not live, transient=True
         ) as bar:
             task = bar.add_task(title, state="compiling")
-            display = _Display(epochs, stopping)
+            display = _Display(epochs, stoppings, checkpoint)
             display.update = (
                 (lambda state: bar.update(task, state=state))
                 if live
                 else self._print_now_and_then(title)
             )
             yield display
-        self.say(f"{title:<17} {display.summary()}")
+        for each in stoppings:
+            self.say(f"{title_of(each):<17} {display.summary(each)}")
 
     def _print_now_and_then(self, title):
         last = time.perf_counter()
@@ -68,44 +78,70 @@ class Progress:
         return update
 
 
-class _Display(keras.callbacks.Callback):
-    def __init__(self, epochs, stopping):
-        super().__init__()
-        self.epochs, self.stopping = epochs, stopping
-        self.done = 0
+class _Display:
+    def __init__(self, epochs, stoppings, checkpoint):
+        self.epochs, self.stoppings, self.checkpoint = epochs, stoppings, checkpoint
         self.update = None
+        self.done, self.since = checkpoint.epoch, None
+        self.logs = {}
 
-    def on_train_begin(self, logs=None):
-        self.started = time.perf_counter()
+    def callback(self, name):
+        """Return the callback of one model."""
+        return _Member(self, name)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        if self.done == 1:  # The first epoch compiles; what follows is the pace.
-            self.first_ended = time.perf_counter()
+    def begin_epoch(self, epoch):
+        # The first epoch compiles; what follows is the pace.
+        if self.since is None and self.logs:
+            self.since = epoch, time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def end_epoch(self, name, epoch, logs):
         self.done = epoch + 1
+        self.logs[name] = logs
         # Fits a terminal of 80 columns.
-        self.update(
-            f"{self.done}/{self.epochs} loss {logs['loss']:.3f} "
-            f"val_accuracy {logs['val_accuracy']:.4f} {self._time_left()}",
-        )
+        self.update(f"{self.done}/{self.epochs} {self._figures()} {self._time_left()}")
+
+    def _figures(self):
+        if len(self.stoppings) == 1:
+            (logs,) = self.logs.values()
+            return f"loss {logs['loss']:.3f} val_accuracy {logs['val_accuracy']:.4f}"
+        best = max(logs["val_accuracy"] for logs in self.logs.values())
+        return f"{len(self.stoppings)} models, best val_accuracy {best:.4f}"
 
     def _time_left(self):
         """Return how long it takes if no epoch gets better, to how long at most."""
-        if self.done < 2:
+        if self.since is None:
             return ""
-        pace = (time.perf_counter() - self.first_ended) / (self.done - 1)
+        first, started = self.since
+        pace = (time.perf_counter() - started) / max(self.done - first, 1)
         most = self.epochs - self.done
-        patience = self.stopping.patience - self.stopping.wait
+        patience = max(each.patience - each.wait for each in self.stoppings.values())
         if patience >= most:
             return f"{_clock(most * pace)} left"
         return f"{_clock(patience * pace)} to {_clock(most * pace)} left"
 
-    def summary(self):
+    def summary(self, name):
+        stopping = self.stoppings[name]
         return (
-            f"{self.done} epochs in {_clock(time.perf_counter() - self.started)}, best "
-            f"val_accuracy {self.stopping.best:.4f} in epoch {self.stopping.best_epoch + 1}"
+            f"{self.checkpoint.num_epochs(name)} epochs in {_clock(self.checkpoint.seconds)}, best "
+            f"val_accuracy {stopping.best:.4f} in epoch {stopping.best_epoch + 1}"
         )
+
+
+class _Member(keras.callbacks.Callback):
+    def __init__(self, display, name):
+        super().__init__()
+        self.display, self.name = display, name
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.display.begin_epoch(epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.display.end_epoch(self.name, epoch, logs)
+
+
+def title_of(name):
+    """Return what people call a model of a run."""
+    return _TITLES.get(name, name)
 
 
 def _clock(seconds):

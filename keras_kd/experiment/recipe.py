@@ -5,15 +5,18 @@ from collections.abc import Callable
 
 import keras
 
+from keras_kd.experiment.making import architecture
 from keras_kd.experiment.run import run
+from keras_kd.losses import SoftTargets
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """The settings of three runs: a teacher, a student distilled from it, the student alone.
+    """The settings of a teacher, a student distilled from it, and the same student alone.
 
     Student and student alone get the same budget: batches, optimizer, epochs, patience, first
-    weights and order of the data. A recipe is called to run it; see `experiment.run`.
+    weights, order and augmentation of the data. A recipe is called to run it; see
+    `experiment.run`.
 
     Args:
         name: names the folder below `saved_models/`.
@@ -22,12 +25,23 @@ class Recipe:
         student: builds the student, in the same way.
         temperature: of the soft targets.
         alpha: weight of the distillation loss; `1 - alpha` weighs the hard-label loss.
-        epochs: at most, for each of the three runs.
+        epochs: at most, for each training.
         quick_epochs: at most, with `quick`.
         teacher_patience: epochs without a better validation accuracy that end its training.
         student_patience: the same for both students.
         batch_size: examples a step.
-        learning_rate: of Adam.
+        learning_rate: of Adam, where there is no other optimizer.
+        loss: builds the distillation loss, `(temperature) -> loss`.
+        optimizer: builds the optimizer from the number of training steps, `(num_steps) ->
+            keras.optimizers.Optimizer`, such as `optimizers.one_cycle(...)`; plain Adam if `None`.
+        augmentation: of the students' images, see `data.RandomShift`.
+        views: how many views of each image are stored with the teacher's logits for them, so that
+            it is asked once for each; if `None`, every epoch has new views.
+        teacher_epochs: as `epochs`, for the teacher; `None` for the same, also below.
+        teacher_batch_size: as `batch_size`, for the teacher.
+        teacher_optimizer: as `optimizer`, for the teacher.
+        teacher_augmentation: of the teacher's images; none if `None`.
+        best: the same students under a better schedule, for `--best`.
     """
 
     name: str
@@ -42,7 +56,81 @@ class Recipe:
     student_patience: int
     batch_size: int
     learning_rate: float = 1e-3
+    loss: Callable = SoftTargets
+    optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
+    augmentation: Callable | None = None
+    views: int | None = None
+    teacher_epochs: int | None = None
+    teacher_batch_size: int | None = None
+    teacher_optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
+    teacher_augmentation: Callable | None = None
+    best: "Recipe | None" = None
+
+    def __post_init__(self):
+        if self.views is not None and self.augmentation is None:
+            raise ValueError(
+                f"Views are of an augmentation. Received: views={self.views} and none. "
+                "Set `augmentation`, or leave `views` at None."
+            )
 
     def __call__(self, **options):
         """Run the recipe; the options are those of `experiment.run`."""
         return run(self, **options)
+
+    def for_epochs(self, epochs=None, *, quick=False):
+        """Return the recipe with at most so many epochs in each training."""
+        if epochs is None and not quick:
+            return self
+        return dataclasses.replace(self, epochs=epochs or self.quick_epochs, teacher_epochs=None)
+
+    def epochs_of(self, who):
+        """Return the most epochs of `"teacher"` or `"student"`."""
+        return self._of(who, "epochs")
+
+    def batch_size_of(self, who):
+        """Return the batch size of `"teacher"` or `"student"`."""
+        return self._of(who, "batch_size")
+
+    def optimizer_of(self, who, num_examples):
+        """Return a new optimizer for `"teacher"` or `"student"`."""
+        build = self.teacher_optimizer if who == "teacher" else self.optimizer
+        if build is None:
+            return keras.optimizers.Adam(self.learning_rate)
+        return build(self.epochs_of(who) * -(-num_examples // self.batch_size_of(who)))
+
+    def distillation_loss(self):
+        """Return a new distillation loss."""
+        return self.loss(self.temperature)
+
+    def settings(self, data):
+        """Return all settings as JSON can hold them, the models as digests of what they are.
+
+        Args:
+            data: the `Data`, which shapes and the length of a schedule depend on.
+        """
+        shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+        left_out = ("name", "teacher", "student", "best", "loss", "optimizer", "teacher_optimizer")
+        plain = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in left_out
+        }
+        for name in ("augmentation", "teacher_augmentation"):
+            plain[name] = plain[name] and repr(plain[name])
+        return plain | {
+            "loss": keras.saving.serialize_keras_object(self.distillation_loss()),
+            "optimizer": _described(self.optimizer_of("student", len(data.train))),
+            "teacher_optimizer": _described(self.optimizer_of("teacher", len(data.train))),
+            "teacher": architecture(self.teacher(**shape)),
+            "student": architecture(self.student(**shape)),
+        }
+
+    def _of(self, who, name):
+        teachers = getattr(self, f"teacher_{name}")
+        return teachers if who == "teacher" and teachers is not None else getattr(self, name)
+
+
+def _described(optimizer):
+    config = optimizer.get_config()
+    del config["name"]  # Keras counts it up.
+    return {"class": type(optimizer).__name__, **config}

@@ -5,13 +5,9 @@ import rich.box
 import rich.table
 
 from keras_kd._files import written_whole
+from keras_kd.experiment.plots import COLOURS
+from keras_kd.experiment.progress import title_of
 
-_TITLES = {
-    "teacher": "teacher",
-    "student": "student distilled",
-    "student_alone": "student alone",
-}
-_COLOURS = {"teacher": "#555555", "student": "#0072b2", "student_alone": "#d55e00"}
 _TEMPERATURES = (1, 2, 4, 8)
 
 
@@ -32,7 +28,7 @@ def table(results):
     for name, model in results["models"].items():
         test = model["test"]
         closing.add_row(
-            _TITLES[name],
+            title_of(name),
             f"{test['accuracy']:.4f}",
             f"{test['negative_log_likelihood']:.4f}",
             f"{test['expected_calibration_error']:.4f}",
@@ -98,8 +94,8 @@ def _draw_curves(figure, title, curves):
     figure.suptitle(f"{title}: accuracy while training")
     for name, logs in curves.items():
         epochs = np.arange(1, len(logs["val_accuracy"]) + 1)
-        colour = _COLOURS[name]
-        axes.plot(epochs, logs["val_accuracy"], color=colour, label=_TITLES[name])
+        colour = COLOURS[name]
+        axes.plot(epochs, logs["val_accuracy"], color=colour, label=title_of(name))
         axes.plot(epochs, logs["accuracy"], color=colour, linestyle=":", linewidth=1)
         best = logs["best_epoch"]
         axes.plot(best, logs["val_accuracy"][best - 1], "o", color=colour)
@@ -130,7 +126,7 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
         for axes, temperature in zip(row[1:], _TEMPERATURES, strict=True):
             soft_targets = _softmax(teacher_logits[index] / temperature)
             colours = [
-                _COLOURS["student"] if number == label else "#999999"
+                COLOURS["student"] if number == label else "#999999"
                 for number in range(len(class_names))
             ]
             axes.barh(range(len(class_names)), soft_targets, color=colours)

@@ -2,5 +2,24 @@
 
 from keras_kd.recipes.digits import digits
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
+from keras_kd.recipes.mnist_mlp import mnist_mlp
 
-__all__ = ["digits", "fashion_mnist_mlp"]
+__all__ = ["digits", "fashion_mnist_mlp", "mnist_mlp"]
+
+
+def by_name(name):
+    """Return the recipe, or the best form of one, that goes by a name.
+
+    Raises:
+        ValueError: if there is none here; one of your own goes on with
+            `experiment.resume(folder, recipe)`.
+    """
+    known = [globals()[each] for each in __all__]
+    known += [recipe.best for recipe in known if recipe.best is not None]
+    for recipe in known:
+        if recipe.name == name:
+            return recipe
+    raise ValueError(
+        f"There is no recipe {name} in keras_kd. Received: a run of it. Resume it with "
+        "`keras_kd.experiment.resume(folder, recipe)` and the recipe it was begun with."
+    )

@@ -1,0 +1,178 @@
+"""A training between two epochs, on disk: what was killed goes on from there, to the bit."""
+
+import csv
+import json
+import time
+
+import keras
+import numpy as np
+
+from keras_kd._files import written_whole
+
+# NOTE: Keras's `BackupAndRestore` keeps neither what `EarlyStopping` knows nor the logs of the
+# epochs, writes weights and epoch one after the other (a kill between the two leaves a pair that
+# does not belong together), and knows of one model alone.
+_OF_STOPPING = ("best", "best_epoch", "wait", "stopped_epoch")
+
+
+class Checkpoint:
+    """The state of distillers that train in one `fit`, written whole after every epoch.
+
+    It holds each one's weights, projectors and seed generators, its optimizer with the step that
+    schedules go by, what `EarlyStopping` knows, whether it stopped, and the logs of its epochs.
+    The order of the data is a function of seed and epoch and needs no state.
+
+    Args:
+        folder: where it lies, with one `<name>_history.csv` a distiller.
+        name: of the training.
+        made_of: a string; a checkpoint of another one is not taken up.
+        distillers: `{name: Distiller}`.
+        stoppings: `{name: EarlyStopping}`.
+
+    Attributes:
+        epoch: epochs that are done.
+        seconds: time that they took, over all processes.
+    """
+
+    def __init__(self, folder, name, made_of, distillers, stoppings):
+        self.folder, self.path, self.made_of = folder, path_of(folder, name), made_of
+        self.distillers, self.stoppings = distillers, stoppings
+        self.epoch, self.seconds = 0, 0.0
+        self._states, self._waiting = {}, set()
+        self._take_up()
+        self._started = time.perf_counter()
+
+    def callback(self, name):
+        """Return the callback of one distiller, to come after its `EarlyStopping`."""
+        return _Member(self, name)
+
+    @property
+    def all_stopped(self):
+        """Whether there is nothing left to train."""
+        return bool(self._states) and all(state["stopped"] for state in self._states.values())
+
+    def logs(self, name):
+        """Return the logs of all epochs, `{key: [a value an epoch]}`."""
+        rows = self._states[name]["logs"]
+        return {key: [row[key] for row in rows] for key in rows[0]}
+
+    def num_epochs(self, name):
+        """Return how many epochs a distiller trained."""
+        return len(self._states[name]["logs"])
+
+    def remove(self):
+        """Remove the file, once what was trained is kept elsewhere."""
+        self.path.unlink(missing_ok=True)
+
+    def _take_up(self):
+        found = read(self.path)
+        taken_up = found is not None and found["made_of"] == self.made_of
+        if taken_up:
+            self.epoch, self.seconds = found["epoch"], found["seconds"]
+            self._states = found["states"]
+        for name in self.distillers:
+            self._history(name).unlink(missing_ok=True)
+            for row in self._states[name]["logs"] if taken_up else ():
+                self._append(name, row)
+
+    def _history(self, name):
+        return self.folder / f"{name}_history.csv"
+
+    def _append(self, name, row):
+        path = self._history(name)
+        begins = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if begins:
+                writer.writerow(row)
+            writer.writerow(row.values())
+
+    def restore(self, name):
+        """Bring a distiller and its `EarlyStopping` to where they were."""
+        if name not in self._states:
+            return
+        state, distiller, stopping = (
+            self._states[name], self.distillers[name], self.stoppings[name],
+        )  # fmt: skip
+        for variable, value in zip(_variables(distiller), state["variables"], strict=True):
+            variable.assign(value)
+        for attribute in _OF_STOPPING:
+            setattr(stopping, attribute, state["stopping"][attribute])
+        stopping.best_weights = state["best_weights"]
+        distiller.stop_training = state["stopped"]
+
+    def begin_epoch(self, name):
+        """Note that a distiller is to train in the epoch that begins."""
+        self._waiting.add(name)
+
+    def end_epoch(self, name, epoch, logs):
+        """Keep a distiller as it is; write the file when all have ended the epoch."""
+        distiller, stopping = self.distillers[name], self.stoppings[name]
+        earlier = self._states[name]["logs"] if name in self._states else []
+        row = {"epoch": epoch + 1, **{key: float(value) for key, value in logs.items()}}
+        self._states[name] = {
+            "variables": [np.array(variable) for variable in _variables(distiller)],
+            "best_weights": stopping.best_weights,
+            "stopping": {attribute: getattr(stopping, attribute) for attribute in _OF_STOPPING},
+            "stopped": bool(distiller.stop_training),
+            "logs": [*earlier, row],
+        }
+        self._append(name, row)
+        self._waiting.discard(name)
+        if not self._waiting:
+            self.epoch = epoch + 1
+            self._write()
+
+    def _write(self):
+        now = time.perf_counter()
+        self.seconds += now - self._started
+        self._started = now
+        arrays, plain = {}, {}
+        for name, state in self._states.items():
+            for part in ("variables", "best_weights"):
+                for number, array in enumerate(state[part]):
+                    # NumPy's files know no bfloat16; every one of them is a float32 too.
+                    arrays[f"{name}/{part}/{number}"] = (
+                        array.astype("float32") if array.dtype.kind == "V" else array
+                    )
+            plain[name] = {key: state[key] for key in ("stopping", "stopped", "logs")}
+            plain[name] |= {part: len(state[part]) for part in ("variables", "best_weights")}
+        head = {"made_of": self.made_of, "epoch": self.epoch, "seconds": self.seconds}
+        with written_whole(self.path) as unfinished:
+            np.savez(unfinished, head=json.dumps(head | {"states": plain}), **arrays)
+
+
+class _Member(keras.callbacks.Callback):
+    def __init__(self, checkpoint, name):
+        super().__init__()
+        self.checkpoint, self.name = checkpoint, name
+
+    def on_train_begin(self, logs=None):
+        self.checkpoint.restore(self.name)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.checkpoint.begin_epoch(self.name)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.checkpoint.end_epoch(self.name, epoch, logs)
+
+
+def path_of(folder, name):
+    """Return where the checkpoint of a training lies."""
+    return folder / f"{name}.checkpoint.npz"
+
+
+def read(path):
+    """Return a checkpoint's contents as a dict, or `None` if there is none."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as arrays:
+        head = json.loads(str(arrays["head"]))
+        for name, state in head["states"].items():
+            for part in ("variables", "best_weights"):
+                state[part] = [arrays[f"{name}/{part}/{n}"] for n in range(state[part])]
+    return head
+
+
+def _variables(distiller):
+    return [*distiller.variables, *distiller.optimizer.variables]

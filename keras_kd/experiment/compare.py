@@ -1,0 +1,194 @@
+"""Does distillation help? Four arrangements, paired over seeds, with a verdict."""
+
+import time
+from pathlib import Path
+
+from keras_kd._backend import describe_machine, require_extra
+from keras_kd._checks import check_integer
+from keras_kd._files import remove_leftovers
+from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment import statistics, tables
+from keras_kd.experiment.evaluation import describe_model, evaluate
+from keras_kd.experiment.progress import Progress
+from keras_kd.experiment.run import describe, load
+from keras_kd.experiment.training import Trainer
+
+_SMOOTHING = 0.1
+# What is better when it is smaller counts the other way round as a gain.
+_SIGNS = {"accuracy": 1, "negative_log_likelihood": -1, "agreement_with_teacher": 1}
+
+
+def compare(recipe, *, seeds=5, epochs=None, quick=False, output=None, data_dir=None, verbose=True):
+    """Compare the distilled student with the same student alone, paired over seeds.
+
+    Each seed draws its own validation split, first weights and orders; it trains a teacher, then,
+    together on the same minibatches and with the same budget, the student alone, the student on
+    smoothed labels (0.1) and the student distilled. Epochs are chosen on validation; the test
+    split is read once, when every model of every seed is trained.
+
+    A comparison that was killed goes on where it stopped when it is called again with the same
+    arguments; what lies in the folder of the same making is used again.
+
+    Written to the folder: `config.json`, `results.json`, and one directory a seed with what
+    `experiment.run` leaves of its trainings. See `experiment.write_report` for a page.
+
+    Args:
+        recipe: a `Recipe`.
+        seeds: how many seeds, from 0, or a list of them.
+        epochs: the most epochs of each training; the recipe's if `None`.
+        quick: a first look: the recipe's `quick_epochs`.
+        output: folder to write to; `saved_models/<recipe.name>_compare` if `None`.
+        data_dir: as in `data.load`.
+        verbose: show the progress and the closing table.
+
+    Returns:
+        The contents of `results.json`, as a dict: `models` (mean and spread by name), `gains`
+        (over `student_alone` and `label_smoothing`, by metric: `values`, `mean`, `std`,
+        `interval_95`, `verdict`, `seeds_needed`; above 0 is better), `verdict` (on accuracy, over
+        the student alone), `runs` (the figures of each seed).
+
+    Raises:
+        ValueError: if an argument is out of range, or another process works in the folder.
+        FileNotFoundError: if the data set is nowhere to be found.
+        ImportError: if a package of the extra `report` is missing.
+    """
+    seeds = check_seeds(seeds)
+    check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
+    statistics.check_scipy()
+    require_extra("matplotlib", "report", "A comparison's report")
+    recipe = recipe.for_epochs(epochs, quick=quick)
+    folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_compare")
+    progress = Progress(verbose)
+    started = time.perf_counter()
+    options = {"seeds": seeds, "epochs": epochs, "quick": quick, "data_dir": data_dir}
+    data = load(recipe, seeds[0], data_dir, progress)
+    settings = recipe.settings(data)
+    with folder_module.at_work(folder):
+        folder_module.begin(
+            folder,
+            kind="compare",
+            recipe=recipe.name,
+            options=options,
+            settings=settings,
+            data=describe(data),
+            progress=progress,
+        )
+        trained = {
+            seed: _train(recipe, seed, folder / f"seed_{seed}", data_dir, progress)
+            for seed in seeds
+        }
+        # Every choice is made. No seed has another test split.
+        test = data.test
+        runs = [
+            _evaluate(recipe, seed, folder / f"seed_{seed}", trained[seed], test) for seed in seeds
+        ]
+        results = {
+            "kind": "compare",
+            "recipe": recipe.name,
+            "seeds": seeds,
+            "settings": settings,
+            "machine": describe_machine(),
+            "data": {**describe(data), "test": len(test)},
+            **summary(runs),
+            "runs": runs,
+            "seconds": time.perf_counter() - started,
+        }
+        folder_module.finish(folder, results)
+    progress.show(tables.comparison(results))
+    progress.say(*tables.verdicts(results), f"Written to {folder}")
+    return results
+
+
+def check_seeds(seeds):
+    """Return seeds as a list; a number means so many of them, from 0.
+
+    Raises:
+        ValueError: if they are no different integers of at least 0.
+    """
+    if not isinstance(seeds, (list, tuple, range)):
+        check_integer("seeds", seeds, minimum=1)
+        return list(range(seeds))
+    for seed in seeds:
+        check_integer("seeds", seed, minimum=0)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"`seeds` must be different, and at least one. Received: {list(seeds)}.")
+    return list(seeds)
+
+
+def summary(runs):
+    """Return what the figures of seeds say together.
+
+    Args:
+        runs: `[{"seed": ..., "models": {name: {..., "test": {metric: number}}}}]`.
+
+    Returns:
+        A dict with `models`, `gains` and `verdict`, see `compare`.
+    """
+    names = list(runs[0]["models"])
+    models = {name: _spreads([run["models"][name] for run in runs]) for name in names}
+    gains = {
+        other: {
+            metric: statistics.judged(
+                [sign * (_test(run, "student", metric) - _test(run, other, metric)) for run in runs]
+            )
+            for metric, sign in _SIGNS.items()
+        }
+        for other in names
+        if other not in ("teacher", "student")
+    }
+    verdict = gains["student_alone"]["accuracy"]["verdict"]
+    return {"models": models, "gains": gains, "verdict": verdict}
+
+
+def _train(recipe, seed, folder, data_dir, progress):
+    """Return `{name: Trained}` of one seed, all written."""
+    progress.say(f"Seed {seed}")
+    data = load(recipe, seed, data_dir, Progress(verbose=False))
+    folder.mkdir(exist_ok=True)
+    remove_leftovers(folder)
+    folder_module.begin(
+        folder,
+        kind="seed",
+        recipe=recipe.name,
+        options={"seed": seed, "data_dir": data_dir},
+        settings=recipe.settings(data),
+        data=describe(data),
+        progress=progress,
+    )
+    trainer = Trainer(recipe, data, seed, folder, progress)
+    teacher = trainer.teacher()
+    distillers = {
+        "student_alone": trainer.alone(),
+        "label_smoothing": trainer.smoothed(_SMOOTHING, teacher.model),
+        "student": trainer.distilled(teacher.model),
+    }
+    return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
+
+
+def _evaluate(recipe, seed, folder, trained, test):
+    _, figures = evaluate(trained, test, folder)
+    models = {
+        name: describe_model(folder / f"{name}.keras", *trained[name]) | {"test": figures[name]}
+        for name in trained
+    }
+    curves = {name: curves for name, (_, curves) in trained.items()}
+    results = {"recipe": recipe.name, "seed": seed, "models": models, "curves": curves}
+    folder_module.finish(folder, results)
+    return {"seed": seed, "models": models}
+
+
+def _test(run, name, metric):
+    return run["models"][name]["test"][metric]
+
+
+def _spreads(models):
+    keys = ("epochs", "best_epoch", "seconds", "validation_accuracy")
+    return {
+        "parameters": models[0]["parameters"],
+        "bytes": models[0]["bytes"],
+        **{key: statistics.spread([model[key] for model in models]) for key in keys},
+        "test": {
+            metric: statistics.spread([model["test"][metric] for model in models])
+            for metric in models[0]["test"]
+        },
+    }

@@ -1,0 +1,96 @@
+"""What trained models are worth on a split, and what the report needs to know of it."""
+
+import numpy as np
+
+from keras_kd import metrics
+from keras_kd._files import size_of, written_whole
+
+_BATCH_SIZE = 1000
+# Images kept for the report, of those on which teacher and student differ.
+_NUM_SHOWN = 24
+
+
+def evaluate(trained, split, folder):
+    """Ask models for a split once, keep what they said, and return it with its figures.
+
+    Args:
+        trained: `{name: Trained}`; one is called `"teacher"`.
+        split: the `Split`.
+        folder: where `predictions.npz` is written: labels, the logits of each model, and a few
+            images on which teacher and student differ.
+
+    Returns:
+        `(logits, figures)`, each by name.
+    """
+    logits = predict(trained, split)
+    shown = _differing(logits, split.labels)
+    with written_whole(folder / "predictions.npz") as unfinished:
+        np.savez_compressed(
+            unfinished,
+            labels=split.labels,
+            shown=shown,
+            images=split.images[shown],
+            **{f"logits/{name}": each for name, each in logits.items()},
+        )
+    return logits, {
+        name: figures_of(split.labels, each, logits["teacher"]) for name, each in logits.items()
+    }
+
+
+def predict(trained, split):
+    """Return the logits of models for a split, by name."""
+    return {name: _logits(each.model, split.images) for name, each in trained.items()}
+
+
+def figures_of(labels, logits, teacher_logits):
+    """Return what a model is worth, as a dict of numbers."""
+    return {
+        "accuracy": metrics.accuracy(labels, logits),
+        "negative_log_likelihood": metrics.negative_log_likelihood(labels, logits),
+        "expected_calibration_error": metrics.expected_calibration_error(labels, logits),
+        "agreement_with_teacher": metrics.agreement(logits, teacher_logits),
+    }
+
+
+def describe_model(path, model, curves):
+    """Return what is known of a trained model without the test split, as a dict.
+
+    Args:
+        path: its `.keras` file.
+        model: the `keras.Model`.
+        curves: its `Trained.curves`.
+    """
+    best = curves["best_epoch"]
+    return {
+        "epochs": len(curves["loss"]),
+        "best_epoch": best,
+        "seconds": curves["seconds"],
+        "validation_accuracy": curves["val_accuracy"][best - 1],
+        "parameters": model.count_params(),
+        "bytes": size_of(path),
+    }
+
+
+def _logits(model, images):
+    # Not `predict`, which compiles: for one pass of many models that takes longer, and TensorFlow
+    # warns about it.
+    batches = range(0, len(images), _BATCH_SIZE)
+    return np.concatenate(
+        [
+            np.asarray(model(images[start : start + _BATCH_SIZE], training=False))
+            for start in batches
+        ]
+    )
+
+
+def _differing(logits, labels):
+    """Return positions on which teacher and student differ, the widest apart first."""
+    teacher, student = _softmax(logits["teacher"]), _softmax(logits["student"])
+    differ = np.flatnonzero(teacher.argmax(-1) != student.argmax(-1))
+    apart = np.abs(teacher[differ] - student[differ]).sum(-1)
+    return differ[np.argsort(-apart, kind="stable")][:_NUM_SHOWN]
+
+
+def _softmax(logits):
+    exponentials = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -1,0 +1,150 @@
+"""The directory of a run: what it was asked for, whether it is finished, who is at work in it."""
+
+import contextlib
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from keras_kd._backend import describe_machine
+from keras_kd._files import remove_leftovers, written_whole
+
+
+def check_output(path):
+    """Return `path` as a `Path`, if a run can be written there.
+
+    Raises:
+        ValueError: if it is a file.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"`output` must be a folder. Received: {path}, a file.")
+    return path
+
+
+@contextlib.contextmanager
+def at_work(path):
+    """Hold a run's directory, made if it is missing; refuse one that another process holds.
+
+    NOTE: Windows has no such lock; there nobody is refused.
+
+    Raises:
+        ValueError: if another process is at work in it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with _lock(path) as held:
+        if not held:
+            raise ValueError(f"Another process is at work in {path}. Wait for it, or end it.")
+        remove_leftovers(path)
+        yield
+
+
+def begin(path, *, kind, recipe, options, settings, data, progress):
+    """Write `config.json`, or go on with the run that is there if it is the same one.
+
+    Args:
+        path: the directory.
+        kind: `"run"`, `"compare"`, `"sweep"` or `"seed"` (a part of a comparison).
+        recipe: name of the recipe.
+        options: what `resume` calls the same function with, by name.
+        settings: of the recipe.
+        data: what it is trained on, with a digest.
+        progress: a `Progress`, to say what goes on with what.
+    """
+    config = json.loads(
+        json.dumps(
+            {
+                "kind": kind,
+                "recipe": recipe,
+                "options": options,
+                "settings": settings,
+                "data": data,
+                "machine": describe_machine(),
+                "command": _command(),
+            }
+        )
+    )
+    stored = read_config(path)
+    if stored is not None and _identity(stored) == _identity(config):
+        _say_what_changed(stored["machine"], config["machine"], progress)
+        return stored
+    (path / "results.json").unlink(missing_ok=True)
+    with written_whole(path / "config.json") as unfinished:
+        unfinished.write_text(json.dumps(config, indent=1) + "\n")
+    return config
+
+
+def finish(path, results):
+    """Write `results.json`, the last file of a run."""
+    with written_whole(path / "results.json") as unfinished:
+        unfinished.write_text(json.dumps(results, indent=1) + "\n")
+
+
+def read_config(path):
+    """Return `config.json` of a directory as a dict, or `None` if there is none."""
+    return _read(Path(path) / "config.json")
+
+
+def read_results(path):
+    """Return `results.json` of a directory as a dict, or `None` if there is none."""
+    return _read(Path(path) / "results.json")
+
+
+def state_of(path):
+    """Return `"running"`, `"finished"` or `"unfinished"`."""
+    with _lock(Path(path)) as held:
+        if not held:
+            return "running"
+    return "finished" if (Path(path) / "results.json").is_file() else "unfinished"
+
+
+def _identity(config):
+    """Return what makes a run this one: where its data was found does not."""
+    identity = {key: config[key] for key in ("kind", "recipe", "settings", "data")}
+    return identity, {k: v for k, v in config["options"].items() if k != "data_dir"}
+
+
+def _read(path):
+    # ValueError: what others call config.json need not be JSON.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        return json.loads(path.read_text())
+    return None
+
+
+def _command():
+    name = Path(sys.argv[0]).name
+    # `python -m keras_kd` is the same command.
+    name = "keras-kd" if name in ("keras-kd", "__main__.py") else f"python {shlex.quote(name)}"
+    return " ".join([name, *map(shlex.quote, sys.argv[1:])])
+
+
+def _say_what_changed(before, now, progress):
+    changes = [
+        f"{key} {before.get(key)} is now {now[key]}" for key in now if before.get(key) != now[key]
+    ]
+    if changes:
+        progress.say(
+            f"Begun elsewhere ({'; '.join(changes)}): what is still to be trained may differ in "
+            "the last bits from an uninterrupted run"
+        )
+
+
+@contextlib.contextmanager
+def _lock(path):
+    """Yield whether the directory could be locked; the kernel unlocks it when a process dies."""
+    try:
+        import fcntl
+    except ImportError:
+        yield True
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        held = True
+    except OSError:
+        held = False
+    try:
+        yield held
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,74 @@
+"""The heat map of a sweep: validation accuracy by temperature and alpha, one panel a loss."""
+
+from keras_kd._files import written_whole
+
+
+def draw(path, results):
+    """Draw the heat map of a sweep.
+
+    Args:
+        path: the PNG to write.
+        results: of `experiment.sweep`.
+    """
+    with written_whole(path) as unfinished:
+        figure(results).savefig(unfinished, dpi=110)
+
+
+def figure(results):
+    """Return the heat map of a sweep as a `matplotlib.figure.Figure`."""
+    from matplotlib.figure import Figure
+
+    cells = results["cells"]
+    losses = list(dict.fromkeys(cell["loss"] for cell in cells))
+    values = [cell["validation"]["accuracy"] for cell in cells]
+    low, high = min(values), max(values)
+    drawing = Figure(figsize=(1.5 + 4.2 * len(losses), 4.5), layout="constrained")
+    alone = results["validation"]["student_alone"]["accuracy"]
+    drawing.suptitle(
+        f"{results['recipe']}: accuracy on validation images "
+        f"(alone {100 * alone:.2f} %; the best cell framed)",
+        parse_math=False,
+        fontsize=11,
+    )
+    grid = drawing.subplots(1, len(losses), squeeze=False)[0]
+    for axes, loss in zip(grid, losses, strict=True):
+        image = _draw_loss(axes, loss, [cell for cell in cells if cell["loss"] == loss], low, high)
+        _frame_best(axes, loss, cells, results["best"])
+    drawing.colorbar(image, ax=list(grid), format="%.3f", shrink=0.8)
+    return drawing
+
+
+def _draw_loss(axes, loss, cells, low, high):
+    temperatures, alphas = _axis(cells, "temperature"), _axis(cells, "alpha")
+    found = {(cell["temperature"], cell["alpha"]): cell["validation"]["accuracy"] for cell in cells}
+    rows = [[found[temperature, alpha] for alpha in alphas] for temperature in temperatures]
+    image = axes.imshow(rows, vmin=low, vmax=high, cmap="viridis", aspect="auto")
+    middle = (low + high) / 2
+    for y, row in enumerate(rows):
+        for x, value in enumerate(row):
+            colour = "white" if value < middle else "black"
+            axes.text(x, y, f"{100 * value:.2f}", ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(alphas)), [f"{alpha:g}" for alpha in alphas])
+    axes.set_yticks(
+        range(len(temperatures)), ["none" if each is None else f"{each:g}" for each in temperatures]
+    )
+    axes.set_title(loss, parse_math=False, fontsize=10)
+    axes.set_xlabel("alpha, weight of the distillation loss")
+    axes.set_ylabel("temperature")
+    return image
+
+
+def _frame_best(axes, loss, cells, name):
+    from matplotlib.patches import Rectangle
+
+    (best,) = (cell for cell in cells if cell["name"] == name)
+    if best["loss"] == loss:
+        of_loss = [cell for cell in cells if cell["loss"] == loss]
+        x = _axis(of_loss, "alpha").index(best["alpha"])
+        y = _axis(of_loss, "temperature").index(best["temperature"])
+        corner = (x - 0.47, y - 0.47)
+        axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor="#d55e00", linewidth=3))
+
+
+def _axis(cells, key):
+    return list(dict.fromkeys(cell[key] for cell in cells))

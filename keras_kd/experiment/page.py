@@ -1,0 +1,312 @@
+"""The report of a run, a comparison or a sweep: one HTML file that opens offline."""
+
+import base64
+import html
+import importlib.resources
+import io
+import json
+import string
+from pathlib import Path
+
+import numpy as np
+
+from keras_kd import metrics
+from keras_kd._backend import require_extra
+from keras_kd._files import written_whole
+from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment import heat_map, plots, report, tables
+from keras_kd.experiment.progress import title_of
+from keras_kd.experiment.runs import check_run
+
+
+def write_report(folder):
+    """Write `report.html` of a finished run, comparison or sweep.
+
+    One file, without anything to be fetched: the verdict first; learning curves of all seeds;
+    accuracy by class of teacher, student distilled and student alone; confusion matrices and
+    what distillation changed in them; reliability diagrams; test images on which student and
+    teacher differ, with both distributions under a temperature slider; the heat map of a sweep;
+    sizes and times where files were exported; the command. It is made from what the run left in
+    its folder; the data set is not read again.
+
+    Args:
+        folder: the directory of the run.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileNotFoundError: if there is no run in the folder.
+        ValueError: if it is not finished, or a part of another.
+        ImportError: if matplotlib is missing.
+    """
+    require_extra("matplotlib", "report", "A report")
+    folder = Path(folder)
+    config = check_run(folder)
+    results = folder_module.read_results(folder)
+    if results is None:
+        raise ValueError(
+            f"The run in {folder} is not finished. Go on with it: `keras-kd resume {folder}`."
+        )
+    seeds = _seeds(folder, config["kind"], results)
+    class_names = results["data"]["class_names"]
+    lines, verdict = _verdict(config["kind"], results)
+    template = string.Template(
+        importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
+    )
+    page = template.substitute(
+        title=html.escape(_title(config, results)),
+        verdict="".join(f"<p>{html.escape(line)}</p>" for line in lines),
+        verdict_class=verdict.lower().replace(" ", "-"),
+        sections="\n".join(_sections(config["kind"], results, seeds, class_names, folder)),
+        command=html.escape(config["command"]),
+        settings=html.escape(json.dumps({**config, "command": None}, indent=1)),
+        # A class may be called "</script>".
+        differing=json.dumps(_differing(seeds[0], class_names)).replace("<", "\\u003c"),
+    )
+    path = folder / "report.html"
+    with written_whole(path) as unfinished:
+        unfinished.write_text(page, "utf-8")
+    return path
+
+
+def _title(config, results):
+    if config["kind"] == "compare":
+        return f"{config['recipe']}: does distillation help? {len(results['seeds'])} seeds"
+    what = "a grid of students" if config["kind"] == "sweep" else "one run"
+    return f"{config['recipe']}: {what}, seed {results['seed']}"
+
+
+class _Seed:
+    """What one seed left: its curves, and what its models said of the test images."""
+
+    def __init__(self, folder, curves):
+        self.curves = curves
+        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+            self.labels, self.shown, self.images = (
+                arrays[name] for name in ("labels", "shown", "images")
+            )
+            self.logits = {
+                name.removeprefix("logits/"): arrays[name]
+                for name in arrays.files
+                if name.startswith("logits/")
+            }
+
+    def probabilities(self, name):
+        logits = self.logits[name].astype(float)
+        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+    def confusion(self, name):
+        num_classes = self.logits[name].shape[-1]
+        matrix = np.zeros((num_classes, num_classes))
+        np.add.at(matrix, (self.labels, self.logits[name].argmax(-1)), 1)
+        return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+
+
+def _seeds(folder, kind, results):
+    if kind != "compare":
+        curves = dict(results["curves"])
+        if kind == "sweep":  # The best cell last, in the student's colour, over the grey ones.
+            curves["student"] = curves.pop(results["best"])
+        return [_Seed(folder, curves)]
+    folders = [folder / f"seed_{seed}" for seed in results["seeds"]]
+    return [_Seed(each, folder_module.read_results(each)["curves"]) for each in folders]
+
+
+def _verdict(kind, results):
+    """Return what is to be said first, a list of lines, and the verdict in capitals."""
+    if kind == "compare":
+        first, *others = tables.verdicts(results)
+        return [f"{results['verdict']}. {first}", *others], results["verdict"]
+    if kind == "sweep":
+        return [line.removeprefix("* ") for line in tables.best_cell(results)], ""
+    return [report.verdict(results["gain"])], ""
+
+
+def _sections(kind, results, seeds, class_names, folder):
+    yield _section("The models on the test images, read once", _models(results))
+    if kind == "sweep":
+        yield _section(
+            "The grid", _plot(heat_map.figure(results), "Accuracy on validation images."),
+            _cells(results),
+            _plot(plots.cells_per_class(results), "Each cell by class, on validation images."),
+        )  # fmt: skip
+    caption = "A line for each model and seed. Dots: the epoch that was kept."
+    if kind == "sweep":
+        caption += " Grey: the other cells."
+    yield _section("Learning curves", _plot(plots.curves([s.curves for s in seeds]), caption))
+    shown = [name for name in ("teacher", "student", "student_alone") if name in seeds[0].logits]
+    accuracies = {
+        name: [metrics.per_class_accuracy(seed.labels, seed.logits[name]) for seed in seeds]
+        for name in shown
+    }
+    yield _section(
+        "By class",
+        _plot(plots.per_class(accuracies, class_names), "Whiskers: the spread over seeds."),
+        _per_class(accuracies, class_names),
+    )
+    confusions = {name: np.mean([s.confusion(name) for s in seeds], axis=0) for name in shown}
+    yield _section(
+        "What is taken for what",
+        _plot(
+            plots.confusions(confusions, class_names),
+            "Per cent of each label's test images. Blue in the last: distillation made it more.",
+        ),
+    )
+    reliability = {name: _confidences(seeds, name) for name in shown}
+    yield _section(
+        "Is it as sure as it is right?",
+        _plot(plots.reliability(reliability), "On the diagonal confidence and accuracy agree."),
+    )
+    yield _gallery(seeds[0])
+    if sizes := _sizes(results, folder):
+        yield _section("The files", sizes)
+
+
+def _section(title, *parts):
+    return "\n".join([f"<section><h2>{html.escape(title)}</h2>", *parts, "</section>"])
+
+
+def _plot(figure, caption):
+    caption = html.escape(caption)
+    return (
+        f'<figure class="plot wide" aria-label="{caption}">{plots.svg(figure)}'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
+
+
+def _table(columns, rows, best=None):
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(
+        f"<tr{' class=best' if row[0] == best else ''}>"
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for row in rows
+    )
+    return f'<div class="wide"><table><tr>{head}</tr>{body}</table></div>'
+
+
+def _models(results):
+    rows = []
+    for name, model in results["models"].items():
+        test = {
+            metric: value if isinstance(value, dict) else {"mean": value, "std": None}
+            for metric, value in model["test"].items()
+        }
+        cells = [tables.mean_and_std(test[key], form) for key, (_, form) in tables.METRICS.items()]
+        size = f"{model['bytes'] / 1000:,.0f} KB"
+        rows.append([title_of(name), *cells, f"{model['parameters']:,}", size])
+    columns = ["", *(name for name, _ in tables.METRICS.values()), "parameters", ".keras file"]
+    note = "NLL: negative log-likelihood. ECE: expected calibration error. Agreement: with the "
+    note += "teacher. ±: standard deviation over seeds."
+    return f'{_table(columns, rows)}<p class="note">{note}</p>'
+
+
+def _cells(results):
+    rows = [
+        [
+            tables.cell_title(cell),
+            *(form.format(cell["validation"][key]) for key, (_, form) in tables.METRICS.items()),
+            str(cell["epochs"]),
+        ]
+        for cell in results["cells"]
+    ]
+    (best,) = (cell for cell in results["cells"] if cell["name"] == results["best"])
+    columns = ["on validation", *(name for name, _ in tables.METRICS.values()), "epochs"]
+    return _table(columns, rows, tables.cell_title(best))
+
+
+def _per_class(accuracies, class_names):
+    teacher, student, alone = (
+        100 * np.mean(accuracies[name], axis=0) for name in ("teacher", "student", "student_alone")
+    )
+    rows = [
+        [name, f"{t:.1f}", f"{a:.1f}", f"{s:.1f}", f"{a - t:+.1f}", f"{s - a:+.1f}"]
+        for name, t, s, a in zip(class_names, teacher, student, alone, strict=True)
+    ]
+    columns = [
+        "accuracy, %", "teacher", "alone", "distilled",
+        "compression cost", "distillation gave back",
+    ]  # fmt: skip
+    return _table(columns, rows)
+
+
+def _confidences(seeds, name):
+    confidences = [seed.probabilities(name).max(axis=-1) for seed in seeds]
+    correct = [seed.logits[name].argmax(-1) == seed.labels for seed in seeds]
+    return np.concatenate(confidences), np.concatenate(correct)
+
+
+def _gallery(seed):
+    title = "Where student and teacher differ"
+    if not len(seed.shown):
+        return _section(title, "<p>They predict the same class for every test image.</p>")
+    return _section(
+        title,
+        '<p class="note">Test images, the widest apart first. Left bar: teacher; right bar: '
+        "student distilled; bold: the label.</p>"
+        '<div class="control"><label>temperature <input type="range" id="temperature" min="0" '
+        'max="100" value="0"></label> T = <output id="shown-temperature">1.0</output></div>'
+        '<div class="cards" id="cards"></div><noscript>The bars need JavaScript.</noscript>',
+    )
+
+
+def _differing(seed, class_names):
+    examples = [
+        {
+            "index": int(index),
+            "image": _png(image),
+            "label": int(seed.labels[index]),
+            **{
+                name: [round(float(logit), 4) for logit in seed.logits[name][index]]
+                for name in ("teacher", "student")
+            },
+        }
+        for index, image in zip(seed.shown, seed.images, strict=True)
+    ]
+    return {"class_names": class_names, "examples": examples}
+
+
+def _png(image):
+    from matplotlib.image import imsave
+
+    file = io.BytesIO()
+    image = np.asarray(image)
+    imsave(file, image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r", format="png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def _sizes(results, folder):
+    """Return a table of exported files that were run, or nothing if there are none."""
+    rows = []
+    if "litert" in results:
+        litert = results["litert"]
+        rows.append(
+            [
+                "student.tflite",
+                f"{litert['bytes'] / 1000:,.0f} KB",
+                f"{litert['accuracy']:.4f}",
+                f"{100 * litert['agreement_with_keras']:.2f} %",
+                f"{litert['microseconds_per_image']:.1f}",
+            ]
+        )
+    for path in sorted(folder.rglob("export.json")):
+        for file in json.loads(path.read_text())["files"]:
+            rows.append(_exported(file))
+    columns = ["file", "size", "accuracy", "agrees with Keras", "microseconds an image, 1 thread"]
+    return _table(columns, rows) if rows else ""
+
+
+def _exported(file):
+    """Return the row of a file of `export.json`."""
+    if "failed" in file:
+        return [file["format"], "failed", "", "", ""]
+    accuracy = file.get("accuracy")
+    return [
+        file["file"],
+        f"{file['bytes'] / 1000:,.0f} KB",
+        "" if accuracy is None else f"{accuracy:.4f}",
+        f"{100 * file['agreement_with_student']:.2f} %",
+        f"{file['microseconds']['1 thread']['p50']:.1f}",
+    ]

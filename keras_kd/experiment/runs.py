@@ -1,0 +1,153 @@
+"""The runs below a folder: what they are, how far they are, and how one goes on."""
+
+from pathlib import Path
+
+import rich.markup
+import rich.table
+
+from keras_kd.experiment import checkpoint, report, tables
+from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment.compare import compare
+from keras_kd.experiment.progress import Progress, title_of
+from keras_kd.experiment.run import run
+from keras_kd.experiment.sweep import sweep
+
+_CALLS = {"run": run, "compare": compare, "sweep": sweep}
+
+
+def resume(folder, recipe, *, data_dir=None, verbose=True):
+    """Go on with a run, a comparison or a sweep that was interrupted or killed.
+
+    What was trained is kept; what was training goes on after its last whole epoch and ends with
+    the weights of an uninterrupted run, to the bit, on the same machine. A finished one is shown.
+
+    Args:
+        folder: the directory of the run.
+        recipe: the `Recipe` it was begun with.
+        data_dir: as in `data.load`; the one it was begun with if `None`.
+        verbose: show the progress and the closing table.
+
+    Returns:
+        The contents of `results.json`, as a dict.
+
+    Raises:
+        FileNotFoundError: if there is no run in the folder.
+        ValueError: if the recipe is another one, or another process works in the folder.
+    """
+    config = check_run(folder)
+    if config["recipe"] != recipe.name:
+        raise ValueError(
+            f"The run in {folder} is of the recipe {config['recipe']}. Received: {recipe.name}."
+        )
+    results = folder_module.read_results(folder)
+    if results is not None:
+        _show(results, folder, Progress(verbose))
+        return results
+    options = {**config["options"], "output": folder, "verbose": verbose}
+    if data_dir is not None:
+        options["data_dir"] = data_dir
+    return _CALLS[config["kind"]](recipe, **options)
+
+
+def check_run(folder):
+    """Return the `config.json` of a run as a dict.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        ValueError: if the folder is a part of another run.
+    """
+    folder = Path(folder)
+    config = folder_module.read_config(folder)
+    if config is None:
+        raise FileNotFoundError(
+            f"There is no run in {folder}. Look for one with `keras-kd list DIR`."
+        )
+    if config["kind"] not in _CALLS:
+        raise ValueError(f"{folder} is a part of the comparison in {folder.parent}. Name that one.")
+    return config
+
+
+def _show(results, folder, progress):
+    progress.say(f"{folder} is finished:")
+    if results.get("kind") == "compare":
+        progress.show(tables.comparison(results))
+        progress.say(*tables.verdicts(results))
+    elif results.get("kind") == "sweep":
+        progress.show(tables.grid(results))
+        progress.say(*tables.best_cell(results))
+    else:
+        progress.show(report.table(results))
+        progress.say(*report.sentences(results, folder))
+
+
+def list_runs(folder="saved_models"):
+    """Return the runs in and below a folder, as dicts.
+
+    Args:
+        folder: where to look.
+
+    Returns:
+        A list, by path, of dicts: `path`, `kind`, `recipe`, `seeds`, `state` (`"running"`,
+        `"finished"`, `"unfinished"`), `at` (what an unfinished one was training) and `figures`
+        (of a finished one, on the test split), both text.
+    """
+    found = []
+    for path in sorted(Path(folder).rglob("config.json")):
+        config = folder_module.read_config(path.parent)
+        if isinstance(config, dict) and config.get("kind") in _CALLS:
+            found.append(_described(path.parent, config))
+    return found
+
+
+def print_runs(folder):
+    """Show the runs in and below a folder as a table, or say that there are none."""
+    runs = list_runs(folder)
+    progress = Progress()
+    if not runs:
+        progress.say(f"There is no run in or below {folder}")
+        return
+    table = rich.table.Table(box=tables.BOX, pad_edge=False, collapse_padding=True)
+    for column in ("run", "recipe", "seeds", "state", "at"):
+        table.add_column(column, overflow="fold")
+    for each in runs:
+        table.add_row(
+            rich.markup.escape(each["path"]),
+            f"{each['kind']} {each['recipe']}",
+            ", ".join(map(str, each["seeds"])),
+            each["state"],
+            each["figures"] or each["at"],
+        )
+    progress.show(table)
+
+
+def _described(path, config):
+    results = folder_module.read_results(path)
+    options = config["options"]
+    return {
+        "path": str(path),
+        "kind": config["kind"],
+        "recipe": config["recipe"],
+        "seeds": options.get("seeds") or [options["seed"]],
+        "state": folder_module.state_of(path),
+        "at": "" if results else _at(path),
+        "figures": _figures(results) if results else "",
+    }
+
+
+def _at(path):
+    """Return what is being trained, from the checkpoint that lies there."""
+    for found in sorted(path.rglob("*.checkpoint.npz")):
+        head = checkpoint.read(found)
+        name = found.name.removesuffix(".checkpoint.npz")
+        where = "" if found.parent == path else f"{found.parent.name}, "
+        return f"{where}{title_of(name)} after epoch {head['epoch']}"
+    return "between two trainings"
+
+
+def _figures(results):
+    if results.get("kind") == "compare":
+        gain = results["gains"]["student_alone"]["accuracy"]
+        return f"{results['verdict']}, {100 * gain['mean']:+.2f} points"
+    student = results["models"]["student"]["test"]["accuracy"]
+    alone = results["models"]["student_alone"]["test"]["accuracy"]
+    return f"distilled {student:.4f}, alone {alone:.4f}"

@@ -1,0 +1,72 @@
+"""What paired differences over seeds allow to be said."""
+
+import numpy as np
+
+from keras_kd._backend import require_extra
+
+BEATS, DOES_NOT_BEAT, INCONCLUSIVE = "BEATS", "DOES NOT BEAT", "INCONCLUSIVE"
+# More than these nobody runs; that many would settle nothing of worth.
+_MOST_SEEDS = 1000
+
+
+def judged(gains):
+    """Return mean, spread, 95 % interval and verdict of gains, one a seed.
+
+    The interval is Student's, of the mean of paired differences: it says what other *seeds* might
+    show on the same test images. BEATS: it lies above 0. DOES NOT BEAT: it holds nothing above 0.
+    INCONCLUSIVE: neither; `seeds_needed` then is the number of seeds at which gains of this mean
+    and spread would settle it, `None` where that is more than a thousand or cannot be told.
+
+    Args:
+        gains: numbers, one a seed; above 0 where the first model is better.
+
+    Returns:
+        A dict: `values`, `mean`, `std`, `interval_95` (`None` for one seed), `verdict`,
+        `seeds_needed`.
+
+    Example:
+
+    ```python
+    from keras_kd.experiment.statistics import judged
+
+    assert judged([0.010, 0.012, 0.011])["verdict"] == "BEATS"
+    assert judged([0.010, -0.012, 0.011])["verdict"] == "INCONCLUSIVE"
+    ```
+    """
+    gains = np.asarray(gains, float)
+    found = {"values": gains.tolist(), **spread(gains)}
+    if len(gains) < 2:
+        return found | {"interval_95": None, "verdict": INCONCLUSIVE, "seeds_needed": None}
+    half = _half_width(found["std"], len(gains))
+    low, high = found["mean"] - half, found["mean"] + half
+    verdict = BEATS if low > 0 else DOES_NOT_BEAT if high <= 0 else INCONCLUSIVE
+    needed = _seeds_needed(found["mean"], found["std"]) if verdict == INCONCLUSIVE else None
+    return found | {"interval_95": [low, high], "verdict": verdict, "seeds_needed": needed}
+
+
+def spread(values):
+    """Return mean and standard deviation (`None` for one value) of numbers, as a dict."""
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "std": std}
+
+
+def check_scipy():
+    """Refuse to start a comparison that could not be judged at its end.
+
+    Raises:
+        ImportError: if SciPy is missing.
+    """
+    require_extra("scipy", "report", "An interval over seeds")
+
+
+def _half_width(std, count):
+    from scipy import stats
+
+    return float(stats.t.ppf(0.975, count - 1)) * std / count**0.5
+
+
+def _seeds_needed(mean, std):
+    for count in range(3, _MOST_SEEDS + 1):
+        if _half_width(std, count) < abs(mean):
+            return count
+    return None

@@ -1,0 +1,167 @@
+"""A grid of temperatures, alphas and losses: students trained together on one teacher pass."""
+
+import time
+from pathlib import Path
+
+from keras_kd import metrics
+from keras_kd._backend import describe_machine, require_extra
+from keras_kd._checks import check_integer
+from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment import heat_map, tables
+from keras_kd.experiment.evaluation import describe_model, evaluate, figures_of, predict
+from keras_kd.experiment.grid import cells_of
+from keras_kd.experiment.progress import Progress
+from keras_kd.experiment.run import describe, load
+from keras_kd.experiment.training import Trainer
+
+
+def sweep(
+    recipe,
+    *,
+    temperature=(1.0, 2.0, 4.0, 8.0),
+    alpha=(0.1, 0.5, 0.9),
+    loss=None,
+    seed=0,
+    epochs=None,
+    quick=False,
+    output=None,
+    data_dir=None,
+    verbose=True,
+):
+    """Distil a student for each cell of a grid, choose the best on validation, and test that one.
+
+    All students, and the same student alone, train together: one pass over the data, one teacher.
+    Cells are compared on the validation split; the test split is read once, for the teacher, the
+    student alone and the best cell (by validation accuracy, then likelihood). It is one seed: a
+    best cell of a comparison over seeds, see `experiment.compare`, may be another.
+
+    A sweep that was killed goes on where it stopped when it is called again with the same
+    arguments.
+
+    Written to the folder: `config.json`, the models with their `_history.csv`, `heat_map.png`,
+    `predictions.npz`, `results.json`. See `experiment.write_report` for a page.
+
+    Args:
+        recipe: a `Recipe`.
+        temperature: numbers above 0.
+        alpha: weights of the distillation loss, from 0 to 1.
+        loss: names of losses of `keras_kd.losses` on logits, such as `["SoftTargets", "DIST"]`,
+            or a dict by name of functions `(temperature) -> loss`; the recipe's if `None`. One
+            that has no temperature takes one row. A sweep of functions is gone on with by calling
+            it again: `resume` knows losses by name alone.
+        seed: integer, at least 0.
+        epochs: the most epochs of each training; the recipe's if `None`.
+        quick: a first look: the recipe's `quick_epochs`.
+        output: folder to write to; `saved_models/<recipe.name>_sweep` if `None`.
+        data_dir: as in `data.load`.
+        verbose: show the progress and the closing table.
+
+    Returns:
+        The contents of `results.json`, as a dict: `cells` (each with `name`, `loss`,
+        `temperature`, `alpha`, `epochs`, `best_epoch`, `validation` with `per_class_accuracy`),
+        `validation` (the same of `teacher` and `student_alone`), `best` (name of a cell),
+        `models` (figures on test of `teacher`, `student_alone` and `student`, the best cell),
+        `curves`.
+
+    Raises:
+        ValueError: if an argument is out of range, or another process works in the folder.
+        FileNotFoundError: if the data set is nowhere to be found.
+        ImportError: if a package of the extra `report` is missing.
+    """
+    check_integer("seed", seed, minimum=0)
+    check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
+    require_extra("matplotlib", "report", "A sweep's heat map")
+    recipe = recipe.for_epochs(epochs, quick=quick)
+    cells = cells_of(recipe, temperature, alpha, loss)
+    folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_sweep")
+    progress = Progress(verbose)
+    started = time.perf_counter()
+    data = load(recipe, seed, data_dir, progress)
+    settings = recipe.settings(data)
+    with folder_module.at_work(folder):
+        folder_module.begin(
+            folder,
+            kind="sweep",
+            recipe=recipe.name,
+            options={
+                "temperature": list(temperature),
+                "alpha": list(alpha),
+                "loss": loss and list(loss),
+                "seed": seed,
+                "epochs": epochs,
+                "quick": quick,
+                "data_dir": data_dir,
+            },
+            settings=settings,
+            data=describe(data),
+            progress=progress,
+        )
+        trained = _train(Trainer(recipe, data, seed, folder, progress), cells)
+        validation = _validate(trained, data.validation)
+        best = _best(cells, validation)
+        # Every choice is made: from here on the test split may be read.
+        test = data.test
+        files = {"teacher": "teacher", "student_alone": "student_alone", "student": best.name}
+        chosen = {name: trained[file] for name, file in files.items()}
+        _, figures = evaluate(chosen, test, folder)
+        results = {
+            "kind": "sweep",
+            "recipe": recipe.name,
+            "seed": seed,
+            "settings": settings,
+            "machine": describe_machine(),
+            "data": {**describe(data), "test": len(test)},
+            "cells": [
+                {
+                    **cell.settings(),
+                    "epochs": len(trained[cell.name].curves["loss"]),
+                    "best_epoch": trained[cell.name].curves["best_epoch"],
+                    "validation": validation[cell.name],
+                }
+                for cell in cells
+            ],
+            "validation": {name: validation[name] for name in ("teacher", "student_alone")},
+            "best": best.name,
+            "models": {
+                name: describe_model(folder / f"{files[name]}.keras", *chosen[name])
+                | {"test": figures[name]}
+                for name in chosen
+            },
+            "curves": {name: curves for name, (_, curves) in trained.items()},
+            "seconds": time.perf_counter() - started,
+        }
+        heat_map.draw(folder / "heat_map.png", results)
+        folder_module.finish(folder, results)
+    progress.show(tables.grid(results))
+    progress.say(*tables.best_cell(results), f"Written to {folder}")
+    return results
+
+
+def _train(trainer, cells):
+    """Return `{name: Trained}` of teacher, student alone and every cell, all written."""
+    teacher = trainer.teacher()
+    distillers = {"student_alone": trainer.alone()}
+    for cell in cells:
+        temperature = trainer.recipe.temperature if cell.temperature is None else cell.temperature
+        distillers[cell.name] = trainer.distilled(
+            teacher.model, temperature=temperature, alpha=cell.alpha, loss=cell.build
+        )
+    return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
+
+
+def _validate(trained, validation):
+    """Return the figures of every model on the validation split, by name."""
+    logits = predict(trained, validation)
+    return {
+        name: figures_of(validation.labels, each, logits["teacher"])
+        | {"per_class_accuracy": metrics.per_class_accuracy(validation.labels, each)}
+        for name, each in logits.items()
+    }
+
+
+def _best(cells, validation):
+    def worth(cell):
+        figures = validation[cell.name]
+        return figures["accuracy"], -figures["negative_log_likelihood"]
+
+    return max(cells, key=worth)

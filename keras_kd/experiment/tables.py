@@ -1,0 +1,132 @@
+"""Comparisons and sweeps for people: their tables and sentences on a terminal."""
+
+import rich.box
+import rich.table
+
+from keras_kd.experiment.progress import title_of
+from keras_kd.experiment.statistics import INCONCLUSIVE
+
+BOX = rich.box.SIMPLE_HEAD
+# What columns are called, and numbers of a width that fits a terminal of 80 columns.
+METRICS = {
+    "accuracy": ("accuracy", "{:.4f}"),
+    "negative_log_likelihood": ("NLL", "{:.3f}"),
+    "expected_calibration_error": ("ECE", "{:.3f}"),
+    "agreement_with_teacher": ("agreement", "{:.3f}"),
+}
+_CAPTION = (
+    "NLL: negative log-likelihood. ECE: expected calibration error. Agreement: with the teacher."
+)
+
+
+def comparison(results):
+    """Return the table of a comparison: mean ± standard deviation over seeds."""
+    table = new_table(
+        f"{results['recipe']}, {len(results['seeds'])} seeds: "
+        f"{results['data']['test']:,} test images, read once",
+        [name for name, _ in METRICS.values()],
+    )
+    for name, model in results["models"].items():
+        cells = [
+            "" if name == "teacher" and metric == "agreement_with_teacher"
+            else mean_and_std(model["test"][metric], form)
+            for metric, (_, form) in METRICS.items()
+        ]  # fmt: skip
+        table.add_row(title_of(name).removeprefix("student "), *cells)
+    return table
+
+
+def verdicts(results):
+    """Return what a comparison's gains allow to be said, a line each."""
+    lines = []
+    for other, gains in results["gains"].items():
+        for metric, gain in gains.items():
+            lines.append(verdict(gain, other, metric))
+    return lines
+
+
+def verdict(gain, other, metric):
+    """Return one sentence on the gain of the distilled student over another, in one metric."""
+    name = METRICS[metric][0]
+    factor, unit = (1, "nats") if metric == "negative_log_likelihood" else (100, "points")
+    figure = f"{factor * gain['mean']:+.{4 if factor == 1 else 2}f} {unit}"
+    if gain["interval_95"] is None:
+        return f"{name}: distilled over {title_of(other)} {figure}: {INCONCLUSIVE}, one seed"
+    low, high = (f"{factor * end:+.{4 if factor == 1 else 2}f}" for end in gain["interval_95"])
+    sentence = (
+        f"{name}: distilled {gain['verdict']} {title_of(other)}, {figure}, 95 % interval over "
+        f"{len(gain['values'])} seeds {low} to {high}"
+    )
+    if gain["verdict"] != INCONCLUSIVE:
+        return sentence
+    sentence = sentence.replace(f"distilled {INCONCLUSIVE}", f"{INCONCLUSIVE}, distilled over")
+    needed = gain["seeds_needed"]
+    return f"{sentence}; " + (
+        f"about {needed} seeds would settle it if this gain and spread are right"
+        if needed
+        else "no reasonable number of seeds would settle a gain this small"
+    )
+
+
+def grid(results):
+    """Return the table of a sweep: every cell on validation, beside teacher and student alone."""
+    table = new_table(
+        f"{results['recipe']}, seed {results['seed']}: "
+        f"{results['data']['validation']:,} validation images, 'worst' of the classes",
+        [*(name for name, _ in METRICS.values()), "worst", "epochs"],
+    )
+    best = results["best"]
+    for name, figures in results["validation"].items():
+        model = results["models"][name]
+        table.add_row(title_of(name), *_cells(figures), f"{model['epochs']}")
+    table.add_section()
+    for cell in results["cells"]:
+        style = "bold" if cell["name"] == best else None
+        title = f"{cell_title(cell)}{' *' if cell['name'] == best else ''}"
+        table.add_row(title, *_cells(cell["validation"]), f"{cell['epochs']}", style=style)
+    return table
+
+
+def best_cell(results):
+    """Return what the best cell is worth on the test images, a line each."""
+    (best,) = (cell for cell in results["cells"] if cell["name"] == results["best"])
+    test = {name: model["test"]["accuracy"] for name, model in results["models"].items()}
+    return [
+        f"* Best on validation: {cell_title(best)}. On {results['data']['test']:,} test images, "
+        f"read once: {test['student']:.4f}, the same student alone {test['student_alone']:.4f}, "
+        f"teacher {test['teacher']:.4f}",
+        "This is one seed, and the best of many is flattered by its validation figure: "
+        "`keras-kd compare` tells over seeds",
+    ]
+
+
+def cell_title(cell):
+    """Return what people call a cell of a sweep."""
+    temperature = "" if cell["temperature"] is None else f" T={cell['temperature']:g}"
+    return f"{cell['loss']}{temperature} alpha={cell['alpha']:g}"
+
+
+def _cells(figures):
+    worst = min(figures["per_class_accuracy"])
+    return [*(form.format(figures[key]) for key, (_, form) in METRICS.items()), f"{worst:.3f}"]
+
+
+def new_table(title, columns):
+    """Return an empty table in the style of all of ours, its first column for names."""
+    table = rich.table.Table(
+        title=title,
+        caption=_CAPTION,
+        box=BOX,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    table.add_column("", no_wrap=True)
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def mean_and_std(spread, form="{:.4f}"):
+    """Return `mean ± std`, or the mean alone where there is one value."""
+    mean = form.format(spread["mean"])
+    return mean if spread["std"] is None else f"{mean} ± {form.format(spread['std'])}"

@@ -1,0 +1,172 @@
+"""A comparison over seeds: paired, honest about the test split, resumed after an interruption."""
+
+import importlib
+import json
+import shutil
+import sys
+
+import keras
+import numpy as np
+import pytest
+from scipy import stats
+
+import keras_kd as kd
+from keras_kd.experiment import checkpoint, compare, tables
+
+RUN = importlib.import_module("keras_kd.experiment.run")
+ARRANGEMENTS = ["teacher", "student_alone", "label_smoothing", "student"]
+OPTIONS = {"seeds": 2, "epochs": 2, "verbose": False}
+
+pytestmark = pytest.mark.slow
+
+
+class Watched:
+    """A data set that notes when its test split is asked for."""
+
+    def __init__(self, data, events):
+        self.data, self.events = data, events
+
+    def __getattr__(self, name):
+        if name == "test":
+            self.events.append("test split read")
+        return getattr(self.data, name)
+
+
+@pytest.fixture(scope="module")
+def events():
+    return []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.fixture(scope="module")
+def results(folder, events):
+    with pytest.MonkeyPatch.context() as patch:
+        load, fit = kd.data.load, keras.Model.fit
+        patch.setattr(RUN.data_module, "load", lambda *a, **o: Watched(load(*a, **o), events))
+        patch.setattr(
+            keras.Model, "fit", lambda self, *a, **o: events.append("fit") or fit(self, *a, **o)
+        )
+        return compare(kd.recipes.digits, output=folder, **OPTIONS)
+
+
+def test_the_test_split_is_read_once_after_every_training_of_every_seed(results, events):
+    # A teacher and a group of students, for each of two seeds.
+    assert events == ["fit", "fit", "fit", "fit", "test split read"]
+
+
+def test_every_arrangement_stands_beside_the_others(folder, results):
+    assert list(results["models"]) == ARRANGEMENTS
+    assert json.loads((folder / "results.json").read_text()) == results
+    for seed in (0, 1):
+        for name in ARRANGEMENTS:
+            assert (folder / f"seed_{seed}" / f"{name}.keras").is_file()
+            assert (folder / f"seed_{seed}" / f"{name}_history.csv").is_file()
+
+
+def test_the_figures_are_those_of_the_files(folder, results, digits):
+    for run in results["runs"]:
+        for name, model in run["models"].items():
+            path = folder / f"seed_{run['seed']}" / f"{name}.keras"
+            logits = keras.models.load_model(path).predict(digits.test.images, verbose=0)
+            assert model["test"]["accuracy"] == kd.metrics.accuracy(digits.test.labels, logits)
+
+
+def test_students_of_a_seed_differ_and_so_do_seeds(results):
+    tests = [model["test"] for run in results["runs"] for model in run["models"].values()]
+    likelihoods = [test["negative_log_likelihood"] for test in tests]
+    assert len(set(likelihoods)) == len(likelihoods) == 8
+
+
+@pytest.mark.parametrize("other", ["student_alone", "label_smoothing"])
+@pytest.mark.parametrize(
+    ("metric", "sign"),
+    [("accuracy", 1), ("negative_log_likelihood", -1), ("agreement_with_teacher", 1)],
+)
+def test_gains_are_paired_over_seeds(results, other, metric, sign):
+    def values(name):
+        return np.array([run["models"][name]["test"][metric] for run in results["runs"]])
+
+    gain = results["gains"][other][metric]
+    np.testing.assert_allclose(gain["values"], sign * (values("student") - values(other)))
+    interval = stats.ttest_1samp(gain["values"], 0).confidence_interval(0.95)
+    np.testing.assert_allclose(gain["interval_95"], interval)
+    assert results["verdict"] == results["gains"]["student_alone"]["accuracy"]["verdict"]
+
+
+def test_called_again_it_trains_nothing(folder, results, monkeypatch):
+    def fit(*args, **options):
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    again = compare(kd.recipes.digits, output=folder, **OPTIONS)
+    assert {**again, "seconds": 0} == {**results, "seconds": 0}
+
+
+def test_interrupted_in_its_second_seed_it_goes_on_to_the_same_figures(
+    tmp_path, folder, results, monkeypatch
+):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "seed_1")
+    write = checkpoint.Checkpoint._write
+
+    def write_and_interrupt(self):
+        write(self)
+        if self.path.parent.name == "seed_1" and "students" in self.path.name:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "_write", write_and_interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            compare(kd.recipes.digits, output=tmp_path, **OPTIONS)
+    (tmp_path / "results.json").unlink()
+    (unfinished,) = kd.experiment.list_runs(tmp_path)
+    assert unfinished["state"] == "unfinished"
+    assert unfinished["at"] == "seed_1, students after epoch 1"
+    resumed = kd.experiment.resume(tmp_path, kd.recipes.digits, verbose=False)
+
+    def figures(results):
+        return [
+            {name: model["test"] for name, model in run["models"].items()}
+            for run in results["runs"]
+        ]
+
+    assert figures(resumed) == figures(results)
+
+
+def test_the_table_fits_a_terminal_and_says_the_verdict(results, capsys):
+    import rich.console
+
+    console = rich.console.Console(width=80, record=True)
+    console.print(tables.comparison(results))
+    said = console.export_text()
+    assert "…" not in said and "label smoothing" in said
+    lines = tables.verdicts(results)
+    assert len(lines) == 6
+    assert lines[0].startswith("accuracy: ") and results["verdict"] in lines[0]
+    assert "over 2 seeds" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"seeds": 0}, "`seeds` must be an integer of at least 1"),
+        ({"seeds": [1, 1]}, "different, and at least one"),
+        ({"seeds": [0, -1]}, "`seeds` must be an integer of at least 0"),
+        ({"epochs": 0}, "`epochs` must be an integer of at least 1"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_written(tmp_path, options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        compare(kd.recipes.digits, output=tmp_path / "new", **options)
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_scipy_it_does_not_begin(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    with pytest.raises(ImportError, match=r'pip install "keras-kd\[report\]"'):
+        compare(kd.recipes.digits, output=tmp_path / "new")
+    assert not (tmp_path / "new").exists()

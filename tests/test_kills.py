@@ -1,0 +1,149 @@
+"""A run that is killed at any moment ends, when it goes on, with the same weights to the bit.
+
+In the suite one run is killed three times. `make kills` kills twenty runs, once each.
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import keras
+import numpy as np
+import pytest
+
+from keras_kd.experiment import folder as folder_module
+
+pytestmark = pytest.mark.slow
+
+NUM_RUNS = int(os.environ.get("KERAS_KD_KILLED_RUNS", "0"))
+CODE = """
+import dataclasses, sys
+import keras_kd as kd
+recipe = dataclasses.replace(
+    kd.recipes.digits, epochs=30, augmentation=kd.data.RandomShift(1), views=4
+)
+kd.experiment.run(recipe, output=sys.argv[1], verbose=False)
+"""
+# What a run does, by the file that appears when it begins.
+PHASES = {
+    "teacher training": "teacher_history.csv",
+    "soft-label writing": ".soft_labels_*.unfinished",
+    "distillation": "student_history.csv",
+    "the student alone": "student_alone_history.csv",
+    "export": "student_alone.json",
+    "the end": "predictions.npz",
+}
+MODELS = ("teacher", "student", "student_alone")
+
+
+def started(folder):
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, str(folder)], stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    _, error = process.communicate(timeout=1800)
+    assert process.returncode == 0, error
+
+
+def wait_for(pattern, folder, process):
+    """Wait until a file is there; return the time, or None if the process ended before."""
+    while process.poll() is None:
+        if any(folder.glob(pattern)):
+            return time.perf_counter()
+        time.sleep(0.001)
+    return None
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """The run that is not killed, and how long each of its phases takes."""
+    folder = tmp_path_factory.mktemp("uninterrupted") / "run"
+    process = started(folder)
+    begins = [wait_for(pattern, folder, process) for pattern in PHASES.values()]
+    finish(process)
+    assert None not in begins
+    ends = [*begins[1:], time.perf_counter()]
+    lengths = [end - begin for begin, end in zip(begins, ends, strict=True)]
+    return folder, dict(zip(PHASES, lengths, strict=True))
+
+
+def kill(folder, phase, delay):
+    """Begin the run or go on with it, and kill it some time into a phase."""
+    process = started(folder)
+    if wait_for(PHASES[phase], folder, process) is not None:
+        time.sleep(delay)
+    was_alive = process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    return was_alive
+
+
+def assert_no_file_is_half_written(folder):
+    for path in folder.glob("[a-z]*"):
+        if path.suffix == ".json":
+            json.loads(path.read_text())
+        elif path.suffix in (".keras", ".npz"):
+            assert zipfile.ZipFile(path).testzip() is None
+        elif path.suffix == ".png":
+            assert path.read_bytes().endswith(b"IEND\xaeB`\x82")
+
+
+def assert_same_to_the_bit(folder, expected):
+    assert files_of(folder) == files_of(expected)
+    for name in MODELS:
+        ours, theirs = (
+            keras.models.load_model(each / f"{name}.keras", compile=False).get_weights()
+            for each in (folder, expected)
+        )
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+        history = f"{name}_history.csv"
+        assert (folder / history).read_text() == (expected / history).read_text()
+    assert (folder / "student.tflite").read_bytes() == (expected / "student.tflite").read_bytes()
+    ours, theirs = (folder_module.read_results(each)["models"] for each in (folder, expected))
+    for name in MODELS:
+        assert ours[name]["test"] == theirs[name]["test"]
+
+
+def planned(lengths):
+    """Return the kills of each run, drawn anew each time, and say what would draw them again."""
+    seed = int(os.environ.get("KERAS_KD_KILLS_SEED", random.SystemRandom().randrange(10**6)))
+    draw = random.Random(seed)
+    print(f"\nKERAS_KD_KILLS_SEED={seed}")
+    if NUM_RUNS:
+        phases = [list(PHASES)[number % len(PHASES)] for number in range(NUM_RUNS)]
+        return [[(phase, draw.uniform(0, lengths[phase]))] for phase in phases]
+    phases = sorted(draw.sample(list(PHASES), 3), key=list(PHASES).index)
+    return [[(phase, draw.uniform(0, lengths[phase])) for phase in phases]]
+
+
+def test_killed_runs_go_on_to_the_same_weights(uninterrupted, tmp_path):
+    expected, lengths = uninterrupted
+    num_alive = 0
+    plan = planned(lengths)
+    for number, kills in enumerate(plan):
+        folder = tmp_path / str(number)
+        for phase, delay in kills:
+            alive = kill(folder, phase, delay)
+            num_alive += alive
+            left = ", ".join(sorted(path.name for path in folder.glob("*.checkpoint.npz")))
+            print(
+                f"killed {1000 * delay:.0f} ms into {phase}; {left or 'no'} checkpoint", flush=True
+            )
+            assert_no_file_is_half_written(folder)
+        finish(started(folder))
+        assert_same_to_the_bit(folder, expected)
+    print(f"{len(plan)} killed runs, {num_alive} of the kills met a living process")
+    # A kill late in the last phase may come after the end.
+    assert num_alive > 0

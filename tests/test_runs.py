@@ -1,0 +1,197 @@
+"""Runs are listed with their state, and gone on with."""
+
+import dataclasses
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import keras_kd as kd
+from keras_kd import cli
+from keras_kd.experiment import checkpoint
+from keras_kd.experiment import folder as folder_module
+
+RUN = importlib.import_module("keras_kd.experiment.run")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A run that a Ctrl-C ended after the second epoch of its student."""
+    folder = tmp_path_factory.mktemp("runs") / "digits"
+    write = checkpoint.Checkpoint._write
+
+    def write_and_interrupt(self):
+        write(self)
+        if self.path.name.startswith("student.") and self.epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "_write", write_and_interrupt)
+        assert cli.main(["run", "digits", "--epochs", "3", "--output", str(folder)]) == 130
+    return folder
+
+
+def test_an_unfinished_run_is_listed_and_resumed(interrupted, capsys):
+    (run,) = kd.experiment.list_runs(interrupted.parent)
+    assert run["state"] == "unfinished" and run["seeds"] == [0]
+    assert run["at"] == "student distilled after epoch 2"
+    config = json.loads((interrupted / "config.json").read_text())
+    assert config["options"]["epochs"] == 3 and config["settings"]["alpha"] == 0.9
+    assert config["machine"]["keras"] and len(config["data"]["digest"]) == 64
+
+    assert cli.main(["resume", str(interrupted)]) == 0
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "teacher.keras is of the same recipe" in said
+    assert "student distilled goes on after epoch 2" in said
+    assert not list(interrupted.glob("*.checkpoint.npz"))
+    assert json.loads((interrupted / "config.json").read_text()) == config
+
+    assert cli.main(["list", str(interrupted.parent)]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert cli.main(["resume", str(interrupted)]) == 0  # Shown, not run again.
+    assert "is finished" in capsys.readouterr().out
+
+
+def unstarted(folder, recipe="digits", kind="run"):
+    folder.mkdir(parents=True)
+    options = {"seed": 0, "epochs": 1, "quick": False, "data_dir": None}
+    config = {"kind": kind, "recipe": recipe, "options": options}
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+class TestWhatCannotBeResumed:
+    def test_a_folder_without_a_run(self, tmp_path, capsys):
+        assert cli.main(["resume", str(tmp_path)]) == 1
+        assert "There is no run in" in capsys.readouterr().err
+
+    def test_a_part_of_a_comparison(self, tmp_path, capsys):
+        unstarted(tmp_path / "seed_0", kind="seed")
+        assert cli.main(["resume", str(tmp_path / "seed_0")]) == 1
+        assert f"a part of the comparison in {tmp_path}" in capsys.readouterr().err
+
+    def test_a_recipe_that_is_not_ours(self, tmp_path, capsys):
+        unstarted(tmp_path / "run", recipe="mine")
+        assert cli.main(["resume", str(tmp_path / "run")]) == 1
+        assert "experiment.resume(folder, recipe)" in capsys.readouterr().err
+
+    def test_another_recipe(self, tmp_path):
+        unstarted(tmp_path / "run", recipe="mine")
+        with pytest.raises(ValueError, match="is of the recipe mine. Received: digits"):
+            kd.experiment.resume(tmp_path / "run", kd.recipes.digits)
+
+
+def test_a_folder_in_which_a_process_works_is_running_and_refused(tmp_path):
+    unstarted(tmp_path / "run")
+    code = (
+        "import sys, pathlib\n"
+        "from keras_kd.experiment import folder\n"
+        "with folder.at_work(pathlib.Path(sys.argv[1])):\n"
+        "    print('working', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "run")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout.readline() == b"working\n"
+    try:
+        (run,) = kd.experiment.list_runs(tmp_path)
+        assert run["state"] == "running"
+        with pytest.raises(ValueError, match="Another process is at work in"):
+            kd.recipes.digits(output=tmp_path / "run", epochs=1, verbose=False)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    # The lock went with the process.
+    assert kd.experiment.list_runs(tmp_path)[0]["state"] == "unfinished"
+
+
+def test_results_of_another_run_do_not_stay(tmp_path):
+    from keras_kd.experiment.progress import Progress
+
+    def begin(seed):
+        return folder_module.begin(
+            tmp_path,
+            kind="run",
+            recipe="digits",
+            options={"seed": seed, "data_dir": f"place {seed}"},
+            settings={},
+            data={},
+            progress=Progress(verbose=False),
+        )
+
+    begin(0)
+    folder_module.finish(tmp_path, {"seed": 0})
+    begin(0)
+    assert folder_module.read_results(tmp_path) == {"seed": 0}
+    begin(1)
+    assert folder_module.read_results(tmp_path) is None
+
+
+def test_another_student_is_another_run(digits):
+    recipe = kd.recipes.digits
+    other = dataclasses.replace(recipe, student=recipe.teacher)
+    assert recipe.settings(digits) == recipe.settings(digits)
+    assert recipe.settings(digits)["student"] != other.settings(digits)["student"]
+    json.dumps(recipe.settings(digits))
+
+
+def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path, monkeypatch, capsys):
+    from keras_kd.experiment.progress import Progress
+
+    machine = {"keras": "3.15.1", "numpy": "2.4"}
+    monkeypatch.setattr(folder_module, "describe_machine", lambda: machine)
+    options = {
+        "kind": "run", "recipe": "digits", "options": {}, "settings": {}, "data": {},
+        "progress": Progress(),
+    }  # fmt: skip
+    folder_module.begin(tmp_path, **options)
+    folder_module.begin(tmp_path, **options)
+    assert "Begun elsewhere" not in capsys.readouterr().out
+    machine = {"keras": "3.16.0", "numpy": "2.4"}
+    folder_module.begin(tmp_path, **options)
+    assert "Begun elsewhere (keras 3.15.1 is now 3.16.0)" in capsys.readouterr().out
+
+
+def test_a_folder_without_runs_says_so(tmp_path, capsys):
+    # What others call so is none.
+    for number, text in enumerate(("{}", "[]", "no JSON")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "config.json").write_text(text)
+    assert cli.main(["list", str(tmp_path)]) == 0
+    assert "There is no run in or below" in capsys.readouterr().out.replace("\n", " ")
+
+
+def test_an_ordinary_end_of_a_batch_job_is_an_interruption(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "keras_kd", "run", "digits", "--output", str(tmp_path / "run")],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    for line in process.stdout:
+        if line.startswith("Data: "):
+            break
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "keras-kd: interrupted." in error and "keras-kd resume DIR" in error
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_best_form_can_be_run_and_found(monkeypatch, capsys):
+    assert cli.main(["run", "digits", "--best"]) == 1
+    assert "has no best form" in capsys.readouterr().err
+    digits = kd.recipes.digits
+    best = dataclasses.replace(digits, name="digits_best", epochs=1)
+    monkeypatch.setattr(kd.recipes, "digits", dataclasses.replace(digits, best=best))
+    assert kd.recipes.by_name("digits_best") == best
+    assert kd.recipes.by_name("digits").best == best

@@ -1,0 +1,60 @@
+"""Verdicts against SciPy's own intervals, and against what the words mean."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from keras_kd.experiment.statistics import judged, spread
+
+
+def test_the_interval_is_students_of_paired_differences():
+    one, other = np.random.default_rng(0).normal(size=(2, 7))
+    found = judged(one - other)
+    interval = stats.ttest_rel(one, other).confidence_interval(0.95)
+    np.testing.assert_allclose(found["interval_95"], interval)
+    assert found["mean"] == pytest.approx((one - other).mean())
+    assert found["std"] == pytest.approx((one - other).std(ddof=1))
+
+
+@pytest.mark.parametrize(
+    ("gains", "verdict"),
+    [
+        ([0.010, 0.012, 0.011], "BEATS"),
+        ([-0.010, -0.012, -0.011], "DOES NOT BEAT"),
+        ([0.010, -0.012, 0.011], "INCONCLUSIVE"),
+        ([0.0, 0.0], "DOES NOT BEAT"),
+        ([0.01, 0.01], "BEATS"),
+        # The mean alone says nothing.
+        ([0.10, 0.00], "INCONCLUSIVE"),
+        ([0.5], "INCONCLUSIVE"),
+    ],
+)
+def test_the_verdict_is_what_the_interval_allows(gains, verdict):
+    assert judged(gains)["verdict"] == verdict
+
+
+def test_as_many_seeds_as_it_says_would_settle_it():
+    gains = [0.010, -0.006, 0.011, 0.002]
+    needed = judged(gains)["seeds_needed"]
+    assert needed > len(gains)
+
+    def with_this_mean_and_spread(count):
+        values = np.random.default_rng(0).normal(size=count)
+        values = (values - values.mean()) / values.std(ddof=1)
+        return judged(values * np.std(gains, ddof=1) + np.mean(gains))["verdict"]
+
+    assert with_this_mean_and_spread(needed) == "BEATS"
+    assert with_this_mean_and_spread(needed - 1) == "INCONCLUSIVE"
+
+
+@pytest.mark.parametrize("gains", [[0.01], [0.01, -0.01], [0.01, 0.02]])
+def test_it_does_not_say_how_many_where_that_cannot_be_told(gains):
+    found = judged(gains)
+    assert found["seeds_needed"] is None or found["verdict"] == "INCONCLUSIVE"
+    if sum(gains) == 0 or len(gains) == 1:
+        assert found["seeds_needed"] is None
+
+
+def test_one_value_has_no_spread():
+    assert spread([3.0]) == {"mean": 3.0, "std": None}
+    assert spread([3.0, 5.0]) == {"mean": 4.0, "std": pytest.approx(2**0.5)}
