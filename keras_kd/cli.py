@@ -37,6 +37,12 @@ def _parser():
         "measure it, export it for a phone.",
     )
     parser.add_argument("--version", action="version", version=f"keras-kd {keras_kd.__version__}")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="cpu, gpu, gpu:1, ... (default: a GPU if there is one)",
+    )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     run = commands.add_parser(
         "run",
@@ -214,24 +220,24 @@ def _sweep(options):
 
 
 def _resume(options):
-    _import_quietly()
+    _import_quietly(options)
     name = keras_kd.experiment.check_run(options.folder)["recipe"]
     recipe = keras_kd.recipes.by_name(name)
     keras_kd.experiment.resume(options.folder, recipe, data_dir=options.data_dir)
 
 
 def _list(options):
-    _import_quietly()
+    _import_quietly(options)
     keras_kd.experiment.print_runs(options.folder)
 
 
 def _report(options):
-    _import_quietly()
+    _import_quietly(options)
     print(f"Written to {keras_kd.experiment.write_report(options.folder)}")
 
 
 def _recipe(options):
-    _import_quietly()
+    _import_quietly(options)
     recipe = getattr(keras_kd.recipes, options.recipe)
     if options.best and recipe.best is None:
         raise ValueError(f"The recipe {recipe.name} has no best form. Leave `--best` out.")
@@ -244,7 +250,7 @@ def _options_of_recipes(options):
 
 
 def _export(options):
-    _import_quietly()
+    _import_quietly(options)
     data = None
     model = _load(options.model)
     teacher = None if options.teacher is None else _load(options.teacher)
@@ -265,7 +271,7 @@ def _export(options):
 
 
 def _serve(options):
-    _import_quietly()
+    _import_quietly(options)
     keras_kd.serve.serve(
         options.folder,
         data=options.data,
@@ -295,16 +301,16 @@ def _load(path):
         ) from error
 
 
-def _import_quietly():
-    """Import Keras and TensorFlow without their start-up messages."""
+def _import_quietly(options):
+    """Import Keras and TensorFlow without their start-up messages, on the device asked for."""
     from keras_kd._backend import quiet_native_stderr, require_tensorflow
 
     # 2: errors only, unless the user asked for another level.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_native_stderr():
         require_tensorflow()
+        keras_kd.use_device(options.device)
         import tensorflow as tf
 
-        # TensorFlow looks for its devices at the first operation, and says so.
-        tf.config.list_physical_devices()
+        # TensorFlow makes its devices ready at the first operation, and says so.
         tf.zeros(())

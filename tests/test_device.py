@@ -66,3 +66,11 @@ def test_too_late(monkeypatch):
     monkeypatch.setattr(tf.config, "set_visible_devices", refuse)
     with pytest.raises(ValueError, match="before TensorFlow computes anything"):
         kd.use_device("cpu")
+
+
+def test_the_command_takes_it_too(capsys):
+    from keras_kd.cli import main
+
+    assert main(["--device", "gpu:7", "list", "nowhere"]) == 1
+    assert "Received: device='gpu:7' with 0 GPUs" in capsys.readouterr().err
+    assert main(["--device", "tpu", "list", "nowhere"]) == 1
