@@ -20,6 +20,7 @@ import pytest
 from keras import layers
 
 import keras_kd as kd
+from keras_kd import cli
 from keras_kd.serve import content as CONTENT
 from keras_kd.serve import runtime as RUNTIME
 from keras_kd.serve import server as SERVER
@@ -281,6 +282,14 @@ def vendored():
 needs_runtime = pytest.mark.skipif(
     not vendored(), reason="The browser's runtime is not here: run `make page`."
 )
+
+
+def test_the_command_refuses_in_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(SERVER, "vendored_files", dict)
+    assert cli.main(["serve", str(tmp_path / "none"), "--no-browser"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("keras-kd: error: What to serve must be a folder")
+    assert error.count("\n") == 1
 
 
 @needs_runtime

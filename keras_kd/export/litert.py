@@ -56,8 +56,9 @@ def litert(
     The file holds builtin operations only, so that it runs wherever LiteRT does; its signature
     `serve` takes `image` (raw pixels) and returns `logits` and `probabilities`. It is run and
     compared with the model before it is moved into place. The same model and calibration give
-    the same bytes. A model trained in mixed precision is written with the float32 weights that
-    it holds.
+    the same bytes. Names of inner tensors, which weigh in a small file and which no runtime reads,
+    are left out. A model trained in mixed precision is written with the float32 weights that it
+    holds.
 
     Beside the file lies `<path>.json`: class names, range of the pixels, shapes, dtypes, scales
     and zero points of both ends, SHA-256. All but the last is inside the file too (see
