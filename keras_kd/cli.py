@@ -20,11 +20,12 @@ def main(arguments=None):
         print(f"keras-kd: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(
-            "keras-kd: interrupted. Nothing half-written was left; the same command, or "
-            "`keras-kd resume DIR`, goes on after the last whole epoch.",
-            file=sys.stderr,
+        goes_on = (
+            " The same command, or `keras-kd resume DIR`, goes on after the last whole epoch."
+            if options.call in (_run, _compare, _sweep, _resume)
+            else ""
         )
+        print(f"keras-kd: interrupted. Nothing half-written was left.{goes_on}", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -40,7 +40,7 @@ def expected_calibration_error(labels, logits, *, num_bins=15):
         C. Guo, G. Pleiss, Y. Sun, K. Weinberger, On Calibration of Modern Neural Networks, 2017,
         equation 3.
     """
-    confidences = np.exp(_log_softmax(logits)).max(axis=-1)
+    confidences = softmax(logits).max(axis=-1)
     correct = np.argmax(logits, axis=-1) == labels
     # Bins are closed on the right, as in the paper; 0 falls into the first.
     bins = np.clip(np.ceil(confidences * num_bins).astype(int) - 1, 0, num_bins - 1)
@@ -95,6 +95,11 @@ def paired_gain(labels, logits, other_logits):
     gain = differences.mean()
     half = 1.96 * differences.std(ddof=1) / np.sqrt(len(differences))
     return float(gain), float(gain - half), float(gain + half)
+
+
+def softmax(logits):
+    """Return probabilities of logits, float64 of the same shape."""
+    return np.exp(_log_softmax(logits))
 
 
 def _log_softmax(logits):

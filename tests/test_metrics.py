@@ -15,6 +15,11 @@ def test_accuracy():
     assert metrics.accuracy(LABELS, LOGITS) == 0.5
 
 
+def test_softmax():
+    np.testing.assert_allclose(metrics.softmax(LOGITS)[:, 1], PROBABILITIES)
+    np.testing.assert_array_equal(metrics.softmax([1e4, 0.0]), [1.0, 0.0])
+
+
 def test_per_class_accuracy():
     # Label 1 twice: 0.9 is right, 0.4 wrong; label 0: 0.2 is right, 0.7 wrong.
     assert metrics.per_class_accuracy(LABELS, LOGITS) == [0.5, 0.5]

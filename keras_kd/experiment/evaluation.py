@@ -37,6 +37,43 @@ def evaluate(trained, split, folder):
     }
 
 
+class Predictions:
+    """What models said of a split, read back from `predictions.npz`.
+
+    Args:
+        folder: where `evaluate` left it.
+
+    Attributes:
+        labels: integers `[n]`.
+        logits: `{name: [n, num_classes]}`.
+        shown: positions of the images kept, on which teacher and student differ.
+        images: those images.
+    """
+
+    def __init__(self, folder):
+        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
+            self.labels, self.shown, self.images = (
+                arrays[name] for name in ("labels", "shown", "images")
+            )
+            self.logits = {
+                name.removeprefix("logits/"): arrays[name]
+                for name in arrays.files
+                if name.startswith("logits/")
+            }
+
+    def confusion(self, name):
+        """Return the shares of each label's images that are taken for each class, row by row."""
+        num_classes = self.logits[name].shape[-1]
+        matrix = np.zeros((num_classes, num_classes))
+        np.add.at(matrix, (self.labels, self.logits[name].argmax(-1)), 1)
+        return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+
+    def confidences(self, name):
+        """Return the largest probability for each image, and whether that class is right."""
+        logits = self.logits[name]
+        return metrics.softmax(logits).max(axis=-1), logits.argmax(-1) == self.labels
+
+
 def predict(trained, split):
     """Return the logits of models for a split, by name."""
     return {name: _logits(each.model, split.images) for name, each in trained.items()}
@@ -85,12 +122,7 @@ def _logits(model, images):
 
 def _differing(logits, labels):
     """Return positions on which teacher and student differ, the widest apart first."""
-    teacher, student = _softmax(logits["teacher"]), _softmax(logits["student"])
+    teacher, student = metrics.softmax(logits["teacher"]), metrics.softmax(logits["student"])
     differ = np.flatnonzero(teacher.argmax(-1) != student.argmax(-1))
     apart = np.abs(teacher[differ] - student[differ]).sum(-1)
     return differ[np.argsort(-apart, kind="stable")][:_NUM_SHOWN]
-
-
-def _softmax(logits):
-    exponentials = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -6,6 +6,7 @@ import importlib.resources
 import io
 import json
 import string
+import typing
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from keras_kd._backend import require_extra
 from keras_kd._files import written_whole
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import heat_map, plots, report, tables
+from keras_kd.experiment.evaluation import Predictions
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.runs import check_run
 
@@ -62,7 +64,7 @@ def write_report(folder):
         command=html.escape(config["command"]),
         settings=html.escape(json.dumps({**config, "command": None}, indent=1)),
         # A class may be called "</script>".
-        differing=json.dumps(_differing(seeds[0], class_names)).replace("<", "\\u003c"),
+        differing=json.dumps(_differing(seeds[0].predictions, class_names)).replace("<", "\\u003c"),
     )
     path = folder / "report.html"
     with written_whole(path) as unfinished:
@@ -77,31 +79,9 @@ def _title(config, results):
     return f"{config['recipe']}: {what}, seed {results['seed']}"
 
 
-class _Seed:
-    """What one seed left: its curves, and what its models said of the test images."""
-
-    def __init__(self, folder, curves):
-        self.curves = curves
-        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-            self.labels, self.shown, self.images = (
-                arrays[name] for name in ("labels", "shown", "images")
-            )
-            self.logits = {
-                name.removeprefix("logits/"): arrays[name]
-                for name in arrays.files
-                if name.startswith("logits/")
-            }
-
-    def probabilities(self, name):
-        logits = self.logits[name].astype(float)
-        exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-        return exponentials / exponentials.sum(axis=-1, keepdims=True)
-
-    def confusion(self, name):
-        num_classes = self.logits[name].shape[-1]
-        matrix = np.zeros((num_classes, num_classes))
-        np.add.at(matrix, (self.labels, self.logits[name].argmax(-1)), 1)
-        return matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+class _Seed(typing.NamedTuple):
+    curves: dict
+    predictions: Predictions
 
 
 def _seeds(folder, kind, results):
@@ -109,9 +89,11 @@ def _seeds(folder, kind, results):
         curves = dict(results["curves"])
         if kind == "sweep":  # The best cell last, in the student's colour, over the grey ones.
             curves["student"] = curves.pop(results["best"])
-        return [_Seed(folder, curves)]
+        return [_Seed(curves, Predictions(folder))]
     folders = [folder / f"seed_{seed}" for seed in results["seeds"]]
-    return [_Seed(each, folder_module.read_results(each)["curves"]) for each in folders]
+    return [
+        _Seed(folder_module.read_results(each)["curves"], Predictions(each)) for each in folders
+    ]
 
 
 def _verdict(kind, results):
@@ -136,17 +118,18 @@ def _sections(kind, results, seeds, class_names, folder):
     if kind == "sweep":
         caption += " Grey: the other cells."
     yield _section("Learning curves", _plot(plots.curves([s.curves for s in seeds]), caption))
-    shown = [name for name in ("teacher", "student", "student_alone") if name in seeds[0].logits]
+    said = [seed.predictions for seed in seeds]
+    names = ("teacher", "student", "student_alone")
     accuracies = {
-        name: [metrics.per_class_accuracy(seed.labels, seed.logits[name]) for seed in seeds]
-        for name in shown
+        name: [metrics.per_class_accuracy(each.labels, each.logits[name]) for each in said]
+        for name in names
     }
     yield _section(
         "By class",
         _plot(plots.per_class(accuracies, class_names), "Whiskers: the spread over seeds."),
         _per_class(accuracies, class_names),
     )
-    confusions = {name: np.mean([s.confusion(name) for s in seeds], axis=0) for name in shown}
+    confusions = {name: np.mean([s.confusion(name) for s in said], axis=0) for name in names}
     yield _section(
         "What is taken for what",
         _plot(
@@ -154,12 +137,12 @@ def _sections(kind, results, seeds, class_names, folder):
             "Per cent of each label's test images. Blue in the last: distillation made it more.",
         ),
     )
-    reliability = {name: _confidences(seeds, name) for name in shown}
+    reliability = {name: _confidences(said, name) for name in names}
     yield _section(
         "Is it as sure as it is right?",
         _plot(plots.reliability(reliability), "On the diagonal confidence and accuracy agree."),
     )
-    yield _gallery(seeds[0])
+    yield _gallery(said[0])
     if sizes := _sizes(results, folder):
         yield _section("The files", sizes)
 
@@ -232,15 +215,14 @@ def _per_class(accuracies, class_names):
     return _table(columns, rows)
 
 
-def _confidences(seeds, name):
-    confidences = [seed.probabilities(name).max(axis=-1) for seed in seeds]
-    correct = [seed.logits[name].argmax(-1) == seed.labels for seed in seeds]
-    return np.concatenate(confidences), np.concatenate(correct)
+def _confidences(said, name):
+    pairs = [each.confidences(name) for each in said]
+    return tuple(np.concatenate(part) for part in zip(*pairs, strict=True))
 
 
-def _gallery(seed):
+def _gallery(said):
     title = "Where student and teacher differ"
-    if not len(seed.shown):
+    if not len(said.shown):
         return _section(title, "<p>They predict the same class for every test image.</p>")
     return _section(
         title,
@@ -252,18 +234,18 @@ def _gallery(seed):
     )
 
 
-def _differing(seed, class_names):
+def _differing(said, class_names):
     examples = [
         {
             "index": int(index),
             "image": _png(image),
-            "label": int(seed.labels[index]),
+            "label": int(said.labels[index]),
             **{
-                name: [round(float(logit), 4) for logit in seed.logits[name][index]]
+                name: [round(float(logit), 4) for logit in said.logits[name][index]]
                 for name in ("teacher", "student")
             },
         }
-        for index, image in zip(seed.shown, seed.images, strict=True)
+        for index, image in zip(said.shown, said.images, strict=True)
     ]
     return {"class_names": class_names, "examples": examples}
 

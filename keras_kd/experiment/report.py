@@ -4,6 +4,7 @@ import numpy as np
 import rich.box
 import rich.table
 
+from keras_kd import metrics
 from keras_kd._files import written_whole
 from keras_kd.experiment.plots import COLOURS
 from keras_kd.experiment.progress import title_of
@@ -124,7 +125,7 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
         label = test.labels[index]
         row[0].set_title(f"label: {class_names[label]}", fontsize=9)
         for axes, temperature in zip(row[1:], _TEMPERATURES, strict=True):
-            soft_targets = _softmax(teacher_logits[index] / temperature)
+            soft_targets = metrics.softmax(teacher_logits[index] / temperature)
             colours = [
                 COLOURS["student"] if number == label else "#999999"
                 for number in range(len(class_names))
@@ -139,15 +140,10 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
 
 def _sure_to_torn(logits):
     """Return three examples of which the teacher is sure, less sure, and torn."""
-    probabilities = _softmax(logits)
+    probabilities = metrics.softmax(logits)
     entropies = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-30)), axis=-1)
     order = np.argsort(entropies)
     return [order[int(share * (len(order) - 1))] for share in (0.3, 0.85, 0.98)]
-
-
-def _softmax(logits):
-    exponentials = np.exp(logits - np.max(logits, axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def _kilobytes(size):
