@@ -13,6 +13,8 @@ export KERAS_KD_DATA := $(if $(KERAS_KD_DATA),$(KERAS_KD_DATA):)$(CURDIR)/data
 endif
 
 VENV := .venv
+# Most tests trace graphs, which takes one core each.
+TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
 .PHONY: demo test bench kills data page browser lint format clean
@@ -28,7 +30,7 @@ demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file t
 test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	@$(MAKE) -k --no-print-directory page browser || echo "Tests in a browser will be skipped."
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
 	$(VENV)/bin/python benchmarks/main_job.py --recipe fashion_mnist_mlp
