@@ -25,6 +25,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "own_data",
     "quantize",
     "recipes",
     "schedules",
@@ -35,7 +36,9 @@ _NAMES = {
     "MutualDistiller": "keras_kd.mutual",
     "SoftLabels": "keras_kd.soft_labels",
     "Teacher": "keras_kd.teacher",
+    "check": "keras_kd.own_data",
     "distil_in_turn": "keras_kd.chain",
+    "distill": "keras_kd.own_data",
     "load_teacher": "keras_kd.teacher",
     "train_together": "keras_kd.together",
 }

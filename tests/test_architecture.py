@@ -18,7 +18,7 @@ FLOORS = [
     {"distiller"},
     {"chain", "mutual", "together"},
     {"adversarial"},
-    {"experiment"},
+    {"experiment", "own_data"},
     {"recipes"},
     {"cli"},
     {"__main__"},

@@ -24,6 +24,7 @@ class Reading:
     source: str
     class_names: tuple[str, ...]
     image_size: tuple[int, int] | None
+    default_size: tuple[int, int] | None
     channels: int | None
     fit: str
     background: int
@@ -56,14 +57,14 @@ class Reading:
             raise ValueError(
                 f"`background` must be from 0 to 255. Received: background={self.background}."
             )
-        if self.image_size is not None:
-            if not isinstance(self.image_size, (tuple, list)) or len(self.image_size) != 2:
-                raise ValueError(
-                    "`image_size` must be (height, width). "
-                    f"Received: image_size={self.image_size!r}."
-                )
-            for size in self.image_size:
-                check_integer("image_size", size, minimum=1)
+        for name in ("image_size", "default_size"):
+            pair = getattr(self, name)
+            if pair is None:
+                continue
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+                raise ValueError(f"`{name}` must be (height, width). Received: {name}={pair!r}.")
+            for size in pair:
+                check_integer(name, size, minimum=1)
 
 
 def assembled(sources, labels, reading):
@@ -123,7 +124,9 @@ def form_of(facts, reading):
     if size is None:
         sizes = collections.Counter((each.height, each.width) for each in facts)
         (size, count), *_ = sizes.most_common(1)
-        if len(sizes) > 1:
+        if len(sizes) > 1 and reading.default_size is not None:
+            size = reading.default_size
+        elif len(sizes) > 1:
             raise ValueError(
                 "Images of several sizes need `image_size`, (height, width). "
                 f"Received: {len(sizes)} sizes, {size[0]}x{size[1]} the most frequent ({count} of "

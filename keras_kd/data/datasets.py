@@ -24,6 +24,7 @@ _CLASS_NAMES = {
     ),
     "digits": _DIGITS,
 }  # fmt: skip
+NAMES = tuple(_CLASS_NAMES)
 
 _FOLDERS = {
     "fashion_mnist": ("fashion_mnist", "fashion-mnist"),

@@ -19,6 +19,7 @@ def image_folder(
     *,
     class_names=None,
     image_size=None,
+    default_size=None,
     channels=None,
     fit="stretch",
     background=255,
@@ -50,8 +51,9 @@ def image_folder(
         path: the folder.
         class_names: the classes in the order of the labels, as the teacher knows them; the
             sorted names of their folders if `None`.
-        image_size: `(height, width)` of all images; that of the files, which must agree, if
-            `None`.
+        image_size: `(height, width)` of all images; that of the files if `None`.
+        default_size: `(height, width)` where `image_size` is `None` and the files disagree, which
+            is refused without it.
         channels: 1 (grey) or 3; if `None`, 1 where every image is grey, else 3.
         fit: how an image of another shape is brought to `image_size`: `"stretch"`, `"crop"` (its
             centre) or `"pad"`.
@@ -115,6 +117,7 @@ def image_folder(
             source=str(root),
             class_names=class_names,
             image_size=image_size,
+            default_size=default_size,
             channels=channels,
             fit=fit,
             background=background,

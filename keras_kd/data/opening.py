@@ -37,12 +37,15 @@ def read(path, **options):
             f"{SCHEMA}, or an .npz file. Received: {name_of((path, None, None))}, "
             f"{'something else' if is_there else 'which is not there'}."
         )
+    options.pop("default_size", None)  # Arrays have one size.
     for name in ("image_size", "channels"):
         if options.pop(name, None) is not None:
             raise ValueError(
                 f"Arrays keep their shape. Received: {name} for {path}. Give the teacher a "
                 "`preprocess` that resizes, or write the images to files."
             )
+    for name in ("unreadable", "cache"):  # There is nothing to decode.
+        options.pop(name, None)
     return read_npz(path, **options)
 
 

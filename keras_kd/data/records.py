@@ -18,6 +18,7 @@ def read_records(
     *,
     class_names=None,
     image_size=None,
+    default_size=None,
     channels=None,
     fit="stretch",
     background=255,
@@ -44,6 +45,7 @@ def read_records(
         path: the folder.
         class_names: the classes in the order of the labels; those of the schema if `None`.
         image_size: as in `image_folder`, like the arguments that follow.
+        default_size: as there.
         channels: as there.
         fit: as there.
         background: as there.
@@ -83,6 +85,7 @@ def read_records(
             source=str(root),
             class_names=names,
             image_size=image_size,
+            default_size=default_size,
             channels=channels,
             fit=fit,
             background=background,

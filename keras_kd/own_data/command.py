@@ -1,0 +1,75 @@
+"""`keras-kd distill` and `keras-kd check`: what they read before they call."""
+
+import os
+
+from keras_kd import data as data_module
+from keras_kd.data.datasets import NAMES
+from keras_kd.data.opening import class_names_beside
+from keras_kd.own_data.checking import check
+from keras_kd.own_data.distilling import distill
+from keras_kd.own_data.model_files import import_modules, load_model_file
+
+
+def run_distill(options):
+    """Run `keras-kd distill`; return its exit code, 1 if a file misses a budget."""
+    teachers, data = _read(options)
+    settings = {
+        name: value
+        for name in ("temperature", "alpha", "epochs", "patience", "batch_size", "formats")
+        if (value := getattr(options, name)) is not None
+    }
+    result = distill(
+        teachers,
+        data,
+        student=options.student,
+        output=options.output,
+        seed=options.seed,
+        scale=options.scale,
+        control=options.control,
+        checked=options.check,
+        max_kb=options.max_kb,
+        max_drop=options.max_drop,
+        **settings,
+    )
+    return 0 if result.report["export"]["ok"] else 1
+
+
+def run_check(options):
+    """Run `keras-kd check`; return its exit code, 1 if training would be wasted."""
+    teachers, data = _read(options)
+    found = check(teachers, data, student=options.student, scale=options.scale)
+    return 0 if found.ok else 1
+
+
+def _read(options):
+    """Return the teachers and the data that the options name."""
+    import_modules(options.modules)
+    teachers = [load_model_file(path, "teacher") for path in options.teacher]
+    return teachers[0] if len(teachers) == 1 else teachers, _data(options, teachers[0])
+
+
+def _data(options, teacher):
+    if options.data in NAMES and not os.path.exists(options.data):
+        return data_module.load(options.data, seed=options.seed)
+    class_names = class_names_beside(options.class_map or options.teacher[0])
+    if options.class_map and class_names is None:
+        raise FileNotFoundError(
+            f"--class-map must be a JSON file of class names. Received: {options.class_map}, no "
+            "file."
+        )
+    return data_module.read(
+        options.data,
+        class_names=class_names,
+        image_size=options.image_size,
+        default_size=_size_of(teacher),
+        unreadable="leave_out" if options.leave_out_unreadable else "refuse",
+        seed=options.seed,
+        cache=options.cache,
+    )
+
+
+def _size_of(teacher):
+    """Return the size of the images that a teacher takes, `None` if any."""
+    inputs = getattr(teacher, "inputs", None) or []
+    size = tuple(inputs[0].shape[1:3]) if len(inputs) == 1 else ()
+    return size if len(size) == 2 and None not in size else None

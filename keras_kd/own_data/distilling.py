@@ -1,0 +1,221 @@
+"""From a teacher and data to a measured student, in one call."""
+
+import json
+import time
+from pathlib import Path
+
+from keras_kd import export as export_module
+from keras_kd import metrics
+from keras_kd._backend import describe_machine, require_extra
+from keras_kd._checks import check_integer
+from keras_kd._files import written_whole
+from keras_kd.own_data import report as report_module
+from keras_kd.own_data.checking import check
+from keras_kd.own_data.display import Display
+from keras_kd.own_data.result import Result
+from keras_kd.own_data.teachers import fitting_teacher
+from keras_kd.own_data.training import Training, figures_of, logits_of
+
+FORMATS = ("float32", "dynamic", "int8")
+
+
+def distill(
+    teacher,
+    data,
+    *,
+    student="conv:32-64-128",
+    output=None,
+    temperature=4.0,
+    alpha=0.9,
+    epochs=100,
+    patience=10,
+    batch_size=64,
+    learning_rate=1e-3,
+    seed=0,
+    scale="0..255",
+    control=True,
+    checked=True,
+    formats=FORMATS,
+    max_kb=None,
+    max_drop=None,
+    verbose=True,
+):
+    """Distil a teacher into a student, train the same student alone, and say what each is worth.
+
+    Before anything is trained, `check` looks for what would waste it. Epochs are chosen on the
+    validation images; the test images are read once, at the end.
+
+    Args:
+        teacher: a trained `keras.Model` that ends in logits, softmax or sigmoid, or a list of
+            several. It may take another size, colours or scale than the images have.
+        data: a `Data`, see `data.read`, `data.from_arrays` and `data.load`.
+        student: a spec (`models.from_spec`), a path of a `.keras` file, a `keras.Model` (a copy
+            is trained), or a function `(image_shape=..., num_classes=...) -> keras.Model`.
+        output: a new or empty folder for `student.keras`, `student_alone.keras`, `report.json`
+            and the exported files; nothing is written if `None`.
+        temperature: of the soft targets, above 0.
+        alpha: weight of the distillation loss, 0 to 1; `1 - alpha` weighs the labels.
+        epochs: at most, for student and control each.
+        patience: epochs without a better validation accuracy that end a training.
+        batch_size: examples a step.
+        learning_rate: of Adam.
+        seed: of first weights and orders of the data.
+        scale: what the teacher was trained on, see `check`.
+        control: whether the same student is trained alone too; without it nobody knows if
+            distillation helped.
+        checked: whether `check` may refuse to begin.
+        formats: of the exported files, see `export.FORMATS`.
+        max_kb: budget of a file in kilobytes (1000 bytes).
+        max_drop: budget of a file's drop in accuracy from the student's, in points.
+        verbose: show progress, table and verdict.
+
+    Returns:
+        A `Result`: `student`, `report`, `export(folder)`.
+
+    Raises:
+        ValueError: if an argument is out of range, teacher, student and data do not fit each
+            other, or training would be wasted.
+        OSError: if the folder is not empty or cannot be written to.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits")
+    teacher = kd.models.mlp([64], image_shape=data.image_shape)
+    teacher.compile("adam", kd.losses.CrossEntropy())
+    teacher.fit(data.train.batches(32, shuffle_seed=0), epochs=5, shuffle=False, verbose=0)
+    result = kd.distill(teacher, data, student="mlp:8", epochs=2, verbose=False)
+    assert result.report["models"]["student"]["test"]["accuracy"] > 0.2
+    ```
+    """
+    check_integer("epochs", epochs, minimum=1)
+    check_integer("patience", patience, minimum=1)
+    check_integer("batch_size", batch_size, minimum=1)
+    check_integer("seed", seed, minimum=0)
+    display = Display(verbose)
+    training = Training(
+        data=data,
+        student=student,
+        epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        display=display,
+    )
+    if checked:
+        found = check(teacher, data, student=student, scale=scale, epochs=epochs, verbose=verbose)
+        if not found.ok:
+            worst = found.findings[0]
+            raise ValueError(
+                f"Training would be wasted: {worst.what} ({worst.where}). {worst.remedy}"
+            )
+    fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale)
+    folder = None if output is None else _empty_folder(output)
+    started = time.perf_counter()
+    distilled, curves = training.distil(fitted, temperature=temperature, alpha=alpha)
+    models, all_curves = {"student": distilled}, {"student": curves}
+    if control:
+        models["student_alone"], all_curves["student_alone"] = training.alone()
+    report = {
+        "settings": {
+            "student": student if isinstance(student, str) else type(student).__name__,
+            "temperature": temperature,
+            "alpha": alpha,
+            "epochs": epochs,
+            "patience": patience,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "scale": scale,
+        },
+        "machine": describe_machine(),
+        "data": _describe(data),
+        **_judged(fitted, models, all_curves, data),
+        "curves": all_curves,
+        "seconds": time.perf_counter() - started,
+    }
+    result = Result(distilled, report, fitted, data)
+    display.show(report_module.table(report))
+    display.say(report_module.verdict(report))
+    if folder is not None:
+        _write(result, models, folder, formats, max_kb, max_drop, display)
+    return result
+
+
+def _judged(teacher, models, curves, data):
+    """Return what everything is worth on the test images. Every choice has been made."""
+    test = data.test
+    teacher_logits = logits_of(teacher, test)
+    teachers = getattr(teacher, "teachers", [teacher])
+    judged = {
+        "teacher": {
+            "parameters": sum(each.model.count_params() for each in teachers),
+            "test": figures_of(test.labels, teacher_logits),
+        }
+    }
+    logits = {}
+    for name, model in models.items():
+        logits[name] = logits_of(model, test)
+        best = curves[name]["best_epoch"]
+        judged[name] = {
+            "parameters": model.count_params(),
+            "epochs": len(curves[name]["loss"]),
+            "best_epoch": best,
+            "seconds": curves[name]["seconds"],
+            "validation_accuracy": curves[name]["val_accuracy"][best - 1],
+            "test": figures_of(test.labels, logits[name], teacher_logits),
+        }
+    if "student_alone" not in logits:
+        return {"models": judged}
+    gain, low, high = metrics.paired_gain(test.labels, logits["student"], logits["student_alone"])
+    return {"models": judged, "gain": {"accuracy": gain, "interval_95": [low, high]}}
+
+
+def _describe(data):
+    return {
+        "name": data.name,
+        "source": data.source,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+        "class_names": list(data.class_names),
+        "image_shape": [int(size) for size in data.image_shape],
+        "left_out": list(data.left_out),
+        "digest": data.digest,
+    }
+
+
+def _empty_folder(path):
+    """Make a folder, or take an empty one."""
+    require_extra("ai_edge_litert", "export", "A distillation's .tflite files")
+    require_extra("matplotlib", "report", "The picture of an export")
+    folder = Path(path)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"`output` must be a new or empty folder. Received: {folder}, which holds something. "
+            "Name another, or remove it."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"`output` must be a folder that can be written to. Received: {folder} "
+            f"({error.strerror})."
+        ) from error
+    return folder
+
+
+def _write(result, models, folder, formats, max_kb, max_drop, display):
+    for name, model in models.items():
+        with written_whole(folder / f"{name}.keras") as unfinished:
+            export_module.uncompiled(model).save(unfinished)
+    files = result.export(
+        folder, formats=formats, max_kb=max_kb, max_drop=max_drop, verbose=display.verbose
+    )
+    result.report["export"] = files
+    with written_whole(folder / "report.json") as unfinished:
+        unfinished.write_text(json.dumps(result.report, indent=1) + "\n")
+    display.say(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")

@@ -1,0 +1,204 @@
+"""A teacher and images of one's own, through `distill`, `check` and the command line."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_kd as kd
+from keras_kd import cli
+from keras_kd.own_data.teachers import TeacherInput, fitting_teacher
+
+
+def write_folder(folder, split, class_names):
+    for label, name in enumerate(class_names):
+        (folder / name).mkdir(parents=True)
+        for number in np.flatnonzero(split.labels == label):
+            Image.fromarray(split.images[number, ..., 0]).save(folder / name / f"{number}.png")
+
+
+@pytest.fixture(scope="session")
+def digit_folder(digits, tmp_path_factory):
+    """The digits as image files: a folder for each class of each split."""
+    folder = tmp_path_factory.mktemp("digits")
+    for split in ("train", "validation", "test"):
+        write_folder(folder / split, getattr(digits, split), digits.class_names)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digit_data(digit_folder):
+    return kd.data.read(digit_folder)
+
+
+def trained(model, data, epochs=12, scale=1.0):
+    keras.utils.set_random_seed(0)
+    logits = model.output_shape[-1] > 1 and kd.own_data.teachers.open_head(model)[1] == "logits"
+    model.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=bool(logits)),
+    )
+    images = data.train.images * np.float32(scale)
+    model.fit(images, data.train.labels, batch_size=64, epochs=epochs, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def softmax_teacher(digit_data):
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((8, 8, 1)),
+        layers.Rescaling(1 / 255),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(10, activation="softmax"),
+    ])  # fmt: skip
+    return trained(model, digit_data)
+
+
+def test_the_folder_holds_the_digits(digits, digit_data):
+    assert digit_data.image_shape == digits.image_shape
+    assert len(digit_data.train) == len(digits.train)
+    assert digit_data.train.images.sum() == digits.train.images.sum()
+
+
+def test_a_distillation_is_compared_with_its_control(digit_data, softmax_teacher, tmp_path):
+    result = kd.distill(
+        softmax_teacher,
+        digit_data,
+        student="mlp:32",
+        output=tmp_path / "new",
+        epochs=12,
+        formats=["float32"],
+        verbose=False,
+    )
+    report = json.loads((tmp_path / "new" / "report.json").read_text())
+    models = report["models"]
+    assert set(models) == {"teacher", "student", "student_alone"}
+    assert models["teacher"]["test"]["accuracy"] > 0.9
+    assert models["student"]["test"]["agreement_with_teacher"] > 0.8
+    gain = models["student"]["test"]["accuracy"] - models["student_alone"]["test"]["accuracy"]
+    assert report["gain"]["accuracy"] == pytest.approx(gain)
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert {"student.keras", "student_alone.keras", "student_float32.tflite"} <= names
+    # The kept model is the one that was judged.
+    kept = keras.models.load_model(tmp_path / "new" / "student.keras")
+    test = digit_data.test
+    logits = kept.predict(test.images, verbose=0)
+    assert kd.metrics.accuracy(test.labels, logits) == models["student"]["test"]["accuracy"]
+    np.testing.assert_allclose(logits, result.student.predict(test.images, verbose=0), atol=1e-5)
+    assert report["export"]["files"][0]["accuracy"] == pytest.approx(
+        models["student"]["test"]["accuracy"], abs=0.01
+    )
+
+
+def test_the_same_seed_gives_the_same_student_and_the_control_is_plain_training(
+    digit_data, softmax_teacher
+):
+    options = {"student": "mlp:8", "epochs": 3, "verbose": False, "checked": False}
+    one = kd.distill(softmax_teacher, digit_data, **options)
+    other = kd.distill(softmax_teacher, digit_data, **options, control=False)
+    for a, b in zip(one.student.get_weights(), other.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    keras.utils.set_random_seed(0)
+    plain = kd.models.mlp([8], image_shape=(8, 8, 1))
+    plain.compile("adam", kd.losses.CrossEntropy(), metrics=["accuracy"])
+    history = plain.fit(
+        digit_data.train.batches(64, shuffle_seed=0), epochs=3, shuffle=False, verbose=0
+    ).history
+    curve = one.report["curves"]["student_alone"]["loss"]
+    np.testing.assert_allclose(curve, history["loss"], rtol=1e-4)
+
+
+def test_images_that_stay_encoded_give_the_same_student(digit_folder, softmax_teacher):
+    logits = []
+    for limit in (1e9, 1):
+        data = kd.data.read(digit_folder, memory_limit=limit)
+        result = kd.distill(
+            softmax_teacher,
+            data,
+            student="mlp:8",
+            epochs=2,
+            control=False,
+            checked=False,
+            verbose=False,
+        )
+        assert "gain" not in result.report
+        logits.append(np.asarray(result.student(np.asarray(data.test.images))))
+    # Soft labels on disk are of float16.
+    np.testing.assert_allclose(*logits, atol=0.05)
+
+
+@pytest.mark.parametrize("scale", ["0..255", "0..1", "-1..1", "imagenet", "caffe"])
+def test_a_scale_gives_the_teacher_what_it_was_trained_on(scale):
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    preprocess = {
+        "0..255": lambda x: x,
+        "0..1": lambda x: x / 255,
+        "-1..1": lambda x: x / 127.5 - 1,
+        "imagenet": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="torch"),
+        "caffe": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="caffe"),
+    }[scale]
+    np.testing.assert_allclose(
+        TeacherInput(None, 3, scale)(images), preprocess(images.astype("float32")), atol=1e-2
+    )
+
+
+def test_a_teacher_of_other_size_and_colours_sees_converted_images():
+    colour = kd.models.conv_net([2], image_shape=(12, 12, 3), num_classes=4)
+    teacher = fitting_teacher(colour, image_shape=(6, 6, 1))
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 1), dtype=np.uint8)
+    expected = colour(TeacherInput((12, 12), 3)(images))
+    np.testing.assert_allclose(teacher(images), expected, atol=1e-5)
+    grey = kd.models.conv_net([2], image_shape=(6, 6, 1), num_classes=4)
+    teacher = fitting_teacher(grey, image_shape=(6, 6, 3))
+    grey_images = np.repeat(images, 3, -1)
+    np.testing.assert_allclose(teacher(grey_images), grey(images.astype("float32")), atol=1e-3)
+
+
+def test_one_sigmoid_is_two_classes_at_every_temperature():
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+    )
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
+    logits = np.asarray(fitting_teacher(model, image_shape=(4, 4, 1))(images))
+    positive = np.asarray(model(images))[:, 0]
+    np.testing.assert_allclose(keras.ops.softmax(logits)[:, 1], positive, rtol=1e-5)
+
+
+def test_several_sigmoids_are_probabilities_that_sum_to_1():
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3, activation="sigmoid")]
+    )
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
+    logits = fitting_teacher(model, image_shape=(4, 4, 1))(images)
+    p = np.asarray(model(images))
+    np.testing.assert_allclose(keras.ops.softmax(logits), p / p.sum(-1, keepdims=True), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_command_distils_a_file_on_a_folder(
+    digit_folder, softmax_teacher, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    softmax_teacher.save("teacher.keras")
+    command = [
+        "distill", "--teacher", "teacher.keras", "--data", str(digit_folder), "--student",
+        "mlp:16", "--output", "out", "--epochs", "1", "--formats", "int8",
+    ]  # fmt: skip
+    assert cli.main([*command, "--max-kb", "100"]) == 0
+    printed = capfd.readouterr()
+    for words in ("student distilled", "student alone", "test images, read once", "int8",
+                  "points of accuracy", "Written to out"):  # fmt: skip
+        assert words in printed.out
+    assert (tmp_path / "out" / "student_int8.tflite").is_file()
+    # What exists is never written over.
+    assert cli.main(command) == 1
+    assert "`output` must be a new or empty folder. Received: out" in capfd.readouterr().err
+    command[command.index("out")] = "small"
+    assert cli.main([*command, "--max-kb", "1", "--no-control", "--no-check"]) == 1
+    assert (tmp_path / "small" / "student_int8.missed_budget.tflite").is_file()
