@@ -89,16 +89,27 @@ def _add_distill(commands):
         help="distil a teacher of yours on images of yours, down to measured phone files",
         description="Check teacher, data and student, distil, train the same student alone, "
         "compare them on the test images, and export the student. The exit code is 1 if training "
-        "would be wasted or a file misses a budget.",
+        "would be wasted or no file is within its budgets.",
     )
     _add_own_data(distill, student_required=True)
     distill.add_argument("--output", metavar="DIR", required=True, help="a new or empty folder")
     distill.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
     distill.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
     distill.add_argument("--formats", nargs="+", metavar="FORMAT", help="of the exported files")
-    distill.add_argument("--temperature", type=float, metavar="T", help="of the soft targets")
     distill.add_argument(
-        "--alpha", type=float, metavar="A", help="weight of the teacher, 1 - A of the labels"
+        "--temperature", type=_number, metavar="T", help="of the soft targets (default: auto)"
+    )
+    distill.add_argument(
+        "--alpha",
+        type=_number,
+        metavar="A",
+        help="weight of the teacher, 1 - A of the labels (default: auto)",
+    )
+    distill.add_argument(
+        "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
+    )
+    distill.add_argument(
+        "--soft-labels", metavar="DIR", help="what a teacher said, where none is at hand"
     )
     distill.add_argument("--epochs", type=int, metavar="N", help="at most")
     distill.add_argument("--patience", type=int, metavar="N", help="epochs without gain to the end")
@@ -131,7 +142,6 @@ def _add_own_data(command, student_required):
         "--teacher",
         action="append",
         metavar="FILE",
-        required=True,
         help="a .keras file; class_names.json beside it tells the order of its classes; several "
         "teachers: named several times",
     )
@@ -177,6 +187,11 @@ def _add_own_data(command, student_required):
         help="a module of yours that registers the teacher's own classes; it is run",
     )
     command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def _number(text):
+    """Return a number, or `auto`."""
+    return text if text == "auto" else float(text)
 
 
 def _image_size(text):

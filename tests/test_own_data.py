@@ -1,5 +1,6 @@
 """A teacher and images of one's own, through `distill`, `check` and the command line."""
 
+import dataclasses
 import json
 
 import keras
@@ -9,7 +10,11 @@ from PIL import Image
 
 import keras_kd as kd
 from keras_kd import cli
+from keras_kd.data import Split
 from keras_kd.own_data.teachers import TeacherInput, fitting_teacher
+
+FAST = {"student": "mlp:8", "epochs": 2, "control": False, "checked": False, "verbose": False}
+FIXED = {"temperature": 2.0, "alpha": 0.9}
 
 
 def write_folder(folder, split, class_names):
@@ -71,6 +76,7 @@ def test_a_distillation_is_compared_with_its_control(digit_data, softmax_teacher
         student="mlp:32",
         output=tmp_path / "new",
         epochs=12,
+        **FIXED,
         formats=["float32"],
         verbose=False,
     )
@@ -97,9 +103,9 @@ def test_a_distillation_is_compared_with_its_control(digit_data, softmax_teacher
 def test_the_same_seed_gives_the_same_student_and_the_control_is_plain_training(
     digit_data, softmax_teacher
 ):
-    options = {"student": "mlp:8", "epochs": 3, "verbose": False, "checked": False}
-    one = kd.distill(softmax_teacher, digit_data, **options)
-    other = kd.distill(softmax_teacher, digit_data, **options, control=False)
+    options = FAST | FIXED | {"epochs": 3}
+    one = kd.distill(softmax_teacher, digit_data, **(options | {"control": True}))
+    other = kd.distill(softmax_teacher, digit_data, **options)
     for a, b in zip(one.student.get_weights(), other.student.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     keras.utils.set_random_seed(0)
@@ -116,15 +122,7 @@ def test_images_that_stay_encoded_give_the_same_student(digit_folder, softmax_te
     logits = []
     for limit in (1e9, 1):
         data = kd.data.read(digit_folder, memory_limit=limit)
-        result = kd.distill(
-            softmax_teacher,
-            data,
-            student="mlp:8",
-            epochs=2,
-            control=False,
-            checked=False,
-            verbose=False,
-        )
+        result = kd.distill(softmax_teacher, data, **FAST, **FIXED)
         assert "gain" not in result.report
         logits.append(np.asarray(result.student(np.asarray(data.test.images))))
     # Soft labels on disk are of float16.
@@ -188,7 +186,7 @@ def test_the_command_distils_a_file_on_a_folder(
     softmax_teacher.save("teacher.keras")
     command = [
         "distill", "--teacher", "teacher.keras", "--data", str(digit_folder), "--student",
-        "mlp:16", "--output", "out", "--epochs", "1", "--formats", "int8",
+        "mlp:16", "--output", "out", "--epochs", "1", "--formats", "int8", "--temperature", "auto",
     ]  # fmt: skip
     assert cli.main([*command, "--max-kb", "100"]) == 0
     printed = capfd.readouterr()
@@ -200,5 +198,102 @@ def test_the_command_distils_a_file_on_a_folder(
     assert cli.main(command) == 1
     assert "`output` must be a new or empty folder. Received: out" in capfd.readouterr().err
     command[command.index("out")] = "small"
-    assert cli.main([*command, "--max-kb", "1", "--no-control", "--no-check"]) == 1
+    assert (
+        cli.main(
+            [
+                *command,
+                "--max-kb",
+                "1",
+                "--no-control",
+                "--no-check",
+                "--alpha",
+                "1",
+                "--temperature",
+                "2",
+            ]
+        )
+        == 1
+    )
     assert (tmp_path / "small" / "student_int8.missed_budget.tflite").is_file()
+
+
+def test_temperature_and_alpha_are_chosen_by_a_probe_that_the_report_tells(
+    digit_data, softmax_teacher
+):
+    result = kd.distill(
+        softmax_teacher, digit_data, student="mlp:8", epochs=1, control=False, verbose=False
+    )
+    chosen, settings = result.report["chosen"], result.report["settings"]
+    assert len(chosen["tried"]) == 4
+    best = max(chosen["tried"], key=lambda each: each["accuracy"])
+    assert {name: settings[name] for name in ("temperature", "alpha")} in [
+        {name: each[name] for name in ("temperature", "alpha")}
+        for each in chosen["tried"]
+        if each["accuracy"] == best["accuracy"]
+    ]
+    temperatures = {each["temperature"] for each in chosen["tried"]}
+    assert chosen["temperature_of_logits"] in temperatures and len(temperatures) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"temperature": 0}, "`temperature` must be a number above 0, or 'auto'"),
+        ({"temperature": "hot"}, "`temperature` must be a number above 0, or 'auto'"),
+        ({"alpha": 1.5}, "`alpha` must be a number from 0 to 1, or 'auto'"),
+        ({"learning_rate": 0}, "`learning_rate` must be a number above 0. "),
+        ({"epochs": 0}, "`epochs` must be an integer of at least 1"),
+        ({"scale": "0-1"}, "The teacher's scale must be one of"),
+        ({"student": "tree"}, "A student must be one of"),
+        ({"soft_labels": "nowhere"}, "Soft labels stand for the teacher"),
+        ({"unlabelled": np.zeros((3, 9, 9, 1), "uint8")}, "must have the shape of the others"),
+    ],
+)
+def test_arguments_of_a_distillation_are_checked(
+    digit_data, softmax_teacher, tmp_path, change, sentence
+):
+    options = {"student": "mlp:4", "output": tmp_path / "new", "verbose": False, "epochs": 1}
+    with pytest.raises(ValueError) as caught:
+        kd.distill(softmax_teacher, digit_data, **(options | change))
+    assert sentence in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_unlabelled_images_are_learned_from_the_teacher_alone(digits, softmax_teacher, tmp_path):
+    few = dataclasses.replace(
+        digits, train=Split(digits.train.images[:100], digits.train.labels[:100])
+    )
+    for number, image in enumerate(digits.train.images[100:]):
+        (tmp_path / "any").mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(tmp_path / "any" / f"{number}.png")
+    images = kd.data.unlabelled(tmp_path, few)
+    assert images.shape == (len(digits.train) - 100, 8, 8, 1)
+    options = {**FAST, **FIXED, "epochs": 8}
+    without = kd.distill(softmax_teacher, few, **options)
+    with_them = kd.distill(softmax_teacher, few, unlabelled=images, **options)
+    assert with_them.report["settings"]["unlabelled"] == len(images)
+    accuracy = [
+        each.report["models"]["student"]["test"]["accuracy"] for each in (without, with_them)
+    ]
+    assert accuracy[1] > accuracy[0] + 0.1
+
+
+def test_several_teachers_are_one_ensemble(digit_data, softmax_teacher):
+    other = trained(kd.models.mlp([16], image_shape=(8, 8, 1)), digit_data, epochs=4)
+    result = kd.distill([softmax_teacher, other], digit_data, **(FAST | FIXED | {"checked": True}))
+    assert isinstance(result.teacher, kd.Ensemble)
+    size = softmax_teacher.count_params() + other.count_params()
+    assert result.report["models"]["teacher"]["parameters"] == size
+
+
+def test_soft_labels_stand_for_a_teacher_that_is_gone(digit_data, softmax_teacher, tmp_path):
+    kd.SoftLabels.create(
+        tmp_path / "labels", softmax_teacher, digit_data.train, dtype="float32", verbose=False
+    )
+    from_labels = kd.distill(None, digit_data, soft_labels=tmp_path / "labels", **FAST, **FIXED)
+    live = kd.distill(softmax_teacher, digit_data, **FAST, **FIXED)
+    assert set(from_labels.report["models"]) == {"student"}
+    images = digit_data.test.images
+    np.testing.assert_allclose(from_labels.student(images), live.student(images), atol=1e-3)
+    chosen = kd.distill(None, digit_data, soft_labels=tmp_path / "labels", **FAST)
+    assert chosen.report["settings"]["temperature"] > 1

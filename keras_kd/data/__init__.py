@@ -4,7 +4,7 @@ from keras_kd.data.archive import read_npz
 from keras_kd.data.augmentation import RandomShift
 from keras_kd.data.datasets import load
 from keras_kd.data.idx import read_idx
-from keras_kd.data.image_folder import image_folder
+from keras_kd.data.image_folder import image_folder, unlabelled
 from keras_kd.data.opening import read
 from keras_kd.data.records import read_records
 from keras_kd.data.splits import Data, Split, from_arrays
@@ -20,4 +20,5 @@ __all__ = [
     "read_idx",
     "read_npz",
     "read_records",
+    "unlabelled",
 ]

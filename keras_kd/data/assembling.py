@@ -82,7 +82,7 @@ def assembled(sources, labels, reading):
     """
     left_out = {}
     sources, facts = _with_facts(sources, left_out)
-    _refuse(left_out, reading)
+    _refuse(left_out, reading.unreadable)
     labels = {
         split: np.array([label for label, each in zip(labels[split], kept, strict=True) if each])
         for split, kept in facts.items()
@@ -116,6 +116,23 @@ def check_class_names(class_names):
     if twice:
         raise ValueError(f"`class_names` must name each class once. Received: {twice[0]!r} twice.")
     return class_names
+
+
+def checked_images(images, *, keep, unreadable):
+    """Return those images that can be decoded, as an array or still encoded.
+
+    Args:
+        images: `EncodedImages`.
+        keep: whether they are to be kept decoded.
+        unreadable: `"refuse"` or `"leave_out"`.
+
+    Raises:
+        ValueError: if one cannot be decoded, and that is refused.
+    """
+    left_out = {}
+    kept, array = _checked(images, left_out, keep)
+    _refuse(left_out, unreadable)
+    return array[kept] if keep else images.take(kept)
 
 
 def form_of(facts, reading):
@@ -157,8 +174,8 @@ def _facts_or_note(source, left_out):
         return None
 
 
-def _refuse(left_out, reading):
-    if left_out and reading.unreadable == "refuse":
+def _refuse(left_out, unreadable):
+    if left_out and unreadable == "refuse":
         some = [f"{name} ({reason})" for name, reason in sorted(left_out.items())[:_MOST_NAMED]]
         more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
         raise ValueError(
@@ -204,7 +221,7 @@ def _decoded(images, labels, left_out, reading):
         splits[split] = (array[kept] if not kept.all() else array) if in_memory else encoded
         splits[split] = splits[split] if in_memory else encoded.take(kept)
         labels[split] = labels[split][kept].astype(np.int32)
-    _refuse(left_out, reading)
+    _refuse(left_out, reading.unreadable)
     if not in_memory and reading.cache is not None:
         splits = {split: _cached(each, Path(reading.cache)) for split, each in splits.items()}
     return {split: Split(each, labels[split]) for split, each in splits.items()}

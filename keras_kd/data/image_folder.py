@@ -3,9 +3,11 @@
 import os
 from pathlib import Path
 
-from keras_kd.data.assembling import Reading, assembled, check_class_names
-from keras_kd.data.encoded import name_of
-from keras_kd.data.image_file import SUFFIXES, require_decoder
+import numpy as np
+
+from keras_kd.data.assembling import Reading, assembled, check_class_names, checked_images
+from keras_kd.data.encoded import EncodedImages, name_of
+from keras_kd.data.image_file import SUFFIXES, Form, require_decoder
 
 SPLITS = {
     "train": ("train",),
@@ -129,6 +131,39 @@ def image_folder(
             cache=cache,
         ),
     )
+
+
+def unlabelled(path, like, *, unreadable="refuse"):
+    """Read all images below a folder, whatever its folders are called, without labels.
+
+    Args:
+        path: the folder.
+        like: the `Data` whose shape they take; they lie in memory if its training images do.
+        unreadable: as in `image_folder`.
+
+    Returns:
+        uint8 images `[n, height, width, channels]`, as an array or `EncodedImages`.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no images, or one that cannot be read.
+        ImportError: if Pillow is not installed (extra `images`).
+    """
+    require_decoder()
+    if not Path(path).is_dir():
+        raise FileNotFoundError(
+            "Unlabelled images must lie in a folder. Received: "
+            f"{name_of((path, None, None))}, no folder."
+        )
+    files = image_files(path)
+    if not files:
+        raise ValueError(
+            f"A folder of unlabelled images must hold some ({', '.join(SUFFIXES)}). Received: "
+            f"{name_of((path, None, None))}, which holds none."
+        )
+    form = getattr(like.train.images, "form", None) or Form(*map(int, like.image_shape))
+    images = EncodedImages([(file, None, None) for file in files], form)
+    return checked_images(images, keep=type(like.train.images) is np.ndarray, unreadable=unreadable)
 
 
 def image_files(folder):

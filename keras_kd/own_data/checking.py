@@ -11,9 +11,9 @@ from keras_kd._compatibility import check_answers, check_fit, check_student
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.own_data.data_findings import data_findings
 from keras_kd.own_data.display import Display
-from keras_kd.own_data.findings import Finding, percent, sample_of
+from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample_of
 from keras_kd.own_data.teacher_findings import teacher_findings
-from keras_kd.own_data.teachers import fitting_teacher
+from keras_kd.own_data.teachers import check_scale, fitting_teacher
 from keras_kd.own_data.temperature import mean_entropy, temperature_of
 from keras_kd.own_data.training import build_student, logits_of
 
@@ -70,6 +70,7 @@ def check(teacher, data, *, student=None, scale="0..255", epochs=100, verbose=Tr
     assert not found.ok and found.findings[0].name == "teacher_accuracy"
     ```
     """
+    check_scale(scale)
     findings, figures = list(data_findings(data)), _data_figures(data)
     fitted = None
     try:
@@ -95,9 +96,8 @@ def check(teacher, data, *, student=None, scale="0..255", epochs=100, verbose=Tr
 
 def _ask(model, teacher, data, scale):
     """Return the findings on a teacher of the right classes, and its figures."""
-    samples = {
-        name: sample_of(getattr(data, name), data.num_classes) for name in ("train", "validation")
-    }
+    size = max(SAMPLE, 10 * data.num_classes)
+    samples = {name: sample_of(getattr(data, name), size) for name in ("train", "validation")}
     logits_of(teacher, samples["validation"])  # The first call compiles.
     started = time.perf_counter()
     logits = {name: logits_of(teacher, sample) for name, sample in samples.items()}
@@ -160,9 +160,7 @@ def _size(student, teacher):
 
 def _refused(where, reason):
     """Return the finding for what cannot be used at all, with the sentence that says why."""
-    return Finding(
-        f"{where}_refused", str(reason).rstrip("."), where, "Nothing can be trained.", wasted=True
-    )
+    return Finding(f"{where}{REFUSED}", str(reason).rstrip("."), where, "", wasted=True)
 
 
 def _other_classes(teacher, data):

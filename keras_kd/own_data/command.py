@@ -11,8 +11,12 @@ from keras_kd.own_data.model_files import import_modules, load_model_file
 
 
 def run_distill(options):
-    """Run `keras-kd distill`; return its exit code, 1 if a file misses a budget."""
+    """Run `keras-kd distill`; return its exit code, 1 if no file is within its budgets."""
     teachers, data = _read(options)
+    unreadable = "leave_out" if options.leave_out_unreadable else "refuse"
+    unlabelled = options.unlabelled and data_module.unlabelled(
+        options.unlabelled, data, unreadable=unreadable
+    )
     settings = {
         name: value
         for name in ("temperature", "alpha", "epochs", "patience", "batch_size", "formats")
@@ -23,6 +27,8 @@ def run_distill(options):
         data,
         student=options.student,
         output=options.output,
+        unlabelled=unlabelled,
+        soft_labels=options.soft_labels,
         seed=options.seed,
         scale=options.scale,
         control=options.control,
@@ -31,7 +37,7 @@ def run_distill(options):
         max_drop=options.max_drop,
         **settings,
     )
-    return 0 if result.report["export"]["ok"] else 1
+    return 0 if result.report["to_ship"] else 1
 
 
 def run_check(options):
@@ -44,14 +50,22 @@ def run_check(options):
 def _read(options):
     """Return the teachers and the data that the options name."""
     import_modules(options.modules)
-    teachers = [load_model_file(path, "teacher") for path in options.teacher]
-    return teachers[0] if len(teachers) == 1 else teachers, _data(options, teachers[0])
+    paths = options.teacher or []
+    if not paths and getattr(options, "soft_labels", None) is None:
+        raise ValueError(
+            "There must be a teacher, or soft labels that one left. Received: neither. Name a "
+            ".keras file with --teacher."
+        )
+    teachers = [load_model_file(path, "teacher") for path in paths]
+    data = _data(options, *teachers[:1])
+    return teachers[0] if len(teachers) == 1 else (teachers or None), data
 
 
-def _data(options, teacher):
+def _data(options, teacher=None):
     if options.data in NAMES and not os.path.exists(options.data):
         return data_module.load(options.data, seed=options.seed)
-    class_names = class_names_beside(options.class_map or options.teacher[0])
+    beside = options.class_map or (options.teacher or [None])[0]
+    class_names = None if beside is None else class_names_beside(beside)
     if options.class_map and class_names is None:
         raise FileNotFoundError(
             f"--class-map must be a JSON file of class names. Received: {options.class_map}, no "

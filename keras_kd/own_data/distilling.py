@@ -1,6 +1,7 @@
 """From a teacher and data to a measured student, in one call."""
 
 import json
+import numbers
 import time
 from pathlib import Path
 
@@ -10,11 +11,14 @@ from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
 from keras_kd._files import written_whole
 from keras_kd.own_data import report as report_module
+from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
 from keras_kd.own_data.checking import check
 from keras_kd.own_data.display import Display
 from keras_kd.own_data.result import Result
 from keras_kd.own_data.teachers import fitting_teacher
 from keras_kd.own_data.training import Training, figures_of, logits_of
+from keras_kd.own_data.unlabelled import with_unlabelled
+from keras_kd.soft_labels import SoftLabels
 
 FORMATS = ("float32", "dynamic", "int8")
 
@@ -25,8 +29,10 @@ def distill(
     *,
     student="conv:32-64-128",
     output=None,
-    temperature=4.0,
-    alpha=0.9,
+    temperature=AUTO,
+    alpha=AUTO,
+    unlabelled=None,
+    soft_labels=None,
     epochs=100,
     patience=10,
     batch_size=64,
@@ -47,14 +53,21 @@ def distill(
 
     Args:
         teacher: a trained `keras.Model` that ends in logits, softmax or sigmoid, or a list of
-            several. It may take another size, colours or scale than the images have.
+            several. It may take another size, colours or scale than the images have. `None`
+            with `soft_labels`.
         data: a `Data`, see `data.read`, `data.from_arrays` and `data.load`.
         student: a spec (`models.from_spec`), a path of a `.keras` file, a `keras.Model` (a copy
             is trained), or a function `(image_shape=..., num_classes=...) -> keras.Model`.
         output: a new or empty folder for `student.keras`, `student_alone.keras`, `report.json`
             and the exported files; nothing is written if `None`.
-        temperature: of the soft targets, above 0.
-        alpha: weight of the distillation loss, 0 to 1; `1 - alpha` weighs the labels.
+        temperature: of the soft targets, above 0; `"auto"` chooses it from the teacher's logits
+            and a short probe on validation images, which the report describes.
+        alpha: weight of the distillation loss, 0 to 1; `1 - alpha` weighs the labels; `"auto"`
+            as above.
+        unlabelled: images without labels, of the shape of the others, for the teacher to speak
+            of: an array `[n, height, width, channels]`, or what `data.unlabelled` returned.
+        soft_labels: `SoftLabels` of the training images, or their folder, where no teacher is
+            at hand.
         epochs: at most, for student and control each.
         patience: epochs without a better validation accuracy that end a training.
         batch_size: examples a step.
@@ -87,7 +100,7 @@ def distill(
     teacher.compile("adam", kd.losses.CrossEntropy())
     teacher.fit(data.train.batches(32, shuffle_seed=0), epochs=5, shuffle=False, verbose=0)
     result = kd.distill(teacher, data, student="mlp:8", epochs=2, verbose=False)
-    assert result.report["models"]["student"]["test"]["accuracy"] > 0.2
+    assert set(result.report["models"]) == {"teacher", "student", "student_alone"}
     ```
     """
     check_integer("epochs", epochs, minimum=1)
@@ -105,17 +118,27 @@ def distill(
         seed=seed,
         display=display,
     )
-    if checked:
+    _check_numbers(temperature, alpha, learning_rate)
+    train = None if unlabelled is None else with_unlabelled(data.train, unlabelled)
+    fitted, stored = None, None
+    if soft_labels is not None:
+        stored = _stored(soft_labels, teacher, unlabelled)
+    elif checked:
         found = check(teacher, data, student=student, scale=scale, epochs=epochs, verbose=verbose)
         if not found.ok:
-            worst = found.findings[0]
-            raise ValueError(
-                f"Training would be wasted: {worst.what} ({worst.where}). {worst.remedy}"
-            )
-    fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale)
+            raise ValueError(f"Training would be wasted: {found.findings[0].sentence}")
+    if stored is None:
+        fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale)
     folder = None if output is None else _empty_folder(output)
     started = time.perf_counter()
-    distilled, curves = training.distil(fitted, temperature=temperature, alpha=alpha)
+    if stored is None:
+        temperature, alpha, chosen = choose(training, fitted, temperature, alpha)
+    else:
+        temperature, alpha, chosen = choose_without_probe(stored, data, temperature, alpha)
+    display.say(*([sentence(temperature, alpha, chosen)] if chosen else []))
+    distilled, curves = training.distil(
+        fitted, temperature=temperature, alpha=alpha, train=train, soft_labels=stored
+    )
     models, all_curves = {"student": distilled}, {"student": curves}
     if control:
         models["student_alone"], all_curves["student_alone"] = training.alone()
@@ -124,6 +147,7 @@ def distill(
             "student": student if isinstance(student, str) else type(student).__name__,
             "temperature": temperature,
             "alpha": alpha,
+            "unlabelled": 0 if train is None else len(train) - len(data.train),
             "epochs": epochs,
             "patience": patience,
             "batch_size": batch_size,
@@ -131,6 +155,7 @@ def distill(
             "seed": seed,
             "scale": scale,
         },
+        "chosen": chosen,
         "machine": describe_machine(),
         "data": _describe(data),
         **_judged(fitted, models, all_curves, data),
@@ -148,14 +173,14 @@ def distill(
 def _judged(teacher, models, curves, data):
     """Return what everything is worth on the test images. Every choice has been made."""
     test = data.test
-    teacher_logits = logits_of(teacher, test)
-    teachers = getattr(teacher, "teachers", [teacher])
-    judged = {
-        "teacher": {
+    judged, teacher_logits = {}, None
+    if teacher is not None:
+        teacher_logits = logits_of(teacher, test)
+        teachers = getattr(teacher, "teachers", [teacher])
+        judged["teacher"] = {
             "parameters": sum(each.model.count_params() for each in teachers),
             "test": figures_of(test.labels, teacher_logits),
         }
-    }
     logits = {}
     for name, model in models.items():
         logits[name] = logits_of(model, test)
@@ -172,6 +197,33 @@ def _judged(teacher, models, curves, data):
         return {"models": judged}
     gain, low, high = metrics.paired_gain(test.labels, logits["student"], logits["student_alone"])
     return {"models": judged, "gain": {"accuracy": gain, "interval_95": [low, high]}}
+
+
+def _check_numbers(temperature, alpha, learning_rate):
+    for name, value, high in (
+        ("temperature", temperature, float("inf")),
+        ("learning_rate", learning_rate, float("inf")),
+        ("alpha", alpha, 1),
+    ):
+        if value == AUTO and name != "learning_rate":
+            continue
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        low_enough = is_number and (0 <= value <= high if name == "alpha" else 0 < value < high)
+        if not low_enough:
+            wanted = "from 0 to 1" if name == "alpha" else "above 0"
+            also = "" if name == "learning_rate" else ", or 'auto'"
+            raise ValueError(
+                f"`{name}` must be a number {wanted}{also}. Received: {name}={value!r}."
+            )
+
+
+def _stored(soft_labels, teacher, unlabelled):
+    if teacher is not None or unlabelled is not None:
+        raise ValueError(
+            "Soft labels stand for the teacher, on the training images alone. Received: a teacher "
+            "or unlabelled images beside them. Pass one or the other."
+        )
+    return soft_labels if isinstance(soft_labels, SoftLabels) else SoftLabels(soft_labels)
 
 
 def _describe(data):
@@ -216,6 +268,15 @@ def _write(result, models, folder, formats, max_kb, max_drop, display):
         folder, formats=formats, max_kb=max_kb, max_drop=max_drop, verbose=display.verbose
     )
     result.report["export"] = files
+    result.report["to_ship"] = _best_file(files)
     with written_whole(folder / "report.json") as unfinished:
         unfinished.write_text(json.dumps(result.report, indent=1) + "\n")
+    display.say(report_module.to_ship(result.report))
     display.say(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def _best_file(export):
+    """Return the name of the most accurate file within the budgets, the smallest among equals."""
+    kept = [file for file in export["files"] if "failed" not in file and not file["missed"]]
+    best = max(kept, key=lambda file: (file["accuracy"], -file["bytes"]), default=None)
+    return best and best["file"]

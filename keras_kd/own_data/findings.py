@@ -8,6 +8,8 @@ from keras_kd.data import Split
 
 # Enough to tell a share to 3 points (one standard deviation of a share of one half).
 SAMPLE = 256
+# Ends the name of a finding that is a refusal: `what` is the whole sentence then.
+REFUSED = "_refused"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,19 +32,26 @@ class Finding:
 
     def __str__(self):
         kind = "WASTED" if self.wasted else "note"
-        return f"{kind} {self.name}: {self.what} ({self.where}). {self.remedy}"
+        return f"{kind} {self.name}: {self.sentence}"
+
+    @property
+    def sentence(self):
+        """What was found, where, and what to do."""
+        if self.name.endswith(REFUSED):
+            return f"{self.what}."
+        return f"{self.what} ({self.where}). {self.remedy}"
 
 
-def sample_of(split, num_classes):
+def sample_of(split, size):
     """Return a `Split` of some images, evenly spread over the classes and decoded.
 
     Args:
         split: a `Split`.
-        num_classes: of which at least ten images each are wanted.
+        size: how many images at most.
     """
-    size = min(len(split), max(SAMPLE, 10 * num_classes))
     order = np.argsort(split.labels, kind="stable")
-    chosen = np.sort(order[np.linspace(0, len(order) - 1, size).astype(int)])
+    chosen = np.linspace(0, len(order) - 1, min(len(order), size)).astype(int)
+    chosen = np.sort(order[chosen])
     return Split(np.asarray(split.images[chosen]), split.labels[chosen])
 
 

@@ -54,3 +54,15 @@ def verdict(report):
     else:
         judgement = "no difference from the same student alone can be told"
     return f"{text}: {judgement}. This is one seed; another may turn it."
+
+
+def to_ship(report):
+    """Return one sentence on which file to take."""
+    name = report["to_ship"]
+    if name is None:
+        return "NO FILE is within its budgets; name a smaller student, or allow more."
+    (file,) = (each for each in report["export"]["files"] if each.get("file") == name)
+    return (
+        f"To ship: {name}, {file['bytes'] / 1000:,.0f} KB, accuracy "
+        f"{100 * file['accuracy']:.2f} % on the test images: the most accurate within the budgets."
+    )

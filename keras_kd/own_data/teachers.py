@@ -59,6 +59,18 @@ class TeacherInput(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
+def check_scale(scale):
+    """Refuse what is none of `SCALES`.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if scale not in SCALES:
+        raise ValueError(
+            f"The teacher's scale must be one of {', '.join(SCALES)}. Received: scale={scale!r}."
+        )
+
+
 def fitting_teacher(model, *, image_shape, scale="0..255"):
     """Return a `Teacher` (or an `Ensemble`) that answers raw pixels with one logit a class.
 
@@ -79,10 +91,7 @@ def fitting_teacher(model, *, image_shape, scale="0..255"):
         return each[0] if len(each) == 1 else as_teacher(each)
     if not isinstance(model, keras.Model):
         return as_teacher(model, image_shape=image_shape)
-    if scale not in SCALES:
-        raise ValueError(
-            f"The teacher's scale must be one of {', '.join(SCALES)}. Received: {scale!r}."
-        )
+    check_scale(scale)
     wanted = _wanted_shape(model, image_shape)
     head, model = _of_one_choice(model, wanted)
     if wanted == tuple(image_shape) and scale == "0..255":

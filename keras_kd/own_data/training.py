@@ -49,24 +49,27 @@ class Training:
         """Return the student with its first weights, the same at each call."""
         return build_student(self.student, self.data, self.seed)
 
-    def distil(self, teacher, *, temperature, alpha, train=None):
+    def distil(self, teacher, *, temperature, alpha, train=None, soft_labels=None):
         """Return a student trained from the teacher, and how it went.
 
         Args:
-            teacher: a `Teacher` or an `Ensemble`.
+            teacher: a `Teacher` or an `Ensemble`, or `None` with soft labels.
             temperature: of the soft targets.
             alpha: weight of the distillation loss.
             train: the `Split` to train on, if not that of the data.
+            soft_labels: `SoftLabels` of the training images, to learn from instead.
         """
         train = train or self.data.train
         with tempfile.TemporaryDirectory(prefix="keras_kd.") as folder:
+            if soft_labels is None and type(train.images) is not np.ndarray:
+                # Images that are decoded each epoch are shown to the teacher only once.
+                soft_labels = f"{folder}/labels"
             distiller = Distiller(
                 student=self.build(),
                 teacher=teacher,
                 distillation_loss=SoftTargets(temperature),
                 alpha=alpha,
-                # Images that are decoded each epoch are shown to the teacher only once.
-                soft_labels=None if type(train.images) is np.ndarray else f"{folder}/labels",
+                soft_labels=soft_labels,
             )
             curves = self._fit("student distilled", distiller, train)
         return distiller.student, curves
