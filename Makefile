@@ -15,7 +15,7 @@ endif
 VENV := .venv
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test bench data lint format clean
+.PHONY: demo test fuzz bench data lint format clean
 
 demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
 	@if $(MAKE) --no-print-directory data; then \
@@ -28,6 +28,9 @@ demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file t
 test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## The readers, for ten minutes on whatever hypothesis makes up.
+	KERAS_KD_FUZZ_EXAMPLES=4000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
 
 bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
 	$(VENV)/bin/python benchmarks/main_job.py --recipe fashion_mnist_mlp

@@ -202,6 +202,10 @@ def _image_size(text):
     return sizes[0], sizes[-1]
 
 
+# What argparse calls them in its errors.
+_number.__name__, _image_size.__name__ = "number", "image size"
+
+
 def _recipe_names():
     # Read from the folder, since importing the recipes would import Keras.
     files = (Path(__file__).parent / "recipes").glob("[a-z]*.py")

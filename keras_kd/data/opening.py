@@ -69,7 +69,7 @@ def class_names_beside(path):
             by_number = {number: name for name, number in names.items()}
             names = [by_number[number] for number in range(len(names))]
         if not isinstance(names, list):
-            raise TypeError(f"a {type(names).__name__}")
+            raise TypeError(f"{names!r}")
         return check_class_names(names)
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
         raise ValueError(

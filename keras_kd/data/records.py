@@ -169,9 +169,10 @@ def _records(shard):
         for record in tf.data.TFRecordDataset(str(shard)):
             yield record.numpy()
     except tf.errors.DataLossError as error:
+        reason = error.message.splitlines()[0].split("}} ")[-1].partition(" (")[0]
         raise ValueError(
-            f"{shard} must be whole, uncompressed TFRecords. Received: "
-            f"{error.message.splitlines()[0].split(' [')[0]}. Write or copy it again."
+            f"{shard} must be whole, uncompressed TFRecords. Received: {reason}. Write or copy it "
+            "again."
         ) from error
 
 

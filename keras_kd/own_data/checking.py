@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd._compatibility import check_answers, check_fit, check_student
+from keras_kd._compatibility import check_answers, check_fit, check_student, shape_of
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.own_data.data_findings import data_findings
 from keras_kd.own_data.display import Display
@@ -123,6 +123,7 @@ def _student(student, teacher, data):
     try:
         built = build_student(student, data, seed=0)
         check_student(built)
+        _check_images(built, data.image_shape)
         check_answers(built, data.image_shape)
         images = np.asarray(data.train.images[:_TIMED])
         logits = np.asarray(built(images))
@@ -146,6 +147,17 @@ def _student(student, teacher, data):
     return list(_size(built, teacher)), figures
 
 
+def _check_images(student, image_shape):
+    wanted = (shape_of(student, "inputs") or (None, *image_shape))[1:]
+    if len(wanted) != len(image_shape) or any(
+        own not in (None, size) for own, size in zip(wanted, image_shape, strict=True)
+    ):
+        raise ValueError(
+            f"The student must take images of shape {tuple(map(int, image_shape))}. "
+            f"Received: one for {wanted}. Build it for these, or resize them with `image_size`."
+        )
+
+
 def _size(student, teacher):
     teachers = [] if teacher is None else getattr(teacher, "teachers", [teacher])
     size = sum(each.model.count_params() for each in teachers)
@@ -160,7 +172,7 @@ def _size(student, teacher):
 
 def _refused(where, reason):
     """Return the finding for what cannot be used at all, with the sentence that says why."""
-    return Finding(f"{where}{REFUSED}", str(reason).rstrip("."), where, "", wasted=True)
+    return Finding(f"{where}{REFUSED}", str(reason), where, "", wasted=True)
 
 
 def _other_classes(teacher, data):

@@ -2,6 +2,7 @@
 
 import json
 import numbers
+import os
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from keras_kd.own_data import report as report_module
 from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
 from keras_kd.own_data.checking import check
 from keras_kd.own_data.display import Display
+from keras_kd.own_data.findings import REFUSED
 from keras_kd.own_data.result import Result
 from keras_kd.own_data.teachers import fitting_teacher
 from keras_kd.own_data.training import Training, figures_of, logits_of
@@ -119,6 +121,8 @@ def distill(
         display=display,
     )
     _check_numbers(temperature, alpha, learning_rate)
+    if output is not None:
+        _check_output(Path(output), formats, {"max_kb": max_kb, "max_drop": max_drop})
     train = None if unlabelled is None else with_unlabelled(data.train, unlabelled)
     fitted, stored = None, None
     if soft_labels is not None:
@@ -126,10 +130,12 @@ def distill(
     elif checked:
         found = check(teacher, data, student=student, scale=scale, epochs=epochs, verbose=verbose)
         if not found.ok:
-            raise ValueError(f"Training would be wasted: {found.findings[0].sentence}")
+            worst = found.findings[0]
+            refused = worst.name.endswith(REFUSED)
+            raise ValueError(f"{'' if refused else 'Training would be wasted: '}{worst.sentence}")
     if stored is None:
         fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale)
-    folder = None if output is None else _empty_folder(output)
+    folder = None if output is None else _made(Path(output))
     started = time.perf_counter()
     if stored is None:
         temperature, alpha, chosen = choose(training, fitted, temperature, alpha)
@@ -240,16 +246,34 @@ def _describe(data):
     }
 
 
-def _empty_folder(path):
-    """Make a folder, or take an empty one."""
+def _check_output(folder, formats, budgets):
+    """Refuse before the work what could not be written after it."""
     require_extra("ai_edge_litert", "export", "A distillation's .tflite files")
     require_extra("matplotlib", "report", "The picture of an export")
-    folder = Path(path)
+    unknown = [each for each in formats if each not in export_module.FORMATS]
+    if unknown or not formats:
+        raise ValueError(
+            f"`formats` must be some of {', '.join(export_module.FORMATS)}. "
+            f"Received: {', '.join(map(str, unknown)) or 'none'}."
+        )
+    for name, value in budgets.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise ValueError(f"`{name}` must be a number from 0. Received: {name}={value}.")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
             f"`output` must be a new or empty folder. Received: {folder}, which holds something. "
             "Name another, or remove it."
         )
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OSError(
+            "`output` must be a folder that can be written to. Received: "
+            f"{folder}, which would lie below {there.name}, a file or a read-only folder."
+        )
+
+
+def _made(folder):
+    """Make the folder for the output."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

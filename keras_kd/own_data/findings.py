@@ -38,7 +38,7 @@ class Finding:
     def sentence(self):
         """What was found, where, and what to do."""
         if self.name.endswith(REFUSED):
-            return f"{self.what}."
+            return self.what
         return f"{self.what} ({self.where}). {self.remedy}"
 
 
