@@ -30,7 +30,7 @@ test: $(INSTALLED) ## All tests, the slow ones too.
 	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## The readers, for ten minutes on whatever hypothesis makes up.
-	KERAS_KD_FUZZ_EXAMPLES=4000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
+	KERAS_KD_FUZZ_EXAMPLES=6000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
 
 bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
 	$(VENV)/bin/python benchmarks/main_job.py --recipe fashion_mnist_mlp

@@ -91,10 +91,11 @@ def _add_distill(commands):
         "compare them on the test images, and export the student. The exit code is 1 if training "
         "would be wasted or no file is within its budgets.",
     )
-    _add_own_data(distill, student_required=True)
+    _add_own_data(distill, default_student="auto")
     distill.add_argument("--output", metavar="DIR", required=True, help="a new or empty folder")
     distill.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
     distill.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
+    distill.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
     distill.add_argument("--formats", nargs="+", metavar="FORMAT", help="of the exported files")
     distill.add_argument(
         "--temperature", type=_number, metavar="T", help="of the soft targets (default: auto)"
@@ -133,11 +134,11 @@ def _add_check(commands):
         description="Look at teacher, data and student, and say what would go wrong. The exit "
         "code is 1 if training would be wasted.",
     )
-    _add_own_data(check, student_required=False)
+    _add_own_data(check, default_student=None)
     check.set_defaults(call=_check)
 
 
-def _add_own_data(command, student_required):
+def _add_own_data(command, default_student):
     command.add_argument(
         "--teacher",
         action="append",
@@ -155,15 +156,20 @@ def _add_own_data(command, student_required):
     command.add_argument(
         "--student",
         metavar="SPEC",
-        required=student_required,
-        help="mlp:128, conv:16-32, lenet5, resnet18:0.25, mobilenet_v3_small:0.5@96, or a .keras "
-        "file",
+        default=default_student,
+        help="mlp:128, conv:16-32, lenet5, resnet18:0.25, mobilenet_v3_small:0.5@96, a .keras "
+        "file, or (to distill, by default) auto: the best of three within --max-kb and --max-us",
     )
     command.add_argument(
         "--scale",
         default="0..255",
         help="what the teacher's pixels were: 0..255, 0..1, -1..1, imagenet, caffe "
         "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--head",
+        choices=["logits", "softmax"],
+        help="what the teacher returns, if its last layer does not say",
     )
     command.add_argument(
         "--image-size",

@@ -704,7 +704,7 @@ def test_there_are_at_least_60_cases():
     ("arguments", "sentence"),
     [
         (["distil"], "invalid choice: 'distil'"),
-        (["distill", "--data", "x"], "the following arguments are required: --student, --output"),
+        (["distill", "--data", "x"], "the following arguments are required: --output"),
         (["check", "--data", "x", "--image-size", "axb"], "invalid image size value: 'axb'"),
         (["distill", "--temperature", "hot"], "invalid number value: 'hot'"),
         (["distill", "--epochs", "many"], "invalid int value: 'many'"),

@@ -1,6 +1,7 @@
 """A teacher and images of one's own, through `distill`, `check` and the command line."""
 
 import dataclasses
+import importlib
 import json
 
 import keras
@@ -297,3 +298,75 @@ def test_soft_labels_stand_for_a_teacher_that_is_gone(digit_data, softmax_teache
     np.testing.assert_allclose(from_labels.student(images), live.student(images), atol=1e-3)
     chosen = kd.distill(None, digit_data, soft_labels=tmp_path / "labels", **FAST)
     assert chosen.report["settings"]["temperature"] > 1
+
+
+SUBCLASSED = """
+import keras
+
+
+@keras.saving.register_keras_serializable("test_own_data")
+class Subclassed(keras.Model):
+    def __init__(self, units=32, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.body = [
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(units, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+
+    def call(self, images, training=None):
+        for layer in self.body:
+            images = layer(images)
+        return images
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+"""
+
+
+def nested(shape):
+    layers = keras.layers
+    backbone = keras.Sequential(
+        [keras.Input((*shape[:2], 3)), layers.Rescaling(1 / 255), layers.Flatten(),
+         layers.Dense(32, activation="relu")], name="backbone",
+    )  # fmt: skip
+    image = keras.Input((*shape[:2], 3))  # Colours, where the images are grey.
+    return keras.Model(image, layers.Dense(10)(backbone(image)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nested", "subclassed"])
+def test_teachers_of_other_kinds_are_distilled_by_the_same_command(
+    kind, digit_data, digit_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_classes.py").write_text(SUBCLASSED)
+    if kind == "subclassed":
+        model = importlib.import_module("my_classes").Subclassed()
+        model(digit_data.train.images[:1])
+        softmax = True
+    else:
+        model, softmax = nested(digit_data.image_shape), False
+    images = digit_data.train.images
+    images = images if softmax else np.repeat(images, 3, -1)
+    model.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax),
+    )
+    model.fit(images, digit_data.train.labels, batch_size=64, epochs=10, verbose=0)
+    model.save("teacher.keras")
+    command = [
+        "distill", "--teacher", "teacher.keras", "--data", str(digit_folder), "--student", "mlp:8",
+        "--output", "out", "--epochs", "1", "--formats", "float32", "--temperature", "2",
+        "--alpha", "0.9", "--no-control",
+    ]  # fmt: skip
+    assert (
+        cli.main([*command, *(["--import", "my_classes", "--head", "softmax"] if softmax else [])])
+        == 0
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["models"]["teacher"]["test"]["accuracy"] > 0.85
+    assert "There was no control" in capsys.readouterr().out

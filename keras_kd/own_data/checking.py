@@ -41,7 +41,7 @@ class Check:
         return not any(finding.wasted for finding in self.findings)
 
 
-def check(teacher, data, *, student=None, scale="0..255", epochs=100, verbose=True):
+def check(teacher, data, *, student=None, scale="0..255", head=None, epochs=100, verbose=True):
     """Say what would go wrong in a distillation, before it is begun.
 
     The teacher is asked about some hundred images; every image is looked at for duplicates,
@@ -53,6 +53,7 @@ def check(teacher, data, *, student=None, scale="0..255", epochs=100, verbose=Tr
         student: as in `distill`; not looked at if `None`.
         scale: what the teacher was trained on: `"0..255"`, `"0..1"`, `"-1..1"`, `"imagenet"`
             (torchvision's normalisation) or `"caffe"`.
+        head: as in `Teacher`, for a model whose last layer does not say what it returns.
         epochs: for the expected time.
         verbose: print figures and findings.
 
@@ -74,13 +75,14 @@ def check(teacher, data, *, student=None, scale="0..255", epochs=100, verbose=Tr
     findings, figures = list(data_findings(data)), _data_figures(data)
     fitted = None
     try:
-        fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale)
+        options = {"image_shape": data.image_shape, "scale": scale, "head": head}
+        fitted = fitting_teacher(teacher, **options)
     except ValueError as error:
         findings.append(_refused("teacher", error))
     if fitted is not None and fitted.num_classes != data.num_classes:
         findings.append(_other_classes(fitted, data))
     elif fitted is not None:
-        asked, of_teacher = _ask(teacher, fitted, data, scale)
+        asked, of_teacher = _ask(teacher, fitted, data, options)
         findings += asked
         figures["teacher"] = of_teacher
     if student is not None:
@@ -94,7 +96,7 @@ def check(teacher, data, *, student=None, scale="0..255", epochs=100, verbose=Tr
     return result
 
 
-def _ask(model, teacher, data, scale):
+def _ask(model, teacher, data, options):
     """Return the findings on a teacher of the right classes, and its figures."""
     size = max(SAMPLE, 10 * data.num_classes)
     samples = {name: sample_of(getattr(data, name), size) for name in ("train", "validation")}
@@ -105,7 +107,7 @@ def _ask(model, teacher, data, scale):
     if not all(np.isfinite(each).all() for each in logits.values()):
         reason = "Its logits for real images hold NaN or infinity. Look at its normalisation."
         return [_refused("teacher", reason)], {}
-    findings, scales = teacher_findings(model, teacher, data, scale, samples, logits)
+    findings, scales = teacher_findings(model, teacher, data, options, samples, logits)
     return findings, {
         "head": teacher.head,
         "accuracy": {

@@ -31,10 +31,12 @@ def run_distill(options):
         soft_labels=options.soft_labels,
         seed=options.seed,
         scale=options.scale,
+        head=options.head,
         control=options.control,
         checked=options.check,
         max_kb=options.max_kb,
         max_drop=options.max_drop,
+        max_us=options.max_us,
         **settings,
     )
     return 0 if result.report["to_ship"] else 1
@@ -43,7 +45,7 @@ def run_distill(options):
 def run_check(options):
     """Run `keras-kd check`; return its exit code, 1 if training would be wasted."""
     teachers, data = _read(options)
-    found = check(teachers, data, student=options.student, scale=options.scale)
+    found = check(teachers, data, student=options.student, scale=options.scale, head=options.head)
     return 0 if found.ok else 1
 
 

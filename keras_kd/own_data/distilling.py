@@ -1,5 +1,6 @@
 """From a teacher and data to a measured student, in one call."""
 
+import dataclasses
 import json
 import numbers
 import os
@@ -16,6 +17,7 @@ from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sent
 from keras_kd.own_data.checking import check
 from keras_kd.own_data.display import Display
 from keras_kd.own_data.findings import REFUSED
+from keras_kd.own_data.proposing import lines, pick, proposed
 from keras_kd.own_data.result import Result
 from keras_kd.own_data.teachers import fitting_teacher
 from keras_kd.own_data.training import Training, figures_of, logits_of
@@ -29,7 +31,7 @@ def distill(
     teacher,
     data,
     *,
-    student="conv:32-64-128",
+    student=AUTO,
     output=None,
     temperature=AUTO,
     alpha=AUTO,
@@ -41,11 +43,13 @@ def distill(
     learning_rate=1e-3,
     seed=0,
     scale="0..255",
+    head=None,
     control=True,
     checked=True,
     formats=FORMATS,
     max_kb=None,
     max_drop=None,
+    max_us=None,
     verbose=True,
 ):
     """Distil a teacher into a student, train the same student alone, and say what each is worth.
@@ -60,6 +64,8 @@ def distill(
         data: a `Data`, see `data.read`, `data.from_arrays` and `data.load`.
         student: a spec (`models.from_spec`), a path of a `.keras` file, a `keras.Model` (a copy
             is trained), or a function `(image_shape=..., num_classes=...) -> keras.Model`.
+            `"auto"` proposes three of one family from `max_kb`, trains them together on one
+            teacher pass, runs their int8 files, and takes the most accurate within the budgets.
         output: a new or empty folder for `student.keras`, `student_alone.keras`, `report.json`
             and the exported files; nothing is written if `None`.
         temperature: of the soft targets, above 0; `"auto"` chooses it from the teacher's logits
@@ -76,12 +82,14 @@ def distill(
         learning_rate: of Adam.
         seed: of first weights and orders of the data.
         scale: what the teacher was trained on, see `check`.
+        head: as in `Teacher`, for a model whose last layer does not say what it returns.
         control: whether the same student is trained alone too; without it nobody knows if
             distillation helped.
         checked: whether `check` may refuse to begin.
         formats: of the exported files, see `export.FORMATS`.
         max_kb: budget of a file in kilobytes (1000 bytes).
         max_drop: budget of a file's drop in accuracy from the student's, in points.
+        max_us: budget of the median microseconds for one image on one thread.
         verbose: show progress, table and verdict.
 
     Returns:
@@ -110,6 +118,11 @@ def distill(
     check_integer("batch_size", batch_size, minimum=1)
     check_integer("seed", seed, minimum=0)
     display = Display(verbose)
+    budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
+    specs = None
+    if isinstance(student, str) and student == AUTO:
+        specs = _proposed(data, max_kb, soft_labels)
+        student = specs[0]
     training = Training(
         data=data,
         student=student,
@@ -122,19 +135,27 @@ def distill(
     )
     _check_numbers(temperature, alpha, learning_rate)
     if output is not None:
-        _check_output(Path(output), formats, {"max_kb": max_kb, "max_drop": max_drop})
+        _check_output(Path(output), formats, budgets)
     train = None if unlabelled is None else with_unlabelled(data.train, unlabelled)
     fitted, stored = None, None
     if soft_labels is not None:
         stored = _stored(soft_labels, teacher, unlabelled)
     elif checked:
-        found = check(teacher, data, student=student, scale=scale, epochs=epochs, verbose=verbose)
+        found = check(
+            teacher,
+            data,
+            student=student,
+            scale=scale,
+            head=head,
+            epochs=epochs,
+            verbose=verbose,
+        )
         if not found.ok:
             worst = found.findings[0]
             refused = worst.name.endswith(REFUSED)
             raise ValueError(f"{'' if refused else 'Training would be wasted: '}{worst.sentence}")
     if stored is None:
-        fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale)
+        fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale, head=head)
     folder = None if output is None else _made(Path(output))
     started = time.perf_counter()
     if stored is None:
@@ -142,9 +163,16 @@ def distill(
     else:
         temperature, alpha, chosen = choose_without_probe(stored, data, temperature, alpha)
     display.say(*([sentence(temperature, alpha, chosen)] if chosen else []))
-    distilled, curves = training.distil(
-        fitted, temperature=temperature, alpha=alpha, train=train, soft_labels=stored
-    )
+    how = {"temperature": temperature, "alpha": alpha, "train": train}
+    proposals = []
+    if specs is None:
+        distilled, curves = training.distil(fitted, **how, soft_labels=stored)
+    else:
+        student, distilled, curves, proposals = pick(
+            training, fitted, specs, **how, max_kb=max_kb, max_us=max_us
+        )
+        training = dataclasses.replace(training, student=student)
+        display.say(*lines(proposals, student))
     models, all_curves = {"student": distilled}, {"student": curves}
     if control:
         models["student_alone"], all_curves["student_alone"] = training.alone()
@@ -162,6 +190,7 @@ def distill(
             "scale": scale,
         },
         "chosen": chosen,
+        "proposals": proposals,
         "machine": describe_machine(),
         "data": _describe(data),
         **_judged(fitted, models, all_curves, data),
@@ -172,7 +201,7 @@ def distill(
     display.show(report_module.table(report))
     display.say(report_module.verdict(report))
     if folder is not None:
-        _write(result, models, folder, formats, max_kb, max_drop, display)
+        _write(result, models, folder, formats, budgets, display)
     return result
 
 
@@ -184,6 +213,7 @@ def _judged(teacher, models, curves, data):
         teacher_logits = logits_of(teacher, test)
         teachers = getattr(teacher, "teachers", [teacher])
         judged["teacher"] = {
+            "head": teacher.head,
             "parameters": sum(each.model.count_params() for each in teachers),
             "test": figures_of(test.labels, teacher_logits),
         }
@@ -221,6 +251,16 @@ def _check_numbers(temperature, alpha, learning_rate):
             raise ValueError(
                 f"`{name}` must be a number {wanted}{also}. Received: {name}={value!r}."
             )
+
+
+def _proposed(data, max_kb, soft_labels):
+    if soft_labels is not None:
+        raise ValueError(
+            "A student is proposed where there is a teacher. Received: student='auto' and soft "
+            "labels. Name a student, such as 'conv:16-32'."
+        )
+    require_extra("ai_edge_litert", "export", "Choosing a student by its file")
+    return proposed(data, max_kb)
 
 
 def _stored(soft_labels, teacher, unlabelled):
@@ -284,13 +324,11 @@ def _made(folder):
     return folder
 
 
-def _write(result, models, folder, formats, max_kb, max_drop, display):
+def _write(result, models, folder, formats, budgets, display):
     for name, model in models.items():
         with written_whole(folder / f"{name}.keras") as unfinished:
             export_module.uncompiled(model).save(unfinished)
-    files = result.export(
-        folder, formats=formats, max_kb=max_kb, max_drop=max_drop, verbose=display.verbose
-    )
+    files = result.export(folder, formats=formats, **budgets, verbose=display.verbose)
     result.report["export"] = files
     result.report["to_ship"] = _best_file(files)
     with written_whole(folder / "report.json") as unfinished:

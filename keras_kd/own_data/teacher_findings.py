@@ -19,14 +19,14 @@ _OVERFITTED = 0.2
 _LEAST_ENTROPY = 0.01
 
 
-def teacher_findings(model, teacher, data, scale, samples, logits):
+def teacher_findings(model, teacher, data, options, samples, logits):
     """Return the findings on a teacher, and what it is worth at each scale.
 
     Args:
         model: what was given as the teacher, a `keras.Model` or a list.
         teacher: the `Teacher` made of it.
         data: a `Data`.
-        scale: one of `SCALES`.
+        options: those that made the `Teacher`, for `fitting_teacher`.
         samples: `{"train": Split, "validation": Split}`, some decoded images.
         logits: the teacher's, of the same names.
     """
@@ -34,9 +34,9 @@ def teacher_findings(model, teacher, data, scale, samples, logits):
     accuracies = {
         name: metrics.accuracy(sample.labels, logits[name]) for name, sample in samples.items()
     }
-    scales = _figures_at_scales(model, data, samples["validation"])
+    scales = _figures_at_scales(model, options, samples["validation"])
     # The order of classes comes first: on some other scale a turned one can be right by chance.
-    explained = _order(data, samples, logits) or _scale(scales, scale)
+    explained = _order(data, samples, logits) or _scale(scales, options["scale"])
     if explained:
         findings.append(explained)
     elif accuracies["validation"] < _least_accuracy(data, len(samples["validation"])):
@@ -67,7 +67,7 @@ def _least_accuracy(data, size):
     return min(chance + 3 * np.sqrt(chance * (1 - chance) / size), 0.999)
 
 
-def _figures_at_scales(model, data, sample):
+def _figures_at_scales(model, options, sample):
     """Return `{scale: {"accuracy": ..., "negative_log_likelihood": ...}}`."""
     if not isinstance(model, keras.Model):
         return {}
@@ -76,7 +76,7 @@ def _figures_at_scales(model, data, sample):
     figures = {}
     for scale in SCALES:
         try:
-            teacher = fitting_teacher(model, image_shape=data.image_shape, scale=scale)
+            teacher = fitting_teacher(model, **(options | {"scale": scale}))
         except ValueError:  # A scale of colours, for a teacher of grey images.
             continue
         logits = np.asarray(teacher(images))

@@ -71,7 +71,7 @@ def check_scale(scale):
         )
 
 
-def fitting_teacher(model, *, image_shape, scale="0..255"):
+def fitting_teacher(model, *, image_shape, scale="0..255", head=None):
     """Return a `Teacher` (or an `Ensemble`) that answers raw pixels with one logit a class.
 
     A head of independent probabilities is read as a choice of one class: one sigmoid unit as
@@ -82,18 +82,21 @@ def fitting_teacher(model, *, image_shape, scale="0..255"):
         model: a `keras.Model`, a `Teacher`, or a list of several.
         image_shape: shape of one of the images, raw pixels.
         scale: one of `SCALES`: what the model was trained on.
+        head: as in `Teacher`, for a model whose last layer does not say what it returns.
 
     Raises:
         ValueError: if the model is no classifier of images.
     """
     if isinstance(model, (list, tuple)):
-        each = [fitting_teacher(one, image_shape=image_shape, scale=scale) for one in model]
+        options = {"image_shape": image_shape, "scale": scale, "head": head}
+        each = [fitting_teacher(one, **options) for one in model]
         return each[0] if len(each) == 1 else as_teacher(each)
     if not isinstance(model, keras.Model):
         return as_teacher(model, image_shape=image_shape)
     check_scale(scale)
     wanted = _wanted_shape(model, image_shape)
-    head, model = _of_one_choice(model, wanted)
+    of_one_choice, model = _of_one_choice(model, wanted)
+    head = of_one_choice or head
     if wanted == tuple(image_shape) and scale == "0..255":
         return Teacher(model, head=head, image_shape=image_shape)
     if scale in ("imagenet", "caffe") and wanted[2] != 3:

@@ -80,13 +80,17 @@ class Training:
         trainer = Distiller(student=self.build(), alpha=0.0)
         return trainer.student, self._fit("student alone", trainer, self.data.train)
 
+    def validation_batches(self):
+        """Return what every training is judged on."""
+        return self.data.validation.batches(_batch_size_of(self.data.image_shape))
+
     def _fit(self, title, distiller, train):
         distiller.compile(optimizer=keras.optimizers.Adam(self.learning_rate), metrics=["accuracy"])
         stopping = EarlyStopping(patience=self.patience)
         started = time.perf_counter()
         history = distiller.fit(
             train.batches(self.batch_size, shuffle_seed=self.seed),
-            validation_data=self.data.validation.batches(_batch_size_of(self.data.image_shape)),
+            validation_data=self.validation_batches(),
             epochs=self.epochs,
             verbose=0,
             callbacks=[stopping, self.display.training(title, self.epochs)],
