@@ -154,7 +154,7 @@ def test_fault_5_a_teacher_that_knows_the_training_images_by_heart(clean):
         [keras.Input((8, 8, 3)), layers.Rescaling(1 / 255), layers.Flatten(),
          layers.Dense(256, activation="relu"), layers.Dense(4)]
     )  # fmt: skip
-    found = check(train(model, few, epochs=60), with_split(clean, train=few))
+    found = check(train(model, few, epochs=40), with_split(clean, train=few))
     assert "teacher_overfitted" in names_of(found) and found.ok
 
 

@@ -109,7 +109,8 @@ def distill(
     teacher = kd.models.mlp([64], image_shape=data.image_shape)
     teacher.compile("adam", kd.losses.CrossEntropy())
     teacher.fit(data.train.batches(32, shuffle_seed=0), epochs=5, shuffle=False, verbose=0)
-    result = kd.distill(teacher, data, student="mlp:8", epochs=2, verbose=False)
+    settings = dict(student="mlp:8", temperature=2.0, alpha=0.9, epochs=2)  # All can be left out.
+    result = kd.distill(teacher, data, **settings, verbose=False)
     assert set(result.report["models"]) == {"teacher", "student", "student_alone"}
     ```
     """

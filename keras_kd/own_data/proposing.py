@@ -19,7 +19,9 @@ from keras_kd.together import train_together
 
 DEFAULT_KB = 500
 _SHARES = (1.0, 0.5, 0.25)  # Of the budget in kilobytes.
-_OVERHEAD_BYTES = 9000  # What an int8 file holds beside its weights, about.
+# What an int8 file holds beside its weights, about: the graph, and for every channel a bias of
+# four bytes and the scales and zero points of weights and bias.
+_GRAPH_BYTES, _CHANNEL_BYTES = 6000, 27
 _WIDEST = 512
 _JUDGES = 1000
 
@@ -169,4 +171,6 @@ def _widest(data, size):
 
 def _bytes_of(spec, data):
     shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
-    return _OVERHEAD_BYTES + from_spec(spec, **shape).count_params()
+    student = from_spec(spec, **shape)
+    num_channels = sum(weight.shape[0] for weight in student.weights if len(weight.shape) == 1)
+    return _GRAPH_BYTES + _CHANNEL_BYTES * num_channels + student.count_params()
