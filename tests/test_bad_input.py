@@ -458,7 +458,11 @@ CASES = {
     ),
     "class_map_missing": (
         nothing(**{"--class-map": "none.json"}),
-        ("--class-map must be a JSON file of class names. Received: none.json, no file."),
+        ("Class names must lie in a JSON file. Received: none.json, no file."),
+    ),
+    "class_map_is_a_folder": (
+        makes("names.json", **{"--class-map": "names.json"}),
+        "Class names must lie in a JSON file. Received: names.json, no file.",
     ),
     "class_map_broken": (
         writes("names.json", "[", **{"--class-map": "names.json"}),

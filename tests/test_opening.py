@@ -5,7 +5,7 @@ import json
 import pytest
 
 import keras_kd as kd
-from keras_kd.data.opening import class_names_beside
+from keras_kd.data.opening import class_names_beside, class_names_in
 
 
 def test_what_is_no_data_is_refused(tmp_path):
@@ -24,7 +24,7 @@ def test_class_names_lie_beside_the_teacher(tmp_path):
     names.write_text(json.dumps(["dog", "cat"]))
     assert class_names_beside(teacher) == ("dog", "cat")
     names.write_text(json.dumps({"cat": 1, "dog": 0}))
-    assert class_names_beside(names) == ("dog", "cat")
+    assert class_names_in(names) == ("dog", "cat")
 
 
 @pytest.mark.parametrize("text", ["{", "3", '{"cat": 1, "dog": 2}', '"cat"'])

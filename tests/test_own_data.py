@@ -271,6 +271,18 @@ def test_several_teachers_are_one_ensemble(digit_data, softmax_teacher):
     assert result.report["models"]["teacher"]["parameters"] == size
 
 
+def test_teachers_of_two_orders_of_classes_are_refused(tmp_path, digit_folder, capsys):
+    command = ["check", "--data", str(digit_folder)]
+    for number, names in enumerate((["0", "1"], ["1", "0"])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kd.models.mlp([2], image_shape=(8, 8, 1)).save(folder / "teacher.keras")
+        (folder / "class_names.json").write_text(json.dumps(names))
+        command += ["--teacher", str(folder / "teacher.keras")]
+    assert cli.main(command) == 1
+    assert "Several teachers must know their classes in one order" in capsys.readouterr().err
+
+
 def test_soft_labels_stand_for_a_teacher_that_is_gone(digit_data, softmax_teacher, tmp_path):
     kd.SoftLabels.create(
         tmp_path / "labels", softmax_teacher, digit_data.train, dtype="float32", verbose=False

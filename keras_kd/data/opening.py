@@ -53,16 +53,29 @@ def class_names_beside(path):
     """Return the class names in `class_names.json` beside a model file, `None` without one.
 
     Args:
-        path: of the model, or of the JSON file itself. It holds a list of names in the order of
-            the logits, or an object of names and their numbers.
+        path: of the model.
 
     Raises:
         ValueError: if the file is something else.
     """
+    path = Path(path).with_name(CLASS_NAMES)
+    return class_names_in(path) if path.exists() else None
+
+
+def class_names_in(path):
+    """Return the class names in a JSON file.
+
+    Args:
+        path: of the file. It holds a list of names in the order of the logits, or an object of
+            names and their numbers.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is something else.
+    """
     path = Path(path)
-    path = path if path.suffix == ".json" else path.with_name(CLASS_NAMES)
     if not path.is_file():
-        return None
+        raise FileNotFoundError(f"Class names must lie in a JSON file. Received: {path}, no file.")
     try:
         names = json.loads(path.read_text())
         if isinstance(names, dict):

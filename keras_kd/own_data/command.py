@@ -4,7 +4,7 @@ import os
 
 from keras_kd import data as data_module
 from keras_kd.data.datasets import NAMES
-from keras_kd.data.opening import class_names_beside
+from keras_kd.data.opening import class_names_beside, class_names_in
 from keras_kd.own_data.checking import check
 from keras_kd.own_data.distilling import distill
 from keras_kd.own_data.model_files import import_modules, load_model_file
@@ -66,13 +66,7 @@ def _read(options):
 def _data(options, teacher=None):
     if options.data in NAMES and not os.path.exists(options.data):
         return data_module.load(options.data, seed=options.seed)
-    beside = options.class_map or (options.teacher or [None])[0]
-    class_names = None if beside is None else class_names_beside(beside)
-    if options.class_map and class_names is None:
-        raise FileNotFoundError(
-            f"--class-map must be a JSON file of class names. Received: {options.class_map}, no "
-            "file."
-        )
+    class_names = _class_names(options)
     return data_module.read(
         options.data,
         class_names=class_names,
@@ -82,6 +76,20 @@ def _data(options, teacher=None):
         seed=options.seed,
         cache=options.cache,
     )
+
+
+def _class_names(options):
+    """Return the classes in the order of the teachers, `None` if nothing tells it."""
+    if options.class_map is not None:
+        return class_names_in(options.class_map)
+    told = {path: class_names_beside(path) for path in options.teacher or []}
+    orders = {names for names in told.values() if names is not None}
+    if len(orders) > 1:
+        raise ValueError(
+            "Several teachers must know their classes in one order. Received: other class_names."
+            f"json beside {' and '.join(told)}. Distil from one of them."
+        )
+    return orders.pop() if orders else None
 
 
 def _size_of(teacher):
