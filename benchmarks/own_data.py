@@ -65,12 +65,15 @@ def main():
     elif options.only == "read":
         measure_reader(options.images)
     else:
-        write(compare(options), readers(options.images))
+        reader = readers(options.images)
+        rows = []
+        for row in compare(options):
+            rows.append(row)
+            write(rows, reader)  # After each, since the next may take minutes.
 
 
 def compare(options):
-    """Return a row for each teacher, distilled through the command in processes of their own."""
-    rows = []
+    """Yield a row for each teacher, distilled through the command in processes of their own."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         take_some(Path(options.images), folder / "data")
@@ -82,9 +85,7 @@ def compare(options):
                 check=True,
                 cwd=folder,
             )
-            rows.append(distilled(teacher, folder))
-            print(rows[-1], flush=True)
-    return rows
+            yield distilled(teacher, folder)
 
 
 def distilled(teacher, folder):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_kd import export, metrics
+from keras_kd._backend import quiet_native_stderr
 from keras_kd._files import size_of
 from keras_kd.callbacks import EarlyStopping
 from keras_kd.distiller import Distiller
@@ -140,8 +141,9 @@ def _measured(student, data):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "student.tflite"
         calibration = sample_of(data.train, 500)
-        export.litert(student, path, quantization="int8", calibration=calibration)
-        run = export.run_litert(path, judges.images)
+        with quiet_native_stderr():
+            export.litert(student, path, quantization="int8", calibration=calibration)
+            run = export.run_litert(path, judges.images)
         size = size_of(path)
     return {
         "parameters": student.count_params(),

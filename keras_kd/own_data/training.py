@@ -6,6 +6,7 @@ import time
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_kd import metrics
 from keras_kd.callbacks import EarlyStopping
@@ -128,13 +129,25 @@ def logits_of(model, split):
         model: anything called with a batch of images.
         split: a `Split`.
     """
-    import tensorflow as tf
-
-    ask = tf.function(lambda images: model(images), reduce_retracing=True)
-    if isinstance(model, keras.Model):
-        ask = tf.function(lambda images: model(images, training=False), reduce_retracing=True)
     batches = split.batches(_batch_size_of(split.images.shape[1:]))
+    ask = compiled(model, batches.element_spec[0])
     return np.concatenate([ask(images).numpy() for images, _ in batches])
+
+
+def compiled(model, spec):
+    """Return the compiled function from a batch of images to logits.
+
+    Args:
+        model: anything called with a batch of images.
+        spec: the `tf.TensorSpec` of a batch.
+    """
+
+    @tf.function
+    def ask(images):
+        return model(images, training=False) if isinstance(model, keras.Model) else model(images)
+
+    # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
+    return ask.get_concrete_function(tf.TensorSpec([None, *spec.shape[1:]], spec.dtype))
 
 
 def figures_of(labels, logits, teacher_logits=None):
