@@ -17,7 +17,7 @@ VENV := .venv
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test bench kills data page browser lint format clean
+.PHONY: demo test fuzz bench kills data page browser lint format clean
 
 demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
 	@if $(MAKE) --no-print-directory data; then \
@@ -31,6 +31,9 @@ test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	@$(MAKE) -k --no-print-directory page browser || echo "Tests in a browser will be skipped."
 	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+
+fuzz: $(INSTALLED) ## The readers, for ten minutes on whatever hypothesis makes up.
+	KERAS_KD_FUZZ_EXAMPLES=6000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
 
 bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
 	$(VENV)/bin/python benchmarks/main_job.py --recipe fashion_mnist_mlp

@@ -60,6 +60,8 @@ def _parser():
     _add_runs(commands)
     _add_export(commands)
     _add_serve(commands)
+    _add_distill(commands)
+    _add_check(commands)
     return parser
 
 
@@ -193,6 +195,135 @@ def _add_serve(commands):
     serve.set_defaults(call=_serve)
 
 
+def _add_distill(commands):
+    distill = commands.add_parser(
+        "distill",
+        help="distil a teacher of yours on images of yours, down to measured phone files",
+        description="Check teacher, data and student, distil, train the same student alone, "
+        "compare them on the test images, and export the student. The exit code is 1 if training "
+        "would be wasted or no file is within its budgets.",
+    )
+    _add_own_data(distill, default_student="auto")
+    distill.add_argument("--output", metavar="DIR", required=True, help="a new or empty folder")
+    distill.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
+    distill.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
+    distill.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
+    distill.add_argument("--formats", nargs="+", metavar="FORMAT", help="of the exported files")
+    distill.add_argument(
+        "--temperature", type=_number, metavar="T", help="of the soft targets (default: auto)"
+    )
+    distill.add_argument(
+        "--alpha",
+        type=_number,
+        metavar="A",
+        help="weight of the teacher, 1 - A of the labels (default: auto)",
+    )
+    distill.add_argument(
+        "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
+    )
+    distill.add_argument(
+        "--soft-labels", metavar="DIR", help="what a teacher said, where none is at hand"
+    )
+    distill.add_argument("--epochs", type=int, metavar="N", help="at most")
+    distill.add_argument("--patience", type=int, metavar="N", help="epochs without gain to the end")
+    distill.add_argument("--batch-size", type=int, metavar="N")
+    distill.add_argument(
+        "--no-control",
+        dest="control",
+        action="store_false",
+        help="do not train the same student alone: nobody will know if distillation helped",
+    )
+    distill.add_argument(
+        "--no-check", dest="check", action="store_false", help="begin whatever a check would say"
+    )
+    distill.set_defaults(call=_distill)
+
+
+def _add_check(commands):
+    check = commands.add_parser(
+        "check",
+        help="say before training what would go wrong with a teacher, data and a student",
+        description="Look at teacher, data and student, and say what would go wrong. The exit "
+        "code is 1 if training would be wasted.",
+    )
+    _add_own_data(check, default_student=None)
+    check.set_defaults(call=_check)
+
+
+def _add_own_data(command, default_student):
+    command.add_argument(
+        "--teacher",
+        action="append",
+        metavar="FILE",
+        help="a .keras file; class_names.json beside it tells the order of its classes; several "
+        "teachers: named several times",
+    )
+    command.add_argument(
+        "--data",
+        metavar="DIR",
+        required=True,
+        help="a folder with a folder of images for each class (in train/, validation/, test/, if "
+        "you like), a folder of TFRecord shards with schema.json, an .npz file, or a known name",
+    )
+    command.add_argument(
+        "--student",
+        metavar="SPEC",
+        default=default_student,
+        help="mlp:128, conv:16-32, lenet5, resnet18:0.25, mobilenet_v3_small:0.5@96, a .keras "
+        "file, or (to distill, by default) auto: the best of three within --max-kb and --max-us",
+    )
+    command.add_argument(
+        "--scale",
+        default="0..255",
+        help="what the teacher's pixels were: 0..255, 0..1, -1..1, imagenet, caffe "
+        "(default: %(default)s)",
+    )
+    command.add_argument(
+        "--head",
+        choices=["logits", "softmax"],
+        help="what the teacher returns, if its last layer does not say",
+    )
+    command.add_argument(
+        "--image-size",
+        type=_image_size,
+        metavar="HxW",
+        help="to resize to (default: that of the files if they agree, else the teacher's)",
+    )
+    command.add_argument(
+        "--class-map", metavar="FILE", help="the teacher's class names in order, as JSON"
+    )
+    command.add_argument("--cache", metavar="DIR", help="for decoded images beyond the memory")
+    command.add_argument(
+        "--leave-out-unreadable", action="store_true", help="go on without broken images"
+    )
+    command.add_argument(
+        "--import",
+        dest="modules",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of yours that registers the teacher's own classes; it is run",
+    )
+    command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+
+
+def _number(text):
+    """Return a number, or `auto`."""
+    return text if text == "auto" else float(text)
+
+
+def _image_size(text):
+    """Return `(height, width)` of `96` or `96x128`."""
+    sizes = [int(part) for part in text.lower().split("x")]
+    if len(sizes) > 2 or min(sizes) < 1:
+        raise ValueError(text)
+    return sizes[0], sizes[-1]
+
+
+# What argparse calls them in its errors.
+_number.__name__, _image_size.__name__ = "number", "image size"
+
+
 def _recipe_names():
     # Read from the folder, since importing the recipes would import Keras.
     files = (Path(__file__).parent / "recipes").glob("[a-z]*.py")
@@ -281,6 +412,20 @@ def _serve(options):
         port=options.port,
         browser=not options.no_browser,
     )
+
+
+def _distill(options):
+    _import_quietly(options)
+    from keras_kd.own_data.command import run_distill
+
+    return run_distill(options)
+
+
+def _check(options):
+    _import_quietly(options)
+    from keras_kd.own_data.command import run_check
+
+    return run_check(options)
 
 
 def _load(path):

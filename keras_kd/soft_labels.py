@@ -77,7 +77,7 @@ class SoftLabels:
                 "`SoftLabels.create(path, teacher, data)`."
             )
         self.augmentation = augmentation
-        self._made_of = json.loads((self.path / "store.json").read_text())
+        self._made_of = _record_of(self.path)
         for name in ("views", "num_examples", "num_classes", "head"):
             setattr(self, name, self._made_of[name])
         for shard in self._made_of["shards"]:
@@ -359,6 +359,29 @@ class _Writer:
         done.append(shard)
         with written_whole(self.record) as unfinished:
             unfinished.write_text(json.dumps(self.made_of | {"shards": done}, indent=1))
+
+
+def _record_of(path):
+    """Return what a store says of itself, checked: its own digests are of its shards alone."""
+    try:
+        record = json.loads((path / "store.json").read_text())
+        counts = [record[name] for name in ("views", "num_examples", "num_classes")]
+        whole = all(isinstance(count, int) and count > 0 for count in counts)
+        shards = [(each["file"], each["sha256"]) for each in record["shards"]]
+        texts = [*sum(shards, ()), record["head"], record["teacher"], record["data"]]
+        # A name is a name: no shard lies outside the folder.
+        named = all(isinstance(each, str) for each in texts) and all(
+            Path(name).name == name for name, _ in shards
+        )
+        per_view = -(-record["num_examples"] // _ROWS_PER_SHARD)
+        if not (whole and named and len(shards) == record["views"] * per_view):
+            raise ValueError("numbers that do not fit")
+        return record
+    except (KeyError, TypeError, ValueError) as error:  # JSON's and Unicode's are ValueErrors.
+        raise ValueError(
+            f"The record of soft labels must be as it was written. Received: {path / 'store.json'},"
+            " which is damaged. Delete the folder and create them again."
+        ) from error
 
 
 def logits_of_all(teacher, images, verbose, *, batch_size=256):

@@ -18,7 +18,7 @@ FLOORS = [
     {"distiller"},
     {"chain", "mutual", "together"},
     {"adversarial"},
-    {"experiment", "serve"},
+    {"experiment", "own_data", "serve"},
     {"recipes"},
     {"cli"},
     {"__main__"},

@@ -10,11 +10,12 @@ BUILDERS = {
     "mlp": lambda **options: kd.models.mlp([16, 8], **options),
     "conv_net": lambda **options: kd.models.conv_net([4, 8], **options),
     "lenet5": lambda **options: kd.models.lenet5(0.5, **options),
+    "resnet18": lambda **options: kd.models.resnet18(0.05, **options),
 }
 
 
 def test_every_builder_is_tested():
-    assert set(BUILDERS) == set(kd.models.__all__)
+    assert set(BUILDERS) | {"from_spec"} == set(kd.models.__all__)
 
 
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)
@@ -74,3 +75,19 @@ def test_lenet5_is_for_28_or_32_pixels():
     assert kd.models.lenet5(image_shape=(32, 32, 1)).count_params() == 61_706
     with pytest.raises(ValueError, match="28x28 or 32x32 pixels. Received: .*24, 24"):
         kd.models.lenet5(image_shape=(24, 24, 1))
+
+
+def num_trained(model):
+    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+
+
+def test_resnet18_has_the_published_sizes():
+    # Of the usual CIFAR-10 implementation, and of the paper's on ImageNet.
+    assert num_trained(kd.models.resnet18(image_shape=(32, 32, 3))) == 11_173_962
+    large = kd.models.resnet18(image_shape=(224, 224, 3), num_classes=1000)
+    assert num_trained(large) == 11_689_512
+
+
+def test_resnet18_refuses_a_width_of_nothing():
+    with pytest.raises(ValueError, match="`width` must be above 0"):
+        kd.models.resnet18(0)

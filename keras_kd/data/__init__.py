@@ -1,8 +1,25 @@
-"""Data sets: a name or arrays in, train / validation / test out, as raw pixels."""
+"""Data sets: a name, arrays or files in, train / validation / test out, as raw pixels."""
 
+from keras_kd.data.archive import read_npz
 from keras_kd.data.augmentation import RandomShift
 from keras_kd.data.datasets import NAMES, load
 from keras_kd.data.idx import read_idx
+from keras_kd.data.image_folder import image_folder, unlabelled
+from keras_kd.data.opening import read
+from keras_kd.data.records import read_records
 from keras_kd.data.splits import Data, Split, from_arrays
 
-__all__ = ["NAMES", "Data", "RandomShift", "Split", "from_arrays", "load", "read_idx"]
+__all__ = [
+    "NAMES",
+    "Data",
+    "RandomShift",
+    "Split",
+    "from_arrays",
+    "image_folder",
+    "load",
+    "read",
+    "read_idx",
+    "read_npz",
+    "read_records",
+    "unlabelled",
+]

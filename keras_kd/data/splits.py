@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_kd._checks import check_integer
 from keras_kd.data.augmentation import augmenting
+from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.minibatches import Minibatches, gathering
 
 
@@ -18,11 +19,12 @@ class Split:
 
     Args:
         images: uint8 (0 to 255) `[n, height, width, channels]`; the user's own arrays may be of
-            another dtype and range, which their models then must expect.
+            another dtype and range, which their models then must expect. Or what is indexed like
+            such an array: a memory-mapped file, or `EncodedImages`.
         labels: integers `[n]`, from 0 to the number of classes less one.
     """
 
-    images: np.ndarray
+    images: np.ndarray | EncodedImages
     labels: np.ndarray
 
     def __len__(self):
@@ -36,8 +38,9 @@ class Split:
     def batches(self, batch_size, *, shuffle_seed=None, initial_epoch=0, augmentation=None):
         """Return a `tf.data.Dataset` of `(images, labels)` batches for `fit` or `evaluate`.
 
-        The arrays stay resident and each batch is gathered whole from a shuffled index; nothing
-        is handled element by element. Each iteration over the data set is an epoch, and the
+        Arrays stay resident and each batch is gathered whole from a shuffled index; nothing is
+        handled element by element. Images of a file, or still encoded, are read as they are
+        needed. Each iteration over the data set is an epoch, and the
         order of an epoch is a function of (`shuffle_seed`, epoch) alone: a run that goes on at
         epoch 7 with `initial_epoch=7` sees what the uninterrupted run saw.
 
@@ -63,7 +66,7 @@ class Split:
         if shuffle_seed is not None:
             check_integer("shuffle_seed", shuffle_seed, minimum=0)
         resident = None
-        if not isinstance(self.images, np.memmap):
+        if not isinstance(self.images, (np.memmap, EncodedImages)):
             resident = tf.constant(self.images), tf.constant(self.labels)
         gather = gathering(resident) if resident else _reading(self.images, self.labels)
         if augmentation is not None:
@@ -90,6 +93,7 @@ class Data:
         test: the `Split` to read once, after every choice is made.
         class_names: one string a class, in the order of the labels.
         source: where the files were found.
+        left_out: files that could not be read, each with the reason, if that was allowed.
     """
 
     name: str
@@ -98,6 +102,7 @@ class Data:
     test: Split
     class_names: tuple[str, ...]
     source: str
+    left_out: tuple[str, ...] = ()
 
     @property
     def image_shape(self):
@@ -164,7 +169,7 @@ def from_arrays(
             "`validation_fraction` must be above 0 and below 1. "
             f"Received: validation_fraction={validation_fraction}."
         )
-    train, test = _checked("train", *train), _checked("test", *test)
+    train, test = checked("train", *train), checked("test", *test)
     if train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
             "Train and test images must have the same shape. "
@@ -219,12 +224,25 @@ def _digest_of(*splits):
     digest = hashlib.sha256()
     for split in splits:
         for array in (split.images, split.labels):
+            if isinstance(array, EncodedImages):
+                digest.update(array.digest.encode())
+                continue
             digest.update(f"{array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
-def _checked(part, images, labels):
+def checked(part, images, labels):
+    """Return the `Split` of the user's own arrays.
+
+    Args:
+        part: what to call it in an error.
+        images: as in `from_arrays`.
+        labels: as in `from_arrays`.
+
+    Raises:
+        ValueError: if counts, shapes, dtypes or labels do not fit.
+    """
     images, labels = np.asarray(images), np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]

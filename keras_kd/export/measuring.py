@@ -14,6 +14,7 @@ from keras_kd.export.saved_model import probe_images
 _MADE_UP_IMAGES = 256
 # A file that answers otherwise on every second image is broken, whatever its budget.
 _LEAST_AGREEMENT = 0.5
+_BYTES_AT_ONCE = 12_000_000
 
 
 class Question:
@@ -102,5 +103,7 @@ def _percentiles(times):
 
 
 def _predicted(model, images):
-    answers = getattr(model, "model", model).predict(images, batch_size=1000, verbose=0)
+    # Large images a few at a time: what a model makes of them takes many times their size.
+    batch_size = int(np.clip(_BYTES_AT_ONCE // images[0].nbytes, 1, 1000))
+    answers = getattr(model, "model", model).predict(images, batch_size=batch_size, verbose=0)
     return keras.ops.convert_to_numpy(answers).astype("float32")

@@ -3,5 +3,7 @@
 from keras_kd.models.conv_net import conv_net
 from keras_kd.models.lenet5 import lenet5
 from keras_kd.models.mlp import mlp
+from keras_kd.models.resnet import resnet18
+from keras_kd.models.spec import from_spec
 
-__all__ = ["conv_net", "lenet5", "mlp"]
+__all__ = ["conv_net", "from_spec", "lenet5", "mlp", "resnet18"]

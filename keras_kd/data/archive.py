@@ -1,0 +1,100 @@
+"""Arrays in an `.npz` file -> train, validation and test."""
+
+from pathlib import Path
+
+import numpy as np
+
+from keras_kd.data.splits import Data, Split, checked, from_arrays
+
+# (images, labels) of a split, in our words and in those of Keras's own files.
+_KEYS = {
+    "train": (("train_images", "train_labels"), ("x_train", "y_train")),
+    "validation": (("validation_images", "validation_labels"), ("x_val", "y_val")),
+    "test": (("test_images", "test_labels"), ("x_test", "y_test")),
+}
+
+
+def read_npz(path, *, class_names=None, seed=0, validation_fraction=0.1, name=None):
+    """Read an `.npz` file of arrays.
+
+    It holds `train_images` and `train_labels`, `test_images` and `test_labels`, maybe
+    `validation_images` and `validation_labels`, maybe `class_names`; or Keras's `x_train`,
+    `y_train` and so on. No pickled object is ever loaded.
+
+    Args:
+        path: the file.
+        class_names: one string a class; those of the file, else `"0"`, `"1"`, ... if `None`.
+        seed: integer that the validation split depends on, if the file has none.
+        validation_fraction: share of each class's training images, if the file has none.
+        name: what the data set is called in reports; the file's name by default.
+
+    Returns:
+        A `Data`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is damaged or does not hold these arrays.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"The data must be an .npz file. Received: {path}, no file.")
+    arrays = _arrays(path)
+    pairs = {split: _pair(arrays, split) for split in _KEYS}
+    if pairs["train"] is None or pairs["test"] is None:
+        raise ValueError(
+            "An .npz file must hold `train_images`, `train_labels`, `test_images` and "
+            f"`test_labels`. Received: {path} with {', '.join(sorted(arrays)) or 'nothing'}."
+        )
+    if class_names is None and "class_names" in arrays:
+        class_names = [str(each) for each in arrays["class_names"]]
+    data = from_arrays(
+        pairs["train"],
+        pairs["test"],
+        class_names=class_names,
+        seed=seed,
+        validation_fraction=validation_fraction,
+        name=name or path.stem,
+        source=str(path),
+    )
+    if pairs["validation"] is None:
+        return data
+    return Data(
+        name=data.name,
+        train=checked("train", *pairs["train"]),
+        validation=_fitting(checked("validation", *pairs["validation"]), data),
+        test=data.test,
+        class_names=data.class_names,
+        source=data.source,
+    )
+
+
+def _arrays(path):
+    try:
+        # NumPy leaves a file open that it cannot read.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except Exception as error:  # A damaged archive fails in any way: of zip, zlib, NumPy, ...
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(
+            f"{path} must be an .npz file of plain arrays. Received: {reason.rstrip('.')}. Write "
+            "it with `numpy.savez`."
+        ) from error
+
+
+def _pair(arrays, split):
+    for keys in _KEYS[split]:
+        if all(key in arrays for key in keys):
+            return tuple(arrays[key] for key in keys)
+    return None
+
+
+def _fitting(validation: Split, data):
+    if validation.images.shape[1:] != data.image_shape or (
+        validation.labels.max() >= data.num_classes
+    ):
+        raise ValueError(
+            "Validation images must have the shape and the classes of the others. Received: "
+            f"{validation.images.shape[1:]} with labels to {validation.labels.max()}, and "
+            f"{data.image_shape} with {data.num_classes} classes."
+        )
+    return validation

@@ -1,0 +1,191 @@
+"""One encoded image -> uint8 pixels of the asked size, whatever its colours and orientation."""
+
+import contextlib
+import dataclasses
+import io
+
+import numpy as np
+
+from keras_kd._backend import require_extra
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+FITS = ("stretch", "crop", "pad")
+
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_EXIF_ORIENTATION = 274
+# A quarter of a gigabyte of colours: more is an attack or an accident, never a training image.
+_MOST_PIXELS = 90_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What the header of an image tells.
+
+    Args:
+        height: in pixels, as it is seen (after its EXIF rotation).
+        width: the same.
+        channels: 1 for grey, 3 for colour; alpha does not count.
+    """
+
+    height: int
+    width: int
+    channels: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """How every image of a data set is made the same.
+
+    Args:
+        height: of the result, in pixels.
+        width: of the result, in pixels.
+        channels: of the result, 1 or 3.
+        fit: what happens to another shape: `"stretch"`, `"crop"` (the centre) or `"pad"`.
+        background: the grey (0 to 255) behind transparent pixels and in padding.
+    """
+
+    height: int
+    width: int
+    channels: int
+    fit: str = "stretch"
+    background: int = 255
+
+    @property
+    def image_shape(self):
+        return self.height, self.width, self.channels
+
+
+def facts_of(content):
+    """Return the `Facts` of an encoded image without decoding it.
+
+    Args:
+        content: the bytes of a PNG, JPEG, BMP or WebP image.
+
+    Raises:
+        ValueError: if it is none; the reason in a few words.
+    """
+    with _opened(content) as image:
+        width, height = image.size
+        if _orientation(image) >= 5:  # A quarter turn.
+            width, height = height, width
+        return Facts(height, width, 1 if _is_grey(image) else 3)
+
+
+def decode(content, form):
+    """Return an encoded image as uint8 `[height, width, channels]`.
+
+    Rotated as its EXIF orientation says, 16 bits reduced to 8, transparent pixels laid on the
+    background, then turned to grey or colour and resized (bilinear, antialiased).
+
+    Args:
+        content: the bytes of a PNG, JPEG, BMP or WebP image, the first picture of an animation.
+        form: a `Form`.
+
+    Raises:
+        ValueError: if it cannot be decoded; the reason in a few words.
+    """
+    with _opened(content) as image, _reasons():
+        image.load()
+        pixels = _as_grey_or_colour(_upright(image), form)
+        if pixels.size != (form.width, form.height):
+            pixels = _resized(pixels, form)
+        return np.asarray(pixels).reshape(form.image_shape)
+
+
+@contextlib.contextmanager
+def _opened(content):
+    from PIL import Image
+
+    if not content:
+        raise ValueError("empty")
+    with _reasons():
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    with image:
+        width, height = image.size
+        if width * height > _MOST_PIXELS:
+            raise ValueError(f"{width} x {height} pixels, above {_MOST_PIXELS:,}")
+        yield image
+
+
+@contextlib.contextmanager
+def _reasons():
+    """Turn whatever the decoder raises into a `ValueError` of a few words."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        yield
+    except UnidentifiedImageError as error:
+        raise ValueError("no PNG, JPEG, BMP or WebP image") from error
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ValueError(f"above {_MOST_PIXELS:,} pixels") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # A decoder may fail in any way.
+        reason = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(reason[0]) from error
+
+
+def _orientation(image):
+    """Return the EXIF orientation, 1 to 8; 1 if there is none that can be read."""
+    if "exif" not in image.info:
+        return 1
+    with contextlib.suppress(Exception):  # As viewers do: broken EXIF data turns nothing.
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    return 1
+
+
+def _upright(image):
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def _is_grey(image):
+    return image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+
+
+def _as_grey_or_colour(image, form):
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":
+        # 16 bits a pixel. Pillow's own conversion would cut off what is above 255.
+        values = np.asarray(image).astype(np.float64)
+        image = Image.fromarray(np.clip(np.round(values / 257), 0, 255).astype(np.uint8))
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        ground = Image.new("RGBA", image.size, (*[form.background] * 3, 255))
+        image = Image.alpha_composite(ground, image)
+    mode = "L" if form.channels == 1 else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _resized(image, form):
+    from PIL import ImageOps
+    from PIL.Image import Resampling
+
+    size, method = (form.width, form.height), Resampling.BILINEAR
+    if form.fit == "crop":
+        return ImageOps.fit(image, size, method)
+    if form.fit == "pad":
+        colour = form.background if form.channels == 1 else (form.background,) * 3
+        return ImageOps.pad(image, size, method, color=colour)
+    return image.resize(size, method)
+
+
+def require_decoder():
+    """Refuse to start without Pillow.
+
+    Raises:
+        ImportError: if it is not installed; the sentence names the extra.
+    """
+    require_extra("PIL", "images", "Reading image files")

@@ -1,0 +1,243 @@
+"""A folder with a folder of images for each class -> train, validation and test."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_kd.data.assembling import Reading, assembled, check_class_names, checked_images
+from keras_kd.data.encoded import EncodedImages, name_of
+from keras_kd.data.image_file import SUFFIXES, Form, require_decoder
+
+SPLITS = {
+    "train": ("train",),
+    "validation": ("validation", "val", "valid"),
+    "test": ("test",),
+}
+
+
+def image_folder(
+    path,
+    *,
+    class_names=None,
+    image_size=None,
+    default_size=None,
+    channels=None,
+    fit="stretch",
+    background=255,
+    unreadable="refuse",
+    seed=0,
+    validation_fraction=0.1,
+    test_fraction=0.1,
+    memory_limit=1_000_000_000,
+    cache=None,
+    name=None,
+):
+    """Read a folder of images: `path/<class>/...`, or `path/train/<class>/...` and so on.
+
+    Images are PNG, JPEG, BMP or WebP (told by their content), of any size and colours: turned as
+    their EXIF orientation says, transparent pixels laid on `background`, 16 bits reduced to 8,
+    all made grey or all coloured, and resized to one size. Below a class's folder they may lie in
+    folders of their own. Files of other suffixes and hidden ones are passed over.
+
+    Beside `train` there may be `validation` (or `val`, `valid`) and `test`. What is missing is
+    carved from the training images, stratified by class: the test images the same for every
+    seed, the validation images drawn by `seed`. Every image is decoded once before anything
+    else, so that a broken one is found now, not in the third epoch.
+
+    Where decoded images take less than `memory_limit` they are kept as arrays. Else they stay
+    encoded and are decoded batch by batch, or, with `cache`, lie decoded in files that are
+    memory-mapped. The order of an epoch is the same in all three.
+
+    Args:
+        path: the folder.
+        class_names: the classes in the order of the labels, as the teacher knows them; the
+            sorted names of their folders if `None`.
+        image_size: `(height, width)` of all images; that of the files if `None`.
+        default_size: `(height, width)` where `image_size` is `None` and the files disagree, which
+            is refused without it.
+        channels: 1 (grey) or 3; if `None`, 1 where every image is grey, else 3.
+        fit: how an image of another shape is brought to `image_size`: `"stretch"`, `"crop"` (its
+            centre) or `"pad"`.
+        background: the grey, 0 to 255, behind transparent pixels and in padding.
+        unreadable: `"refuse"`, or `"leave_out"` for going on without images that cannot be
+            decoded; the `left_out` of the result names them.
+        seed: integer that the validation split depends on.
+        validation_fraction: share of each class's training images, above 0 and below 1.
+        test_fraction: the same, where there is no folder `test`.
+        memory_limit: the most bytes of decoded images to keep in memory.
+        cache: a folder for decoded images beyond the limit; one of the same images is used again.
+        name: what the data set is called in reports; the folder's name by default.
+
+    Returns:
+        A `Data`.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if the folder holds no images by class, an image cannot be read, or an
+            argument is out of range.
+        ImportError: if Pillow is not installed (extra `images`).
+
+    Example:
+
+    ```python
+    import os
+    import numpy as np
+    from PIL import Image
+    import keras_kd as kd
+
+    for number in range(40):
+        folder = f"pictures/{'cat' if number % 2 else 'dog'}"
+        os.makedirs(folder, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(0, 256, (12, 10, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(f"{folder}/{number}.png")
+    data = kd.data.image_folder("pictures", image_size=(8, 8))
+    assert data.class_names == ("cat", "dog") and data.image_shape == (8, 8, 3)
+    ```
+    """
+    require_decoder()
+    root = Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f"The data must be a folder with one folder of images for each class. "
+            f"Received: {name_of((root, None, None))}, no folder."
+        )
+    folders = _split_folders(root)
+    found = {split: _files_by_class(folder) for split, folder in folders.items()}
+    class_names = _class_names(root, found, class_names)
+    sources, labels = {}, {}
+    for split, by_class in found.items():
+        ordered = [(label, file) for label, each in enumerate(class_names)
+                   for file in by_class.get(each, ())]  # fmt: skip
+        labels[split] = [label for label, _ in ordered]
+        sources[split] = [(file, None, None) for _, file in ordered]
+    return assembled(
+        sources,
+        labels,
+        Reading(
+            name=name or root.resolve().name,
+            source=str(root),
+            class_names=class_names,
+            image_size=image_size,
+            default_size=default_size,
+            channels=channels,
+            fit=fit,
+            background=background,
+            unreadable=unreadable,
+            seed=seed,
+            validation_fraction=validation_fraction,
+            test_fraction=test_fraction,
+            memory_limit=memory_limit,
+            cache=cache,
+        ),
+    )
+
+
+def unlabelled(path, like, *, unreadable="refuse"):
+    """Read all images below a folder, whatever its folders are called, without labels.
+
+    Args:
+        path: the folder.
+        like: the `Data` whose shape they take; they lie in memory if its training images do.
+        unreadable: as in `image_folder`.
+
+    Returns:
+        uint8 images `[n, height, width, channels]`, as an array or `EncodedImages`.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        ValueError: if it holds no images, or one that cannot be read.
+        ImportError: if Pillow is not installed (extra `images`).
+    """
+    require_decoder()
+    if not Path(path).is_dir():
+        raise FileNotFoundError(
+            "Unlabelled images must lie in a folder. Received: "
+            f"{name_of((path, None, None))}, no folder."
+        )
+    files = image_files(path)
+    if not files:
+        raise ValueError(
+            f"A folder of unlabelled images must hold some ({', '.join(SUFFIXES)}). Received: "
+            f"{name_of((path, None, None))}, which holds none."
+        )
+    form = getattr(like.train.images, "form", None) or Form(*map(int, like.image_shape))
+    images = EncodedImages([(file, None, None) for file in files], form)
+    return checked_images(images, keep=type(like.train.images) is np.ndarray, unreadable=unreadable)
+
+
+def image_files(folder):
+    """Return the image files below a folder, hidden ones left out, sorted, as strings.
+
+    Links to folders are not followed, so that none can lead in circles.
+    """
+    files = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [each for each in folders if not each.startswith(".")]
+        files += [
+            os.path.join(parent, each)
+            for each in names
+            if each.lower().endswith(SUFFIXES) and not each.startswith(".")
+        ]
+    return sorted(files)
+
+
+def _split_folders(root):
+    folders = {each.name: each for each in _subfolders(root)}
+    if "train" not in folders:
+        return {"train": root}
+    split_folders, known = {}, []
+    for split, names in SPLITS.items():
+        there = [name for name in names if name in folders]
+        known += there
+        if len(there) > 1:
+            raise ValueError(
+                f"There must be one folder of {split} images. Received: {' and '.join(there)} in "
+                f"{root}. Remove one."
+            )
+        if there:
+            split_folders[split] = folders[there[0]]
+    others = sorted(set(folders) - set(known))
+    if others:
+        raise ValueError(
+            "Beside `train` there must be nothing but `validation` and `test`. "
+            f"Received: {', '.join(map(ascii, others[:5]))} in {root}. Move it away."
+        )
+    return split_folders
+
+
+def _files_by_class(folder):
+    by_class = {each.name: image_files(each) for each in _subfolders(folder)}
+    return {name: files for name, files in by_class.items() if files}
+
+
+def _subfolders(folder):
+    return sorted(
+        each
+        for each in folder.iterdir()
+        if each.is_dir() and not each.name.startswith((".", "__MACOSX"))
+    )
+
+
+def _class_names(root, found, class_names):
+    if not found["train"]:
+        raise ValueError(
+            f"The data must hold one folder of images ({', '.join(SUFFIXES)}) for each class. "
+            f"Received: {name_of((root, None, None))}, where no folder holds any. Sort the images "
+            "into folders, or name another folder."
+        )
+    there = sorted(set().union(*found.values()))
+    if class_names is None:
+        class_names = sorted(found["train"])
+    class_names = check_class_names(class_names)
+    unknown = [each for each in there if each not in class_names]
+    missing = [each for each in class_names if each not in found["train"]]
+    if unknown or missing:
+        what = "no training images" if missing else "a folder that is no class"
+        some = ", ".join(map(ascii, (missing or unknown)[:5]))
+        raise ValueError(
+            f"There must be a folder of training images for each of the {len(class_names)} "
+            f"classes, and no other. Received: {what}: {some}. Rename the folders, or give the "
+            "names in the teacher's order with `class_names` (or class_names.json)."
+        )
+    return class_names

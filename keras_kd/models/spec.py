@@ -1,0 +1,134 @@
+"""A student in one word: `conv:16-32`, `resnet18:0.25`, `mobilenet_v3_small:0.5@96`."""
+
+import difflib
+import re
+
+import keras
+
+from keras_kd.models.conv_net import conv_net
+from keras_kd.models.lenet5 import lenet5
+from keras_kd.models.mlp import mlp
+from keras_kd.models.resnet import resnet18
+
+_LAYERS = {"mlp": mlp, "conv": conv_net}
+_WIDTH = {"lenet5": lenet5, "resnet18": resnet18}
+# Name in keras.applications, and what its pixels must be: those of V3 and EfficientNetV2 scale
+# theirs inside.
+_APPLICATIONS = {
+    "mobilenet_v2": ("MobileNetV2", {}, True),
+    "mobilenet_v3_small": ("MobileNetV3Small", {"include_preprocessing": True}, False),
+    "mobilenet_v3_large": ("MobileNetV3Large", {"include_preprocessing": True}, False),
+}
+FAMILIES = (*_LAYERS, *_WIDTH, *_APPLICATIONS)
+
+_SPEC = re.compile(r"(?P<family>[a-z0-9_]+)(:(?P<sizes>[0-9.\-]+))?(@(?P<side>[0-9]+))?")
+
+
+def from_spec(spec, *, image_shape, num_classes):
+    """Build a student from a short text; raw pixels in, logits out, random weights.
+
+    | spec | student |
+    | --- | --- |
+    | `mlp:128-64` | `mlp([128, 64])` |
+    | `conv:16-32` | `conv_net([16, 32])` |
+    | `lenet5`, `lenet5:0.5` | `lenet5(0.5)` |
+    | `resnet18`, `resnet18:0.25` | `resnet18(0.25)` |
+    | `mobilenet_v3_small:0.5` (`..._large`, `mobilenet_v2`) | of `keras.applications`, alpha 0.5 |
+
+    With `@96` at its end the student first resizes its images to 96x96; grey images become
+    coloured where a family of `keras.applications` wants colours.
+
+    Args:
+        spec: the text.
+        image_shape: shape of one image. The images are raw pixels, 0 to 255.
+        num_classes: number of logits.
+
+    Returns:
+        A `keras.Model` from `image` to logits `[batch, num_classes]`.
+
+    Raises:
+        ValueError: if the text names no student, or one that cannot take such images.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    student = kd.models.from_spec("conv:16-32@32", image_shape=(64, 64, 3), num_classes=5)
+    assert student.output_shape == (None, 5)
+    ```
+    """
+    family, sizes, side = _parsed(spec)
+    shape = (side, side, image_shape[2]) if side else tuple(image_shape)
+    if family in _APPLICATIONS:
+        return _application(spec, family, sizes or [1.0], image_shape, shape, num_classes)
+    if family in _LAYERS:
+        student = _LAYERS[family](
+            [int(size) for size in sizes], image_shape=shape, num_classes=num_classes
+        )
+    else:
+        student = _WIDTH[family](*sizes, image_shape=shape, num_classes=num_classes)
+    if shape == tuple(image_shape):
+        return student
+    image = keras.Input(tuple(image_shape), name="image")
+    return keras.Model(image, student(_resized(image, side)), name=student.name)
+
+
+def _parsed(spec):
+    """Return family, sizes and side of a spec, checked."""
+    match = _SPEC.fullmatch(spec) if isinstance(spec, str) else None
+    family = match["family"] if match else str(spec).partition(":")[0].partition("@")[0]
+    if family not in FAMILIES:
+        close = difflib.get_close_matches(family, FAMILIES, 1)
+        raise ValueError(
+            f"A student must be one of {', '.join(FAMILIES)}, or a .keras file. "
+            f"Received: {spec!r}." + (f" Did you mean {close[0]!r}?" if close else "")
+        )
+    sizes = _numbers(match["sizes"]) if match else None
+    whole = all(size.is_integer() for size in sizes or ())
+    wanted = "layers, such as 16-32" if family in _LAYERS else "at most one width, such as 0.5"
+    if sizes is None or (not (sizes and whole) if family in _LAYERS else len(sizes) > 1):
+        raise ValueError(f"A student {family!r} takes {wanted}. Received: {spec!r}.")
+    side = int(match["side"]) if match["side"] else None
+    if side == 0 or 0 in sizes:
+        raise ValueError(f"The sizes of a student must be above 0. Received: {spec!r}.")
+    return family, sizes, side
+
+
+def _numbers(text):
+    """Return the numbers of `16-32`; `None` if one is none."""
+    try:
+        return [float(part) for part in text.split("-")] if text else []
+    except ValueError:
+        return None
+
+
+def _application(spec, family, sizes, image_shape, shape, num_classes):
+    builder, options, rescaled = _APPLICATIONS[family]
+    image = keras.Input(tuple(image_shape), name="image")
+    x = image if shape == tuple(image_shape) else _resized(image, shape[0])
+    if image_shape[2] == 1:
+        x = keras.layers.Concatenate(name="coloured")([x, x, x])
+    if rescaled:
+        x = keras.layers.Rescaling(1 / 127.5, offset=-1, name="normalize")(x)
+    try:
+        backbone = getattr(keras.applications, builder)(
+            input_shape=(*shape[:2], 3),
+            alpha=sizes[0],
+            weights=None,
+            classes=num_classes,
+            classifier_activation=None,
+            name=family,
+            **options,
+        )
+    except ValueError as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(
+            f"The student {spec!r} must fit images of {shape[0]}x{shape[1]}. "
+            f"Received: {reason}. Name another size, such as {family}@96."
+        ) from error
+    return keras.Model(image, backbone(x), name=family)
+
+
+def _resized(image, side):
+    return keras.layers.Resizing(side, side, name="resized")(image)

@@ -1,0 +1,273 @@
+"""What would go wrong, said before training."""
+
+import dataclasses
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from keras_kd import metrics
+from keras_kd._compatibility import check_answers, check_fit, check_student, shape_of
+from keras_kd.data.encoded import EncodedImages
+from keras_kd.own_data.data_findings import data_findings
+from keras_kd.own_data.display import Display
+from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample_of
+from keras_kd.own_data.teacher_findings import teacher_findings
+from keras_kd.own_data.teachers import check_scale, fitting_teacher
+from keras_kd.own_data.temperature import mean_entropy, temperature_of
+from keras_kd.own_data.training import build_student, compiled, logits_of
+
+_TEMPERATURES = (1, 2, 4, 8)
+_TIMED = 64
+_PASSES_OF_UPDATE = 3
+_BYTES_OF_TENSORFLOW = 600_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """What `check` found.
+
+    Args:
+        findings: a list of `Finding`s, those that waste the training first.
+        figures: what was measured, as a dict.
+    """
+
+    findings: list
+    figures: dict
+
+    @property
+    def ok(self):
+        """Whether training would not be wasted."""
+        return not any(finding.wasted for finding in self.findings)
+
+
+def check(teacher, data, *, student=None, scale="0..255", head=None, epochs=100, verbose=True):
+    """Say what would go wrong in a distillation, before it is begun.
+
+    The teacher is asked about some hundred images; every image is looked at for duplicates,
+    blank ones and class balance.
+
+    Args:
+        teacher: a trained `keras.Model`, or a list of several.
+        data: a `Data`, see `data.read`.
+        student: as in `distill`; not looked at if `None`.
+        scale: what the teacher was trained on: `"0..255"`, `"0..1"`, `"-1..1"`, `"imagenet"`
+            (torchvision's normalisation) or `"caffe"`.
+        head: as in `Teacher`, for a model whose last layer does not say what it returns.
+        epochs: for the expected time.
+        verbose: print figures and findings.
+
+    Returns:
+        A `Check`: `findings`, `figures` and `ok`.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits")
+    teacher = kd.models.mlp([32], image_shape=data.image_shape)
+    found = kd.check(teacher, data, verbose=False)  # This teacher was never trained.
+    assert not found.ok and found.findings[0].name == "teacher_accuracy"
+    ```
+    """
+    check_scale(scale)
+    findings, figures = list(data_findings(data)), _data_figures(data)
+    fitted = None
+    try:
+        options = {"image_shape": data.image_shape, "scale": scale, "head": head}
+        fitted = fitting_teacher(teacher, **options)
+    except ValueError as error:
+        findings.append(_refused("teacher", error))
+    if fitted is not None and fitted.num_classes != data.num_classes:
+        findings.append(_other_classes(fitted, data))
+    elif fitted is not None:
+        asked, of_teacher = _ask(teacher, fitted, data, options)
+        findings += asked
+        figures["teacher"] = of_teacher
+    if student is not None:
+        found, figures["student"] = _student(student, fitted, data)
+        findings += found
+    figures["expected"] = _expected(data, figures, epochs)
+    findings += _memory(figures["expected"])
+    findings.sort(key=lambda finding: not finding.wasted)
+    result = Check(findings, figures)
+    _show(result, Display(verbose))
+    return result
+
+
+def _ask(model, teacher, data, options):
+    """Return the findings on a teacher of the right classes, and its figures."""
+    size = max(SAMPLE, 10 * data.num_classes)
+    samples = {name: sample_of(getattr(data, name), size) for name in ("train", "validation")}
+    logits_of(teacher, samples["validation"])  # The first call compiles.
+    started = time.perf_counter()
+    logits = {name: logits_of(teacher, sample) for name, sample in samples.items()}
+    seconds = time.perf_counter() - started
+    if not all(np.isfinite(each).all() for each in logits.values()):
+        reason = "Its logits for real images hold NaN or infinity. Look at its normalisation."
+        return [_refused("teacher", reason)], {}
+    findings, scales = teacher_findings(model, teacher, data, options, samples, logits)
+    return findings, {
+        "head": teacher.head,
+        "accuracy": {
+            name: metrics.accuracy(sample.labels, logits[name]) for name, sample in samples.items()
+        },
+        "at_scale": scales,
+        "mean_entropy": {str(t): mean_entropy(logits["train"], t) for t in _TEMPERATURES},
+        "temperature": temperature_of(logits["train"]),
+        "images_per_second": sum(map(len, samples.values())) / seconds,
+    }
+
+
+def _student(student, teacher, data):
+    """Return the findings on a student, and its figures."""
+    try:
+        built = build_student(student, data, seed=0)
+        check_student(built)
+        _check_images(built, data.image_shape)
+        check_answers(built, data.image_shape)
+        images = np.asarray(data.train.images[:_TIMED])
+        logits = np.asarray(built(images))
+        if teacher is not None:
+            check_fit(teacher, built)
+        if logits.shape[-1] != data.num_classes:
+            raise ValueError(
+                f"It must tell the {data.num_classes} classes of the data apart. Received: "
+                f"{logits.shape[-1]} logits. Build it with that number of classes."
+            )
+    except (OSError, ValueError) as error:
+        return [_refused("student", error)], {}
+    images = tf.constant(images)
+    ask = compiled(built, images)
+    ask(images)
+    started = time.perf_counter()
+    ask(images)
+    figures = {
+        "parameters": built.count_params(),
+        "images_per_second": len(images) / (time.perf_counter() - started),
+    }
+    return list(_size(built, teacher)), figures
+
+
+def _check_images(student, image_shape):
+    wanted = (shape_of(student, "inputs") or (None, *image_shape))[1:]
+    if len(wanted) != len(image_shape) or any(
+        own not in (None, size) for own, size in zip(wanted, image_shape, strict=True)
+    ):
+        raise ValueError(
+            f"The student must take images of shape {tuple(map(int, image_shape))}. "
+            f"Received: one for {wanted}. Build it for these, or resize them with `image_size`."
+        )
+
+
+def _size(student, teacher):
+    teachers = [] if teacher is None else getattr(teacher, "teachers", [teacher])
+    size = sum(each.model.count_params() for each in teachers)
+    if teachers and student.count_params() >= size:
+        yield Finding(
+            "student_not_smaller",
+            f"{student.count_params():,} parameters, the teacher has {size:,}",
+            "student",
+            "Name a smaller student, unless it is faster.",
+        )
+
+
+def _refused(where, reason):
+    """Return the finding for what cannot be used at all, with the sentence that says why."""
+    return Finding(f"{where}{REFUSED}", str(reason), where, "", wasted=True)
+
+
+def _other_classes(teacher, data):
+    return Finding(
+        "class_count",
+        f"the teacher tells {teacher.num_classes} classes apart, the data has {data.num_classes}",
+        "teacher and data",
+        "Give the folders of the teacher's classes, all of them, in the order of its "
+        "class_names.json; or train the teacher on these classes.",
+        wasted=True,
+    )
+
+
+def _data_figures(data):
+    return {
+        "data": {
+            "source": data.source,
+            "train": len(data.train),
+            "validation": len(data.validation),
+            "test": len(data.test),
+            "classes": data.num_classes,
+            "image_shape": list(data.image_shape),
+            "left_out": len(data.left_out),
+        }
+    }
+
+
+def _expected(data, figures, epochs):
+    """Return seconds and bytes that a distillation is expected to take at most."""
+    count = len(data.train)
+    teacher, student = figures.get("teacher", {}), figures.get("student", {})
+    seconds = count / teacher["images_per_second"] if teacher else 0.0
+    if student:
+        # An update is a pass forwards and two of the same size backwards; validation is a pass.
+        passes = _PASSES_OF_UPDATE * count + len(data.validation)
+        seconds += 2 * epochs * passes / student["images_per_second"]
+    arrays = sum(
+        0 if isinstance(split.images, (np.memmap, EncodedImages)) else split.images.nbytes
+        for split in (data.train, data.validation, data.test)
+    )
+    # TensorFlow holds a second copy of what it trains on.
+    size = _BYTES_OF_TENSORFLOW + 2 * arrays + 4 * len(data.train) * data.num_classes
+    return {"seconds_at_most": seconds, "bytes": size}
+
+
+def _memory(expected):
+    free = _free_bytes()
+    if free is not None and expected["bytes"] > free:
+        yield Finding(
+            "memory",
+            f"about {expected['bytes'] / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free",
+            "this machine",
+            "Read the data with a smaller `memory_limit`.",
+            wasted=True,
+        )
+
+
+def _free_bytes():
+    try:
+        with open("/proc/meminfo") as lines:
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return 1024 * int(line.split()[1])
+    except OSError:  # Not Linux.
+        pass
+    return None
+
+
+def _show(result, display):
+    figures = result.figures
+    data = figures["data"]
+    display.say(
+        f"Data: {data['train']} to train, {data['validation']} to validate, {data['test']} to "
+        f"test; {data['classes']} classes, images {'x'.join(map(str, data['image_shape']))}"
+    )
+    if figures.get("teacher"):
+        teacher = figures["teacher"]
+        accuracy, entropy = teacher["accuracy"], teacher["mean_entropy"]
+        display.say(
+            f"Teacher: ends in {teacher['head']}; accuracy {percent(accuracy['train'])} on "
+            f"training, {percent(accuracy['validation'])} on validation images (samples)",
+            "Accuracy by scale: "
+            + ", ".join(f"{k} {percent(v['accuracy'])}" for k, v in teacher["at_scale"].items()),
+            "Mean entropy: "
+            + ", ".join(f"T={t} {value:.2f}" for t, value in entropy.items())
+            + f" nats of {np.log(data['classes']):.2f}; T = {teacher['temperature']:g} follows",
+        )
+    if figures.get("student"):
+        display.say(f"Student: {figures['student']['parameters']:,} parameters")
+    expected = figures["expected"]
+    display.say(
+        f"Expected: at most {expected['seconds_at_most'] / 60:.1f} minutes with the control, "
+        f"{expected['bytes'] / 1e9:.1f} GB"
+    )
+    display.say(*(map(str, result.findings) if result.findings else ["Nothing found."]))

@@ -1,0 +1,153 @@
+"""What may be wrong with images and labels."""
+
+import hashlib
+
+import numpy as np
+
+from keras_kd.data.encoded import EncodedImages, read
+from keras_kd.own_data.findings import Finding, percent
+
+_MOST_UNBALANCED = 10
+_FEWEST_A_CLASS = 10
+_BLANK_SHARE = 0.01
+_CHUNK = 1000
+
+
+def data_findings(data):
+    """Return the findings on a `Data`: every image of every split is looked at.
+
+    Args:
+        data: a `Data`.
+    """
+    digests = {name: _digests(getattr(data, name)) for name in ("train", "validation", "test")}
+    return [
+        *_unreadable(data),
+        *_range(data),
+        *_blank(data),
+        *_balance(data),
+        *_duplicates(data, digests),
+        *_contradictions(data, digests["train"]),
+    ]
+
+
+def _unreadable(data):
+    if data.left_out:
+        yield Finding(
+            "unreadable",
+            f"{len(data.left_out)} images cannot be decoded, the first {data.left_out[0]}",
+            data.source,
+            "Repair or remove them, or leave them out with --leave-out-unreadable.",
+        )
+
+
+def _range(data):
+    """Raw pixels are what every student here expects: its scale is inside it."""
+    if data.train.images.dtype == np.uint8:
+        return
+    some = np.asarray(data.train.images[:_CHUNK])
+    if not np.isfinite(some).all():
+        yield Finding(
+            "pixels",
+            "pixels are NaN or infinite",
+            "train",
+            "Look at how the arrays were made.",
+            wasted=True,
+        )
+    elif some.min() < 0 or some.max() <= 2:
+        yield Finding(
+            "pixels",
+            f"pixels go from {some.min():.3g} to {some.max():.3g}",
+            "train",
+            "Give raw pixels, 0 to 255: the students normalise inside themselves.",
+            wasted=True,
+        )
+
+
+def _blank(data):
+    num_blank = 0
+    for start in range(0, len(data.train), _CHUNK):
+        images = np.asarray(data.train.images[start : start + _CHUNK])
+        num_blank += int((np.ptp(images.reshape(len(images), -1), axis=1) == 0).sum())
+    if num_blank > _BLANK_SHARE * len(data.train):
+        yield Finding(
+            "blank_images",
+            f"{num_blank} of {len(data.train)} images ({percent(num_blank / len(data.train))}) "
+            "are of one colour",
+            "train",
+            "Look at how they were written; remove them.",
+        )
+
+
+def _balance(data):
+    counts = np.bincount(data.train.labels, minlength=data.num_classes)
+    fewest, most = int(counts.argmin()), int(counts.argmax())
+    if counts.min() < _FEWEST_A_CLASS:
+        yield Finding(
+            "few_images",
+            f"class {data.class_names[fewest]!r} has {counts.min()} images",
+            "train",
+            f"Add images: below {_FEWEST_A_CLASS} a class is hardly learned.",
+        )
+    elif counts.max() > _MOST_UNBALANCED * counts.min():
+        yield Finding(
+            "class_balance",
+            f"class {data.class_names[most]!r} has {counts.max()} images, "
+            f"{data.class_names[fewest]!r} has {counts.min()}",
+            "train",
+            "Add images of the rare class, or read the accuracy class by class.",
+        )
+    for split in ("validation", "test"):
+        missing = np.flatnonzero(
+            np.bincount(getattr(data, split).labels, minlength=data.num_classes) == 0
+        )
+        if len(missing):
+            yield Finding(
+                "missing_class",
+                f"{len(missing)} classes have no images, the first "
+                f"{data.class_names[missing[0]]!r}",
+                split,
+                f"Add {split} images of them, or nothing is known of these classes.",
+            )
+
+
+def _duplicates(data, digests):
+    train = set(digests["train"])
+    for split in ("test", "validation"):
+        twice = [number for number, each in enumerate(digests[split]) if each in train]
+        if twice:
+            yield Finding(
+                f"duplicates_in_{split}",
+                f"{len(twice)} of {len(digests[split])} images are among the training images too, "
+                f"the first {_name(getattr(data, split).images, twice[0])}",
+                split,
+                f"Remove them from one side: the {split} accuracy is too good by them.",
+            )
+
+
+def _contradictions(data, digests):
+    first, contradicted = {}, []
+    for number, (digest, label) in enumerate(zip(digests, data.train.labels, strict=True)):
+        if first.setdefault(digest, label) != label:
+            contradicted.append(number)
+    if contradicted:
+        yield Finding(
+            "contradicting_labels",
+            f"{len(contradicted)} images are there under another class too, the first "
+            f"{_name(data.train.images, contradicted[0])}",
+            "train",
+            "Remove them from one class.",
+        )
+
+
+def _digests(split):
+    """Return a digest of every image: of its pixels, or of its file if it is not kept decoded."""
+    if isinstance(split.images, EncodedImages):
+        return [hashlib.sha1(read(source)).digest() for source in split.images.sources]
+    return [
+        hashlib.sha1(np.ascontiguousarray(image).view(np.uint8).data).digest()
+        for image in split.images
+    ]
+
+
+def _name(images, number):
+    return images.name(number) if isinstance(images, EncodedImages) else f"number {number}"

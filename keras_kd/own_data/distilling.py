@@ -1,0 +1,345 @@
+"""From a teacher and data to a measured student, in one call."""
+
+import dataclasses
+import json
+import numbers
+import os
+import time
+from pathlib import Path
+
+from keras_kd import export as export_module
+from keras_kd import metrics
+from keras_kd._backend import describe_machine, require_extra
+from keras_kd._checks import check_integer
+from keras_kd._files import written_whole
+from keras_kd.own_data import report as report_module
+from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
+from keras_kd.own_data.checking import check
+from keras_kd.own_data.display import Display
+from keras_kd.own_data.findings import REFUSED
+from keras_kd.own_data.proposing import lines, pick, proposed
+from keras_kd.own_data.result import Result
+from keras_kd.own_data.teachers import fitting_teacher
+from keras_kd.own_data.training import Training, figures_of, logits_of
+from keras_kd.own_data.unlabelled import with_unlabelled
+from keras_kd.soft_labels import SoftLabels
+
+FORMATS = ("float32", "dynamic", "int8")
+
+
+def distill(
+    teacher,
+    data,
+    *,
+    student=AUTO,
+    output=None,
+    temperature=AUTO,
+    alpha=AUTO,
+    unlabelled=None,
+    soft_labels=None,
+    epochs=100,
+    patience=10,
+    batch_size=64,
+    learning_rate=1e-3,
+    seed=0,
+    scale="0..255",
+    head=None,
+    control=True,
+    checked=True,
+    formats=FORMATS,
+    max_kb=None,
+    max_drop=None,
+    max_us=None,
+    verbose=True,
+):
+    """Distil a teacher into a student, train the same student alone, and say what each is worth.
+
+    Before anything is trained, `check` looks for what would waste it. Epochs are chosen on the
+    validation images; the test images are read once, at the end.
+
+    Args:
+        teacher: a trained `keras.Model` that ends in logits, softmax or sigmoid, or a list of
+            several. It may take another size, colours or scale than the images have. `None`
+            with `soft_labels`.
+        data: a `Data`, see `data.read`, `data.from_arrays` and `data.load`.
+        student: a spec (`models.from_spec`), a path of a `.keras` file, a `keras.Model` (a copy
+            is trained), or a function `(image_shape=..., num_classes=...) -> keras.Model`.
+            `"auto"` proposes three of one family from `max_kb`, trains them together on one
+            teacher pass, runs their int8 files, and takes the most accurate within the budgets.
+        output: a new or empty folder for `student.keras`, `student_alone.keras`, `report.json`
+            and the exported files; nothing is written if `None`.
+        temperature: of the soft targets, above 0; `"auto"` chooses it from the teacher's logits
+            and a short probe on validation images, which the report describes.
+        alpha: weight of the distillation loss, 0 to 1; `1 - alpha` weighs the labels; `"auto"`
+            as above.
+        unlabelled: images without labels, of the shape of the others, for the teacher to speak
+            of: an array `[n, height, width, channels]`, or what `data.unlabelled` returned.
+        soft_labels: `SoftLabels` of the training images, or their folder, where no teacher is
+            at hand.
+        epochs: at most, for student and control each.
+        patience: epochs without a better validation accuracy that end a training.
+        batch_size: examples a step.
+        learning_rate: of Adam.
+        seed: of first weights and orders of the data.
+        scale: what the teacher was trained on, see `check`.
+        head: as in `Teacher`, for a model whose last layer does not say what it returns.
+        control: whether the same student is trained alone too; without it nobody knows if
+            distillation helped.
+        checked: whether `check` may refuse to begin.
+        formats: of the exported files, see `export.FORMATS`.
+        max_kb: budget of a file in kilobytes (1000 bytes).
+        max_drop: budget of a file's drop in accuracy from the student's, in points.
+        max_us: budget of the median microseconds for one image on one thread.
+        verbose: show progress, table and verdict.
+
+    Returns:
+        A `Result`: `student`, `report`, `export(folder)`.
+
+    Raises:
+        ValueError: if an argument is out of range, teacher, student and data do not fit each
+            other, or training would be wasted.
+        OSError: if the folder is not empty or cannot be written to.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits")
+    teacher = kd.models.mlp([64], image_shape=data.image_shape)
+    teacher.compile("adam", kd.losses.CrossEntropy())
+    teacher.fit(data.train.batches(32, shuffle_seed=0), epochs=5, shuffle=False, verbose=0)
+    settings = dict(student="mlp:8", temperature=2.0, alpha=0.9, epochs=2)  # All can be left out.
+    result = kd.distill(teacher, data, **settings, verbose=False)
+    assert set(result.report["models"]) == {"teacher", "student", "student_alone"}
+    ```
+    """
+    check_integer("epochs", epochs, minimum=1)
+    check_integer("patience", patience, minimum=1)
+    check_integer("batch_size", batch_size, minimum=1)
+    check_integer("seed", seed, minimum=0)
+    display = Display(verbose)
+    budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
+    specs = None
+    if isinstance(student, str) and student == AUTO:
+        specs = _proposed(data, max_kb, soft_labels)
+        student = specs[0]
+    training = Training(
+        data=data,
+        student=student,
+        epochs=epochs,
+        patience=patience,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        seed=seed,
+        display=display,
+    )
+    _check_numbers(temperature, alpha, learning_rate)
+    if output is not None:
+        _check_output(Path(output), formats, budgets)
+    train = None if unlabelled is None else with_unlabelled(data.train, unlabelled)
+    fitted, stored = None, None
+    if soft_labels is not None:
+        stored = _stored(soft_labels, teacher, unlabelled)
+    elif checked:
+        found = check(
+            teacher,
+            data,
+            student=student,
+            scale=scale,
+            head=head,
+            epochs=epochs,
+            verbose=verbose,
+        )
+        if not found.ok:
+            worst = found.findings[0]
+            refused = worst.name.endswith(REFUSED)
+            raise ValueError(f"{'' if refused else 'Training would be wasted: '}{worst.sentence}")
+    if stored is None:
+        fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale, head=head)
+    folder = None if output is None else _made(Path(output))
+    started = time.perf_counter()
+    if stored is None:
+        temperature, alpha, chosen = choose(training, fitted, temperature, alpha)
+    else:
+        temperature, alpha, chosen = choose_without_probe(stored, data, temperature, alpha)
+    display.say(*([sentence(temperature, alpha, chosen)] if chosen else []))
+    how = {"temperature": temperature, "alpha": alpha, "train": train}
+    proposals = []
+    if specs is None:
+        distilled, curves = training.distil(fitted, **how, soft_labels=stored)
+    else:
+        student, distilled, curves, proposals = pick(
+            training, fitted, specs, **how, max_kb=max_kb, max_us=max_us
+        )
+        training = dataclasses.replace(training, student=student)
+        display.say(*lines(proposals, student))
+    models, all_curves = {"student": distilled}, {"student": curves}
+    if control:
+        models["student_alone"], all_curves["student_alone"] = training.alone()
+    report = {
+        "settings": {
+            "student": student if isinstance(student, str) else type(student).__name__,
+            "temperature": temperature,
+            "alpha": alpha,
+            "unlabelled": 0 if train is None else len(train) - len(data.train),
+            "epochs": epochs,
+            "patience": patience,
+            "batch_size": batch_size,
+            "learning_rate": learning_rate,
+            "seed": seed,
+            "scale": scale,
+        },
+        "chosen": chosen,
+        "proposals": proposals,
+        "machine": describe_machine(),
+        "data": _describe(data),
+        **_judged(fitted, models, all_curves, data),
+        "curves": all_curves,
+        "seconds": time.perf_counter() - started,
+    }
+    result = Result(distilled, report, fitted, data)
+    display.show(report_module.table(report))
+    display.say(report_module.verdict(report))
+    if folder is not None:
+        _write(result, models, folder, formats, budgets, display)
+    return result
+
+
+def _judged(teacher, models, curves, data):
+    """Return what everything is worth on the test images. Every choice has been made."""
+    test = data.test
+    judged, teacher_logits = {}, None
+    if teacher is not None:
+        teacher_logits = logits_of(teacher, test)
+        teachers = getattr(teacher, "teachers", [teacher])
+        judged["teacher"] = {
+            "head": teacher.head,
+            "parameters": sum(each.model.count_params() for each in teachers),
+            "test": figures_of(test.labels, teacher_logits),
+        }
+    logits = {}
+    for name, model in models.items():
+        logits[name] = logits_of(model, test)
+        best = curves[name]["best_epoch"]
+        judged[name] = {
+            "parameters": model.count_params(),
+            "epochs": len(curves[name]["loss"]),
+            "best_epoch": best,
+            "seconds": curves[name]["seconds"],
+            "validation_accuracy": curves[name]["val_accuracy"][best - 1],
+            "test": figures_of(test.labels, logits[name], teacher_logits),
+        }
+    if "student_alone" not in logits:
+        return {"models": judged}
+    gain, low, high = metrics.paired_gain(test.labels, logits["student"], logits["student_alone"])
+    return {"models": judged, "gain": {"accuracy": gain, "interval_95": [low, high]}}
+
+
+def _check_numbers(temperature, alpha, learning_rate):
+    for name, value, high in (
+        ("temperature", temperature, float("inf")),
+        ("learning_rate", learning_rate, float("inf")),
+        ("alpha", alpha, 1),
+    ):
+        if value == AUTO and name != "learning_rate":
+            continue
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        low_enough = is_number and (0 <= value <= high if name == "alpha" else 0 < value < high)
+        if not low_enough:
+            wanted = "from 0 to 1" if name == "alpha" else "above 0"
+            also = "" if name == "learning_rate" else ", or 'auto'"
+            raise ValueError(
+                f"`{name}` must be a number {wanted}{also}. Received: {name}={value!r}."
+            )
+
+
+def _proposed(data, max_kb, soft_labels):
+    if soft_labels is not None:
+        raise ValueError(
+            "A student is proposed where there is a teacher. Received: student='auto' and soft "
+            "labels. Name a student, such as 'conv:16-32'."
+        )
+    require_extra("ai_edge_litert", "export", "Choosing a student by its file")
+    return proposed(data, max_kb)
+
+
+def _stored(soft_labels, teacher, unlabelled):
+    if teacher is not None or unlabelled is not None:
+        raise ValueError(
+            "Soft labels stand for the teacher, on the training images alone. Received: a teacher "
+            "or unlabelled images beside them. Pass one or the other."
+        )
+    return soft_labels if isinstance(soft_labels, SoftLabels) else SoftLabels(soft_labels)
+
+
+def _describe(data):
+    return {
+        "name": data.name,
+        "source": data.source,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "test": len(data.test),
+        "class_names": list(data.class_names),
+        "image_shape": [int(size) for size in data.image_shape],
+        "left_out": list(data.left_out),
+        "digest": data.digest,
+    }
+
+
+def _check_output(folder, formats, budgets):
+    """Refuse before the work what could not be written after it."""
+    require_extra("ai_edge_litert", "export", "A distillation's .tflite files")
+    require_extra("matplotlib", "report", "The picture of an export")
+    unknown = [each for each in formats if each not in export_module.FORMATS]
+    if unknown or not formats:
+        raise ValueError(
+            f"`formats` must be some of {', '.join(export_module.FORMATS)}. "
+            f"Received: {', '.join(map(str, unknown)) or 'none'}."
+        )
+    for name, value in budgets.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise ValueError(f"`{name}` must be a number from 0. Received: {name}={value}.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(
+            f"`output` must be a new or empty folder. Received: {folder}, which holds something. "
+            "Name another, or remove it."
+        )
+    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise OSError(
+            "`output` must be a folder that can be written to. Received: "
+            f"{folder}, which would lie below {there.name}, a file or a read-only folder."
+        )
+
+
+def _made(folder):
+    """Make the folder for the output."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(
+            f"`output` must be a folder that can be written to. Received: {folder} "
+            f"({error.strerror})."
+        ) from error
+    return folder
+
+
+def _write(result, models, folder, formats, budgets, display):
+    for name, model in models.items():
+        with written_whole(folder / f"{name}.keras") as unfinished:
+            export_module.uncompiled(model).save(unfinished)
+    files = result.export(folder, formats=formats, **budgets, verbose=display.verbose)
+    result.report["export"] = files
+    result.report["to_ship"] = _best_file(files)
+    with written_whole(folder / "report.json") as unfinished:
+        unfinished.write_text(json.dumps(result.report, indent=1) + "\n")
+    display.say(report_module.to_ship(result.report))
+    display.say(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
+
+
+def _best_file(export):
+    """Return the name of the most accurate file within the budgets, the smallest among equals."""
+    kept = [file for file in export["files"] if "failed" not in file and not file["missed"]]
+    best = max(kept, key=lambda file: (file["accuracy"], -file["bytes"]), default=None)
+    return best and best["file"]

@@ -1,0 +1,60 @@
+"""What a check says: what was found, where, what to do, and whether training would be wasted."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_kd.data import Split
+
+# Enough to tell a share to 3 points (one standard deviation of a share of one half).
+SAMPLE = 256
+# Ends the name of a finding that is a refusal: `what` is the whole sentence then.
+REFUSED = "_refused"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong, or may be.
+
+    Args:
+        name: a short fixed name, such as `"input_scale"`.
+        what: what was found, with its figures.
+        where: in which model, file or split.
+        remedy: what to do.
+        wasted: whether training would be wasted.
+    """
+
+    name: str
+    what: str
+    where: str
+    remedy: str
+    wasted: bool = False
+
+    def __str__(self):
+        kind = "WASTED" if self.wasted else "note"
+        return f"{kind} {self.name}: {self.sentence}"
+
+    @property
+    def sentence(self):
+        """What was found, where, and what to do."""
+        if self.name.endswith(REFUSED):
+            return self.what
+        return f"{self.what} ({self.where}). {self.remedy}"
+
+
+def sample_of(split, size):
+    """Return a `Split` of some images, evenly spread over the classes and decoded.
+
+    Args:
+        split: a `Split`.
+        size: how many images at most.
+    """
+    order = np.argsort(split.labels, kind="stable")
+    chosen = np.linspace(0, len(order) - 1, min(len(order), size)).astype(int)
+    chosen = np.sort(order[chosen])
+    return Split(np.asarray(split.images[chosen]), split.labels[chosen])
+
+
+def percent(share):
+    """Return a share as text, such as `93.4 %`."""
+    return f"{100 * share:.1f} %"

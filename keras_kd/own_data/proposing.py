@@ -1,0 +1,178 @@
+"""`student="auto"`: three students of one family within a budget, trained together, one picked."""
+
+import dataclasses
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from keras_kd import export, metrics
+from keras_kd._backend import quiet_native_stderr
+from keras_kd._files import size_of
+from keras_kd.callbacks import EarlyStopping
+from keras_kd.distiller import Distiller
+from keras_kd.losses import SoftTargets
+from keras_kd.models import from_spec
+from keras_kd.own_data.findings import sample_of
+from keras_kd.together import train_together
+
+DEFAULT_KB = 500
+_SHARES = (1.0, 0.5, 0.25)  # Of the budget in kilobytes.
+# What an int8 file holds beside its weights, about: the graph, and for every channel a bias of
+# four bytes and the scales and zero points of weights and bias.
+_GRAPH_BYTES, _CHANNEL_BYTES = 6000, 27
+_WIDEST = 512
+_JUDGES = 1000
+
+
+def proposed(data, max_kb=None):
+    """Return three specs whose int8 files take about all, a half and a quarter of a budget.
+
+    Convolutional nets of three layers, each twice as wide as the one before, for images of at
+    least 12 pixels a side; perceptrons of one hidden layer for smaller ones.
+
+    Args:
+        data: a `Data`.
+        max_kb: the budget in kilobytes; 500 if `None`.
+
+    Raises:
+        ValueError: if not even the narrowest fits.
+    """
+    budget = 1000 * (DEFAULT_KB if max_kb is None else max_kb)
+    specs = [_widest(data, share * budget) for share in _SHARES]
+    specs = list(dict.fromkeys(spec for spec in specs if spec is not None))
+    if not specs:
+        raise ValueError(
+            f"`max_kb` must leave room for the smallest student proposed. Received: "
+            f"max_kb={max_kb:g}, with {_bytes_of(_spec(data, 1), data) / 1000:.0f} KB needed. "
+            "Allow more, or name a student."
+        )
+    return specs
+
+
+def pick(training, teacher, specs, *, temperature, alpha, train=None, max_kb=None, max_us=None):
+    """Train students together on one teacher pass, and take the best within the budgets.
+
+    The most accurate int8 file on validation images is taken, the smallest among equals; if none
+    is within its budgets, the smallest of all.
+
+    Args:
+        training: a `Training`.
+        teacher: a `Teacher` or an `Ensemble`.
+        specs: the students, see `models.from_spec`.
+        temperature: of the soft targets.
+        alpha: weight of the distillation loss.
+        train: the `Split` to train on, if not that of the data.
+        max_kb: budget of a file in kilobytes.
+        max_us: budget of one image in microseconds, on one thread.
+
+    Returns:
+        `(spec, student, curves, table)`; the table is a list of dicts for the report.
+    """
+    distillers = [_distiller(training, teacher, spec, temperature, alpha) for spec in specs]
+    stoppings = {}
+
+    def callbacks(distiller):
+        stoppings[id(distiller)] = EarlyStopping(patience=training.patience)
+        return [stoppings[id(distiller)]]
+
+    started = time.perf_counter()
+    split = train or training.data.train
+    histories = train_together(
+        distillers,
+        split.batches(training.batch_size, shuffle_seed=training.seed),
+        epochs=training.epochs,
+        validation_data=training.validation_batches(),
+        callbacks=callbacks,
+        verbose=0,
+    )
+    seconds = time.perf_counter() - started
+    table = [
+        {"student": spec, **_measured(distiller.student, training.data)}
+        for spec, distiller in zip(specs, distillers, strict=True)
+    ]
+    for row in table:
+        row["within_budgets"] = row["kilobytes"] <= (max_kb or np.inf) and row["microseconds"] <= (
+            max_us or np.inf
+        )
+    best = max(
+        range(len(table)),
+        key=lambda number: (
+            table[number]["within_budgets"],
+            table[number]["validation_accuracy"] if table[number]["within_budgets"] else 0,
+            -table[number]["kilobytes"],
+        ),
+    )
+    curves = {key: [float(each) for each in values] for key, values in histories[best].items()}
+    curves["best_epoch"] = stoppings[id(distillers[best])].best_epoch + 1
+    # Of all that were trained together.
+    curves["seconds"] = seconds
+    return specs[best], distillers[best].student, curves, table
+
+
+def lines(table, picked):
+    """Return a line on each proposed student."""
+    return [
+        f"{row['student']:<22} {row['parameters']:>9,} parameters, int8 "
+        f"{row['kilobytes']:.0f} KB, {row['microseconds']:.0f} microseconds an image, validation "
+        f"accuracy {row['validation_accuracy']:.4f}"
+        + ("" if row["within_budgets"] else ", beyond its budgets")
+        + (" <- picked" if row["student"] == picked else "")
+        for row in table
+    ]
+
+
+def _distiller(training, teacher, spec, temperature, alpha):
+    distiller = Distiller(
+        student=dataclasses.replace(training, student=spec).build(),
+        teacher=teacher,
+        distillation_loss=SoftTargets(temperature),
+        alpha=alpha,
+    )
+    optimizer = keras.optimizers.Adam(training.learning_rate)
+    return distiller.compile(optimizer=optimizer, metrics=["accuracy"])
+
+
+def _measured(student, data):
+    """Return what the student's int8 file is worth, run on validation images."""
+    judges = sample_of(data.validation, _JUDGES)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "student.tflite"
+        calibration = sample_of(data.train, 500)
+        with quiet_native_stderr():
+            export.litert(student, path, quantization="int8", calibration=calibration)
+            run = export.run_litert(path, judges.images)
+        size = size_of(path)
+    return {
+        "parameters": student.count_params(),
+        "kilobytes": size / 1000,
+        "microseconds": float(run.microseconds),
+        "validation_accuracy": metrics.accuracy(judges.labels, run.logits),
+    }
+
+
+def _spec(data, width):
+    if min(data.image_shape[:2]) < 12:
+        return f"mlp:{4 * width}"
+    return f"conv:{width}-{2 * width}-{4 * width}"
+
+
+def _widest(data, size):
+    """Return the widest spec whose int8 file takes at most `size` bytes, `None` if none does."""
+    if _bytes_of(_spec(data, 1), data) > size:
+        return None
+    low, high = 1, _WIDEST
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = _bytes_of(_spec(data, middle), data) <= size
+        low, high = (middle, high) if fits else (low, middle)
+    return _spec(data, low)
+
+
+def _bytes_of(spec, data):
+    shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    student = from_spec(spec, **shape)
+    num_channels = sum(weight.shape[0] for weight in student.weights if len(weight.shape) == 1)
+    return _GRAPH_BYTES + _CHANNEL_BYTES * num_channels + student.count_params()

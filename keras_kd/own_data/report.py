@@ -1,0 +1,68 @@
+"""A distillation for people: the closing table, and what it means."""
+
+import rich.box
+import rich.table
+
+_TITLES = {
+    "teacher": "teacher",
+    "student": "student distilled",
+    "student_alone": "student alone",
+}
+
+
+def table(report):
+    """Return the closing table of a distillation, as rich draws it."""
+    closing = rich.table.Table(
+        title=f"{report['data']['test']:,} test images, read once",
+        caption="NLL: negative log-likelihood. ECE: expected calibration error. Agreement: with "
+        "the teacher.",
+        box=rich.box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    closing.add_column("", no_wrap=True)
+    for column in ("accuracy", "NLL", "ECE", "agreement", "parameters"):
+        closing.add_column(column, justify="right", no_wrap=True)
+    for name, model in report["models"].items():
+        test = model["test"]
+        agreement = test.get("agreement_with_teacher")
+        closing.add_row(
+            _TITLES[name],
+            f"{test['accuracy']:.4f}",
+            f"{test['negative_log_likelihood']:.4f}",
+            f"{test['expected_calibration_error']:.4f}",
+            "" if agreement is None else f"{agreement:.4f}",
+            f"{model['parameters']:,}" if model["parameters"] else "",
+        )
+    return closing
+
+
+def verdict(report):
+    """Return one honest sentence on what distillation gained."""
+    if "gain" not in report:
+        return "There was no control: whether distillation helped is not known."
+    gain = report["gain"]
+    low, high = gain["interval_95"]
+    text = (
+        f"{100 * gain['accuracy']:+.2f} points of accuracy (95 % interval over test images "
+        f"{100 * low:+.2f} to {100 * high:+.2f})"
+    )
+    if low > 0:
+        judgement = "the distilled student is better than the same student alone"
+    elif high < 0:
+        judgement = "the distilled student is WORSE than the same student alone"
+    else:
+        judgement = "no difference from the same student alone can be told"
+    return f"{text}: {judgement}. This is one seed; another may turn it."
+
+
+def to_ship(report):
+    """Return one sentence on which file to take."""
+    name = report["to_ship"]
+    if name is None:
+        return "NO FILE is within its budgets; name a smaller student, or allow more."
+    (file,) = (each for each in report["export"]["files"] if each.get("file") == name)
+    return (
+        f"To ship: {name}, {file['bytes'] / 1000:,.0f} KB, accuracy "
+        f"{100 * file['accuracy']:.2f} % on the test images: the most accurate within the budgets."
+    )

@@ -1,0 +1,64 @@
+"""What a distillation gives."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from keras_kd import export as export_module
+from keras_kd.data import Data, Split
+from keras_kd.own_data.teachers import TeacherModel
+
+_CALIBRATION_IMAGES = 500
+_MOST_TEST_BYTES = 500_000_000
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """A distilled student, and what it is worth.
+
+    Attributes:
+        student: a `keras.Model` from raw pixels to logits.
+        report: figures on teacher, student and control, as a dict for JSON.
+        teacher: the `Teacher` or `Ensemble` that it learned from.
+        data: the `Data` that it learned from.
+    """
+
+    student: keras.Model
+    report: dict
+    teacher: object
+    data: Data
+
+    def export(self, folder, **options):
+        """Write the student in several formats, each run and measured on the test images.
+
+        Args:
+            folder: where to write.
+            **options: those of `keras_kd.export.export`, such as `formats`, `max_kb`,
+                `max_drop`.
+
+        Returns:
+            What `export.json` holds, as a dict.
+        """
+        teacher = None if self.teacher is None else TeacherModel(self.teacher)
+        return export_module.export(
+            self.student, folder, data=_decoded(self.data), teacher=teacher, **options
+        )
+
+
+def _decoded(data):
+    """Return the data with the images that an export needs as arrays in memory."""
+    if type(data.test.images) is np.ndarray:
+        return data
+    size = int(np.prod(data.image_shape))
+    return dataclasses.replace(
+        data,
+        train=_some(data.train, _CALIBRATION_IMAGES),
+        test=_some(data.test, max(1, _MOST_TEST_BYTES // size)),
+    )
+
+
+def _some(split, most):
+    """Return up to `most` images, evenly spread over the split."""
+    chosen = np.linspace(0, len(split) - 1, min(len(split), most)).astype(int)
+    return Split(np.asarray(split.images[chosen]), split.labels[chosen])

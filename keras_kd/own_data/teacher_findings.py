@@ -1,0 +1,227 @@
+"""What may be wrong with a teacher, from what it answers to labelled images."""
+
+import keras
+import numpy as np
+
+from keras_kd import metrics
+from keras_kd.own_data.findings import Finding, percent
+from keras_kd.own_data.teachers import SCALES, fitting_teacher
+from keras_kd.own_data.temperature import mean_entropy
+
+_SCALE_SAMPLE = 128
+# More than three standard deviations of the difference of two shares of 128.
+_CLEARLY = 0.2
+_NOT_WORSE = 0.05
+# Nats, and a share: no mere shrinking of a fitted teacher's logits gains so much.
+_UNLIKELY, _CLEARLY_LIKELIER = 0.1, 0.5
+_OVERFITTED = 0.2
+# Of the entropy of even probabilities, at T = 8: there even a sure teacher should tell something.
+_LEAST_ENTROPY = 0.01
+
+
+def teacher_findings(model, teacher, data, options, samples, logits):
+    """Return the findings on a teacher, and what it is worth at each scale.
+
+    Args:
+        model: what was given as the teacher, a `keras.Model` or a list.
+        teacher: the `Teacher` made of it.
+        data: a `Data`.
+        options: those that made the `Teacher`, for `fitting_teacher`.
+        samples: `{"train": Split, "validation": Split}`, some decoded images.
+        logits: the teacher's, of the same names.
+    """
+    findings = list(_steadiness(teacher, samples["train"].images))
+    accuracies = {
+        name: metrics.accuracy(sample.labels, logits[name]) for name, sample in samples.items()
+    }
+    scales = _figures_at_scales(model, options, samples["validation"])
+    # The order of classes comes first: on some other scale a turned one can be right by chance.
+    explained = _order(data, samples, logits) or _scale(scales, options["scale"])
+    if explained:
+        findings.append(explained)
+    elif accuracies["validation"] < _least_accuracy(data, len(samples["validation"])):
+        findings.append(
+            Finding(
+                "teacher_accuracy",
+                f"{percent(accuracies['validation'])} on validation images, "
+                f"{percent(accuracies['train'])} on training images, where guessing gives "
+                f"{percent(_guessing(data))}",
+                "teacher",
+                "Train it on these classes first, or look for another normalisation.",
+                wasted=True,
+            )
+        )
+    else:
+        findings += _overfitting(accuracies)
+    return [*findings, *_sureness(logits["train"])], scales
+
+
+def _guessing(data):
+    counts = np.bincount(data.validation.labels, minlength=data.num_classes)
+    return counts.max() / counts.sum()
+
+
+def _least_accuracy(data, size):
+    """Return what guessing reaches at most, three standard deviations of its share above it."""
+    chance = _guessing(data)
+    return min(chance + 3 * np.sqrt(chance * (1 - chance) / size), 0.999)
+
+
+def _figures_at_scales(model, options, sample):
+    """Return `{scale: {"accuracy": ..., "negative_log_likelihood": ...}}`."""
+    if not isinstance(model, keras.Model):
+        return {}
+    chosen = np.linspace(0, len(sample) - 1, min(len(sample), _SCALE_SAMPLE)).astype(int)
+    images, labels = sample.images[chosen], sample.labels[chosen]
+    figures = {}
+    for scale in SCALES:
+        try:
+            teacher = fitting_teacher(model, **(options | {"scale": scale}))
+        except ValueError:  # A scale of colours, for a teacher of grey images.
+            continue
+        logits = np.asarray(teacher(images))
+        figures[scale] = {
+            "accuracy": metrics.accuracy(labels, logits),
+            "negative_log_likelihood": metrics.negative_log_likelihood(labels, logits),
+            "entropy_share": _entropy_share(logits),
+        }
+    return figures
+
+
+def _scale(figures, scale):
+    """Return a finding if the teacher is clearly better on another scale.
+
+    It shows in the accuracy, or, where ReLU layers hardly feel the scale, in the likelihood: the
+    answers are the same, and far too sure.
+    """
+    if not figures:
+        return None
+    now = figures[scale]
+    gains = {
+        other: found["accuracy"] - now["accuracy"]
+        for other, found in figures.items()
+        if found["accuracy"] - now["accuracy"] >= _CLEARLY
+    } or {
+        other: -found["negative_log_likelihood"]
+        for other, found in figures.items()
+        if found["accuracy"] >= now["accuracy"] - _NOT_WORSE and _is_less_sure(found, now)
+    }
+    if not gains:
+        return None
+    best = max(gains, key=gains.get)
+    was, would = (
+        f"{percent(each['accuracy'])} (NLL {each['negative_log_likelihood']:.2f}, entropy at T = 8 "
+        f"{percent(each['entropy_share'])} of guessing)"
+        for each in (now, figures[best])
+    )
+    return Finding(
+        "input_scale",
+        f"with pixels of {scale} the teacher is right on {was} of the validation images, with "
+        f"{best} on {would}",
+        "teacher",
+        f"Pass scale={best!r} (--scale={best}).",
+        wasted=True,
+    )
+
+
+def _is_less_sure(found, now):
+    was, would = now["negative_log_likelihood"], found["negative_log_likelihood"]
+    if was > _UNLIKELY and would < _CLEARLY_LIKELIER * was:
+        return True
+    return now["entropy_share"] < _LEAST_ENTROPY <= found["entropy_share"]
+
+
+def _entropy_share(logits):
+    """Return the entropy at T = 8, as a share of that of guessing."""
+    return mean_entropy(logits, 8.0) / np.log(logits.shape[-1])
+
+
+def _order(data, samples, logits):
+    """Return a finding if the teacher's classes stand in another order than the labels."""
+    num_classes = data.num_classes
+    confusion = np.zeros((num_classes, num_classes), int)
+    for name, sample in samples.items():
+        np.add.at(confusion, (sample.labels, logits[name].argmax(-1)), 1)
+    assigned = _assignment(confusion)
+    renamed = [label for label, said in assigned.items() if label != said]
+    right = sum(confusion[label, said] for label, said in assigned.items()) / confusion.sum()
+    now = np.trace(confusion) / confusion.sum()
+    # An untrained teacher gains by any assignment; a trained one is right on most images then.
+    if not renamed or right - now < _CLEARLY or right < 0.5 + 0.5 / num_classes:
+        return None
+    label = renamed[0]
+    names = [""] * num_classes
+    for each, said in assigned.items():
+        names[said] = data.class_names[each]
+    return Finding(
+        "class_order",
+        f"the teacher is right on {percent(now)} of the images, on {percent(right)} with its "
+        f"classes in another order: what is labelled {data.class_names[label]!r} it calls number "
+        f"{assigned[label]}, which stands for {data.class_names[assigned[label]]!r} here",
+        "teacher and class names",
+        f"Write class_names.json beside the teacher, in its order; it may be {names}.",
+        wasted=True,
+    )
+
+
+def _assignment(confusion):
+    """Return `{label: teacher's class}`, the most frequent pairs first, each used once."""
+    assigned, taken = {}, set()
+    for place in np.argsort(-confusion, axis=None, kind="stable"):
+        label, said = np.unravel_index(place, confusion.shape)
+        if label not in assigned and said not in taken:
+            assigned[int(label)] = int(said)
+            taken.add(said)
+    return assigned
+
+
+def _overfitting(accuracies):
+    gap = accuracies["train"] - accuracies["validation"]
+    if gap > _OVERFITTED:
+        yield Finding(
+            "teacher_overfitted",
+            f"{percent(accuracies['train'])} on training images, "
+            f"{percent(accuracies['validation'])} on validation images",
+            "teacher",
+            "It has learned the training images by heart and says little about them; train it "
+            "less, or distil on images it has not seen (--unlabelled).",
+        )
+
+
+def _sureness(logits):
+    share = _entropy_share(logits)
+    if share < _LEAST_ENTROPY:
+        yield Finding(
+            "teacher_too_sure",
+            f"its softened answers have {percent(share)} of the entropy of guessing, at T = 8",
+            "teacher",
+            "Such soft targets say no more than the labels; raise the temperature, or train the "
+            "teacher with less weight on its logits.",
+        )
+
+
+def _steadiness(teacher, images):
+    """The same images twice, and fewer at once: an answer must depend on its image alone."""
+    images = images[:32]
+    once, again = np.asarray(teacher(images)), np.asarray(teacher(images))
+    size = np.abs(once).max() + 1e-6
+    if np.abs(once - again).max() > 1e-3 * size:
+        yield Finding(
+            "dropout_active",
+            "the same images get other answers the second time",
+            "teacher",
+            "A layer draws random numbers at inference (a Dropout or an augmentation called with "
+            "training=True?); build the teacher without it.",
+            wasted=True,
+        )
+        return
+    few = np.asarray(teacher(images[: max(1, len(images) // 4)]))
+    if np.abs(once[: len(few)] - few).max() > 1e-2 * size:
+        yield Finding(
+            "batch_norm_active",
+            "the answer to an image depends on the others in its batch",
+            "teacher",
+            "A BatchNormalization runs in training mode (called with training=True?); build the "
+            "teacher without that.",
+            wasted=True,
+        )

@@ -1,0 +1,173 @@
+"""A student trained from a teacher, or alone, with early stopping on validation images."""
+
+import dataclasses
+import tempfile
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_kd import metrics
+from keras_kd.callbacks import EarlyStopping
+from keras_kd.data import Data
+from keras_kd.distiller import Distiller
+from keras_kd.export import uncompiled
+from keras_kd.losses import SoftTargets
+from keras_kd.models import from_spec
+from keras_kd.own_data.display import Display
+from keras_kd.own_data.model_files import load_model_file
+
+_PREDICTED_BYTES = 50_000_000
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """How student and control are trained: the same first weights, order of data and patience.
+
+    Args:
+        data: a `Data`.
+        student: a spec (see `models.from_spec`), a path of a `.keras` file, a built
+            `keras.Model`, or a function `(image_shape=..., num_classes=...) -> keras.Model`.
+        epochs: at most.
+        patience: epochs without a better validation accuracy that end a training.
+        batch_size: examples a step.
+        learning_rate: of Adam.
+        seed: of the first weights and the order of the data.
+        display: where progress is shown.
+    """
+
+    data: Data
+    student: object
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    display: Display
+
+    def build(self):
+        """Return the student with its first weights, the same at each call."""
+        return build_student(self.student, self.data, self.seed)
+
+    def distil(self, teacher, *, temperature, alpha, train=None, soft_labels=None):
+        """Return a student trained from the teacher, and how it went.
+
+        Args:
+            teacher: a `Teacher` or an `Ensemble`, or `None` with soft labels.
+            temperature: of the soft targets.
+            alpha: weight of the distillation loss.
+            train: the `Split` to train on, if not that of the data.
+            soft_labels: `SoftLabels` of the training images, to learn from instead.
+        """
+        train = train or self.data.train
+        with tempfile.TemporaryDirectory(prefix="keras_kd.") as folder:
+            if soft_labels is None and type(train.images) is not np.ndarray:
+                # Images that are decoded each epoch are shown to the teacher only once.
+                soft_labels = f"{folder}/labels"
+            distiller = Distiller(
+                student=self.build(),
+                teacher=teacher,
+                distillation_loss=SoftTargets(temperature),
+                alpha=alpha,
+                soft_labels=soft_labels,
+            )
+            curves = self._fit("student distilled", distiller, train)
+        return distiller.student, curves
+
+    def alone(self):
+        """Return the same student trained on the labels alone, and how it went."""
+        # At alpha=0 a distiller is plain training, to the bit, and on the same fast path.
+        trainer = Distiller(student=self.build(), alpha=0.0)
+        return trainer.student, self._fit("student alone", trainer, self.data.train)
+
+    def validation_batches(self):
+        """Return what every training is judged on."""
+        return self.data.validation.batches(_batch_size_of(self.data.image_shape))
+
+    def _fit(self, title, distiller, train):
+        distiller.compile(optimizer=keras.optimizers.Adam(self.learning_rate), metrics=["accuracy"])
+        stopping = EarlyStopping(patience=self.patience)
+        started = time.perf_counter()
+        history = distiller.fit(
+            train.batches(self.batch_size, shuffle_seed=self.seed),
+            validation_data=self.validation_batches(),
+            epochs=self.epochs,
+            verbose=0,
+            callbacks=[stopping, self.display.training(title, self.epochs)],
+        ).history
+        return {
+            **{key: [float(value) for value in values] for key, values in history.items()},
+            "best_epoch": stopping.best_epoch + 1,
+            "seconds": time.perf_counter() - started,
+        }
+
+
+def build_student(student, data, seed):
+    """Return a new student for a `Data`, the same at each call.
+
+    Args:
+        student: as in `Training`. A model or a file is copied with its weights.
+        data: a `Data`.
+        seed: of the first weights.
+    """
+    keras.utils.set_random_seed(seed)
+    shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
+    if isinstance(student, keras.Model):
+        return uncompiled(student)
+    if callable(student):
+        return student(**shape)
+    if str(student).endswith(".keras"):
+        return load_model_file(student, "student")
+    return from_spec(student, **shape)
+
+
+def logits_of(model, split):
+    """Return a model's (or teacher's) logits of all images of a split, `[n, num_classes]`.
+
+    Args:
+        model: anything called with a batch of images.
+        split: a `Split`.
+    """
+    batches = split.batches(_batch_size_of(split.images.shape[1:]))
+    ask = compiled(model, batches.element_spec[0])
+    return np.concatenate([ask(images).numpy() for images, _ in batches])
+
+
+def compiled(model, spec):
+    """Return the compiled function from a batch of images to logits.
+
+    Args:
+        model: anything called with a batch of images.
+        spec: the `tf.TensorSpec` of a batch.
+    """
+
+    @tf.function
+    def ask(images):
+        return model(images, training=False) if isinstance(model, keras.Model) else model(images)
+
+    # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
+    return ask.get_concrete_function(tf.TensorSpec([None, *spec.shape[1:]], spec.dtype))
+
+
+def figures_of(labels, logits, teacher_logits=None):
+    """Return what a model is worth on images, as a dict.
+
+    Args:
+        labels: integers `[n]`.
+        logits: `[n, num_classes]`.
+        teacher_logits: the same of the teacher, if there is one.
+    """
+    figures = {
+        "accuracy": metrics.accuracy(labels, logits),
+        "negative_log_likelihood": metrics.negative_log_likelihood(labels, logits),
+        "expected_calibration_error": metrics.expected_calibration_error(labels, logits),
+    }
+    if teacher_logits is not None:
+        figures["agreement_with_teacher"] = metrics.agreement(logits, teacher_logits)
+    return figures
+
+
+def _batch_size_of(image_shape):
+    """Return how many images to show a model at once, by their size."""
+    return int(np.clip(_PREDICTED_BYTES // (4 * np.prod(image_shape)), 1, 1000))

@@ -1,0 +1,311 @@
+"""`check` finds each planted fault, and nothing where there is none."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_kd as kd
+from keras_kd import cli
+from keras_kd.data import Split
+
+layers = keras.layers
+NAMES = tuple("abcd")
+
+
+def pictures(labels, generator, shape=(8, 8, 3)):
+    """Images whose class is where they are bright, with much noise."""
+    images = generator.integers(0, 160, (len(labels), *shape))
+    for image, label in zip(images, labels, strict=True):
+        top, left = divmod(int(label), 2)
+        image[4 * top : 4 * top + 4, 4 * left : 4 * left + 4] += 60
+    return images.astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def clean():
+    """Four classes that a small net learns well in a second."""
+    generator = np.random.default_rng(0)
+    splits = {}
+    for name, count in (("train", 800), ("validation", 160), ("test", 160)):
+        labels = (np.arange(count) % 4).astype(np.int32)
+        splits[name] = Split(pictures(labels, generator), labels)
+    return kd.data.Data(name="corners", class_names=NAMES, source="made up", **splits)
+
+
+def net(*head, rescaling=1 / 255, shape=(8, 8, 3)):
+    return keras.Sequential([
+        keras.Input(shape),
+        layers.Rescaling(rescaling),
+        layers.Flatten(),
+        layers.Dense(16, activation="relu"),
+        *head,
+    ])  # fmt: skip
+
+
+def train(model, split, *, epochs=8, factor=1.0, from_logits=True):
+    keras.utils.set_random_seed(0)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    model.compile(keras.optimizers.Adam(1e-2), loss)
+    images = split.images * np.float32(factor)
+    model.fit(images, split.labels, batch_size=32, epochs=epochs, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def teacher(clean):
+    return train(net(layers.Dense(4)), clean.train)
+
+
+def names_of(found):
+    return [finding.name for finding in found.findings]
+
+
+def check(*arguments, **options):
+    return kd.check(*arguments, verbose=False, **options)
+
+
+def with_split(data, **splits):
+    return dataclasses.replace(data, **splits)
+
+
+# Three set-ups with nothing wrong.
+
+
+def test_clean_logits_teacher_and_small_student(teacher, clean):
+    found = check(teacher, clean, student="mlp:4")
+    assert names_of(found) == [] and found.ok
+    figures = found.figures["teacher"]
+    assert figures["accuracy"]["validation"] > 0.8 and figures["head"] == "logits"
+    entropies = list(figures["mean_entropy"].values())
+    assert entropies == sorted(entropies) and 1 <= figures["temperature"] <= 20
+    assert found.figures["expected"]["seconds_at_most"] > 0
+
+
+def test_clean_softmax_teacher_of_scaled_pixels_that_is_told(clean):
+    model = train(
+        net(layers.Dense(4, activation="softmax"), rescaling=1.0),
+        clean.train,
+        factor=1 / 255,
+        from_logits=False,
+    )
+    assert names_of(check(model, clean, scale="0..1", student="conv:4")) == []
+
+
+def test_clean_folder_of_files_with_a_larger_teacher(clean, tmp_path):
+    for split in ("train", "validation", "test"):
+        for number, (image, label) in enumerate(
+            zip(getattr(clean, split).images, getattr(clean, split).labels, strict=True)
+        ):
+            folder = tmp_path / split / NAMES[label]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{number}.png")
+    data = kd.data.read(tmp_path, memory_limit=1)
+    model = net(
+        layers.Dropout(0.2), layers.BatchNormalization(), layers.Dense(4), shape=(16, 16, 3)
+    )
+    large = Split(np.repeat(np.repeat(clean.train.images, 2, 1), 2, 2), clean.train.labels)
+    assert names_of(check(train(model, large), data, student="mlp:4")) == []
+
+
+# Planted faults, one test each.
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_fault_1_pixels_on_another_scale(clean, norm):
+    # Without a normalisation the answers hardly change: they are only far too sure.
+    head = [layers.BatchNormalization(), layers.Dense(4)] if norm else [layers.Dense(4)]
+    model = train(net(*head, rescaling=1.0), clean.train, factor=1 / 255)
+    found = check(model, clean)
+    assert names_of(found)[0] == "input_scale" and not found.ok
+    assert "--scale=0..1" in found.findings[0].remedy
+
+
+def test_fault_2_classes_in_another_order(teacher, clean):
+    turned = {
+        name: Split(split.images, (split.labels + 1) % 4)
+        for name in ("train", "validation", "test")
+        for split in [getattr(clean, name)]
+    }
+    found = check(teacher, with_split(clean, class_names=("d", "a", "b", "c"), **turned))
+    assert names_of(found)[0] == "class_order" and not found.ok
+    assert "['a', 'b', 'c', 'd']" in found.findings[0].remedy
+
+
+def test_fault_3_another_number_of_classes(clean):
+    found = check(net(layers.Dense(7)), clean)
+    assert names_of(found) == ["class_count"] and not found.ok
+    assert "7 classes apart, the data has 4" in found.findings[0].what
+
+
+def test_fault_4_a_teacher_that_guesses(clean):
+    found = check(net(layers.Dense(4, kernel_initializer="zeros")), clean)
+    assert names_of(found)[0] == "teacher_accuracy" and not found.ok
+
+
+def test_fault_5_a_teacher_that_knows_the_training_images_by_heart(clean):
+    generator = np.random.default_rng(1)
+    # A tenth of the images, half of them labelled at random.
+    labels = np.where(np.arange(80) % 2, generator.integers(0, 4, 80), clean.train.labels[:80])
+    few = Split(clean.train.images[:80], labels.astype(np.int32))
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Rescaling(1 / 255), layers.Flatten(),
+         layers.Dense(256, activation="relu"), layers.Dense(4)]
+    )  # fmt: skip
+    found = check(train(model, few, epochs=40), with_split(clean, train=few))
+    assert "teacher_overfitted" in names_of(found) and found.ok
+
+
+class AlwaysTraining(layers.Layer):
+    """Runs a layer as in training, whatever it is told: what a subclassed model may do."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(inputs, training=True)
+
+
+def test_fault_6_dropout_at_inference(clean):
+    model = net(AlwaysTraining(layers.Dropout(0.5)), layers.Dense(4))
+    found = check(train(model, clean.train), clean)
+    assert "dropout_active" in names_of(found) and not found.ok
+
+
+def test_fault_7_batch_norm_in_training_mode_at_inference(clean):
+    model = net(AlwaysTraining(layers.BatchNormalization()), layers.Dense(4))
+    found = check(train(model, clean.train), clean)
+    assert "batch_norm_active" in names_of(found) and not found.ok
+
+
+def test_fault_8_a_teacher_too_sure_to_say_more_than_the_label(teacher, clean):
+    image = keras.Input((8, 8, 3))
+    sure = keras.Model(image, layers.Rescaling(1000.0)(teacher(image)))
+    found = check(kd.Teacher(sure, head="logits"), clean)
+    assert names_of(found) == ["teacher_too_sure"] and found.ok
+
+
+def test_fault_9_test_images_among_the_training_images(teacher, clean):
+    test = Split(
+        np.concatenate([clean.test.images, clean.train.images[:7]]),
+        np.concatenate([clean.test.labels, clean.train.labels[:7]]),
+    )
+    found = check(teacher, with_split(clean, test=test))
+    assert names_of(found) == ["duplicates_in_test"]
+    assert found.findings[0].what.startswith("7 of 167 images")
+
+
+def test_fault_10_one_image_under_two_classes(teacher, clean):
+    images = clean.train.images.copy()
+    images[1] = images[0]
+    found = check(teacher, with_split(clean, train=Split(images, clean.train.labels)))
+    assert names_of(found) == ["contradicting_labels"]
+
+
+def test_fault_11_a_rare_class(teacher, clean):
+    kept = (clean.train.labels != 2) | (np.cumsum(clean.train.labels == 2) <= 12)
+    rare = Split(clean.train.images[kept], clean.train.labels[kept])
+    found = check(teacher, with_split(clean, train=rare))
+    assert names_of(found) == ["class_balance"]
+    assert "'c' has 12" in found.findings[0].what
+
+
+def test_fault_12_a_class_without_test_images(teacher, clean):
+    kept = clean.test.labels != 3
+    found = check(
+        teacher, with_split(clean, test=Split(clean.test.images[kept], clean.test.labels[kept]))
+    )
+    assert names_of(found) == ["missing_class"] and "'d'" in found.findings[0].what
+
+
+def test_fault_13_blank_images(teacher, clean):
+    images = clean.train.images.copy()
+    images[::40] = np.arange(20)[:, None, None, None]
+    found = check(teacher, with_split(clean, train=Split(images, clean.train.labels)))
+    assert names_of(found) == ["blank_images"]
+
+
+def test_fault_14_pixels_that_are_normalised_already(teacher, clean):
+    scaled = {
+        name: Split(split.images.astype("float32") / 255, split.labels)
+        for name in ("train", "validation", "test")
+        for split in [getattr(clean, name)]
+    }
+    found = check(teacher, with_split(clean, **scaled))
+    assert "pixels" in names_of(found) and not found.ok
+
+
+def test_fault_15_unreadable_images(teacher, clean):
+    found = check(teacher, dataclasses.replace(clean, left_out=("x.png (empty)",)))
+    assert names_of(found) == ["unreadable"] and "x.png (empty)" in found.findings[0].what
+
+
+def test_fault_16_a_student_that_ends_in_softmax(teacher, clean):
+    found = check(teacher, clean, student=net(layers.Dense(4, activation="softmax")))
+    assert names_of(found)[0] == "student_refused" and not found.ok
+    assert "must return logits" in found.findings[0].what
+
+
+@pytest.mark.parametrize(
+    ("student", "sentence"),
+    [
+        ("lenet5", "must have images of 28x28"),
+        ("mobilenet_v3_small", "at least 32x32"),
+        ("missing.keras", "no file"),
+    ],
+)
+def test_fault_17_a_student_that_cannot_take_the_images(teacher, clean, student, sentence):
+    found = check(teacher, clean, student=student)
+    assert names_of(found) == ["student_refused"] and not found.ok
+    assert sentence in found.findings[0].what
+
+
+def test_fault_18_a_student_larger_than_its_teacher(teacher, clean):
+    found = check(teacher, clean, student="mlp:64")
+    assert names_of(found) == ["student_not_smaller"] and found.ok
+
+
+def test_fault_19_a_teacher_that_answers_with_nan(clean):
+    model = net(layers.Dense(4))
+    model.layers[-1].bias.assign([np.nan] * 4)
+    found = check(model, clean)
+    assert names_of(found) == ["teacher_refused"] and not found.ok
+
+
+def test_fault_20_too_few_images(teacher, clean):
+    few = Split(clean.train.images[:20], clean.train.labels[:20])
+    assert names_of(check(teacher, with_split(clean, train=few))) == ["few_images"]
+
+
+def test_fault_21_too_little_memory(teacher, clean, monkeypatch):
+    from keras_kd.own_data import checking
+
+    monkeypatch.setattr(checking, "_free_bytes", lambda: 100_000_000)
+    found = check(teacher, clean)
+    assert names_of(found) == ["memory"] and not found.ok
+
+
+def test_a_distillation_that_would_be_wasted_is_not_begun(clean, tmp_path):
+    guessing = net(layers.Dense(4, kernel_initializer="zeros"))
+    with pytest.raises(ValueError, match=r"Training would be wasted: .*guessing gives 25.0 %"):
+        kd.distill(guessing, clean, output=tmp_path / "out", verbose=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_prints_findings_and_exits_with_1(clean, tmp_path, capsys):
+    net(layers.Dense(4, kernel_initializer="zeros")).save(tmp_path / "teacher.keras")
+    keys = {}
+    for split in ("train", "test"):
+        keys[f"{split}_images"] = getattr(clean, split).images
+        keys[f"{split}_labels"] = getattr(clean, split).labels
+    np.savez(tmp_path / "data.npz", **keys)
+    files = ["--teacher", str(tmp_path / "teacher.keras"), "--data", str(tmp_path / "data.npz")]
+    assert cli.main(["check", *files, "--student", "mlp:4"]) == 1
+    printed = capsys.readouterr().out
+    for words in ("Data: 720 to train", "Accuracy by scale", "Mean entropy: T=1", "Expected: ",
+                  "WASTED teacher_accuracy"):  # fmt: skip
+        assert words in printed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "teacher.keras"]

@@ -1,0 +1,374 @@
+"""A teacher and images of one's own, through `distill`, `check` and the command line."""
+
+import dataclasses
+import importlib
+import json
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_kd as kd
+from keras_kd import cli
+from keras_kd.data import Split
+from keras_kd.own_data.automatic import choose_without_probe
+from keras_kd.own_data.teachers import TeacherInput, fitting_teacher
+from keras_kd.own_data.temperature import temperature_of
+
+FAST = {"student": "mlp:8", "epochs": 2, "control": False, "checked": False, "verbose": False}
+FIXED = {"temperature": 2.0, "alpha": 0.9}
+
+
+def write_folder(folder, split, class_names):
+    for label, name in enumerate(class_names):
+        (folder / name).mkdir(parents=True)
+        for number in np.flatnonzero(split.labels == label):
+            Image.fromarray(split.images[number, ..., 0]).save(folder / name / f"{number}.png")
+
+
+@pytest.fixture(scope="session")
+def digit_folder(digits, tmp_path_factory):
+    """The digits as image files: a folder for each class of each split."""
+    folder = tmp_path_factory.mktemp("digits")
+    for split in ("train", "validation", "test"):
+        write_folder(folder / split, getattr(digits, split), digits.class_names)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digit_data(digit_folder):
+    return kd.data.read(digit_folder)
+
+
+def trained(model, data, epochs=12, scale=1.0):
+    keras.utils.set_random_seed(0)
+    logits = model.output_shape[-1] > 1 and kd.own_data.teachers.open_head(model)[1] == "logits"
+    model.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=bool(logits)),
+    )
+    images = data.train.images * np.float32(scale)
+    model.fit(images, data.train.labels, batch_size=64, epochs=epochs, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="session")
+def softmax_teacher(digit_data):
+    layers = keras.layers
+    model = keras.Sequential([
+        keras.Input((8, 8, 1)),
+        layers.Rescaling(1 / 255),
+        layers.Flatten(),
+        layers.Dense(64, activation="relu"),
+        layers.Dense(10, activation="softmax"),
+    ])  # fmt: skip
+    return trained(model, digit_data)
+
+
+def test_the_folder_holds_the_digits(digits, digit_data):
+    assert digit_data.image_shape == digits.image_shape
+    assert len(digit_data.train) == len(digits.train)
+    assert digit_data.train.images.sum() == digits.train.images.sum()
+
+
+def test_a_distillation_is_compared_with_its_control(digit_data, softmax_teacher, tmp_path):
+    result = kd.distill(
+        softmax_teacher,
+        digit_data,
+        student="mlp:32",
+        output=tmp_path / "new",
+        epochs=12,
+        **FIXED,
+        formats=["float32"],
+        verbose=False,
+    )
+    report = json.loads((tmp_path / "new" / "report.json").read_text())
+    models = report["models"]
+    assert set(models) == {"teacher", "student", "student_alone"}
+    assert models["teacher"]["test"]["accuracy"] > 0.9
+    assert models["student"]["test"]["agreement_with_teacher"] > 0.8
+    gain = models["student"]["test"]["accuracy"] - models["student_alone"]["test"]["accuracy"]
+    assert report["gain"]["accuracy"] == pytest.approx(gain)
+    names = {path.name for path in (tmp_path / "new").iterdir()}
+    assert {"student.keras", "student_alone.keras", "student_float32.tflite"} <= names
+    # The kept model is the one that was judged.
+    kept = keras.models.load_model(tmp_path / "new" / "student.keras")
+    test = digit_data.test
+    logits = kept.predict(test.images, verbose=0)
+    assert kd.metrics.accuracy(test.labels, logits) == models["student"]["test"]["accuracy"]
+    np.testing.assert_allclose(logits, result.student.predict(test.images, verbose=0), atol=1e-5)
+    assert report["export"]["files"][0]["accuracy"] == pytest.approx(
+        models["student"]["test"]["accuracy"], abs=0.01
+    )
+
+
+def test_the_same_seed_gives_the_same_student_and_the_control_is_plain_training(
+    digit_data, softmax_teacher
+):
+    options = FAST | FIXED | {"epochs": 3}
+    one = kd.distill(softmax_teacher, digit_data, **(options | {"control": True}))
+    other = kd.distill(softmax_teacher, digit_data, **options)
+    for a, b in zip(one.student.get_weights(), other.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    keras.utils.set_random_seed(0)
+    plain = kd.models.mlp([8], image_shape=(8, 8, 1))
+    plain.compile("adam", kd.losses.CrossEntropy(), metrics=["accuracy"])
+    history = plain.fit(
+        digit_data.train.batches(64, shuffle_seed=0), epochs=3, shuffle=False, verbose=0
+    ).history
+    curve = one.report["curves"]["student_alone"]["loss"]
+    np.testing.assert_allclose(curve, history["loss"], rtol=1e-4)
+
+
+def test_images_that_stay_encoded_give_the_same_student(digit_folder, softmax_teacher):
+    logits = []
+    for limit in (1e9, 1):
+        data = kd.data.read(digit_folder, memory_limit=limit)
+        result = kd.distill(softmax_teacher, data, **FAST, **FIXED)
+        assert "gain" not in result.report
+        logits.append(np.asarray(result.student(np.asarray(data.test.images))))
+    # Soft labels on disk are of float16.
+    np.testing.assert_allclose(*logits, atol=0.05)
+
+
+@pytest.mark.parametrize("scale", ["0..255", "0..1", "-1..1", "imagenet", "caffe"])
+def test_a_scale_gives_the_teacher_what_it_was_trained_on(scale):
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    preprocess = {
+        "0..255": lambda x: x,
+        "0..1": lambda x: x / 255,
+        "-1..1": lambda x: x / 127.5 - 1,
+        "imagenet": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="torch"),
+        "caffe": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="caffe"),
+    }[scale]
+    np.testing.assert_allclose(
+        TeacherInput(None, 3, scale)(images), preprocess(images.astype("float32")), atol=1e-2
+    )
+
+
+def test_a_teacher_of_other_size_and_colours_sees_converted_images():
+    colour = kd.models.conv_net([2], image_shape=(12, 12, 3), num_classes=4)
+    teacher = fitting_teacher(colour, image_shape=(6, 6, 1))
+    images = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 1), dtype=np.uint8)
+    expected = colour(TeacherInput((12, 12), 3)(images))
+    np.testing.assert_allclose(teacher(images), expected, atol=1e-5)
+    grey = kd.models.conv_net([2], image_shape=(6, 6, 1), num_classes=4)
+    teacher = fitting_teacher(grey, image_shape=(6, 6, 3))
+    grey_images = np.repeat(images, 3, -1)
+    np.testing.assert_allclose(teacher(grey_images), grey(images.astype("float32")), atol=1e-3)
+
+
+def test_one_sigmoid_is_two_classes_at_every_temperature():
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+    )
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
+    logits = np.asarray(fitting_teacher(model, image_shape=(4, 4, 1))(images))
+    positive = np.asarray(model(images))[:, 0]
+    np.testing.assert_allclose(keras.ops.softmax(logits)[:, 1], positive, rtol=1e-5)
+
+
+def test_several_sigmoids_are_probabilities_that_sum_to_1():
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3, activation="sigmoid")]
+    )
+    images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
+    logits = fitting_teacher(model, image_shape=(4, 4, 1))(images)
+    p = np.asarray(model(images))
+    np.testing.assert_allclose(keras.ops.softmax(logits), p / p.sum(-1, keepdims=True), rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_the_command_distils_a_file_on_a_folder(
+    digit_folder, softmax_teacher, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    softmax_teacher.save("teacher.keras")
+    command = [
+        "distill", "--teacher", "teacher.keras", "--data", str(digit_folder), "--student",
+        "mlp:16", "--output", "out", "--epochs", "1", "--formats", "int8", "--temperature", "auto",
+    ]  # fmt: skip
+    # No file fits into a kilobyte, which the exit code tells.
+    assert cli.main([*command, "--max-kb", "1"]) == 1
+    printed = capfd.readouterr()
+    for words in ("Nothing found.", "Chosen: T = ", "student distilled", "student alone",
+                  "test images, read once", "points of accuracy", "MISSED: max_kb is 1",
+                  "NO FILE is within its budgets", "Written to out"):  # fmt: skip
+        assert words in printed.out
+    assert printed.err == ""
+    assert (tmp_path / "out" / "student_int8.missed_budget.tflite").is_file()
+
+
+def test_temperature_and_alpha_are_chosen_by_a_probe_that_the_report_tells(
+    digit_data, softmax_teacher
+):
+    result = kd.distill(
+        softmax_teacher, digit_data, student="mlp:8", epochs=1, control=False, verbose=False
+    )
+    chosen, settings = result.report["chosen"], result.report["settings"]
+    assert len(chosen["tried"]) == 4
+    best = max(chosen["tried"], key=lambda each: each["accuracy"])
+    assert {name: settings[name] for name in ("temperature", "alpha")} in [
+        {name: each[name] for name in ("temperature", "alpha")}
+        for each in chosen["tried"]
+        if each["accuracy"] == best["accuracy"]
+    ]
+    temperatures = {each["temperature"] for each in chosen["tried"]}
+    assert chosen["temperature_of_logits"] in temperatures and len(temperatures) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"temperature": 0}, "`temperature` must be a number above 0, or 'auto'"),
+        ({"temperature": "hot"}, "`temperature` must be a number above 0, or 'auto'"),
+        ({"alpha": 1.5}, "`alpha` must be a number from 0 to 1, or 'auto'"),
+        ({"learning_rate": 0}, "`learning_rate` must be a number above 0. "),
+        ({"epochs": 0}, "`epochs` must be an integer of at least 1"),
+        ({"scale": "0-1"}, "The teacher's scale must be one of"),
+        ({"student": "tree"}, "A student must be one of"),
+        ({"soft_labels": "nowhere"}, "Soft labels stand for the teacher"),
+        ({"unlabelled": np.zeros((3, 9, 9, 1), "uint8")}, "must have the shape of the others"),
+    ],
+)
+def test_arguments_of_a_distillation_are_checked(
+    digit_data, softmax_teacher, tmp_path, change, sentence
+):
+    options = {"student": "mlp:4", "output": tmp_path / "new", "verbose": False, "epochs": 1}
+    with pytest.raises(ValueError) as caught:
+        kd.distill(softmax_teacher, digit_data, **(options | change))
+    assert sentence in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_unlabelled_images_are_learned_from_the_teacher_alone(digits, softmax_teacher, tmp_path):
+    few = dataclasses.replace(
+        digits, train=Split(digits.train.images[:100], digits.train.labels[:100])
+    )
+    for number, image in enumerate(digits.train.images[100:]):
+        (tmp_path / "any").mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(tmp_path / "any" / f"{number}.png")
+    images = kd.data.unlabelled(tmp_path, few)
+    assert images.shape == (len(digits.train) - 100, 8, 8, 1)
+    options = {**FAST, **FIXED, "epochs": 8}
+    without = kd.distill(softmax_teacher, few, **options)
+    with_them = kd.distill(softmax_teacher, few, unlabelled=images, **options)
+    assert with_them.report["settings"]["unlabelled"] == len(images)
+    accuracy = [
+        each.report["models"]["student"]["test"]["accuracy"] for each in (without, with_them)
+    ]
+    assert accuracy[1] > accuracy[0] + 0.1
+
+
+def test_several_teachers_are_one_ensemble(digit_data, softmax_teacher):
+    other = trained(kd.models.mlp([16], image_shape=(8, 8, 1)), digit_data, epochs=4)
+    result = kd.distill([softmax_teacher, other], digit_data, **(FAST | FIXED | {"checked": True}))
+    assert isinstance(result.teacher, kd.Ensemble)
+    size = softmax_teacher.count_params() + other.count_params()
+    assert result.report["models"]["teacher"]["parameters"] == size
+
+
+def test_teachers_of_two_orders_of_classes_are_refused(tmp_path, digit_folder, capsys):
+    command = ["check", "--data", str(digit_folder)]
+    for number, names in enumerate((["0", "1"], ["1", "0"])):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        kd.models.mlp([2], image_shape=(8, 8, 1)).save(folder / "teacher.keras")
+        (folder / "class_names.json").write_text(json.dumps(names))
+        command += ["--teacher", str(folder / "teacher.keras")]
+    assert cli.main(command) == 1
+    assert "Several teachers must know their classes in one order" in capsys.readouterr().err
+
+
+def test_soft_labels_stand_for_a_teacher_that_is_gone(digit_data, softmax_teacher, tmp_path):
+    kd.SoftLabels.create(
+        tmp_path / "labels", softmax_teacher, digit_data.train, dtype="float32", verbose=False
+    )
+    from_labels = kd.distill(None, digit_data, soft_labels=tmp_path / "labels", **FAST, **FIXED)
+    live = kd.distill(softmax_teacher, digit_data, **FAST, **FIXED)
+    assert set(from_labels.report["models"]) == {"student"}
+    images = digit_data.test.images
+    np.testing.assert_allclose(from_labels.student(images), live.student(images), atol=1e-3)
+    stored = kd.SoftLabels(tmp_path / "labels")
+    temperature, alpha, how = choose_without_probe(stored, digit_data, "auto", "auto")
+    said = softmax_teacher.predict(digit_data.train.images, verbose=0)
+    assert temperature == how["temperature_of_logits"]
+    assert temperature == pytest.approx(temperature_of(np.log(said + 1e-30)), abs=0.2)
+    assert alpha == 0.9
+
+
+SUBCLASSED = """
+import keras
+
+
+@keras.saving.register_keras_serializable("test_own_data")
+class Subclassed(keras.Model):
+    def __init__(self, units=32, **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.body = [
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(units, activation="relu"),
+            keras.layers.Dense(10, activation="softmax"),
+        ]
+
+    def call(self, images, training=None):
+        for layer in self.body:
+            images = layer(images)
+        return images
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+"""
+
+
+def nested(shape):
+    layers = keras.layers
+    backbone = keras.Sequential(
+        [keras.Input((*shape[:2], 3)), layers.Rescaling(1 / 255), layers.Flatten(),
+         layers.Dense(32, activation="relu")], name="backbone",
+    )  # fmt: skip
+    image = keras.Input((*shape[:2], 3))  # Colours, where the images are grey.
+    return keras.Model(image, layers.Dense(10)(backbone(image)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["nested", "subclassed"])
+def test_teachers_of_other_kinds_are_distilled_by_the_same_command(
+    kind, digit_data, digit_folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "my_classes.py").write_text(SUBCLASSED)
+    if kind == "subclassed":
+        model = importlib.import_module("my_classes").Subclassed()
+        model(digit_data.train.images[:1])
+        softmax = True
+    else:
+        model, softmax = nested(digit_data.image_shape), False
+    images = digit_data.train.images
+    images = images if softmax else np.repeat(images, 3, -1)
+    model.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=not softmax),
+    )
+    model.fit(images, digit_data.train.labels, batch_size=64, epochs=10, verbose=0)
+    model.save("teacher.keras")
+    command = [
+        "distill", "--teacher", "teacher.keras", "--data", str(digit_folder), "--student", "mlp:8",
+        "--output", "out", "--epochs", "1", "--formats", "float32", "--temperature", "2",
+        "--alpha", "0.9", "--no-control",
+    ]  # fmt: skip
+    assert (
+        cli.main([*command, *(["--import", "my_classes", "--head", "softmax"] if softmax else [])])
+        == 0
+    )
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["models"]["teacher"]["test"]["accuracy"] > 0.85
+    printed = capsys.readouterr().out
+    assert "There was no control" in printed
+    assert "To ship: student_float32.tflite" in printed

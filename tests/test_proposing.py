@@ -1,0 +1,53 @@
+"""Students proposed from a budget."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import keras_kd as kd
+from keras_kd.data import Split
+from keras_kd.own_data.proposing import proposed
+
+
+def data_of(shape, num_classes=10):
+    split = Split(np.zeros((20, *shape), np.uint8), np.arange(20) % num_classes)
+    names = tuple(map(str, range(num_classes)))
+    return kd.data.Data("x", split, split, split, class_names=names, source="made up")
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 1), (32, 32, 3), (64, 48, 3)])
+def test_three_of_one_family_within_all_a_half_and_a_quarter_of_the_budget(shape):
+    data = data_of(shape)
+    specs = proposed(data, 200)
+    assert len(specs) == 3 and len({spec.partition(":")[0] for spec in specs}) == 1
+    sizes = [
+        kd.models.from_spec(spec, image_shape=shape, num_classes=10).count_params()
+        for spec in specs
+    ]
+    for size, share in zip(sizes, (1, 0.5, 0.25), strict=True):
+        assert 0.4 * share * 200_000 < size < share * 200_000
+
+
+def test_a_budget_too_small_for_any_is_refused():
+    with pytest.raises(ValueError, match="must leave room for the smallest student proposed"):
+        proposed(data_of((32, 32, 3)), 2)
+
+
+@pytest.mark.slow
+def test_auto_trains_three_and_takes_the_best_file_within_the_budgets(digits, digits_teacher):
+    few = dataclasses.replace(
+        digits, train=Split(digits.train.images[:600], digits.train.labels[:600])
+    )
+    options = {"temperature": 2.0, "alpha": 0.9, "epochs": 4, "checked": False, "verbose": False}
+    result = kd.distill(digits_teacher, few, max_kb=60, control=False, **options)
+    table = result.report["proposals"]
+    assert len(table) == 3 and all(row["within_budgets"] for row in table)
+    picked = result.report["settings"]["student"]
+    best = max(table, key=lambda row: (row["validation_accuracy"], -row["kilobytes"]))
+    assert picked == best["student"]
+    assert result.student.count_params() == best["parameters"]
+    # The kept student has the weights of its best epoch.
+    curve = result.report["curves"]["student"]["val_accuracy"]
+    logits = result.student.predict(few.validation.images, verbose=0)
+    assert kd.metrics.accuracy(few.validation.labels, logits) == pytest.approx(max(curve), abs=1e-6)
