@@ -113,12 +113,26 @@ def _without_notes(content):
         subgraph.name = None
         for tensor in subgraph.tensors:
             tensor.name = None
-    for note in model.metadata or []:
-        if note.name == b"CONVERSION_METADATA":
-            model.buffers[note.buffer].data = None
-            model.metadata.remove(note)
-            break
+    notes = model.metadata or []
+    model.metadata = [note for note in notes if note.name != b"CONVERSION_METADATA"]
+    _leave_out_unused_buffers(model)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _leave_out_unused_buffers(model):
+    """Have everything without data share the first buffer, which is there to be empty."""
+    buffers, places = [model.buffers[0]], {}
+    tensors = [tensor for subgraph in model.subgraphs for tensor in subgraph.tensors]
+    for owner in (*tensors, *model.metadata):
+        buffer = model.buffers[owner.buffer]
+        if buffer.data is None and not buffer.offset:
+            owner.buffer = 0
+            continue
+        if owner.buffer not in places:
+            places[owner.buffer] = len(buffers)
+            buffers.append(buffer)
+        owner.buffer = places[owner.buffer]
+    model.buffers = buffers
 
 
 @contextlib.contextmanager

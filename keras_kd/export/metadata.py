@@ -57,7 +57,7 @@ def embed(path, description):
     with zipfile.ZipFile(path, "a") as archive:
         # A fixed date: the same model gives the same bytes.
         entry = zipfile.ZipInfo(_NAME, date_time=(1980, 1, 1, 0, 0, 0))
-        text = json.dumps(description, indent=1) + "\n"
+        text = json.dumps(description, separators=(",", ":"))
         archive.writestr(entry, text, compress_type=zipfile.ZIP_DEFLATED)
 
 
