@@ -10,6 +10,7 @@ BUILDERS = {
     "mlp": lambda **options: kd.models.mlp([16, 8], **options),
     "conv_net": lambda **options: kd.models.conv_net([4, 8], **options),
     "lenet5": lambda **options: kd.models.lenet5(0.5, **options),
+    "residual_net": lambda **options: kd.models.residual_net([4, 8], **options),
     "resnet18": lambda **options: kd.models.resnet18(0.05, **options),
 }
 

@@ -1,7 +1,7 @@
 """Data sets: a name, arrays or files in, train / validation / test out, as raw pixels."""
 
 from keras_kd.data.archive import read_npz
-from keras_kd.data.augmentation import RandomShift
+from keras_kd.data.augmentation import RandomAffine, RandomShift
 from keras_kd.data.datasets import NAMES, load
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder, unlabelled
@@ -12,6 +12,7 @@ from keras_kd.data.splits import Data, Split, from_arrays
 __all__ = [
     "NAMES",
     "Data",
+    "RandomAffine",
     "RandomShift",
     "Split",
     "from_arrays",

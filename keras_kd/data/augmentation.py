@@ -1,7 +1,10 @@
 """Augmentations as functions of (images, seeds): the same seed gives the same view, anywhere."""
 
 import dataclasses
+import math
+import numbers
 
+import keras
 import tensorflow as tf
 
 from keras_kd._checks import check_integer
@@ -64,6 +67,87 @@ class RandomShift:
             columns = tf.where(mirrored, columns[:, ::-1], columns)
         views = tf.gather(padded, rows, axis=1, batch_dims=1)
         return tf.gather(views, columns, axis=2, batch_dims=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RandomAffine:
+    """Turn, shear, zoom, stretch and shift each image a little, and mirror it half of the time.
+
+    Each is drawn evenly from minus to plus its argument. Pixels are interpolated, and what comes
+    from outside is 0. Like `RandomShift`, a view is a function of its image and seed alone.
+
+    Args:
+        degrees: the largest turn, in degrees.
+        shear: the largest shear, as a share.
+        zoom: the largest zoom, as the logarithm of the factor.
+        stretch: the largest stretch of width against height, likewise.
+        pixels: the largest shift, in pixels and parts of them.
+        flip: whether to mirror.
+
+    Raises:
+        ValueError: if one of the numbers is below 0.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_kd as kd
+
+    wiggle = kd.data.RandomAffine(degrees=6, zoom=0.05, pixels=1)
+    views = wiggle(np.ones((3, 8, 8, 1), "uint8"), np.arange(6).reshape(3, 2))
+    assert views.shape == (3, 8, 8, 1)
+    ```
+    """
+
+    degrees: float = 0.0
+    shear: float = 0.0
+    zoom: float = 0.0
+    stretch: float = 0.0
+    pixels: float = 0.0
+    flip: bool = False
+
+    def __post_init__(self):
+        for field in ("degrees", "shear", "zoom", "stretch", "pixels"):
+            value = getattr(self, field)
+            if not (isinstance(value, numbers.Real) and 0 <= value < math.inf):
+                raise ValueError(
+                    f"`{field}` must be a number of at least 0. Received: {field}={value!r}."
+                )
+
+    def __call__(self, images, seeds):
+        """Return the views; see `RandomShift`."""
+        images = tf.convert_to_tensor(images)
+        turn, shear, zoom, stretch, right, down = _six_numbers(seeds)
+        turn, shear = turn * math.radians(self.degrees), shear * self.shear
+        zoom, stretch = tf.exp(zoom * self.zoom), tf.exp(stretch * self.stretch)
+        cosine, sine = tf.cos(turn), tf.sin(turn)
+        # From where in the image each pixel of the view comes, about the centre.
+        across_x, across_y = cosine * zoom * stretch, sine * zoom * stretch
+        down_x = (cosine * shear - sine) * zoom / stretch
+        down_y = (sine * shear + cosine) * zoom / stretch
+        if self.flip:
+            mirrored = (tf.cast(seeds, tf.int32)[:, 0] // 2**30) % 2 == 1
+            sign = tf.where(mirrored, -1.0, 1.0)
+            across_x, across_y = sign * across_x, sign * across_y
+        x, y = (images.shape[2] - 1) / 2, (images.shape[1] - 1) / 2
+        offset_x = x - across_x * x - down_x * y + right * self.pixels
+        offset_y = y - across_y * x - down_y * y + down * self.pixels
+        zero = tf.zeros_like(zoom)
+        rows = [across_x, down_x, offset_x, across_y, down_y, offset_y, zero, zero]
+        return keras.ops.image.affine_transform(
+            images,
+            tf.stack(rows, axis=1),
+            interpolation="bilinear",
+            fill_mode="constant",
+            data_format="channels_last",
+        )
+
+
+def _six_numbers(seeds):
+    """Return six numbers from -1 to 1 for each image, of ten bits of its seeds each."""
+    seeds = tf.cast(seeds, tf.int32)
+    bits = [(seeds[:, one] // 2 ** (10 * part)) % 1024 for one in (0, 1) for part in (0, 1, 2)]
+    return [(2 * tf.cast(each, tf.float32) + 1) / 1024 - 1 for each in bits]
 
 
 def augmenting(gather, augmentation, seed):

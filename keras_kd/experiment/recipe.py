@@ -81,7 +81,10 @@ class Recipe:
         """Return the recipe with at most so many epochs in each training."""
         if epochs is None and not quick:
             return self
-        return dataclasses.replace(self, epochs=epochs or self.quick_epochs, teacher_epochs=None)
+        epochs = epochs or self.quick_epochs
+        # A student of fewer epochs never sees the other views.
+        views = self.views and min(self.views, epochs)
+        return dataclasses.replace(self, epochs=epochs, teacher_epochs=None, views=views)
 
     def epochs_of(self, who):
         """Return the most epochs of `"teacher"` or `"student"`."""

@@ -3,7 +3,8 @@
 from keras_kd.models.conv_net import conv_net
 from keras_kd.models.lenet5 import lenet5
 from keras_kd.models.mlp import mlp
+from keras_kd.models.residual_net import residual_net
 from keras_kd.models.resnet import resnet18
 from keras_kd.models.spec import from_spec
 
-__all__ = ["conv_net", "from_spec", "lenet5", "mlp", "resnet18"]
+__all__ = ["conv_net", "from_spec", "lenet5", "mlp", "residual_net", "resnet18"]

@@ -1,4 +1,4 @@
-"""The two ends that all our models share: normalisation inside, logits out."""
+"""What our models share: normalisation inside, logits out, convolutions with BatchNorm."""
 
 import keras
 
@@ -15,3 +15,18 @@ def logits_model(image, features, num_classes, name):
     # float32 under any dtype policy: a softmax over half-precision logits loses what it weighs.
     logits = keras.layers.Dense(num_classes, dtype="float32", name="logits")(features)
     return keras.Model(image, logits, name=name)
+
+
+def normed_convolution(x, channels, size, strides, name, activation="relu"):
+    """Return a convolution of `x` with BatchNormalization and, if any, an activation."""
+    x = keras.layers.Conv2D(
+        channels,
+        size,
+        strides=strides,
+        padding="same",
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
+    )(x)
+    x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
+    return x if activation is None else keras.layers.Activation(activation, name=name)(x)

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_kd.models._ends import logits_model, normalized_image
+from keras_kd.models._ends import logits_model, normalized_image, normed_convolution
 
 # Up to this many pixels a side the first layers keep the size, as is usual for CIFAR.
 _SMALL = 64
@@ -56,9 +56,9 @@ def resnet18(
     stages = [max(1, round(width * channels)) for channels in (64, 128, 256, 512)]
     image, x = normalized_image(image_shape, mean, std)
     if max(image_shape[:2]) <= _SMALL:
-        x = _convolution(x, stages[0], 3, 1, "stem")
+        x = normed_convolution(x, stages[0], 3, 1, "stem")
     else:
-        x = _convolution(x, stages[0], 7, 2, "stem")
+        x = normed_convolution(x, stages[0], 7, 2, "stem")
         x = keras.layers.MaxPooling2D(3, 2, padding="same", name="stem_pool")(x)
     for stage, channels in enumerate(stages, start=1):
         for block in (1, 2):
@@ -71,22 +71,8 @@ def resnet18(
 def _basic_block(x, channels, strides, name):
     shortcut = x
     if strides > 1 or x.shape[-1] != channels:
-        shortcut = _convolution(x, channels, 1, strides, f"{name}_shortcut", activation=None)
-    x = _convolution(x, channels, 3, strides, f"{name}_1")
-    x = _convolution(x, channels, 3, 1, f"{name}_2", activation=None)
+        shortcut = normed_convolution(x, channels, 1, strides, f"{name}_shortcut", activation=None)
+    x = normed_convolution(x, channels, 3, strides, f"{name}_1")
+    x = normed_convolution(x, channels, 3, 1, f"{name}_2", activation=None)
     x = keras.layers.Add(name=f"{name}_add")([x, shortcut])
     return keras.layers.ReLU(name=name)(x)
-
-
-def _convolution(x, channels, size, strides, name, activation="relu"):
-    x = keras.layers.Conv2D(
-        channels,
-        size,
-        strides=strides,
-        padding="same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = keras.layers.BatchNormalization(name=f"{name}_norm")(x)
-    return x if activation is None else keras.layers.Activation(activation, name=name)(x)

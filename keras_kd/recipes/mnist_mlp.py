@@ -14,10 +14,35 @@ training images is held back to choose the epoch (nearly always the last).
 
 import functools
 
-from keras_kd.experiment import Recipe
-from keras_kd.models import mlp
+import keras
 
-_normalized = functools.partial(mlp, mean=0.1307, std=0.3081)
+from keras_kd.data import RandomAffine
+from keras_kd.experiment import Recipe
+from keras_kd.experiment.optimizers import one_cycle
+from keras_kd.models import mlp, residual_net
+
+_pixels = {"mean": 0.1307, "std": 0.3081}
+_normalized = functools.partial(mlp, **_pixels)
+
+_best = Recipe(
+    name="mnist_mlp_best",
+    dataset="mnist",
+    teacher=functools.partial(residual_net, [16, 32, 64], **_pixels, name="teacher"),
+    student=functools.partial(_normalized, [32], name="student"),
+    temperature=2.0,
+    alpha=1.0,
+    epochs=60,
+    quick_epochs=1,
+    teacher_patience=10,
+    student_patience=60,
+    batch_size=128,
+    optimizer=one_cycle(3e-3, optimizer=keras.optimizers.Adam, warm_up=0.02),
+    augmentation=RandomAffine(degrees=6, shear=0.08, zoom=0.05, stretch=0.04, pixels=1),
+    views=30,
+    teacher_epochs=10,
+    teacher_optimizer=one_cycle(3e-3, warm_up=0.125, weight_decay=0.02),
+    teacher_augmentation=RandomAffine(degrees=12, shear=0.15, zoom=0.1, stretch=0.08, pixels=2),
+)
 
 mnist_mlp = Recipe(
     name="mnist_mlp",
@@ -31,4 +56,5 @@ mnist_mlp = Recipe(
     teacher_patience=5,
     student_patience=5,
     batch_size=64,
+    best=_best,
 )

@@ -1,0 +1,72 @@
+"""Views are functions of image and seed, and what their arguments say."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_kd as kd
+
+SEEDS = np.random.default_rng(0).integers(0, 2**31 - 1, (400, 2)).astype("int32")
+
+
+def squares(dtype="uint8"):
+    """Images of one bright square, off the centre."""
+    images = np.zeros((400, 15, 15, 1), dtype)
+    images[:, 6:9, 4:7] = 200
+    return images
+
+
+def centres(views):
+    """Return row and column of the centre of what is bright."""
+    weights = np.asarray(views)[..., 0].astype(float)
+    total = weights.sum((1, 2))
+    rows, columns = np.mgrid[:15, :15]
+    return (weights * rows).sum((1, 2)) / total, (weights * columns).sum((1, 2)) / total
+
+
+class TestRandomAffine:
+    def test_without_arguments_nothing_happens(self):
+        np.testing.assert_array_equal(kd.data.RandomAffine()(squares(), SEEDS), squares())
+
+    def test_one_view_is_made_from_its_own_image_and_seed(self):
+        wiggle = kd.data.RandomAffine(degrees=10, shear=0.1, zoom=0.1, stretch=0.1, pixels=2)
+        views = wiggle(squares(), SEEDS)
+        np.testing.assert_array_equal(wiggle(squares()[7:8], SEEDS[7:8])[0], views[7])
+        compiled = tf.function(wiggle)(squares(), SEEDS)
+        np.testing.assert_array_equal(compiled, views)
+        assert len(np.unique(np.asarray(views), axis=0)) > 390
+
+    @pytest.mark.parametrize("dtype", ["uint8", "float32"])
+    def test_the_dtype_is_kept(self, dtype):
+        views = kd.data.RandomAffine(degrees=5)(squares(dtype), SEEDS)
+        assert views.dtype == dtype and views.shape == (400, 15, 15, 1)
+
+    def test_shifts_are_even_up_to_their_size(self):
+        rows, columns = centres(kd.data.RandomAffine(pixels=2)(squares("float32"), SEEDS))
+        for moved in (rows - 7, columns - 5):
+            assert -2.01 < moved.min() < -1.9 and 1.9 < moved.max() < 2.01
+            assert abs(moved.mean()) < 0.15 and abs(moved.std() - 4 / 12**0.5) < 0.1
+        assert abs(np.corrcoef(rows, columns)[0, 1]) < 0.15
+
+    def test_turns_move_what_is_off_the_centre(self):
+        # Two pixels left of the centre: a quarter turn either way takes it up or down by two.
+        rows, _ = centres(kd.data.RandomAffine(degrees=90)(squares("float32"), SEEDS))
+        assert 1.8 < rows.max() - 7 < 2.2 and -2.2 < rows.min() - 7 < -1.8
+
+    def test_zoom_changes_the_size(self):
+        views = np.asarray(kd.data.RandomAffine(zoom=0.4)(squares("float32"), SEEDS))
+        brightness = views.sum((1, 2, 3)) / squares("float32")[0].sum()
+        # Area goes with the square of the factor.
+        assert 2.0 < brightness.max() < np.exp(0.8) * 1.05
+        assert np.exp(-0.8) * 0.95 < brightness.min() < 0.5
+
+    def test_a_mirror_half_of_the_time(self):
+        _, columns = centres(kd.data.RandomAffine(flip=True)(squares("float32"), SEEDS))
+        assert set(np.round(columns)) == {5, 9}
+        assert 0.4 < np.mean(np.round(columns) == 9) < 0.6
+
+    @pytest.mark.parametrize("field", ["degrees", "shear", "zoom", "stretch", "pixels"])
+    @pytest.mark.parametrize("value", [-1, float("nan"), "much"])
+    def test_what_is_no_size_is_refused(self, field, value):
+        with pytest.raises(ValueError, match=f"`{field}` must be a number of at least 0"):
+            kd.data.RandomAffine(**{field: value})
