@@ -8,7 +8,7 @@ import rich.console
 import rich.progress
 
 # Where no line can be drawn over, one is printed at most this often.
-_SECONDS_BETWEEN_LINES = 10
+SECONDS_BETWEEN_LINES = 10
 _TITLES = {
     "student": "student distilled",
     "student_alone": "student alone",
@@ -71,7 +71,7 @@ class Progress:
 
         def update(state):
             nonlocal last
-            if time.perf_counter() - last >= _SECONDS_BETWEEN_LINES:
+            if time.perf_counter() - last >= SECONDS_BETWEEN_LINES:
                 last = time.perf_counter()
                 self.say(f"{title:<17} {state}")
 

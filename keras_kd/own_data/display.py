@@ -3,28 +3,12 @@
 import time
 
 import keras
-import rich.console
 
-_SECONDS_BETWEEN_LINES = 10
+from keras_kd.experiment.progress import SECONDS_BETWEEN_LINES, Progress
 
 
-class Display:
-    """Lines about a distillation: one now and then while a model trains, one at its end.
-
-    Args:
-        verbose: show anything at all.
-    """
-
-    def __init__(self, verbose=True):
-        self.verbose = verbose
-        self.console = rich.console.Console(quiet=not verbose, highlight=False)
-
-    def say(self, *lines):
-        for line in lines:
-            self.console.print(line, markup=False, soft_wrap=True)
-
-    def show(self, table):
-        self.console.print(table)
+class Display(Progress):
+    """Lines about a distillation: one now and then while a model trains, one at its end."""
 
     def training(self, title, epochs):
         """Return a callback that shows the training of one model."""
@@ -43,7 +27,7 @@ class _Lines(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.best = max(self.best, (logs["val_accuracy"], -epoch - 1))
         self.epoch = epoch + 1
-        if time.perf_counter() - self.last >= _SECONDS_BETWEEN_LINES:
+        if time.perf_counter() - self.last >= SECONDS_BETWEEN_LINES:
             self.last = time.perf_counter()
             self.display.say(
                 f"{self.title:<17} epoch {self.epoch} of at most {self.epochs}: "

@@ -3,6 +3,8 @@
 import rich.box
 import rich.table
 
+from keras_kd.experiment.report import verdict as verdict_of
+
 _TITLES = {
     "teacher": "teacher",
     "student": "student distilled",
@@ -41,19 +43,7 @@ def verdict(report):
     """Return one honest sentence on what distillation gained."""
     if "gain" not in report:
         return "There was no control: whether distillation helped is not known."
-    gain = report["gain"]
-    low, high = gain["interval_95"]
-    text = (
-        f"{100 * gain['accuracy']:+.2f} points of accuracy (95 % interval over test images "
-        f"{100 * low:+.2f} to {100 * high:+.2f})"
-    )
-    if low > 0:
-        judgement = "the distilled student is better than the same student alone"
-    elif high < 0:
-        judgement = "the distilled student is WORSE than the same student alone"
-    else:
-        judgement = "no difference from the same student alone can be told"
-    return f"{text}: {judgement}. This is one seed; another may turn it."
+    return verdict_of(report["gain"])
 
 
 def to_ship(report):
