@@ -14,6 +14,7 @@ QUICK = {
     "2_losses": "epochs, seed = 1, 0",
     "3_temperature_and_alpha": "epochs, patience, seed = 2, 1, 0",
     "4_to_the_phone": "epochs, seed, formats = 1, 0, ['float32', 'int8']",
+    "5_your_own_data": "epochs, seed = 5, 0",
     "6_adversarial": "epochs, seed = 2, 0",
 }
 
