@@ -15,6 +15,7 @@ import threading
 import rich.console
 
 from keras_kd import data as data_module
+from keras_kd._backend import call_in_new_process, visible_gpus
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.space import Space
 from keras_kd.experiment.study import num_finished, open_study, place_of, take_up_again, work
@@ -95,7 +96,10 @@ def _run_workers(job, num_workers, num_trials):
     context = multiprocessing.get_context("spawn")
     left, errors = context.Value("i", num_trials), context.SimpleQueue()
     processes = [
-        context.Process(target=_worker, args=(job, number, left, errors))
+        context.Process(
+            target=call_in_new_process,
+            args=(pickle.dumps((_worker, job)), visible_gpus(), number, left, errors),
+        )
         for number in range(min(num_workers, num_trials))
     ]
     try:
