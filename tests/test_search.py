@@ -145,7 +145,7 @@ def wait_for(process, condition):
 
 def test_killed_in_a_trial_it_goes_on_with_that_one(tmp_path, capsys):
     folder = tmp_path / "search"
-    command = ["search", "digits", "--epochs", "30", "--trials", "3", "--output", str(folder)]
+    command = ["search", "digits", "--epochs", "12", "--trials", "3", "--output", str(folder)]
     process = subprocess.Popen(
         [sys.executable, "-m", "keras_kd", *command],
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
@@ -165,7 +165,7 @@ def test_killed_in_a_trial_it_goes_on_with_that_one(tmp_path, capsys):
     results = json.loads((folder / "results.json").read_text())
     # The third is number 3 in the study: the killed one has two numbers there.
     assert [trial["name"] for trial in results["trials"]] == ["trial_000", "trial_001", "trial_003"]
-    assert all(trial["epochs"] == 30 for trial in results["trials"])
+    assert all(trial["epochs"] == 12 for trial in results["trials"])
 
 
 def test_two_workers_share_a_study_in_a_database(tmp_path):
@@ -252,6 +252,20 @@ class TestTakingUpAgain:
             study_module.work(study, interrupted, range(1), trials=1, seed=0, worker=0)
         study_module.take_up_again(study, "here")
         assert len(study.get_trials(states=(optuna.trial.TrialState.WAITING,))) == 1
+
+
+def test_a_journal_that_a_kill_left_locked_and_half_written_is_read(tmp_path):
+    path = tmp_path / "study.journal"
+    study = study_module.open_study("s", path, create=True, epochs=1)
+    study.tell(study.ask(), 0.5)
+    with path.open("a") as file:
+        file.write('{"op_code": 4, "wor')
+    path.with_name("study.journal.lock").touch()
+    study_module.mend_journal(path)
+    for _ in range(2):  # What is appended is read again.
+        study = study_module.open_study("s", path, create=True, epochs=1)
+        study.tell(study.ask(), 0.5)
+    assert study_module.num_finished(study) == 3
 
 
 def test_one_seed_draws_the_same_again_and_workers_draw_apart(tmp_path):

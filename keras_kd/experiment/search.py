@@ -129,6 +129,8 @@ def search(
             data_dir=data_dir,
             verbose=verbose,
         )
+        if storage is None:
+            study_module.mend_journal(folder / "study.journal")
         study = study_module.open_study(job.study, job.storage, create=True, epochs=recipe.epochs)
         trainer = Trainer(recipe, data, seed, folder, progress)
         teacher = trainer.teacher()

@@ -5,6 +5,7 @@ Imported by `experiment.search` alone, once it is known that Optuna is there.
 
 import contextlib
 import logging
+import os
 import platform
 import warnings
 from pathlib import Path
@@ -130,6 +131,19 @@ def take_up_again(study, place):
         }
         for name in lost.keys() - still_going:
             _retry()(study, lost[name])
+
+
+def mend_journal(path):
+    """Remove what a killed process leaves of a journal: its lock, and half a line.
+
+    Args:
+        path: of a journal that nobody else is at work with.
+    """
+    # Optuna breaks the lock by itself, after half a minute.
+    path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
+    if path.exists():
+        whole = path.read_bytes().rfind(b"\n") + 1
+        os.truncate(path, whole)
 
 
 def _open_storage(storage):
