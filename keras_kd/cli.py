@@ -22,7 +22,7 @@ def main(arguments=None):
     except KeyboardInterrupt:
         goes_on = (
             " The same command, or `keras-kd resume DIR`, goes on after the last whole epoch."
-            if options.call in (_run, _compare, _sweep, _resume)
+            if options.call in (_run, _compare, _sweep, _search, _resume)
             else ""
         )
         print(f"keras-kd: interrupted. Nothing half-written was left.{goes_on}", file=sys.stderr)
@@ -57,6 +57,7 @@ def _parser():
     run.set_defaults(call=_run)
     _add_compare(commands)
     _add_sweep(commands)
+    _add_search(commands)
     _add_runs(commands)
     _add_export(commands)
     _add_serve(commands)
@@ -117,12 +118,41 @@ def _add_sweep(commands):
     sweep.set_defaults(call=_sweep)
 
 
+def _add_search(commands):
+    search = commands.add_parser(
+        "search",
+        help="search for the best temperature, alpha, loss, rate and batch size",
+        description="Distil students with settings drawn from what earlier trials found, prune "
+        "those below the median, choose the best on validation images, and test that one. A "
+        "killed search goes on with the trials that are there. By default it is over temperature "
+        "1 16 and alpha 0.1 0.9; naming any setting replaces both.",
+    )
+    _add_recipe(search, "RECIPE_search")
+    search.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    search.add_argument(
+        "--trials", type=int, default=20, metavar="N", help="to be finished (default: %(default)s)"
+    )
+    search.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
+    )
+    search.add_argument(
+        "--storage",
+        metavar="URL",
+        help="a journal file or database that other machines share (default: in the folder)",
+    )
+    for name in ("temperature", "alpha", "learning-rate"):
+        search.add_argument(f"--{name}", type=float, nargs=2, metavar=("LOW", "HIGH"))
+    search.add_argument("--loss", nargs="+", metavar="LOSS", help="of keras_kd.losses")
+    search.add_argument("--batch-size", type=int, nargs="+", metavar="N")
+    search.set_defaults(call=_search)
+
+
 def _add_runs(commands):
     resume = commands.add_parser(
         "resume",
         help="go on with a run that was interrupted or killed",
-        description="Go on with a run, a comparison or a sweep after its last whole epoch, to the "
-        "weights of an uninterrupted one. A finished one is shown.",
+        description="Go on with a run, a comparison, a sweep or a search after its last whole "
+        "epoch, to the weights of an uninterrupted one. A finished one is shown.",
     )
     resume.add_argument("folder", metavar="DIR", help="the folder of the run")
     resume.add_argument(
@@ -347,6 +377,21 @@ def _sweep(options):
         recipe,
         seed=options.seed,
         **{name: values for name, values in axes.items() if values is not None},
+        **_options_of_recipes(options),
+    )
+
+
+def _search(options):
+    recipe = _recipe(options)
+    names = ("temperature", "alpha", "learning_rate", "loss", "batch_size")
+    axes = {name: getattr(options, name) for name in names}
+    keras_kd.experiment.search(
+        recipe,
+        space={name: values for name, values in axes.items() if values is not None} or None,
+        trials=options.trials,
+        workers=options.workers,
+        seed=options.seed,
+        storage=options.storage,
         **_options_of_recipes(options),
     )
 

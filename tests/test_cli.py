@@ -91,7 +91,7 @@ def test_a_run_shows_its_progress_and_its_table_and_no_chatter(tmp_path):
     assert (tmp_path / "run" / "student.tflite").is_file()
 
 
-@pytest.mark.parametrize("command", ["compare", "sweep", "resume", "list", "report"])
+@pytest.mark.parametrize("command", ["compare", "sweep", "search", "resume", "list", "report"])
 def test_every_command_has_its_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])

@@ -6,6 +6,7 @@ from keras_kd.experiment.page import write_report
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import run
 from keras_kd.experiment.runs import check_run, list_runs, print_runs, resume
+from keras_kd.experiment.search import search
 from keras_kd.experiment.sweep import sweep
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "print_runs",
     "resume",
     "run",
+    "search",
     "sweep",
     "write_report",
 ]

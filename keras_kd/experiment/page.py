@@ -1,4 +1,4 @@
-"""The report of a run, a comparison or a sweep: one HTML file that opens offline."""
+"""The report of a run, a comparison, a sweep or a search: one HTML file that opens offline."""
 
 import base64
 import html
@@ -15,21 +15,21 @@ from keras_kd import metrics
 from keras_kd._backend import require_extra
 from keras_kd._files import written_whole
 from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment import heat_map, plots, report, tables
+from keras_kd.experiment import heat_map, plots, report, search_picture, tables
 from keras_kd.experiment.evaluation import Predictions
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.runs import check_run
 
 
 def write_report(folder):
-    """Write `report.html` of a finished run, comparison or sweep.
+    """Write `report.html` of a finished run, comparison, sweep or search.
 
     One file, without anything to be fetched: the verdict first; learning curves of all seeds;
     accuracy by class of teacher, student distilled and student alone; confusion matrices and
     what distillation changed in them; reliability diagrams; test images on which student and
-    teacher differ, with both distributions under a temperature slider; the heat map of a sweep;
-    sizes and times where files were exported; the command. It is made from what the run left in
-    its folder; the data set is not read again.
+    teacher differ, with both distributions under a temperature slider; the heat map of a sweep or
+    the picture of a search; sizes and times where files were exported; the command. It is made
+    from what the run left in its folder; the data set is not read again.
 
     Args:
         folder: the directory of the run.
@@ -75,7 +75,8 @@ def write_report(folder):
 def _title(config, results):
     if config["kind"] == "compare":
         return f"{config['recipe']}: does distillation help? {len(results['seeds'])} seeds"
-    what = "a grid of students" if config["kind"] == "sweep" else "one run"
+    kinds = {"sweep": "a grid of students", "search": "a search", "run": "one run"}
+    what = kinds[config["kind"]]
     return f"{config['recipe']}: {what}, seed {results['seed']}"
 
 
@@ -103,6 +104,8 @@ def _verdict(kind, results):
         return [f"{results['verdict']}. {first}", *others], results["verdict"]
     if kind == "sweep":
         return [line.removeprefix("* ") for line in tables.best_cell(results)], ""
+    if kind == "search":
+        return [line.removeprefix("* ") for line in tables.best_trial(results)], ""
     return [report.verdict(results["gain"])], ""
 
 
@@ -114,6 +117,9 @@ def _sections(kind, results, seeds, class_names, folder):
             _cells(results),
             _plot(plots.cells_per_class(results), "Each cell by class, on validation images."),
         )  # fmt: skip
+    if kind == "search":
+        caption = "Hollow: pruned trials, at the best accuracy they had."
+        yield _section("The search", _plot(search_picture.figure(results), caption))
     caption = "A line for each model and seed. Dots: the epoch that was kept."
     if kind == "sweep":
         caption += " Grey: the other cells."

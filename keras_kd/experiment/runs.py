@@ -10,13 +10,14 @@ from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.compare import compare
 from keras_kd.experiment.progress import Progress, title_of
 from keras_kd.experiment.run import run
+from keras_kd.experiment.search import search
 from keras_kd.experiment.sweep import sweep
 
-_CALLS = {"run": run, "compare": compare, "sweep": sweep}
+_CALLS = {"run": run, "compare": compare, "sweep": sweep, "search": search}
 
 
 def resume(folder, recipe, *, data_dir=None, verbose=True):
-    """Go on with a run, a comparison or a sweep that was interrupted or killed.
+    """Go on with a run, a comparison, a sweep or a search that was interrupted or killed.
 
     What was trained is kept; what was training goes on after its last whole epoch and ends with
     the weights of an uninterrupted run, to the bit, on the same machine. A finished one is shown.
@@ -75,6 +76,9 @@ def _show(results, folder, progress):
     elif results.get("kind") == "sweep":
         progress.show(tables.grid(results))
         progress.say(*tables.best_cell(results))
+    elif results.get("kind") == "search":
+        progress.show(tables.trials(results))
+        progress.say(*tables.best_trial(results))
     else:
         progress.show(report.table(results))
         progress.say(*report.sentences(results, folder))

@@ -1,9 +1,10 @@
-"""Comparisons and sweeps for people: their tables and sentences on a terminal."""
+"""Comparisons, sweeps and searches for people: their tables and sentences on a terminal."""
 
 import rich.box
 import rich.table
 
 from keras_kd.experiment.progress import title_of
+from keras_kd.experiment.space import title as title_of_settings
 from keras_kd.experiment.statistics import INCONCLUSIVE
 
 BOX = rich.box.SIMPLE_HEAD
@@ -14,6 +15,8 @@ METRICS = {
     "expected_calibration_error": ("ECE", "{:.3f}"),
     "agreement_with_teacher": ("agreement", "{:.3f}"),
 }
+# Of a search, on a terminal; all are in its results.
+_NUM_TRIALS = 10
 _CAPTION = (
     "NLL: negative log-likelihood. ECE: expected calibration error. Agreement: with the teacher."
 )
@@ -90,14 +93,57 @@ def grid(results):
 def best_cell(results):
     """Return what the best cell is worth on the test images, a line each."""
     (best,) = (cell for cell in results["cells"] if cell["name"] == results["best"])
+    return _best_on_test(results, cell_title(best))
+
+
+def _best_on_test(results, title):
     test = {name: model["test"]["accuracy"] for name, model in results["models"].items()}
     return [
-        f"* Best on validation: {cell_title(best)}. On {results['data']['test']:,} test images, "
+        f"* Best on validation: {title}. On {results['data']['test']:,} test images, "
         f"read once: {test['student']:.4f}, the same student alone {test['student_alone']:.4f}, "
         f"teacher {test['teacher']:.4f}",
         "This is one seed, and the best of many is flattered by its validation figure: "
         "`keras-kd compare` tells over seeds",
     ]
+
+
+def trials(results):
+    """Return the table of a search: its best trials, beside teacher and student alone."""
+    finished = [trial for trial in results["trials"] if trial["state"] == "complete"]
+    finished.sort(key=lambda trial: trial["validation"]["accuracy"], reverse=True)
+    table = new_table(
+        f"{results['recipe']}, seed {results['seed']}: {len(results['trials'])} trials, "
+        f"{len(results['trials']) - len(finished)} of them pruned; "
+        f"{results['data']['validation']:,} validation images",
+        [],
+    )
+    table.caption = "NLL: negative log-likelihood. Agreement: with the teacher."
+    table.add_column("settings", overflow="fold")
+    shown = ("accuracy", "negative_log_likelihood", "agreement_with_teacher")
+    for column in (*(METRICS[metric][0] for metric in shown), "epochs"):
+        table.add_column(column, justify="right", no_wrap=True)
+
+    def cells(figures, epochs):
+        return [*(METRICS[metric][1].format(figures[metric]) for metric in shown), f"{epochs}"]
+
+    for name, figures in results["validation"].items():
+        table.add_row(title_of(name), "", *cells(figures, results["models"][name]["epochs"]))
+    table.add_section()
+    for trial in finished[:_NUM_TRIALS]:
+        is_best = trial["name"] == results["best"]
+        table.add_row(
+            f"{trial['name']}{' *' if is_best else ''}",
+            title_of_settings(trial["settings"]),
+            *cells(trial["validation"], trial["epochs"]),
+            style="bold" if is_best else None,
+        )
+    return table
+
+
+def best_trial(results):
+    """Return what the best trial of a search is worth on the test images, a line each."""
+    (best,) = (trial for trial in results["trials"] if trial["name"] == results["best"])
+    return _best_on_test(results, title_of_settings(best["settings"]))
 
 
 def cell_title(cell):

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import typing
+from collections.abc import Callable
 
 import keras
 
@@ -46,6 +47,7 @@ class Trainer:
         seed: of first weights and orders.
         folder: to write to.
         progress: a `Progress`.
+        callbacks: more callbacks for each model, `(name, checkpoint) -> list`; they come last.
     """
 
     recipe: object
@@ -53,6 +55,7 @@ class Trainer:
     seed: int
     folder: object
     progress: object
+    callbacks: Callable = lambda name, checkpoint: []
 
     def build(self, builder):
         """Return a new model, with the same first weights whatever was trained before."""
@@ -183,7 +186,12 @@ class Trainer:
         data = self._batches(training, teacher, checkpoint.epoch)
         with self.progress.of(name, training.epochs, stoppings, checkpoint) as display:
             callbacks = {
-                each: [stoppings[each], checkpoint.callback(each), display.callback(each)]
+                each: [
+                    stoppings[each],
+                    checkpoint.callback(each),
+                    display.callback(each),
+                    *self.callbacks(each, checkpoint),
+                ]
                 for each in distillers
             }
             if len(distillers) == 1:

@@ -1,0 +1,183 @@
+"""A search over the settings of a distillation, its trials in a study that survives a kill."""
+
+import time
+from pathlib import Path
+
+from keras_kd._backend import describe_machine, require_extra
+from keras_kd._checks import check_integer
+from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment import search_picture, tables
+from keras_kd.experiment import space as space_module
+from keras_kd.experiment.evaluation import describe_model, evaluate, figures_of, predict
+from keras_kd.experiment.making import digest_of
+from keras_kd.experiment.progress import Progress
+from keras_kd.experiment.run import describe, load
+from keras_kd.experiment.training import Trainer
+
+
+def search(
+    recipe,
+    *,
+    space=None,
+    trials=20,
+    workers=1,
+    seed=0,
+    storage=None,
+    epochs=None,
+    quick=False,
+    output=None,
+    data_dir=None,
+    verbose=True,
+):
+    """Search for the settings of a student's distillation on validation, and test the best.
+
+    For more dimensions than a grid (`experiment.sweep`) can hold. The teacher and the student
+    alone are trained once. Then each trial distils a student with settings that Optuna draws by
+    TPE from what the earlier ones found; one whose validation accuracy stays below the median of
+    the others' is pruned. The test split is read once, for the teacher, the student alone and the
+    best trial (by validation accuracy, then likelihood). It is one seed, and the best of many.
+
+    A search that was killed goes on when it is called again with the same arguments: finished
+    trials count, and those that were training are taken up again after their last whole epoch.
+    With more `trials` it goes on as well.
+
+    Several workers are processes on this machine. Other machines join with the same call, the
+    same `storage` and an `output` of their own; all end when `trials` are finished by all of them
+    together (those that are then under way are finished too), with the same best settings.
+
+    Written to the folder: `config.json`, the models with their `_history.csv`, `study.journal`,
+    `search.png`, `predictions.npz`, `results.json`. See `experiment.write_report` for a page.
+
+    Args:
+        recipe: a `Recipe`; with several workers, its functions are those of a module.
+        space: a dict with any of `temperature` and `learning_rate` (two numbers above 0, drawn
+            log-uniformly), `alpha` (two numbers from 0 to 1), `loss` (names of losses of
+            `keras_kd.losses` on logits), `batch_size` (integers). `{"temperature": (1, 16),
+            "alpha": (0.1, 0.9)}` if `None`. What it leaves out is the recipe's.
+        trials: how many are to be finished, pruned ones among them.
+        workers: processes; call from a script whose main part is under
+            `if __name__ == "__main__"` when there are several.
+        seed: integer, at least 0. One worker draws the same settings from the same seed again.
+        storage: where the study is: the path of a journal file, which may lie on a shared folder,
+            or the URL of a database, such as `"sqlite:///search.db"`, in which the trial of a
+            worker that is not heard of for a minute is taken up by another. `study.journal` in
+            the folder if `None`. `config.json` holds it: leave a password to the database's own
+            configuration.
+        epochs: the most epochs of each training; the recipe's if `None`.
+        quick: a first look: the recipe's `quick_epochs`.
+        output: folder to write to; `saved_models/<recipe.name>_search` if `None`.
+        data_dir: as in `data.load`.
+        verbose: show the progress and the closing table.
+
+    Returns:
+        The contents of `results.json`, as a dict: `space`, `trials` (each with `name`,
+        `settings`, `state`: `"complete"` or `"pruned"`, `epochs`, `value`: the best validation
+        accuracy, `validation`), `validation` (of `teacher` and `student_alone`), `best` (name of
+        a trial), `models` (figures on test of `teacher`, `student_alone` and `student`, the best
+        trial), `curves`.
+
+    Raises:
+        ValueError: if an argument is out of range, or another process works in the folder.
+        FileNotFoundError: if the data set is nowhere to be found.
+        ImportError: if a package of the extras `search` or `report` is missing.
+
+    References:
+        J. Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011, section 4 (TPE).
+        T. Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019.
+    """
+    for name, value, minimum in (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0)):
+        check_integer(name, value, minimum=minimum)
+    check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
+    require_extra("optuna", "search", "A search")
+    require_extra("matplotlib", "report", "A search's picture")
+    # They import Optuna, and may be imported only now.
+    from keras_kd.experiment import study as study_module
+    from keras_kd.experiment import trial as trial_module
+    from keras_kd.experiment import workers as workers_module
+
+    recipe = recipe.for_epochs(epochs, quick=quick)
+    space = space_module.Space(recipe, space_module.DEFAULT if space is None else space)
+    if workers > 1:
+        workers_module.check_can_be_sent(recipe)
+    folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_search")
+    progress = Progress(verbose)
+    started = time.perf_counter()
+    data = load(recipe, seed, data_dir, progress)
+    settings = recipe.settings(data)
+    with folder_module.at_work(folder):
+        folder_module.begin(
+            folder,
+            kind="search",
+            recipe=recipe.name,
+            options={
+                "space": space.axes, "trials": trials, "workers": workers, "seed": seed,
+                "storage": storage, "epochs": epochs, "quick": quick, "data_dir": data_dir,
+            },
+            settings=settings,
+            data=describe(data),
+            progress=progress,
+        )  # fmt: skip
+        job = workers_module.Job(
+            recipe=recipe,
+            axes=space.axes,
+            # Of another search the trials would not count.
+            study=f"{recipe.name}_{digest_of(settings, describe(data), space.axes, seed)[:12]}",
+            storage=str(storage or folder / "study.journal"),
+            trials=trials,
+            seed=seed,
+            folder=folder,
+            data_dir=data_dir,
+            verbose=verbose,
+        )
+        if storage is None:
+            study_module.mend_journal(folder / "study.journal")
+        study = study_module.open_study(job.study, job.storage, create=True, epochs=recipe.epochs)
+        trainer = Trainer(recipe, data, seed, folder, progress)
+        teacher = trainer.teacher()
+        alone = trainer.train_alone(teacher.model)
+        objective = trial_module.Objective(trainer, space, teacher)
+        workers_module.run_trials(study, job, objective, workers)
+        finished = study_module.finished(study)
+        best = study_module.best_of(finished)
+        name = best["name"]
+        # On a shared study it may have been another machine's: then it is trained here too.
+        student = trial_module.train(trainer, space, name, best["settings"], teacher)
+        trained = {"teacher": teacher, "student_alone": alone, "student": student}
+        validation = _validate(trained, data.validation)
+        # Every choice is made: from here on the test split may be read.
+        test = data.test
+        _, figures = evaluate(trained, test, folder)
+        files = {"teacher": "teacher", "student_alone": "student_alone", "student": name}
+        results = {
+            "kind": "search",
+            "recipe": recipe.name,
+            "seed": seed,
+            "settings": settings,
+            "machine": describe_machine(),
+            "data": {**describe(data), "test": len(test)},
+            "space": space.axes,
+            "trials": finished,
+            "validation": {each: validation[each] for each in ("teacher", "student_alone")},
+            "best": name,
+            "models": {
+                each: describe_model(folder / f"{files[each]}.keras", *trained[each])
+                | {"test": figures[each]}
+                for each in trained
+            },
+            "curves": {each: curves for each, (_, curves) in trained.items()},
+            "seconds": time.perf_counter() - started,
+        }
+        search_picture.draw(folder / "search.png", results)
+        folder_module.finish(folder, results)
+    progress.show(tables.trials(results))
+    progress.say(*tables.best_trial(results), f"Written to {folder}")
+    return results
+
+
+def _validate(trained, validation):
+    """Return the figures of every model on the validation split, by name."""
+    logits = predict(trained, validation)
+    return {
+        name: figures_of(validation.labels, each, logits["teacher"])
+        for name, each in logits.items()
+    }

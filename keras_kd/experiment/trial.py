@@ -1,0 +1,105 @@
+"""One trial of a search: a student distilled with sampled settings, watched by the study.
+
+Imported where a search runs, once it is known that Optuna is there.
+"""
+
+import dataclasses
+
+import keras
+import optuna
+
+from keras_kd.experiment import checkpoint as checkpoint_module
+from keras_kd.experiment.evaluation import figures_of, predict
+from keras_kd.experiment.space import title
+from keras_kd.experiment.study import place_of
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """What an Optuna study maximises: a student's accuracy on the validation split.
+
+    A trial leaves `<name>.keras` beside the other models of the folder. One that was killed and
+    is taken up again has its name and goes on from its checkpoint.
+
+    Args:
+        trainer: a `Trainer` of the recipe that trials vary.
+        space: a `Space`.
+        teacher: the teacher, a `Trained`.
+    """
+
+    trainer: object
+    space: object
+    teacher: object
+
+    def __call__(self, trial):
+        """Return the validation accuracy of the student of a trial.
+
+        Raises:
+            optuna.TrialPruned: if its best accuracy so far is below the median of earlier trials.
+        """
+        name = trial.user_attrs.get("name", f"trial_{trial.number:03d}")
+        trial.set_user_attr("name", name)
+        trial.set_user_attr("place", place_of(self.trainer.folder))
+        settings = self.space.sample(trial)
+        trial.set_user_attr("settings", settings)
+        say = self.trainer.progress.say
+        say(f"{name:<17} {title(settings)}")
+        try:
+            trained = train(self.trainer, self.space, name, settings, self.teacher, trial)
+        except optuna.TrialPruned:
+            say(f"{name:<17} pruned after epoch {trial.user_attrs['epochs']}")
+            for path in self._files_of(name):
+                path.unlink(missing_ok=True)
+            raise
+        validation = self._validate(trained)
+        trial.set_user_attr("validation", validation)
+        trial.set_user_attr("epochs", len(trained.curves["loss"]))
+        return validation["accuracy"]
+
+    def _files_of(self, name):
+        folder = self.trainer.folder
+        return checkpoint_module.path_of(folder, name), folder / f"{name}_history.csv"
+
+    def _validate(self, trained):
+        """Return the figures of a student on the validation split."""
+        split = self.trainer.data.validation
+        logits = predict({"teacher": self.teacher, "student": trained}, split)
+        return figures_of(split.labels, logits["student"], logits["teacher"])
+
+
+def train(trainer, space, name, settings, teacher, trial=None):
+    """Return the student of a trial as a `Trained`: from the folder, or trained.
+
+    Args:
+        trainer: a `Trainer` of the recipe that trials vary.
+        space: a `Space`.
+        name: of the student's files.
+        settings: of `Space.sample`.
+        teacher: a `Trained`.
+        trial: the Optuna trial that is told each epoch's accuracy and may end the training.
+    """
+    own = dataclasses.replace(trainer, recipe=space.recipe_of(settings))
+    if trial is not None:
+        own = dataclasses.replace(own, callbacks=lambda _, saved: [_Reports(trial, saved, name)])
+    return own.students(name, {name: own.distilled(teacher.model)}, teacher.model)[name]
+
+
+class _Reports(keras.callbacks.Callback):
+    """Tells a trial the validation accuracy of each epoch, and ends what it would prune."""
+
+    def __init__(self, trial, checkpoint, name):
+        super().__init__()
+        self.trial, self.checkpoint, self.name = trial, checkpoint, name
+
+    def on_train_begin(self, logs=None):
+        # A trial that is taken up again is a new one to Optuna.
+        if self.checkpoint.epoch:
+            accuracies = self.checkpoint.logs(self.name)["val_accuracy"]
+            for epoch, accuracy in enumerate(accuracies, start=1):
+                self.trial.report(accuracy, epoch)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trial.report(float(logs["val_accuracy"]), epoch + 1)
+        if self.trial.should_prune():
+            self.trial.set_user_attr("epochs", epoch + 1)
+            raise optuna.TrialPruned
