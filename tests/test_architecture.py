@@ -21,6 +21,7 @@ FLOORS = [
     {"experiment", "serve"},
     {"own_data"},
     {"recipes"},
+    {"arguments"},
     {"cli"},
     {"__main__"},
 ]

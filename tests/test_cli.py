@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from keras_kd import cli
+from keras_kd import arguments, cli
 
 
 def keras_kd_command(*arguments, code=None, **environment):
@@ -42,10 +42,10 @@ def test_an_unknown_recipe_is_refused_with_the_known_ones(capsys):
 def test_every_recipe_can_be_named():
     import keras_kd as kd
 
-    for name in cli._recipe_names():
+    for name in arguments.recipe_names():
         recipe = getattr(kd.recipes, name)
         assert isinstance(recipe, kd.experiment.Recipe) and recipe.name == name
-    assert cli._recipe_names() == sorted(kd.recipes.__all__)
+    assert arguments.recipe_names() == sorted(kd.recipes.__all__)
 
 
 def test_bad_input_is_one_sentence_and_exit_code_1(capsys, tmp_path):
