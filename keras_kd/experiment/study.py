@@ -168,10 +168,10 @@ def _retry():
 
 @contextlib.contextmanager
 def _quiet():
-    """Hold back Optuna's line for each trial, that heartbeats are new, and that each trial's
+    """Hold back what Optuna says of each trial, that heartbeats are new, and that each trial's
     model is traced anew."""
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     tensorflow = logging.getLogger("tensorflow")
     tensorflow.addFilter(_is_not_about_tracing)
     try:

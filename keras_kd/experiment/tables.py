@@ -110,7 +110,8 @@ def _best_on_test(results, title):
 def trials(results):
     """Return the table of a search: its best trials, beside teacher and student alone."""
     finished = [trial for trial in results["trials"] if trial["state"] == "complete"]
-    finished.sort(key=lambda trial: trial["validation"]["accuracy"], reverse=True)
+    finished.sort(key=lambda trial: trial["validation"]["negative_log_likelihood"])
+    finished.sort(key=lambda trial: trial["value"], reverse=True)  # Sorting is stable.
     table = new_table(
         f"{results['recipe']}, seed {results['seed']}: {len(results['trials'])} trials, "
         f"{len(results['trials']) - len(finished)} of them pruned; "
