@@ -411,7 +411,7 @@ def choices():
     for name, (images, ways) in _CHOICES.items():
         timed = {way: _epoch_as(name, images, *options) for way, options in ways.items()}
         found["seconds"][name] = in_turns(timed)
-        print(name, found["seconds"][name], flush=True)
+        print(name, found["seconds"][name], file=sys.stderr, flush=True)
     return found
 
 
