@@ -129,35 +129,6 @@ def quiet_native_stderr():
             _restore(saved)
 
 
-def visible_gpus():
-    """Return the names of the GPUs that this process computes on."""
-    import tensorflow as tf
-
-    return [gpu.name for gpu in tf.config.get_visible_devices("GPU")]
-
-
-def call_in_new_process(pickled, gpus, *arguments):
-    """Call a function in a process that has just begun, on the GPUs of the one that began it.
-
-    Args:
-        pickled: `pickle.dumps((function, job))`, so that what they import can be kept quiet.
-        gpus: of `visible_gpus`.
-        *arguments: what follows `job`.
-    """
-    import pickle
-
-    with quiet_native_stderr():
-        import tensorflow as tf
-
-        visible = [gpu for gpu in tf.config.list_physical_devices("GPU") if gpu.name in gpus]
-        tf.config.set_visible_devices(visible, "GPU")
-        for gpu in visible:  # Several processes share its memory.
-            tf.config.experimental.set_memory_growth(gpu, True)
-        tf.zeros(())  # TensorFlow makes its devices ready at the first operation, and says so.
-        function, job = pickle.loads(pickled)
-    function(job, *arguments)
-
-
 def _restore(saved):
     sys.stderr.flush()
     os.dup2(saved, 2)

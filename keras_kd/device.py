@@ -1,8 +1,9 @@
 """Which device TensorFlow computes on."""
 
+import pickle
 import re
 
-from keras_kd._backend import describe_device
+from keras_kd._backend import describe_device, quiet_native_stderr
 
 
 def use_device(name="auto"):
@@ -48,12 +49,42 @@ def use_device(name="auto"):
             )
         gpus = gpus[number : number + 1]
     try:
-        tf.config.set_visible_devices(gpus, "GPU")
-        for gpu in gpus:
-            tf.config.experimental.set_memory_growth(gpu, True)
+        _use(gpus)
     except RuntimeError as error:
         raise ValueError(
             "The device must be chosen before TensorFlow computes anything. Received: "
             f"device={name!r} after that. Call `keras_kd.use_device` first."
         ) from error
     return describe_device()
+
+
+def visible_gpus():
+    """Return the names of the GPUs that this process computes on."""
+    import tensorflow as tf
+
+    return [gpu.name for gpu in tf.config.get_visible_devices("GPU")]
+
+
+def call_in_new_process(pickled, gpus, *arguments):
+    """Call a function in a process that has just begun, on the GPUs of the one that began it.
+
+    Args:
+        pickled: `pickle.dumps((function, job))`, so that what they import can be kept quiet.
+        gpus: of `visible_gpus`.
+        *arguments: what follows `job`.
+    """
+    with quiet_native_stderr():
+        import tensorflow as tf
+
+        _use([gpu for gpu in tf.config.list_physical_devices("GPU") if gpu.name in gpus])
+        tf.zeros(())  # TensorFlow makes its devices ready at the first operation, and says so.
+        function, job = pickle.loads(pickled)
+    function(job, *arguments)
+
+
+def _use(gpus):
+    import tensorflow as tf
+
+    tf.config.set_visible_devices(gpus, "GPU")
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)

@@ -276,7 +276,6 @@ class Distiller(keras.Model):
             x, y, batch_size = minibatches.dataset(), None, None
         if self.alpha != 0 and self._terms.uses_index():
             self._terms.check_examples(minibatches)
-            x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
         if minibatches is not None and self.may_stack():
             with self.in_its_precision():
                 minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
@@ -285,6 +284,9 @@ class Distiller(keras.Model):
             if not on_gpu():  # There Keras's own choice stands.
                 self._prefer_jit(jit_compile)
             x, y, batch_size = minibatches.stacks(height, gathered=on_gpu()), None, None
+        elif self.alpha != 0 and self._terms.uses_index():
+            # One by one, but with the index, which a plain minibatch has not.
+            x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
         if isinstance(x, tf.data.Dataset):
             kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
         self.prepare_for(x)

@@ -8,7 +8,7 @@ from keras_kd._checks import check_integer
 from keras_kd._files import remove_leftovers
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import statistics, tables
-from keras_kd.experiment.evaluation import describe_model, evaluate
+from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.run import describe, load
 from keras_kd.experiment.training import Trainer
@@ -167,10 +167,7 @@ def _train(recipe, seed, folder, data_dir, progress):
 
 def _evaluate(recipe, seed, folder, trained, test):
     _, figures = evaluate(trained, test, folder)
-    models = {
-        name: describe_model(folder / f"{name}.keras", *trained[name]) | {"test": figures[name]}
-        for name in trained
-    }
+    models = describe_models(folder, trained, figures)
     curves = {name: curves for name, (_, curves) in trained.items()}
     results = {"recipe": recipe.name, "seed": seed, "models": models, "curves": curves}
     folder_module.finish(folder, results)

@@ -79,17 +79,42 @@ def predict(trained, split):
     return {name: _logits(each.model, split.images) for name, each in trained.items()}
 
 
-def figures_of(labels, logits, teacher_logits):
-    """Return what a model is worth, as a dict of numbers."""
-    return {
+def figures_of(labels, logits, teacher_logits=None):
+    """Return what a model is worth, as a dict of numbers.
+
+    Args:
+        labels: integers `[n]`.
+        logits: `[n, num_classes]`.
+        teacher_logits: the same of the teacher, if there is one.
+    """
+    figures = {
         "accuracy": metrics.accuracy(labels, logits),
         "negative_log_likelihood": metrics.negative_log_likelihood(labels, logits),
         "expected_calibration_error": metrics.expected_calibration_error(labels, logits),
-        "agreement_with_teacher": metrics.agreement(logits, teacher_logits),
+    }
+    if teacher_logits is not None:
+        figures["agreement_with_teacher"] = metrics.agreement(logits, teacher_logits)
+    return figures
+
+
+def describe_models(folder, trained, figures, files=None):
+    """Return what is known of trained models, as dicts by name.
+
+    Args:
+        folder: where their `.keras` files lie.
+        trained: `{name: Trained}`.
+        figures: of each on the test split, by name.
+        files: names of the files, where they are others than the models'.
+    """
+    files = files or {name: name for name in trained}
+    return {
+        name: _describe_model(folder / f"{files[name]}.keras", *trained[name])
+        | {"test": figures[name]}
+        for name in trained
     }
 
 
-def describe_model(path, model, curves):
+def _describe_model(path, model, curves):
     """Return what is known of a trained model without the test split, as a dict.
 
     Args:

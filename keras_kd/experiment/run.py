@@ -10,7 +10,7 @@ from keras_kd._checks import check_integer
 from keras_kd._files import size_of
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import report
-from keras_kd.experiment.evaluation import describe_model, evaluate
+from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.training import Trainer
 
@@ -77,11 +77,7 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
             "settings": settings,
             "machine": describe_machine(),
             "data": {**describe(data), "test": len(test)},
-            "models": {
-                name: describe_model(folder / f"{name}.keras", *trained[name])
-                | {"test": figures[name]}
-                for name in trained
-            },
+            "models": describe_models(folder, trained, figures),
             "gain": _gain(test.labels, logits),
             "litert": _run_litert(folder / "student.tflite", test, logits["student"]),
             "curves": {name: curves for name, (_, curves) in trained.items()},

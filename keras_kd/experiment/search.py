@@ -8,7 +8,7 @@ from keras_kd._checks import check_integer
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
-from keras_kd.experiment.evaluation import describe_model, evaluate, figures_of, predict
+from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
 from keras_kd.experiment.making import digest_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.run import describe, load
@@ -159,11 +159,7 @@ def search(
             "trials": finished,
             "validation": {each: validation[each] for each in ("teacher", "student_alone")},
             "best": name,
-            "models": {
-                each: describe_model(folder / f"{files[each]}.keras", *trained[each])
-                | {"test": figures[each]}
-                for each in trained
-            },
+            "models": describe_models(folder, trained, figures, files),
             "curves": {each: curves for each, (_, curves) in trained.items()},
             "seconds": time.perf_counter() - started,
         }

@@ -8,7 +8,7 @@ from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import heat_map, tables
-from keras_kd.experiment.evaluation import describe_model, evaluate, figures_of, predict
+from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
 from keras_kd.experiment.grid import cells_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.run import describe, load
@@ -122,11 +122,7 @@ def sweep(
             ],
             "validation": {name: validation[name] for name in ("teacher", "student_alone")},
             "best": best.name,
-            "models": {
-                name: describe_model(folder / f"{files[name]}.keras", *chosen[name])
-                | {"test": figures[name]}
-                for name in chosen
-            },
+            "models": describe_models(folder, chosen, figures, files),
             "curves": {name: curves for name, (_, curves) in trained.items()},
             "seconds": time.perf_counter() - started,
         }

@@ -15,7 +15,7 @@ import threading
 import rich.console
 
 from keras_kd import data as data_module
-from keras_kd._backend import call_in_new_process, visible_gpus
+from keras_kd.device import call_in_new_process, visible_gpus
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.space import Space
 from keras_kd.experiment.study import num_finished, open_study, place_of, take_up_again, work

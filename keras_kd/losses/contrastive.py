@@ -179,8 +179,8 @@ class Contrastive(FeatureLoss):
         student_layer_name: name of the student's.
         num_examples: images in the training data.
         num_negatives: K, images that each is compared with; by default 16,384 as in the paper,
-            or all others if there are fewer. A step's time grows with it: on a processor that
-            many take most of a minute an epoch, where a few hundred take seconds.
+            or all others if there are fewer. A step's time grows with it, and for a small
+            student on a processor it is most of the step.
         temperature: divides the scores; 0.07 in the paper.
         momentum: share of the old embedding in what is remembered; 0.5 in the paper.
         embedding_size: 128 in the paper.

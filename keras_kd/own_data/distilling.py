@@ -12,6 +12,7 @@ from keras_kd import metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
 from keras_kd._files import written_whole
+from keras_kd.experiment.evaluation import figures_of
 from keras_kd.own_data import report as report_module
 from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
 from keras_kd.own_data.checking import check
@@ -20,7 +21,7 @@ from keras_kd.own_data.findings import REFUSED
 from keras_kd.own_data.proposing import lines, pick, proposed
 from keras_kd.own_data.result import Result
 from keras_kd.own_data.teachers import fitting_teacher
-from keras_kd.own_data.training import Training, figures_of, logits_of
+from keras_kd.own_data.training import Training, logits_of
 from keras_kd.own_data.unlabelled import with_unlabelled
 from keras_kd.soft_labels import SoftLabels
 
@@ -142,19 +143,17 @@ def distill(
     if soft_labels is not None:
         stored = _stored(soft_labels, teacher, unlabelled)
     elif checked:
-        found = check(
-            teacher,
-            data,
-            student=student,
-            scale=scale,
-            head=head,
-            epochs=epochs,
-            verbose=verbose,
+        _refuse_if_wasted(
+            check(
+                teacher,
+                data,
+                student=student,
+                scale=scale,
+                head=head,
+                epochs=epochs,
+                verbose=verbose,
+            )
         )
-        if not found.ok:
-            worst = found.findings[0]
-            refused = worst.name.endswith(REFUSED)
-            raise ValueError(f"{'' if refused else 'Training would be wasted: '}{worst.sentence}")
     if stored is None:
         fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale, head=head)
     folder = None if output is None else _made(Path(output))
@@ -204,6 +203,13 @@ def distill(
     if folder is not None:
         _write(result, models, folder, formats, budgets, display)
     return result
+
+
+def _refuse_if_wasted(found):
+    if not found.ok:
+        worst = found.findings[0]
+        refused = worst.name.endswith(REFUSED)
+        raise ValueError(f"{'' if refused else 'Training would be wasted: '}{worst.sentence}")
 
 
 def _judged(teacher, models, curves, data):

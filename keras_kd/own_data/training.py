@@ -8,7 +8,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd import metrics
 from keras_kd.callbacks import EarlyStopping
 from keras_kd.data import Data
 from keras_kd.distiller import Distiller
@@ -148,24 +147,6 @@ def compiled(model, spec):
 
     # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
     return ask.get_concrete_function(tf.TensorSpec([None, *spec.shape[1:]], spec.dtype))
-
-
-def figures_of(labels, logits, teacher_logits=None):
-    """Return what a model is worth on images, as a dict.
-
-    Args:
-        labels: integers `[n]`.
-        logits: `[n, num_classes]`.
-        teacher_logits: the same of the teacher, if there is one.
-    """
-    figures = {
-        "accuracy": metrics.accuracy(labels, logits),
-        "negative_log_likelihood": metrics.negative_log_likelihood(labels, logits),
-        "expected_calibration_error": metrics.expected_calibration_error(labels, logits),
-    }
-    if teacher_logits is not None:
-        figures["agreement_with_teacher"] = metrics.agreement(logits, teacher_logits)
-    return figures
 
 
 def _batch_size_of(image_shape):
