@@ -3,8 +3,8 @@
 A small model's step takes less time than the framework around it. So several minibatches go
 into one compiled step, which trains on one after the other: the same updates in the same order.
 The rules look at models, number of minibatches and device alone, never at a clock: the same seed
-gives the same weights. What the path for dense models costs is in `benchmarks/RESULTS.md`; the
-rule for convolutions comes from trials by hand on a processor of two cores.
+gives the same weights. `benchmarks/speed.py choices` measures them; `benchmarks/RESULTS.md` has
+what came out on a processor of two cores.
 """
 
 import keras
@@ -56,8 +56,7 @@ def choose(models, num_minibatches):
         `(height, jit_compile)`.
     """
     if not dense(models):
-        # On processors XLA's convolutions are slower than TensorFlow's own, and inside a loop
-        # some hundred times.
+        # On processors XLA's convolutions are slower than TensorFlow's own.
         return _HEIGHT_OF_CONVOLUTIONS, False
     return _HEIGHT, num_minibatches >= _STEPS_WORTH_XLA and not _draws(models)
 
