@@ -72,6 +72,22 @@ def test_dropout_is_off_outside_training():
     assert not np.array_equal(model(pixels, training=True), model(pixels))
 
 
+def test_input_dropout_drops_pixels_in_training():
+    model = kd.models.mlp([], input_dropout=0.5)
+    pixels = np.ones((2, 28, 28, 1), "float32")
+    np.testing.assert_array_equal(model(pixels), model(pixels))
+    assert not np.array_equal(model(pixels, training=True), model(pixels))
+
+
+def test_no_hidden_unit_of_an_mlp_gets_more_weight_than_allowed(digits):
+    student = kd.models.mlp([16, 16], image_shape=(8, 8, 1), max_norm=0.5)
+    distiller = kd.Distiller(student=student, alpha=0.0).compile(keras.optimizers.Adam(0.01))
+    distiller.fit(digits.train.batches(64, shuffle_seed=0), epochs=2, verbose=0)
+    for name in ("hidden_1", "hidden_2"):
+        norms = np.linalg.norm(student.get_layer(name).kernel.numpy(), axis=0)
+        assert norms.max() == pytest.approx(0.5, abs=1e-5)
+
+
 def test_lenet5_is_for_28_or_32_pixels():
     assert kd.models.lenet5(image_shape=(32, 32, 1)).count_params() == 61_706
     with pytest.raises(ValueError, match="28x28 or 32x32 pixels. Received: .*24, 24"):

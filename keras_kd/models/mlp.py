@@ -13,6 +13,8 @@ def mlp(
     mean=0.0,
     std=1.0,
     dropout=0.0,
+    input_dropout=0.0,
+    max_norm=None,
     name="mlp",
 ):
     """Build a perceptron with ReLU hidden layers that returns logits.
@@ -24,6 +26,8 @@ def mlp(
         mean: subtracted from pixels scaled to 0..1 (0.1307 is customary for MNIST).
         std: divides them afterwards (0.3081 is customary for MNIST).
         dropout: share of each hidden layer's units dropped in training, from 0 to below 1.
+        input_dropout: the same for pixels.
+        max_norm: largest Euclidean norm of the weights into a hidden unit; any if `None`.
         name: name of the model.
 
     Returns:
@@ -41,8 +45,13 @@ def mlp(
     """
     image, x = normalized_image(image_shape, mean, std)
     x = keras.layers.Flatten(name="flatten")(x)
+    if input_dropout:
+        x = keras.layers.Dropout(input_dropout, name="input_dropout")(x)
+    constraint = keras.constraints.MaxNorm(max_norm) if max_norm else None
     for number, units in enumerate(hidden, start=1):
-        x = keras.layers.Dense(units, activation="relu", name=f"hidden_{number}")(x)
+        x = keras.layers.Dense(
+            units, activation="relu", kernel_constraint=constraint, name=f"hidden_{number}"
+        )(x)
         if dropout:
             x = keras.layers.Dropout(dropout, name=f"dropout_{number}")(x)
     return logits_model(image, x, num_classes, name)

@@ -2,9 +2,11 @@
 
 from keras_kd.recipes.digits import digits
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
+from keras_kd.recipes.hinton_mnist import hinton_mnist
+from keras_kd.recipes.hinton_mnist_30 import hinton_mnist_30
 from keras_kd.recipes.mnist_mlp import mnist_mlp
 
-__all__ = ["digits", "fashion_mnist_mlp", "mnist_mlp"]
+__all__ = ["digits", "fashion_mnist_mlp", "hinton_mnist", "hinton_mnist_30", "mnist_mlp"]
 
 
 def by_name(name):

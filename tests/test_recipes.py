@@ -1,0 +1,48 @@
+"""Every recipe and its best form: the models it names, and that each can be built and written."""
+
+import json
+import types
+
+import keras
+import pytest
+
+import keras_kd as kd
+
+SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1)}
+RECIPES = {name: getattr(kd.recipes, name) for name in kd.recipes.__all__}
+RECIPES |= {recipe.best.name: recipe.best for recipe in RECIPES.values() if recipe.best}
+# Of teacher and student, from the published layers.
+PARAMETERS = {
+    "digits": (42_634, 1_210),
+    "fashion_mnist_mlp": (134_794, 101_770),
+    "hinton_mnist": (2_395_210, 1_276_810),
+    "hinton_mnist_30": (2_395_210, 24_790),
+    "mnist_mlp": (109_386, 25_450),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+class TestEveryRecipe:
+    def test_its_student_has_the_published_size(self, recipe):
+        teacher, student = (
+            build(image_shape=SHAPES[recipe.dataset], num_classes=10)
+            for build in (recipe.teacher, recipe.student)
+        )
+        published = recipe.name.removesuffix("_best")
+        assert student.count_params() == PARAMETERS[published][1]
+        if recipe.name == published:
+            assert teacher.count_params() == PARAMETERS[published][0]
+
+    def test_its_settings_can_be_written(self, recipe):
+        data = types.SimpleNamespace(
+            image_shape=SHAPES[recipe.dataset], num_classes=10, train=range(1000)
+        )
+        settings = json.loads(json.dumps(recipe.settings(data)))
+        assert settings["dataset"] == recipe.dataset
+        for who in ("teacher", "student"):
+            assert isinstance(recipe.optimizer_of(who, 1000), keras.optimizers.Optimizer)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_is_found_by_its_name(name):
+    assert kd.recipes.by_name(name) is RECIPES[name]
