@@ -1,6 +1,7 @@
 """Files appear whole or not at all."""
 
 import contextlib
+import hashlib
 import re
 import shutil
 import tempfile
@@ -41,3 +42,9 @@ def size_of(path):
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
+
+
+def sha256_of(path):
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd import soft_labels as module
+from keras_kd.soft_labels import store, writing
 
 NUM_EXAMPLES = 150
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
@@ -23,7 +23,7 @@ SHIFT = kd.data.RandomShift(2, flip=True)
 
 @pytest.fixture(autouse=True)
 def _several_shards(monkeypatch):
-    monkeypatch.setattr(module, "_ROWS_PER_SHARD", 64)
+    monkeypatch.setattr(store, "_ROWS_PER_SHARD", 64)
 
 
 @pytest.fixture
@@ -153,8 +153,8 @@ class TestNothingStaleIsUsed:
 
 def _create_slowly(path, mark):
     """Create soft labels, a quarter of a second a shard, in a process to be killed."""
-    module._ROWS_PER_SHARD = 16
-    write = module._Writer._write_shard
+    store._ROWS_PER_SHARD = 16
+    write = writing.Writer._write_shard
 
     def slowly(self, number, rows):
         shard = write(self, number, rows)
@@ -162,14 +162,14 @@ def _create_slowly(path, mark):
         time.sleep(0.25)
         return shard
 
-    module._Writer._write_shard = slowly
+    writing.Writer._write_shard = slowly
     keras.utils.set_random_seed(5)
     create(path, kd.models.mlp([9], **SHAPE))
 
 
 @pytest.mark.slow
 def test_a_killed_creation_goes_on_from_the_last_whole_shard(tmp_path, teacher, monkeypatch):
-    monkeypatch.setattr(module, "_ROWS_PER_SHARD", 16)
+    monkeypatch.setattr(store, "_ROWS_PER_SHARD", 16)
     path = tmp_path / "labels"
     context = multiprocessing.get_context("spawn")
     mark = context.Value("i", -1)
@@ -183,17 +183,23 @@ def test_a_killed_creation_goes_on_from_the_last_whole_shard(tmp_path, teacher, 
     record = json.loads((tmp_path / ".labels.unfinished" / "store.json").read_text())
     assert 0 < len(record["shards"]) < 10
     asked = []
-    rows = module._Writer._rows
+    rows = writing.Writer._rows
 
     def counted(self, ask, split, view, start, *rest):
         asked.append(start)
         return rows(self, ask, split, view, start, *rest)
 
-    monkeypatch.setattr(module._Writer, "_rows", counted)
+    monkeypatch.setattr(writing.Writer, "_rows", counted)
     labels = create(path, teacher)
     assert len(asked) == 10 - len(record["shards"])
     assert labels.verify(100, teacher, SPLIT) < 2e-3
     assert not (tmp_path / ".labels.unfinished").exists()
+
+
+def test_a_store_says_itself_how_many_rows_its_shards_have(teacher, tmp_path, monkeypatch):
+    create(tmp_path / "labels", teacher)
+    monkeypatch.setattr(store, "_ROWS_PER_SHARD", 16)
+    assert create(tmp_path / "labels", teacher).verify(100, teacher, SPLIT) < 2e-3
 
 
 def test_images_may_be_mapped_from_a_file(teacher, tmp_path):

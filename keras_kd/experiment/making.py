@@ -66,8 +66,3 @@ def _names_of_layers(config):
     elif isinstance(config, (list, tuple)):
         for part in config:
             yield from _names_of_layers(part)
-
-
-def sha256_of(path):
-    """Return the SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -10,11 +10,11 @@ import keras
 
 from keras_kd import data as data_module
 from keras_kd import export
-from keras_kd._files import written_whole
+from keras_kd._files import sha256_of, written_whole
 from keras_kd.callbacks import EarlyStopping
 from keras_kd.distiller import Distiller
 from keras_kd.experiment.checkpoint import Checkpoint
-from keras_kd.experiment.making import description, digest_of, sha256_of
+from keras_kd.experiment.making import description, digest_of
 from keras_kd.experiment.progress import title_of
 from keras_kd.losses import LabelSmoothing
 from keras_kd.soft_labels import SoftLabels

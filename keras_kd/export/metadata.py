@@ -1,12 +1,11 @@
 """What a file must tell whoever runs it: inside the file, and in a `.json` beside it."""
 
-import hashlib
 import json
 import zipfile
 from pathlib import Path
 
 import keras_kd
-from keras_kd._files import written_whole
+from keras_kd._files import sha256_of, written_whole
 from keras_kd.export.runner import LiteRTFile
 
 _NAME = "keras_kd.json"
@@ -71,9 +70,10 @@ def write_sidecar(path, description):
     """Write a description and the file's SHA-256 to `<path>.json`; return that path."""
     path = Path(path)
     sidecar = path.with_name(path.name + ".json")
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     with written_whole(sidecar) as unfinished:
-        unfinished.write_text(json.dumps({**description, "sha256": digest}, indent=1) + "\n")
+        unfinished.write_text(
+            json.dumps({**description, "sha256": sha256_of(path)}, indent=1) + "\n"
+        )
     return sidecar
 
 

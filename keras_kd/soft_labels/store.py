@@ -1,20 +1,19 @@
-"""Soft labels: the teacher's logits for every view of every image, computed once, kept on disk."""
+"""The store: a folder of teacher logits, made once and joined to the data they are of."""
 
-import concurrent.futures
 import hashlib
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
-import rich.progress
 import tensorflow as tf
 
 from keras_kd._checks import check_integer
-from keras_kd._files import written_whole
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.ensemble import as_teacher
+from keras_kd.soft_labels.record import is_whole, read_record
+from keras_kd.soft_labels.rows import dense_logits
+from keras_kd.soft_labels.writing import Writer
 
 _ROWS_PER_SHARD = 65536
 # How many images an augmentation is tried on, to know it again by what it does.
@@ -77,11 +76,11 @@ class SoftLabels:
                 "`SoftLabels.create(path, teacher, data)`."
             )
         self.augmentation = augmentation
-        self._made_of = _record_of(self.path)
+        self._made_of = read_record(self.path)
         for name in ("views", "num_examples", "num_classes", "head"):
             setattr(self, name, self._made_of[name])
         for shard in self._made_of["shards"]:
-            if not _is_whole(self.path, shard):
+            if not is_whole(self.path, shard):
                 raise ValueError(
                     f"The soft labels must be as they were written. Received: {shard['file']} in "
                     f"{self.path}, which is damaged. Delete the folder and create them again."
@@ -171,7 +170,8 @@ class SoftLabels:
                 "something else."
             )
         else:
-            _Writer(path, made_of, verbose).write(teacher, split, augmentation, batch_size)
+            made_of["rows_per_shard"] = _ROWS_PER_SHARD
+            Writer(path, made_of, verbose).write(teacher, split, augmentation, batch_size)
         return cls(path, augmentation=augmentation)
 
     def join(self, data, batch_size=32, *, shuffle_seed=None, initial_epoch=0):
@@ -264,212 +264,15 @@ class SoftLabels:
         """Return seeds `[..., 2]` and logits `[..., num_classes]` of the images at `positions`."""
         flat = positions.ravel()
         shards_a_view = len(self._shards) // self.views
-        numbers, places = np.divmod(flat, _ROWS_PER_SHARD)
+        numbers, places = np.divmod(flat, self._made_of["rows_per_shard"])
         rows = np.empty(len(flat), self._shards[0].dtype)
         for number in np.unique(numbers):
             chosen = numbers == number
             rows[chosen] = self._shards[view * shards_a_view + number][places[chosen]]
         if not np.array_equal(rows["index"], flat):
             raise ValueError(f"The rows in {self.path} are not those of the images asked for.")
-        logits = _dense(rows, self.num_classes)
+        logits = dense_logits(rows, self.num_classes)
         return rows["seed"].reshape(*positions.shape, 2), logits.reshape(*positions.shape, -1)
-
-
-class _Writer:
-    """Writes the shards of one store beside its final place, and moves it there."""
-
-    def __init__(self, path, made_of, verbose):
-        self.path, self.made_of, self.verbose = path, made_of, verbose
-        self.unfinished = path.with_name(f".{path.name}.unfinished")
-        self.record = self.unfinished / "store.json"
-
-    def write(self, teacher, split, augmentation, batch_size):
-        done = self._take_up()
-        shards = [
-            (view, start)
-            for view in range(self.made_of["views"])
-            for start in range(0, len(split), _ROWS_PER_SHARD)
-        ]
-        ask = _asking(teacher, augmentation)
-        # One shard is written while the next is computed, and no more than one waits.
-        with (
-            _bar("soft labels", self.verbose) as bar,
-            concurrent.futures.ThreadPoolExecutor(1) as writer,
-        ):
-            total = self.made_of["views"] * len(split)
-            task = bar.add_task("", total=total, pace="")
-            waiting = None
-            for number, (view, start) in enumerate(shards):
-                stop = min(start + _ROWS_PER_SHARD, len(split))
-                if number < len(done):
-                    bar.advance(task, stop - start)
-                    continue
-                rows = self._rows(ask, split, view, start, stop, batch_size, bar, task)
-                if waiting:
-                    self._note(done, waiting.result())
-                waiting = writer.submit(self._write_shard, number, rows)
-            if waiting:
-                self._note(done, waiting.result())
-        self.unfinished.replace(self.path)
-
-    def _take_up(self):
-        """Return the whole shards of an interrupted run of the same; clear away any other."""
-        self.unfinished.mkdir(parents=True, exist_ok=True)
-        try:
-            record = json.loads(self.record.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            record = {}
-        shards = record.pop("shards", [])
-        if record == self.made_of and all(_is_whole(self.unfinished, each) for each in shards):
-            return shards
-        shutil.rmtree(self.unfinished)
-        self.unfinished.mkdir()
-        return []
-
-    def _rows(self, ask, split, view, start, stop, batch_size, bar, task):
-        dtype = _row_dtype(self.made_of)
-        rows = np.zeros(stop - start, dtype)
-        rows["index"] = np.arange(start, stop)
-        generator = np.random.default_rng([self.made_of["seed"], view, start])
-        rows["seed"] = generator.integers(0, 2**31 - 1, (len(rows), 2))
-        for first in range(0, len(rows), batch_size):
-            some = rows[first : first + batch_size]
-            images = split.images[start + first : start + first + len(some)]
-            logits = ask(images, some["seed"]).numpy()
-            with np.errstate(over="ignore"):  # Told below.
-                _keep(some, logits, self.made_of["top_k"])
-            if not np.isfinite(some["logits"]).all():
-                worst = np.flatnonzero(~np.isfinite(some["logits"]).all(-1))[0]
-                raise ValueError(
-                    f"The teacher's logits must be finite as {self.made_of['dtype']}. Received: "
-                    f"{logits[worst].tolist()} for image {some['index'][worst]}. Look at the "
-                    'image, or pass dtype="float32" if they are merely large.'
-                )
-            bar.advance(task, len(some))
-            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
-        return rows
-
-    def _write_shard(self, number, rows):
-        name = f"rows-{number:05d}.npy"
-        with written_whole(self.unfinished / name) as unfinished:
-            np.save(unfinished, rows)
-        return {"file": name, "sha256": _sha256(self.unfinished / name)}
-
-    def _note(self, done, shard):
-        done.append(shard)
-        with written_whole(self.record) as unfinished:
-            unfinished.write_text(json.dumps(self.made_of | {"shards": done}, indent=1))
-
-
-def _record_of(path):
-    """Return what a store says of itself, checked: its own digests are of its shards alone."""
-    try:
-        record = json.loads((path / "store.json").read_text())
-        counts = [record[name] for name in ("views", "num_examples", "num_classes")]
-        whole = all(isinstance(count, int) and count > 0 for count in counts)
-        shards = [(each["file"], each["sha256"]) for each in record["shards"]]
-        texts = [*sum(shards, ()), record["head"], record["teacher"], record["data"]]
-        # A name is a name: no shard lies outside the folder.
-        named = all(isinstance(each, str) for each in texts) and all(
-            Path(name).name == name for name, _ in shards
-        )
-        per_view = -(-record["num_examples"] // _ROWS_PER_SHARD)
-        if not (whole and named and len(shards) == record["views"] * per_view):
-            raise ValueError("numbers that do not fit")
-        return record
-    except (KeyError, TypeError, ValueError) as error:  # JSON's and Unicode's are ValueErrors.
-        raise ValueError(
-            f"The record of soft labels must be as it was written. Received: {path / 'store.json'},"
-            " which is damaged. Delete the folder and create them again."
-        ) from error
-
-
-def logits_of_all(teacher, images, verbose, *, batch_size=256):
-    """Return the teacher's logits of every image, float32 `[n, ..., num_classes]`.
-
-    Args:
-        teacher: a `Teacher`.
-        images: `[n, ...]`.
-        verbose: show a progress bar.
-        batch_size: images the teacher sees at once.
-
-    Raises:
-        ValueError: if a logit is not finite, naming the image.
-    """
-    ask = tf.function(teacher, reduce_retracing=True)
-    found = []
-    with _bar("teacher", verbose) as bar:
-        task = bar.add_task("", total=len(images), pace="")
-        for start in range(0, len(images), batch_size):
-            found.append(ask(images[start : start + batch_size]).numpy())
-            bar.advance(task, len(found[-1]))
-            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
-    found = np.concatenate(found)
-    bad = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(-1))
-    if len(bad):
-        raise ValueError(
-            "The teacher's logits must be finite. Received: NaN or infinity for image "
-            f"{bad[0]} of the training data; nothing was trained. Look at that image, or at the "
-            "teacher's normalisation."
-        )
-    return found
-
-
-def _bar(title, verbose):
-    columns = (
-        rich.progress.TextColumn(title),
-        rich.progress.BarColumn(),
-        rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
-        rich.progress.TextColumn("{task.fields[pace]}"),
-        rich.progress.TimeRemainingColumn(),
-    )
-    return rich.progress.Progress(*columns, disable=not verbose)
-
-
-def _asking(teacher, augmentation):
-    """Return the compiled function from images and seeds to logits."""
-
-    @tf.function(reduce_retracing=True)
-    def ask(images, seeds):
-        return teacher(images if augmentation is None else augmentation(images, seeds))
-
-    return ask
-
-
-def _row_dtype(made_of):
-    num_kept = made_of["top_k"] or made_of["num_classes"]
-    fields = [("index", "<u4"), ("seed", "<i4", (2,)), ("logits", made_of["dtype"], (num_kept,))]
-    if made_of["top_k"]:
-        # The logarithm of the mass of the others, on the scale of the logits.
-        fields += [("classes", "<u4", (num_kept,)), ("rest", "<f4")]
-    return np.dtype(fields)
-
-
-def _keep(rows, logits, top_k):
-    """Write logits `[n, num_classes]` into rows: all, or the largest and the mass of the rest."""
-    if not top_k:
-        rows["logits"] = logits
-        return
-    order = np.argsort(-logits, axis=-1)
-    rows["classes"] = order[:, :top_k]
-    rows["logits"] = np.take_along_axis(logits, order[:, :top_k], -1)
-    others = np.take_along_axis(logits, order[:, top_k:], -1).astype(np.float64)
-    if others.shape[-1]:
-        highest = others.max(-1, keepdims=True)
-        rows["rest"] = highest[:, 0] + np.log(np.exp(others - highest).sum(-1))
-
-
-def _dense(rows, num_classes):
-    """Return float32 logits `[n, num_classes]` of rows."""
-    kept = rows["logits"].astype(np.float32)
-    if "classes" not in rows.dtype.names:
-        return kept
-    num_others = num_classes - kept.shape[-1]
-    # As if the others shared their mass evenly.
-    others = rows["rest"] - np.log(max(num_others, 1))
-    logits = np.repeat(others[:, np.newaxis], num_classes, axis=1).astype(np.float32)
-    np.put_along_axis(logits, rows["classes"].astype(np.int64), kept, axis=-1)
-    return logits
 
 
 def _what_it_does(augmentation, split):
@@ -496,13 +299,3 @@ def _check_same(stored, wanted, path):
             f"({name}: {stored[name]} there, {wanted[name]} now). Use what they were made with, "
             "or make others at another path."
         )
-
-
-def _is_whole(folder, shard):
-    path = folder / shard["file"]
-    return path.is_file() and _sha256(path) == shard["sha256"]
-
-
-def _sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

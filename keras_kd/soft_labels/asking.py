@@ -1,0 +1,58 @@
+"""Ask the teacher about every image, with a bar that tells how far it is."""
+
+import numpy as np
+import rich.progress
+import tensorflow as tf
+
+
+def logits_of_all(teacher, images, verbose, *, batch_size=256):
+    """Return the teacher's logits of every image, float32 `[n, ..., num_classes]`.
+
+    Args:
+        teacher: a `Teacher`.
+        images: `[n, ...]`.
+        verbose: show a progress bar.
+        batch_size: images the teacher sees at once.
+
+    Raises:
+        ValueError: if a logit is not finite, naming the image.
+    """
+    ask = tf.function(teacher, reduce_retracing=True)
+    found = []
+    with progress_bar("teacher", verbose) as bar:
+        task = bar.add_task("", total=len(images), pace="")
+        for start in range(0, len(images), batch_size):
+            found.append(ask(images[start : start + batch_size]).numpy())
+            bar.advance(task, len(found[-1]))
+            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+    found = np.concatenate(found)
+    bad = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(-1))
+    if len(bad):
+        raise ValueError(
+            "The teacher's logits must be finite. Received: NaN or infinity for image "
+            f"{bad[0]} of the training data; nothing was trained. Look at that image, or at the "
+            "teacher's normalisation."
+        )
+    return found
+
+
+def asking(teacher, augmentation):
+    """Return the compiled function from images and seeds to logits."""
+
+    @tf.function(reduce_retracing=True)
+    def ask(images, seeds):
+        return teacher(images if augmentation is None else augmentation(images, seeds))
+
+    return ask
+
+
+def progress_bar(title, verbose):
+    """Return a progress bar of images; its tasks need a field `pace`."""
+    columns = (
+        rich.progress.TextColumn(title),
+        rich.progress.BarColumn(),
+        rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
+        rich.progress.TextColumn("{task.fields[pace]}"),
+        rich.progress.TimeRemainingColumn(),
+    )
+    return rich.progress.Progress(*columns, disable=not verbose)

@@ -1,0 +1,106 @@
+"""Write the shards of a store beside its final place, and move it there."""
+
+import concurrent.futures
+import json
+import shutil
+
+import numpy as np
+
+from keras_kd._files import sha256_of, written_whole
+from keras_kd.soft_labels.asking import asking, progress_bar
+from keras_kd.soft_labels.record import is_whole
+from keras_kd.soft_labels.rows import keep_logits, row_dtype
+
+
+class Writer:
+    """Writes one store.
+
+    Args:
+        path: its final place.
+        made_of: everything its rows depend on, and `rows_per_shard`, as `store.json` says it.
+        verbose: show a progress bar.
+    """
+
+    def __init__(self, path, made_of, verbose):
+        self.path, self.made_of, self.verbose = path, made_of, verbose
+        self.unfinished = path.with_name(f".{path.name}.unfinished")
+        self.record = self.unfinished / "store.json"
+
+    def write(self, teacher, split, augmentation, batch_size):
+        """Write all shards that are not there yet, then move the folder to its place."""
+        rows_per_shard = self.made_of["rows_per_shard"]
+        done = self._take_up()
+        shards = [
+            (view, start)
+            for view in range(self.made_of["views"])
+            for start in range(0, len(split), rows_per_shard)
+        ]
+        ask = asking(teacher, augmentation)
+        # One shard is written while the next is computed, and no more than one waits.
+        with (
+            progress_bar("soft labels", self.verbose) as bar,
+            concurrent.futures.ThreadPoolExecutor(1) as writer,
+        ):
+            total = self.made_of["views"] * len(split)
+            task = bar.add_task("", total=total, pace="")
+            waiting = None
+            for number, (view, start) in enumerate(shards):
+                stop = min(start + rows_per_shard, len(split))
+                if number < len(done):
+                    bar.advance(task, stop - start)
+                    continue
+                rows = self._rows(ask, split, view, start, stop, batch_size, bar, task)
+                if waiting:
+                    self._note(done, waiting.result())
+                waiting = writer.submit(self._write_shard, number, rows)
+            if waiting:
+                self._note(done, waiting.result())
+        self.unfinished.replace(self.path)
+
+    def _take_up(self):
+        """Return the whole shards of an interrupted run of the same; clear away any other."""
+        self.unfinished.mkdir(parents=True, exist_ok=True)
+        try:
+            record = json.loads(self.record.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            record = {}
+        shards = record.pop("shards", [])
+        if record == self.made_of and all(is_whole(self.unfinished, each) for each in shards):
+            return shards
+        shutil.rmtree(self.unfinished)
+        self.unfinished.mkdir()
+        return []
+
+    def _rows(self, ask, split, view, start, stop, batch_size, bar, task):
+        dtype = row_dtype(self.made_of)
+        rows = np.zeros(stop - start, dtype)
+        rows["index"] = np.arange(start, stop)
+        generator = np.random.default_rng([self.made_of["seed"], view, start])
+        rows["seed"] = generator.integers(0, 2**31 - 1, (len(rows), 2))
+        for first in range(0, len(rows), batch_size):
+            some = rows[first : first + batch_size]
+            images = split.images[start + first : start + first + len(some)]
+            logits = ask(images, some["seed"]).numpy()
+            with np.errstate(over="ignore"):  # Told below.
+                keep_logits(some, logits, self.made_of["top_k"])
+            if not np.isfinite(some["logits"]).all():
+                worst = np.flatnonzero(~np.isfinite(some["logits"]).all(-1))[0]
+                raise ValueError(
+                    f"The teacher's logits must be finite as {self.made_of['dtype']}. Received: "
+                    f"{logits[worst].tolist()} for image {some['index'][worst]}. Look at the "
+                    'image, or pass dtype="float32" if they are merely large.'
+                )
+            bar.advance(task, len(some))
+            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+        return rows
+
+    def _write_shard(self, number, rows):
+        name = f"rows-{number:05d}.npy"
+        with written_whole(self.unfinished / name) as unfinished:
+            np.save(unfinished, rows)
+        return {"file": name, "sha256": sha256_of(self.unfinished / name)}
+
+    def _note(self, done, shard):
+        done.append(shard)
+        with written_whole(self.record) as unfinished:
+            unfinished.write_text(json.dumps(self.made_of | {"shards": done}, indent=1))
