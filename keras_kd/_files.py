@@ -1,10 +1,14 @@
 """Files appear whole or not at all."""
 
 import contextlib
+import errno
 import re
 import shutil
 import tempfile
 from pathlib import Path
+
+# A full disk, a quota, a limit on the size of files.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -41,3 +45,13 @@ def size_of(path):
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
+
+
+def no_room(error):
+    """Return whether an exception, or one that it came from, tells of a disk without room."""
+    while error is not None:
+        # HDF5 and TensorFlow tell it in words alone.
+        if getattr(error, "errno", None) in _NO_ROOM or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
