@@ -1,11 +1,15 @@
 """Files appear whole or not at all."""
 
 import contextlib
+import errno
 import hashlib
 import re
 import shutil
 import tempfile
 from pathlib import Path
+
+# A full disk, a quota, a limit on the size of files.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextlib.contextmanager
@@ -48,3 +52,13 @@ def sha256_of(path):
     """Return the SHA-256 of a file, in hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def no_room(error):
+    """Return whether an exception, or one that it came from, tells of a disk without room."""
+    while error is not None:
+        # HDF5 and TensorFlow tell it in words alone.
+        if getattr(error, "errno", None) in _NO_ROOM or "No space left" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -1,11 +1,13 @@
 """The command `keras-kd`: parses, calls, prints."""
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
 
 import keras_kd
+from keras_kd._files import no_room
 from keras_kd.arguments import parser
 
 
@@ -16,19 +18,46 @@ def main(arguments=None):
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return _CALLS[options.command](options) or 0
-    except (ImportError, OSError, ValueError) as error:
-        print(f"keras-kd: error: {error}", file=sys.stderr)
+    except Exception as error:
+        sentence = _sentence_of(error)
+        if sentence is None:
+            raise
+        print(f"keras-kd: error: {sentence}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        goes_on = (
-            " The same command, or `keras-kd resume DIR`, goes on after the last whole epoch."
-            if options.command in ("run", "compare", "sweep", "search", "resume")
-            else ""
-        )
+        goes_on = _goes_on(options.command)
         print(f"keras-kd: interrupted. Nothing half-written was left.{goes_on}", file=sys.stderr)
         return 130
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _sentence_of(error):
+    """Return what a user is told of an error, `None` for one that is no user's and no machine's."""
+    reason = str(error).strip().splitlines()
+    if no_room(error):
+        return (
+            f"The disk must have room for what is written. Received: {reason[0]}. Make room and "
+            "say the same command again."
+        )
+    # By its name: TensorFlow is not imported before it is needed.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return (
+            "There must be memory for the models and their batches. Received: "
+            f"{reason[0] if reason else 'no more memory'}. Close other programs or take a smaller "
+            "batch, and say the same command again."
+        )
+    if isinstance(error, (ImportError, OSError, ValueError)):
+        return str(error)
+    # What Python says inside TensorFlow's pipelines, TensorFlow tells again as its own.
+    told = re.search(r"^.*?(?:ValueError|OSError): (.+)$", str(error), re.MULTILINE)
+    return told and told[1]
+
+
+def _goes_on(command):
+    if command in ("run", "compare", "sweep", "search", "resume"):
+        return " The same command, or `keras-kd resume DIR`, goes on after the last whole epoch."
+    return " The same command goes on after the last whole epoch." if command == "distill" else ""
 
 
 def _run(options):

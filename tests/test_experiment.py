@@ -79,7 +79,7 @@ def test_run_again_it_uses_the_teacher_again_and_says_so(folder, results, capsys
     before = (folder / "teacher.keras").stat().st_mtime_ns
     again = kd.recipes.digits(quick=True, output=folder)
     said = capsys.readouterr().out
-    assert "is of the same recipe, seed and data, and is used again" in said.replace("\n", " ")
+    assert "is of the same settings and data, and is used again" in said.replace("\n", " ")
     assert (folder / "teacher.keras").stat().st_mtime_ns == before
     # The same seed gave the same weights: every figure but the timings is the same.
     assert without_timings(again) == without_timings(results)

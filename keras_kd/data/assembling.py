@@ -2,13 +2,12 @@
 
 import collections
 import dataclasses
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from keras_kd._checks import check_integer
-from keras_kd._files import written_whole
+from keras_kd.data.cache import cached
 from keras_kd.data.encoded import EncodedImages, name_of, read
 from keras_kd.data.image_file import FITS, Form, facts_of
 from keras_kd.data.splits import Data, Split, stratified
@@ -223,7 +222,7 @@ def _decoded(images, labels, left_out, reading):
         labels[split] = labels[split][kept].astype(np.int32)
     _refuse(left_out, reading.unreadable)
     if not in_memory and reading.cache is not None:
-        splits = {split: _cached(each, Path(reading.cache)) for split, each in splits.items()}
+        splits = {split: cached(each, Path(reading.cache)) for split, each in splits.items()}
     return {split: Split(each, labels[split]) for split, each in splits.items()}
 
 
@@ -238,25 +237,3 @@ def _checked(encoded, left_out, keep):
             kept[position] = False
             left_out[encoded.name(position)] = reason
     return kept, array
-
-
-def _cached(encoded, folder):
-    """Return the decoded images as a memory-mapped file, written if it is not there yet."""
-    path = folder / f"{encoded.digest}.npy"
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-        if free < encoded.nbytes:
-            raise OSError(
-                f"`cache` must have room for {encoded.nbytes / 1e9:.1f} GB of decoded images. "
-                f"Received: {folder} with {free / 1e9:.1f} GB free. Name another folder, or leave "
-                "`cache` out to decode batch by batch."
-            )
-        with written_whole(path) as unfinished:
-            file = np.lib.format.open_memmap(
-                unfinished, mode="w+", dtype=np.uint8, shape=encoded.shape
-            )
-            for start, images, _ in encoded.chunks():
-                file[start : start + len(images)] = images
-            file.flush()
-    return np.load(path, mmap_mode="r")

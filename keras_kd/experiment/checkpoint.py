@@ -163,15 +163,28 @@ def path_of(folder, name):
 
 
 def read(path):
-    """Return a checkpoint's contents as a dict, or `None` if there is none."""
+    """Return a checkpoint's contents as a dict, or `None` if there is none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        head = json.loads(str(arrays["head"]))
-        for name, state in head["states"].items():
-            for part in ("variables", "best_weights"):
-                state[part] = [arrays[f"{name}/{part}/{n}"] for n in range(state[part])]
-    return head
+    try:
+        # NumPy leaves a file open that it cannot read.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            head = json.loads(str(arrays["head"]))
+            for name, state in head["states"].items():
+                for part in ("variables", "best_weights"):
+                    state[part] = [arrays[f"{name}/{part}/{n}"] for n in range(state[part])]
+        return head
+    except MemoryError:
+        raise
+    except Exception as error:  # A damaged archive fails in any way: of zip, NumPy, JSON, ...
+        raise ValueError(
+            f"A checkpoint must be as it was written. Received: {path}, which is damaged. Remove "
+            "it: this training then begins anew, and what is finished is kept."
+        ) from error
 
 
 def _variables(distiller):

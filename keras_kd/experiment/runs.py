@@ -141,10 +141,12 @@ def _described(path, config):
 def _at(path):
     """Return what is being trained, from the checkpoint that lies there."""
     for found in sorted(path.rglob("*.checkpoint.npz")):
-        head = checkpoint.read(found)
         name = found.name.removesuffix(".checkpoint.npz")
         where = "" if found.parent == path else f"{found.parent.name}, "
-        return f"{where}{title_of(name)} after epoch {head['epoch']}"
+        try:
+            return f"{where}{title_of(name)} after epoch {checkpoint.read(found)['epoch']}"
+        except ValueError:
+            return f"{where}{title_of(name)}, whose checkpoint is damaged"
     return "between two trainings"
 
 

@@ -1,37 +1,17 @@
 """Train the models of a recipe in a folder; a training that was killed goes on, to the bit."""
 
-import contextlib
 import dataclasses
-import json
-import typing
 from collections.abc import Callable
 
 import keras
 
 from keras_kd import data as data_module
-from keras_kd import export
-from keras_kd._files import sha256_of, written_whole
-from keras_kd.callbacks import EarlyStopping
 from keras_kd.distiller import Distiller
-from keras_kd.experiment.checkpoint import Checkpoint
+from keras_kd.experiment.keeping import Keeper
 from keras_kd.experiment.making import description, digest_of
-from keras_kd.experiment.progress import title_of
 from keras_kd.losses import LabelSmoothing
 from keras_kd.soft_labels import SoftLabels
 from keras_kd.teacher import Teacher
-from keras_kd.together import train_together
-
-
-class Trained(typing.NamedTuple):
-    """A model and how it came to be.
-
-    Args:
-        model: the `keras.Model`, with the weights of its best epoch.
-        curves: `{key: [a value an epoch]}`, with `best_epoch` (from 1) and `seconds`.
-    """
-
-    model: keras.Model
-    curves: dict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,26 +115,15 @@ class Trainer:
 
     def train(self, name, distillers, training, teacher=None):
         """Return `{name: Trained}`: from the folder, gone on with, or trained from the start."""
-        made_of = self._made_of(distillers, training, teacher)
-        found = self._finished(name, distillers, made_of)
-        if found:
-            return found
-        stoppings = {each: EarlyStopping(patience=training.patience) for each in distillers}
-        checkpoint = Checkpoint(self.folder, name, made_of, distillers, stoppings)
-        if checkpoint.epoch:
-            self.progress.say(f"{title_of(name):<17} goes on after epoch {checkpoint.epoch}")
-        self._fit(name, distillers, stoppings, checkpoint, training, teacher)
-        curves = {
-            each: {
-                **{key: values for key, values in checkpoint.logs(each).items() if key != "epoch"},
-                "best_epoch": stoppings[each].best_epoch + 1,
-                "seconds": checkpoint.seconds,
-            }
-            for each in distillers
-        }
-        self._keep(name, distillers, curves, made_of)
-        checkpoint.remove()
-        return {each: Trained(distillers[each].student, curves[each]) for each in distillers}
+        return Keeper(self.folder, self.progress, self.callbacks).train(
+            name,
+            distillers,
+            lambda epoch: self._batches(training, teacher, epoch),
+            made_of=self._made_of(distillers, training, teacher),
+            validation_data=self.data.validation.batches(1000),
+            epochs=training.epochs,
+            patience=training.patience,
+        )
 
     def _on_labels(self, builder, optimizer):
         # At alpha=0 a distiller is plain training, to the bit, and on the same fast path.
@@ -173,38 +142,6 @@ class Trainer:
     @property
     def _num_train(self):
         return len(self.data.train)
-
-    def _fit(self, name, distillers, stoppings, checkpoint, training, teacher):
-        stopped = checkpoint.all_stopped
-        options = {
-            "validation_data": self.data.validation.batches(1000),
-            "epochs": training.epochs,
-            # With nothing left to do, `fit` still brings back the best weights.
-            "initial_epoch": training.epochs if stopped else checkpoint.epoch,
-            "verbose": 0,
-        }
-        data = self._batches(training, teacher, checkpoint.epoch)
-        with self.progress.of(name, training.epochs, stoppings, checkpoint) as display:
-            callbacks = {
-                each: [
-                    stoppings[each],
-                    checkpoint.callback(each),
-                    display.callback(each),
-                    *self.callbacks(each, checkpoint),
-                ]
-                for each in distillers
-            }
-            if len(distillers) == 1:
-                (each,) = distillers
-                distillers[each].fit(data, callbacks=callbacks[each], **options)
-                return
-            names = {id(distiller): each for each, distiller in distillers.items()}
-            train_together(
-                list(distillers.values()),
-                data,
-                callbacks=lambda distiller: callbacks[names[id(distiller)]],
-                **options,
-            )
 
     def _batches(self, training, teacher, epoch):
         options = {"shuffle_seed": self.seed, "initial_epoch": epoch}
@@ -229,46 +166,6 @@ class Trainer:
         parts = {name: description(distiller) for name, distiller in distillers.items()}
         stored = Teacher(teacher).fingerprint if training.views else None
         return digest_of(parts, training.settings(), stored, self.seed, self.data.digest)
-
-    def _finished(self, name, distillers, made_of):
-        """Return what the folder holds of the same making, or `None`."""
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
-            record = json.loads((self.folder / f"{name}.json").read_text())
-            paths = {each: self.folder / f"{each}.keras" for each in distillers}
-            whole = all(sha256_of(path) == record["sha256"][each] for each, path in paths.items())
-            if whole and record["made_of"] == made_of:
-                self._say_used_again(name, paths)
-                return {
-                    each: self._loaded(distillers[each], path, record["curves"][each])
-                    for each, path in paths.items()
-                }
-        return None
-
-    def _loaded(self, distiller, path, curves):
-        # It was built as it was then, of whatever layers: the weights are all that is needed.
-        distiller.student.load_weights(path)
-        return Trained(distiller.student, curves)
-
-    def _say_used_again(self, name, paths):
-        first, *others = paths.values()
-        these = f"{first} and {len(others)} more are" if others else f"{first} is"
-        self.progress.say(
-            f"{name.replace('_', ' ').capitalize()}: {these} of the same recipe, seed and data, "
-            f"and {'are' if others else 'is'} used again"
-        )
-
-    def _keep(self, name, distillers, curves, made_of):
-        paths = {each: self.folder / f"{each}.keras" for each in distillers}
-        for each, path in paths.items():
-            with written_whole(path) as unfinished:
-                export.uncompiled(distillers[each].student).save(unfinished)
-        record = {
-            "made_of": made_of,
-            "sha256": {each: sha256_of(path) for each, path in paths.items()},
-            "curves": curves,
-        }
-        with written_whole(self.folder / f"{name}.json") as unfinished:
-            unfinished.write_text(json.dumps(record) + "\n")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

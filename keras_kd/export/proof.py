@@ -10,7 +10,7 @@ from pathlib import Path
 import rich.console
 
 from keras_kd._backend import describe_machine, require_extra
-from keras_kd._files import size_of, written_whole
+from keras_kd._files import no_room, size_of, written_whole
 from keras_kd.export import report
 from keras_kd.export.litert import litert
 from keras_kd.export.measuring import Question, measured
@@ -121,6 +121,8 @@ def _proved(form, question, folder, budgets):
         figures["missed"] = _missed(figures, budgets)
         figures["file"] = _place(path, folder, bool(figures["missed"]))
     except Exception as error:  # TensorFlow and the converters have classes of their own.
+        if no_room(error) or isinstance(error, MemoryError):  # So would the others.
+            raise
         reason = str(error).strip().splitlines() or [type(error).__name__]
         return {"format": form, "failed": reason[0]}
     return figures
@@ -185,7 +187,10 @@ def _workshop(folder):
 
 class _TemporaryPath(tempfile.TemporaryDirectory):
     def __enter__(self):
-        return Path(super().__enter__())
+        # Laid out as `written_whole` does, so that what a killed process leaves is known again.
+        path = Path(super().__enter__()) / "export"
+        path.mkdir()
+        return path
 
 
 def _checked_formats(formats, model, data):

@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras_kd import metrics
 from keras_kd._compatibility import check_answers, check_fit, check_student, shape_of
 from keras_kd.data.encoded import EncodedImages
+from keras_kd.experiment.progress import Progress
 from keras_kd.own_data.data_findings import data_findings
-from keras_kd.own_data.display import Display
 from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample_of
 from keras_kd.own_data.teacher_findings import teacher_findings
 from keras_kd.own_data.teachers import check_scale, fitting_teacher
@@ -92,7 +92,7 @@ def check(teacher, data, *, student=None, scale="0..255", head=None, epochs=100,
     findings += _memory(figures["expected"])
     findings.sort(key=lambda finding: not finding.wasted)
     result = Check(findings, figures)
-    _show(result, Display(verbose))
+    _show(result, Progress(verbose))
     return result
 
 
@@ -244,17 +244,17 @@ def _free_bytes():
     return None
 
 
-def _show(result, display):
+def _show(result, progress):
     figures = result.figures
     data = figures["data"]
-    display.say(
+    progress.say(
         f"Data: {data['train']} to train, {data['validation']} to validate, {data['test']} to "
         f"test; {data['classes']} classes, images {'x'.join(map(str, data['image_shape']))}"
     )
     if figures.get("teacher"):
         teacher = figures["teacher"]
         accuracy, entropy = teacher["accuracy"], teacher["mean_entropy"]
-        display.say(
+        progress.say(
             f"Teacher: ends in {teacher['head']}; accuracy {percent(accuracy['train'])} on "
             f"training, {percent(accuracy['validation'])} on validation images (samples)",
             "Accuracy by scale: "
@@ -264,10 +264,10 @@ def _show(result, display):
             + f" nats of {np.log(data['classes']):.2f}; T = {teacher['temperature']:g} follows",
         )
     if figures.get("student"):
-        display.say(f"Student: {figures['student']['parameters']:,} parameters")
+        progress.say(f"Student: {figures['student']['parameters']:,} parameters")
     expected = figures["expected"]
-    display.say(
+    progress.say(
         f"Expected: at most {expected['seconds_at_most'] / 60:.1f} minutes with the control, "
         f"{expected['bytes'] / 1e9:.1f} GB"
     )
-    display.say(*(map(str, result.findings) if result.findings else ["Nothing found."]))
+    progress.say(*(map(str, result.findings) if result.findings else ["Nothing found."]))

@@ -1,31 +1,29 @@
 """From a teacher and data to a measured student, in one call."""
 
 import dataclasses
-import json
 import numbers
-import os
 import time
 from pathlib import Path
 
-from keras_kd import export as export_module
 from keras_kd import metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
-from keras_kd._files import written_whole
 from keras_kd.experiment.evaluation import figures_of
+from keras_kd.experiment.progress import Progress
 from keras_kd.own_data import report as report_module
 from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
 from keras_kd.own_data.checking import check
-from keras_kd.own_data.display import Display
 from keras_kd.own_data.findings import REFUSED
+from keras_kd.own_data.output import check_output, is_begun, remembered, workplace, write
 from keras_kd.own_data.proposing import lines, pick, proposed
 from keras_kd.own_data.result import Result
 from keras_kd.own_data.teachers import fitting_teacher
-from keras_kd.own_data.training import Training, logits_of
+from keras_kd.own_data.training import Training, logits_of, named
 from keras_kd.own_data.unlabelled import with_unlabelled
 from keras_kd.soft_labels import SoftLabels
 
 FORMATS = ("float32", "dynamic", "int8")
+_SHOWN = 12  # Characters of a digest, enough to tell two apart.
 
 
 def distill(
@@ -68,7 +66,10 @@ def distill(
             `"auto"` proposes three of one family from `max_kb`, trains them together on one
             teacher pass, runs their int8 files, and takes the most accurate within the budgets.
         output: a new or empty folder for `student.keras`, `student_alone.keras`, `report.json`
-            and the exported files; nothing is written if `None`.
+            and the exported files; nothing is written if `None`. While it works, `unfinished/`
+            lies there too: called again with the same, a distillation that was interrupted or
+            killed goes on after its last whole epoch, and ends with the weights of an
+            uninterrupted one, to the bit, on the same machine.
         temperature: of the soft targets, above 0; `"auto"` chooses it from the teacher's logits
             and a short probe on validation images, which the report describes.
         alpha: weight of the distillation loss, 0 to 1; `1 - alpha` weighs the labels; `"auto"`
@@ -98,7 +99,8 @@ def distill(
 
     Raises:
         ValueError: if an argument is out of range, teacher, student and data do not fit each
-            other, or training would be wasted.
+            other, training would be wasted, what is unfinished was begun with something else, or
+            another process is at work on it.
         OSError: if the folder is not empty or cannot be written to.
 
     Example:
@@ -119,35 +121,28 @@ def distill(
     check_integer("patience", patience, minimum=1)
     check_integer("batch_size", batch_size, minimum=1)
     check_integer("seed", seed, minimum=0)
-    display = Display(verbose)
+    progress = Progress(verbose)
     budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
     specs = None
     if isinstance(student, str) and student == AUTO:
         specs = _proposed(data, max_kb, soft_labels)
-        student = specs[0]
-    training = Training(
-        data=data,
-        student=student,
-        epochs=epochs,
-        patience=patience,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        seed=seed,
-        display=display,
-    )
     _check_numbers(temperature, alpha, learning_rate)
+    # Of Python's own kinds, for JSON.
+    temperature, alpha = (each if each == AUTO else float(each) for each in (temperature, alpha))
+    epochs, patience, batch_size, seed = map(int, (epochs, patience, batch_size, seed))
+    output = None if output is None else Path(output)
     if output is not None:
-        _check_output(Path(output), formats, budgets)
-    train = None if unlabelled is None else with_unlabelled(data.train, unlabelled)
+        check_output(output, formats, budgets)
+    train = data.train if unlabelled is None else with_unlabelled(data.train, unlabelled)
     fitted, stored = None, None
     if soft_labels is not None:
         stored = _stored(soft_labels, teacher, unlabelled)
-    elif checked:
+    elif checked and not (output is not None and is_begun(output)):  # It was checked then.
         _refuse_if_wasted(
             check(
                 teacher,
                 data,
-                student=student,
+                student=specs[0] if specs else student,
                 scale=scale,
                 head=head,
                 epochs=epochs,
@@ -156,52 +151,87 @@ def distill(
         )
     if stored is None:
         fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale, head=head)
-    folder = None if output is None else _made(Path(output))
-    started = time.perf_counter()
-    if stored is None:
-        temperature, alpha, chosen = choose(training, fitted, temperature, alpha)
-    else:
-        temperature, alpha, chosen = choose_without_probe(stored, data, temperature, alpha)
-    display.say(*([sentence(temperature, alpha, chosen)] if chosen else []))
-    how = {"temperature": temperature, "alpha": alpha, "train": train}
-    proposals = []
-    if specs is None:
-        distilled, curves = training.distil(fitted, **how, soft_labels=stored)
-    else:
-        student, distilled, curves, proposals = pick(
-            training, fitted, specs, **how, max_kb=max_kb, max_us=max_us
-        )
-        training = dataclasses.replace(training, student=student)
-        display.say(*lines(proposals, student))
-    models, all_curves = {"student": distilled}, {"student": curves}
-    if control:
-        models["student_alone"], all_curves["student_alone"] = training.alone()
-    report = {
-        "settings": {
-            "student": student if isinstance(student, str) else type(student).__name__,
-            "temperature": temperature,
-            "alpha": alpha,
-            "unlabelled": 0 if train is None else len(train) - len(data.train),
-            "epochs": epochs,
-            "patience": patience,
-            "batch_size": batch_size,
-            "learning_rate": learning_rate,
-            "seed": seed,
-            "scale": scale,
-        },
-        "chosen": chosen,
-        "proposals": proposals,
-        "machine": describe_machine(),
-        "data": _describe(data),
-        **_judged(fitted, models, all_curves, data),
-        "curves": all_curves,
-        "seconds": time.perf_counter() - started,
+    settings = {
+        "temperature": temperature,
+        "alpha": alpha,
+        "unlabelled": len(train) - len(data.train),
+        "epochs": epochs,
+        "patience": patience,
+        "batch_size": batch_size,
+        "learning_rate": float(learning_rate),
+        "seed": seed,
+        "scale": scale,
     }
-    result = Result(distilled, report, fitted, data)
-    display.show(report_module.table(report))
-    display.say(report_module.verdict(report))
-    if folder is not None:
-        _write(result, models, folder, formats, budgets, display)
+    made_of = {}
+    if output is not None:
+        made_of = {
+            **settings,
+            "student": named(student, data, seed),
+            "head": head,
+            "teacher": fitted and fitted.fingerprint[:_SHOWN],
+            "soft_labels": stored and stored.fingerprint[:_SHOWN],
+            "data": data.digest[:_SHOWN],
+            "training images": train.digest[:_SHOWN],
+            # What an automatic student depends on.
+            "max_kb": specs and max_kb,
+            "max_us": specs and max_us,
+        }
+    with workplace(output, made_of, data, progress) as folder:
+        started = time.perf_counter()
+        training = Training(
+            data=data,
+            student=specs[0] if specs else student,
+            epochs=epochs,
+            patience=patience,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            seed=seed,
+            folder=folder,
+            progress=progress,
+        )
+        temperature, alpha, chosen = remembered(
+            folder / "chosen.json",
+            lambda: (
+                choose(training, fitted, temperature, alpha)
+                if stored is None
+                else choose_without_probe(stored, data, temperature, alpha)
+            ),
+        )
+        progress.say(*([sentence(temperature, alpha, chosen)] if chosen else []))
+        how = {"temperature": temperature, "alpha": alpha, "train": train}
+        proposals = []
+        if specs is None:
+            distilled = training.distil(fitted, **how, soft_labels=stored)
+        else:
+            student, distilled, proposals = pick(
+                training, fitted, specs, **how, max_kb=max_kb, max_us=max_us
+            )
+            training = dataclasses.replace(training, student=student)
+            progress.say(*lines(proposals, student))
+        trained = {"student": distilled}
+        if control:
+            trained["student_alone"] = training.alone()
+        report = {
+            "settings": {
+                "student": student if isinstance(student, str) else type(student).__name__,
+                **settings,
+                "temperature": temperature,
+                "alpha": alpha,
+            },
+            "chosen": chosen,
+            "proposals": proposals,
+            "machine": describe_machine(),
+            "data": _describe(data),
+            **_judged(fitted, trained, data),
+            "curves": {name: each.curves for name, each in trained.items()},
+            "seconds": time.perf_counter() - started,
+        }
+        result = Result(distilled.model, report, fitted, data)
+        progress.show(report_module.table(report))
+        progress.say(report_module.verdict(report))
+        if output is not None:
+            models = {name: each.model for name, each in trained.items()}
+            write(result, models, output, formats, budgets, progress)
     return result
 
 
@@ -212,7 +242,7 @@ def _refuse_if_wasted(found):
         raise ValueError(f"{'' if refused else 'Training would be wasted: '}{worst.sentence}")
 
 
-def _judged(teacher, models, curves, data):
+def _judged(teacher, trained, data):
     """Return what everything is worth on the test images. Every choice has been made."""
     test = data.test
     judged, teacher_logits = {}, None
@@ -225,15 +255,15 @@ def _judged(teacher, models, curves, data):
             "test": figures_of(test.labels, teacher_logits),
         }
     logits = {}
-    for name, model in models.items():
+    for name, (model, curves) in trained.items():
         logits[name] = logits_of(model, test)
-        best = curves[name]["best_epoch"]
+        best = curves["best_epoch"]
         judged[name] = {
             "parameters": model.count_params(),
-            "epochs": len(curves[name]["loss"]),
+            "epochs": len(curves["loss"]),
             "best_epoch": best,
-            "seconds": curves[name]["seconds"],
-            "validation_accuracy": curves[name]["val_accuracy"][best - 1],
+            "seconds": curves["seconds"],
+            "validation_accuracy": curves["val_accuracy"][best - 1],
             "test": figures_of(test.labels, logits[name], teacher_logits),
         }
     if "student_alone" not in logits:
@@ -291,61 +321,3 @@ def _describe(data):
         "left_out": list(data.left_out),
         "digest": data.digest,
     }
-
-
-def _check_output(folder, formats, budgets):
-    """Refuse before the work what could not be written after it."""
-    require_extra("ai_edge_litert", "export", "A distillation's .tflite files")
-    require_extra("matplotlib", "report", "The picture of an export")
-    unknown = [each for each in formats if each not in export_module.FORMATS]
-    if unknown or not formats:
-        raise ValueError(
-            f"`formats` must be some of {', '.join(export_module.FORMATS)}. "
-            f"Received: {', '.join(map(str, unknown)) or 'none'}."
-        )
-    for name, value in budgets.items():
-        if value is not None and not 0 <= value < float("inf"):
-            raise ValueError(f"`{name}` must be a number from 0. Received: {name}={value}.")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(
-            f"`output` must be a new or empty folder. Received: {folder}, which holds something. "
-            "Name another, or remove it."
-        )
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OSError(
-            "`output` must be a folder that can be written to. Received: "
-            f"{folder}, which would lie below {there.name}, a file or a read-only folder."
-        )
-
-
-def _made(folder):
-    """Make the folder for the output."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OSError(
-            f"`output` must be a folder that can be written to. Received: {folder} "
-            f"({error.strerror})."
-        ) from error
-    return folder
-
-
-def _write(result, models, folder, formats, budgets, display):
-    for name, model in models.items():
-        with written_whole(folder / f"{name}.keras") as unfinished:
-            export_module.uncompiled(model).save(unfinished)
-    files = result.export(folder, formats=formats, **budgets, verbose=display.verbose)
-    result.report["export"] = files
-    result.report["to_ship"] = _best_file(files)
-    with written_whole(folder / "report.json") as unfinished:
-        unfinished.write_text(json.dumps(result.report, indent=1) + "\n")
-    display.say(report_module.to_ship(result.report))
-    display.say(f"Written to {folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}")
-
-
-def _best_file(export):
-    """Return the name of the most accurate file within the budgets, the smallest among equals."""
-    kept = [file for file in export["files"] if "failed" not in file and not file["missed"]]
-    best = max(kept, key=lambda file: (file["accuracy"], -file["bytes"]), default=None)
-    return best and best["file"]

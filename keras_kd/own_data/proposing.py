@@ -2,21 +2,18 @@
 
 import dataclasses
 import tempfile
-import time
 from pathlib import Path
 
-import keras
 import numpy as np
 
 from keras_kd import export, metrics
 from keras_kd._backend import quiet_native_stderr
 from keras_kd._files import size_of
-from keras_kd.callbacks import EarlyStopping
 from keras_kd.distiller import Distiller
 from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
 from keras_kd.own_data.findings import sample_of
-from keras_kd.together import train_together
+from keras_kd.own_data.output import remembered
 
 DEFAULT_KB = 500
 _SHARES = (1.0, 0.5, 0.25)  # Of the budget in kilobytes.
@@ -69,47 +66,40 @@ def pick(training, teacher, specs, *, temperature, alpha, train=None, max_kb=Non
         max_us: budget of one image in microseconds, on one thread.
 
     Returns:
-        `(spec, student, curves, table)`; the table is a list of dicts for the report.
+        `(spec, trained, table)`: a `Trained`, whose seconds are those of all; the table is a list
+        of dicts for the report.
     """
-    distillers = [_distiller(training, teacher, spec, temperature, alpha) for spec in specs]
-    stoppings = {}
-
-    def callbacks(distiller):
-        stoppings[id(distiller)] = EarlyStopping(patience=training.patience)
-        return [stoppings[id(distiller)]]
-
-    started = time.perf_counter()
-    split = train or training.data.train
-    histories = train_together(
-        distillers,
-        split.batches(training.batch_size, shuffle_seed=training.seed),
-        epochs=training.epochs,
-        validation_data=training.validation_batches(),
-        callbacks=callbacks,
-        verbose=0,
+    distillers = {
+        spec.replace(":", "_"): Distiller(
+            student=dataclasses.replace(training, student=spec).build(),
+            teacher=teacher,
+            distillation_loss=SoftTargets(temperature),
+            alpha=alpha,
+        )
+        for spec in specs
+    }
+    trained = training.train("students", distillers, train or training.data.train).values()
+    students = dict(zip(specs, trained, strict=True))
+    table = remembered(
+        training.folder / "proposals.json",
+        lambda: [
+            {"student": spec, **_measured(student.model, training.data)}
+            for spec, student in students.items()
+        ],
     )
-    seconds = time.perf_counter() - started
-    table = [
-        {"student": spec, **_measured(distiller.student, training.data)}
-        for spec, distiller in zip(specs, distillers, strict=True)
-    ]
     for row in table:
         row["within_budgets"] = row["kilobytes"] <= (max_kb or np.inf) and row["microseconds"] <= (
             max_us or np.inf
         )
     best = max(
-        range(len(table)),
-        key=lambda number: (
-            table[number]["within_budgets"],
-            table[number]["validation_accuracy"] if table[number]["within_budgets"] else 0,
-            -table[number]["kilobytes"],
+        table,
+        key=lambda row: (
+            row["within_budgets"],
+            row["validation_accuracy"] if row["within_budgets"] else 0,
+            -row["kilobytes"],
         ),
-    )
-    curves = {key: [float(each) for each in values] for key, values in histories[best].items()}
-    curves["best_epoch"] = stoppings[id(distillers[best])].best_epoch + 1
-    # Of all that were trained together.
-    curves["seconds"] = seconds
-    return specs[best], distillers[best].student, curves, table
+    )["student"]
+    return best, students[best], table
 
 
 def lines(table, picked):
@@ -122,17 +112,6 @@ def lines(table, picked):
         + (" <- picked" if row["student"] == picked else "")
         for row in table
     ]
-
-
-def _distiller(training, teacher, spec, temperature, alpha):
-    distiller = Distiller(
-        student=dataclasses.replace(training, student=spec).build(),
-        teacher=teacher,
-        distillation_loss=SoftTargets(temperature),
-        alpha=alpha,
-    )
-    optimizer = keras.optimizers.Adam(training.learning_rate)
-    return distiller.compile(optimizer=optimizer, metrics=["accuracy"])
 
 
 def _measured(student, data):

@@ -1,20 +1,21 @@
 """A student trained from a teacher, or alone, with early stopping on validation images."""
 
 import dataclasses
-import tempfile
-import time
+import hashlib
+from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd.callbacks import EarlyStopping
 from keras_kd.data import Data
 from keras_kd.distiller import Distiller
+from keras_kd.experiment.keeping import Keeper
+from keras_kd.experiment.making import architecture, description, digest_of
+from keras_kd.experiment.progress import Progress
 from keras_kd.export import uncompiled
 from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
-from keras_kd.own_data.display import Display
 from keras_kd.own_data.model_files import load_model_file
 
 _PREDICTED_BYTES = 50_000_000
@@ -33,7 +34,8 @@ class Training:
         batch_size: examples a step.
         learning_rate: of Adam.
         seed: of the first weights and the order of the data.
-        display: where progress is shown.
+        folder: where trainings lie until they are finished.
+        progress: a `Progress`.
     """
 
     data: Data
@@ -43,14 +45,15 @@ class Training:
     batch_size: int
     learning_rate: float
     seed: int
-    display: Display
+    folder: Path
+    progress: Progress
 
     def build(self):
         """Return the student with its first weights, the same at each call."""
         return build_student(self.student, self.data, self.seed)
 
     def distil(self, teacher, *, temperature, alpha, train=None, soft_labels=None):
-        """Return a student trained from the teacher, and how it went.
+        """Return a student trained from the teacher, and how it went, as a `Trained`.
 
         Args:
             teacher: a `Teacher` or an `Ensemble`, or `None` with soft labels.
@@ -60,46 +63,56 @@ class Training:
             soft_labels: `SoftLabels` of the training images, to learn from instead.
         """
         train = train or self.data.train
-        with tempfile.TemporaryDirectory(prefix="keras_kd.") as folder:
-            if soft_labels is None and type(train.images) is not np.ndarray:
-                # Images that are decoded each epoch are shown to the teacher only once.
-                soft_labels = f"{folder}/labels"
-            distiller = Distiller(
-                student=self.build(),
-                teacher=teacher,
-                distillation_loss=SoftTargets(temperature),
-                alpha=alpha,
-                soft_labels=soft_labels,
-            )
-            curves = self._fit("student distilled", distiller, train)
-        return distiller.student, curves
+        if soft_labels is None and type(train.images) is not np.ndarray:
+            # Images that are decoded each epoch are shown to the teacher only once.
+            soft_labels = self.folder / "soft_labels"
+        distiller = Distiller(
+            student=self.build(),
+            teacher=teacher,
+            distillation_loss=SoftTargets(temperature),
+            alpha=alpha,
+            soft_labels=soft_labels,
+        )
+        return self.train("student", {"student": distiller}, train)["student"]
 
     def alone(self):
-        """Return the same student trained on the labels alone, and how it went."""
+        """Return the same student trained on the labels alone, as a `Trained`."""
         # At alpha=0 a distiller is plain training, to the bit, and on the same fast path.
-        trainer = Distiller(student=self.build(), alpha=0.0)
-        return trainer.student, self._fit("student alone", trainer, self.data.train)
+        distiller = Distiller(student=self.build(), alpha=0.0)
+        name = "student_alone"
+        return self.train(name, {name: distiller}, self.data.train)[name]
+
+    def train(self, name, distillers, train):
+        """Train distillers, or go on with what the folder holds of them.
+
+        Args:
+            name: of the training.
+            distillers: `{name: Distiller}`, not compiled yet; several train together.
+            train: the `Split` to train on.
+
+        Returns:
+            `{name: Trained}`.
+        """
+        for each in distillers.values():
+            optimizer = keras.optimizers.Adam(self.learning_rate)
+            each.compile(optimizer=optimizer, metrics=["accuracy"])
+        descriptions = {each: description(distiller) for each, distiller in distillers.items()}
+        settings = (self.epochs, self.patience, self.batch_size, self.seed)
+        return Keeper(self.folder, self.progress).train(
+            name,
+            distillers,
+            lambda epoch: train.batches(
+                self.batch_size, shuffle_seed=self.seed, initial_epoch=epoch
+            ),
+            made_of=digest_of(descriptions, settings, self.data.digest),
+            validation_data=self.validation_batches(),
+            epochs=self.epochs,
+            patience=self.patience,
+        )
 
     def validation_batches(self):
         """Return what every training is judged on."""
         return self.data.validation.batches(_batch_size_of(self.data.image_shape))
-
-    def _fit(self, title, distiller, train):
-        distiller.compile(optimizer=keras.optimizers.Adam(self.learning_rate), metrics=["accuracy"])
-        stopping = EarlyStopping(patience=self.patience)
-        started = time.perf_counter()
-        history = distiller.fit(
-            train.batches(self.batch_size, shuffle_seed=self.seed),
-            validation_data=self.validation_batches(),
-            epochs=self.epochs,
-            verbose=0,
-            callbacks=[stopping, self.display.training(title, self.epochs)],
-        ).history
-        return {
-            **{key: [float(value) for value in values] for key, values in history.items()},
-            "best_epoch": stopping.best_epoch + 1,
-            "seconds": time.perf_counter() - started,
-        }
 
 
 def build_student(student, data, seed):
@@ -119,6 +132,23 @@ def build_student(student, data, seed):
     if str(student).endswith(".keras"):
         return load_model_file(student, "student")
     return from_spec(student, **shape)
+
+
+def named(student, data, seed):
+    """Return what tells a student from others: its spec, or a digest of its layers and weights.
+
+    Args:
+        student: as in `Training`.
+        data: a `Data`.
+        seed: of the first weights.
+    """
+    is_text = isinstance(student, (str, Path))
+    if is_text and not str(student).endswith(".keras"):
+        return str(student)
+    built = build_student(student, data, seed)
+    weights = [hashlib.sha256(weight.tobytes()).hexdigest() for weight in built.get_weights()]
+    kind = Path(student).name if is_text else type(student).__name__
+    return f"{kind} {digest_of(architecture(built), weights)[:12]}"
 
 
 def logits_of(model, split):

@@ -1,0 +1,256 @@
+"""What a machine does to `keras-kd distill`: signals, a full disk, no memory, files that vanish.
+
+Each is a real process, real signals and limits of the operating system. The command says one
+sentence, keeps what is good, and the same command goes on.
+"""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from keras_kd.own_data.output import UNFINISHED
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX"),
+]
+
+# What a distillation does, by the file that appears when it begins.
+PHASES = {
+    "the probe": "unfinished/config.json",
+    "distillation": "unfinished/student_history.csv",
+    "the student alone": "unfinished/student_alone_history.csv",
+    "export": "student_alone.keras",
+}
+SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def root(digits, digits_teacher, tmp_path_factory):
+    """A folder with digits.npz and teacher.keras."""
+    root = tmp_path_factory.mktemp("faults")
+    np.savez(
+        root / "digits.npz",
+        **{
+            f"{split}_{part}": getattr(getattr(digits, split), part)
+            for split in ("train", "validation", "test")
+            for part in ("images", "labels")
+        },
+    )
+    digits_teacher.save(root / "teacher.keras")
+    return root
+
+
+def command(output, data="digits.npz", student="mlp:64", epochs=25, **options):
+    return [
+        "distill", "--teacher", "teacher.keras", "--data", str(data), "--student", student,
+        "--output", str(output), "--epochs", str(epochs), "--formats", "float32", "--no-check",
+        *(part for name, value in options.items() for part in (f"--{name}", str(value))),
+    ]  # fmt: skip
+
+
+def started(root, arguments, before=""):
+    """Begin a command in a process of its own, after some Python."""
+    code = f"import sys\n{before}\nfrom keras_kd.cli import main\nsys.exit(main(sys.argv[1:]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=root,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def ended(process):
+    """Return exit code, output and error of a process."""
+    output, error = process.communicate(timeout=600)
+    return process.returncode, output, error
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def assert_same(output, expected):
+    assert files_of(output) == files_of(expected)
+    for name in ("student.keras", "student_alone.keras"):
+        ours, theirs = (
+            keras.models.load_model(folder / name).get_weights() for folder in (output, expected)
+        )
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+    reports = [json.loads((each / "report.json").read_text()) for each in (output, expected)]
+    assert reports[0]["settings"] == reports[1]["settings"]
+    assert reports[0]["gain"] == reports[1]["gain"]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(root):
+    code, _, error = ended(started(root, command("whole")))
+    assert code == 0, error
+    return root / "whole"
+
+
+def send(process, number, folder, pattern, delay):
+    """Send a signal some time after a file is there; return whether it met a living process."""
+    while process.poll() is None and not any(folder.glob(pattern)):
+        time.sleep(0.001)
+    time.sleep(delay)
+    was_alive = process.poll() is None
+    process.send_signal(number)
+    return was_alive
+
+
+def test_signals_at_any_moment(root, uninterrupted):
+    seed = int(os.environ.get("KERAS_KD_KILLS_SEED", random.SystemRandom().randrange(10**6)))
+    draw = random.Random(seed)
+    print(f"\nKERAS_KD_KILLS_SEED={seed}")
+    output, num_alive = root / "killed", 0
+    phases = sorted(draw.sample(list(PHASES), 3), key=list(PHASES).index)
+    for phase, number in zip(phases, draw.sample(SIGNALS, 3), strict=True):
+        process = started(root, command("killed"))
+        alive = send(process, number, output, PHASES[phase], draw.uniform(0, 0.5))
+        num_alive += alive
+        code, _, error = ended(process)
+        print(f"{signal.Signals(number).name} in {phase}: exit code {code}")
+        if number == signal.SIGKILL or not alive:
+            continue
+        assert (code, error) == (
+            130,
+            "keras-kd: interrupted. Nothing half-written was left. The same command goes on after "
+            "the last whole epoch.\n",
+        )
+        hidden = [name for name in files_of(output) if name.split("/")[-1].startswith(".")]
+        assert hidden == []
+    code, _, error = ended(started(root, command("killed")))
+    assert code == 0 or (num_alive < 3 and "which holds something" in error), error
+    assert num_alive > 0
+    assert_same(output, uninterrupted)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 2 MB, and a function that makes it larger."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o"]
+    made = shutil.which("mount") and subprocess.run(
+        [*mount, "size=2m", "tmpfs", disk], capture_output=True
+    )
+    if not made or made.returncode != 0:
+        pytest.skip("no right to mount a disk here")
+    yield disk, lambda: subprocess.run([*mount, "remount,size=64m", "tmpfs", disk], check=True)
+    subprocess.run(["umount", disk], check=True)
+
+
+def test_a_full_disk_is_told_and_gone_on_from_when_there_is_room(root, small_disk):
+    disk, make_room = small_disk
+    # The checkpoint is of 1.2 MB: one fits, and none beside it.
+    arguments = command(disk / "out", student="mlp:1024", epochs=4, temperature=2, alpha=0.5)
+    code, _, error = ended(started(root, arguments))
+    assert code == 1
+    assert error.startswith(
+        "keras-kd: error: The disk must have room for what is written. Received"
+    )
+    assert error.endswith("Make room and say the same command again.\n") and error.count("\n") == 1
+    assert files_of(disk / "out" / UNFINISHED) >= {"config.json", "student.checkpoint.npz"}
+    make_room()
+    code, said, error = ended(started(root, arguments))
+    assert code == 0, error
+    assert "student distilled goes on after epoch 1" in said
+    ended(started(root, [str(root / "roomy") if "out" in each else each for each in arguments]))
+    assert_same(disk / "out", root / "roomy")
+
+
+LIMITED = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
+"""
+
+
+def test_a_limit_on_files_is_told_too(root, tmp_path):
+    arguments = command(tmp_path / "out", student="mlp:512", epochs=2, temperature=2, alpha=0.5)
+    code, _, error = ended(started(root, arguments, LIMITED.format(200_000)))
+    assert (code, error) == (
+        1,
+        "keras-kd: error: The disk must have room for what is written. Received: [Errno 27] File "
+        "too large. Make room and say the same command again.\n",
+    )
+    assert files_of(tmp_path / "out" / UNFINISHED) <= {
+        "config.json", "chosen.json", "student_history.csv",
+    }  # fmt: skip
+    code, _, error = ended(started(root, arguments))
+    assert code == 0, error
+
+
+# So much more than what is taken once TensorFlow is there.
+WITHOUT_MEMORY = """
+import resource
+import tensorflow as tf
+tf.linalg.matmul(tf.ones((64, 64)), tf.ones((64, 64)))
+lines = dict(line.split(":", 1) for line in open("/proc/self/status"))
+limit = 1024 * int(lines["VmData"].split()[0]) + {}
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads /proc")
+@pytest.mark.parametrize("what", ["a student", "images"])
+def test_memory_that_runs_out_is_told(what, root, tmp_path):
+    options = {"temperature": 2, "alpha": 0.5}
+    if what == "a student":
+        options |= {"student": "mlp:2000000"}
+    else:
+        for number in range(8):
+            folder = tmp_path / "large" / "0123"[number % 4]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (6000, 6000)).save(folder / f"{number}.png")
+        options |= {"data": tmp_path / "large", "student": "mlp:2"}
+    arguments = command(tmp_path / "out", epochs=1, **options)
+    code, _, error = ended(started(root, arguments, WITHOUT_MEMORY.format(200_000_000)))
+    assert code == 1, error
+    assert error.startswith(
+        "keras-kd: error: There must be memory for the models and their batches. Received: "
+    ), error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out" / "student.keras").exists()
+
+
+VANISHING = """
+import pathlib
+from keras_kd.own_data import command, training
+read = kd.data.read
+command.data_module.read = lambda path, **options: read(path, memory_limit=1, **options)
+build = training.build_student
+def build_and_lose(*arguments):
+    for path in pathlib.Path({!r}).rglob("1*.png"):
+        path.unlink()
+    return build(*arguments)
+training.build_student = build_and_lose
+"""
+
+
+def test_an_image_that_vanishes_while_it_trains_is_told(root, digits, tmp_path):
+    folder = tmp_path / "images"
+    for number in range(200):
+        path = folder / str(digits.train.labels[number])
+        path.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(digits.train.images[number, ..., 0]).save(path / f"{number}.png")
+    arguments = command(tmp_path / "out", data=folder, epochs=1, temperature=2, alpha=0.5)
+    code, _, error = ended(started(root, arguments, VANISHING.format(str(folder))))
+    assert code == 1, error
+    assert error.startswith(
+        "keras-kd: error: An image that could be read before must stay so. Received: "
+    ), error
+    assert error.endswith("Put it back, or read the data again.\n") and error.count("\n") == 1

@@ -1,0 +1,278 @@
+"""The folder of a distillation: what was interrupted goes on to the same weights, to the bit."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_kd as kd
+from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment.checkpoint import Checkpoint
+from keras_kd.own_data import distilling
+from keras_kd.own_data.output import UNFINISHED, is_begun, remembered
+
+GENERATOR = np.random.default_rng(0)
+IMAGES = GENERATOR.integers(0, 200, (300, 6, 6, 1), dtype=np.uint8)
+LABELS = np.arange(300) % 3
+# Learnable: a class is a corner's brightness.
+IMAGES[:, 0, 0, 0] = LABELS * 100 + GENERATOR.integers(0, 50, 300)
+
+FAST = {
+    "student": "mlp:6",
+    "temperature": 2.0,
+    "alpha": 0.6,
+    "epochs": 4,
+    "control": False,
+    "checked": False,
+    "formats": ("float32",),
+    "verbose": False,
+}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return kd.data.from_arrays((IMAGES[:250], LABELS[:250]), (IMAGES[250:], LABELS[250:]))
+
+
+@pytest.fixture(scope="module")
+def encoded(tmp_path_factory):
+    """The same images as files that are decoded in every epoch."""
+    folder = tmp_path_factory.mktemp("images")
+    for number, (image, label) in enumerate(zip(IMAGES, LABELS, strict=True)):
+        (folder / str(label)).mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0]).save(folder / str(label) / f"{number}.png")
+    return kd.data.read(folder, memory_limit=1)
+
+
+@pytest.fixture(scope="module")
+def teacher(data):
+    keras.utils.set_random_seed(3)
+    model = kd.models.mlp([16], image_shape=(6, 6, 1), num_classes=3)
+    model.compile(keras.optimizers.Adam(1e-2), kd.losses.CrossEntropy())
+    model.fit(data.train.images, data.train.labels, epochs=20, verbose=0)
+    return model
+
+
+def interrupt(monkeypatch, name, epoch):
+    """Have a Ctrl-C come right after the checkpoint of an epoch of a training."""
+    write = Checkpoint._write
+
+    def write_and_interrupt(self):
+        write(self)
+        if self.epoch == epoch and self.path.name.startswith(f"{name}."):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Checkpoint, "_write", write_and_interrupt)
+
+
+def interrupted(monkeypatch, name, epoch, teacher, data, output, **changes):
+    with monkeypatch.context() as patch:
+        interrupt(patch, name, epoch)
+        with pytest.raises(KeyboardInterrupt):
+            kd.distill(teacher, data, output=output, **(FAST | changes))
+
+
+def files_of(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
+
+
+def assert_same(output, expected):
+    assert files_of(output) == files_of(expected)
+    for name in [name for name in files_of(expected) if name.endswith(".keras")]:
+        ours, theirs = (
+            keras.models.load_model(folder / name).get_weights() for folder in (output, expected)
+        )
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+    reports = [json.loads((folder / "report.json").read_text()) for folder in (output, expected)]
+    for report in reports:
+        for curves in report["curves"].values():
+            curves.pop("seconds")
+    for part in ("settings", "chosen", "curves", "gain", "data"):
+        assert reports[0].get(part) == reports[1].get(part)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        ("arrays", {"student": lambda **shape: kd.models.mlp([6], dropout=0.3, **shape)}),
+        ("encoded", {"temperature": "auto"}),
+        pytest.param("arrays", {"student": "auto", "max_kb": 12}, marks=pytest.mark.slow),
+    ],
+    ids=["a function", "encoded images, chosen temperature", "auto"],
+)
+def test_what_was_interrupted_goes_on_to_the_bit(
+    kind, changes, data, encoded, teacher, tmp_path, monkeypatch
+):
+    data = encoded if kind == "encoded" else data
+    changes = changes | {"control": True, "checked": kind == "arrays"}
+    kd.distill(teacher, data, output=tmp_path / "whole", **(FAST | changes))
+    output = tmp_path / "cut"
+    first = "students" if changes.get("student") == "auto" else "student"
+    for name, epoch in ((first, 2), ("student_alone", 1)):
+        interrupted(monkeypatch, name, epoch, teacher, data, output, **changes)
+        assert is_begun(output) and set(files_of(output)) >= {f"{UNFINISHED}/config.json"}
+    monkeypatch.setattr(distilling, "check", None)  # It was checked when it was begun.
+    kd.distill(teacher, data, output=output, **(FAST | changes))
+    assert_same(output, tmp_path / "whole")
+
+
+@pytest.fixture(scope="module")
+def begun(data, teacher, tmp_path_factory):
+    """A distillation that was interrupted after the second epoch of the student."""
+    output = tmp_path_factory.mktemp("begun") / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted(patch, "student", 2, teacher, data, output)
+    return output
+
+
+@pytest.fixture
+def copied(begun, tmp_path):
+    return shutil.copytree(begun, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"student": "mlp:7"}, "student='mlp:7' for {output}, begun with student='mlp:6'."),
+        ({"alpha": 0.5}, "alpha=0.5 for {output}, begun with alpha=0.6."),
+        ({"epochs": 9}, "epochs=9 for {output}, begun with epochs=4."),
+        ({"seed": 1}, "seed=1 for {output}, begun with seed=0."),
+        ({"scale": "0..1"}, "scale='0..1' for {output}, begun with scale='0..255'."),
+        ({"unlabelled": IMAGES[:9]}, "unlabelled=9 for {output}, begun with unlabelled=0."),
+    ],
+    ids=lambda change: next(iter(change)) if isinstance(change, dict) else None,
+)
+def test_other_settings_are_refused_by_name(change, sentence, copied, data, teacher):
+    before = files_of(copied)
+    with pytest.raises(ValueError) as caught:
+        kd.distill(teacher, data, output=copied, **(FAST | change))
+    assert str(caught.value) == (
+        "An unfinished distillation must go on with what it was begun with. Received: "
+        + sentence.format(output=copied)
+        + " Say the same as then, or remove the folder to begin anew."
+    )
+    assert files_of(copied) == before
+
+
+def test_another_teacher_and_other_images_are_refused(copied, data, teacher):
+    other = kd.models.mlp([16], image_shape=(6, 6, 1), num_classes=3)
+    with pytest.raises(ValueError, match="Received: teacher='"):
+        kd.distill(other, data, output=copied, **FAST)
+    few = kd.data.from_arrays((IMAGES[:240], LABELS[:240]), (IMAGES[250:], LABELS[250:]))
+    with pytest.raises(ValueError, match="Received: data='"):
+        kd.distill(teacher, few, output=copied, **FAST)
+
+
+def test_other_files_may_be_asked_for_and_what_a_killed_process_left_is_removed(
+    copied, data, teacher
+):
+    for name in (".student.keras.abcdefgh/student.keras", ".export.abcdefgh/export/int8/x"):
+        for folder in (copied, copied / UNFINISHED):
+            (folder / name).parent.mkdir(parents=True)
+            (folder / name).write_text("half")
+    kd.distill(teacher, data, output=copied, **(FAST | {"formats": ("float16",)}))
+    assert not any(name.startswith(".") for name in files_of(copied))
+    assert {"student.keras", "student_float16.tflite", "report.json"} <= files_of(copied)
+    assert UNFINISHED not in files_of(copied)
+
+
+def test_where_nothing_was_trained_anything_may_be_begun(data, teacher, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(distilling, "choose", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            kd.distill(teacher, data, output=tmp_path / "out", **FAST)
+    assert files_of(tmp_path / "out") == set()
+    kd.distill(teacher, data, output=tmp_path / "out", **(FAST | {"student": "mlp:4"}))
+    assert not is_begun(tmp_path / "out")
+
+
+def test_two_processes_do_not_work_on_one(copied, data, teacher):
+    with (
+        folder_module.at_work(copied / UNFINISHED),
+        pytest.raises(ValueError, match=r"Another process is at work in .*unfinished\. Wait"),
+    ):
+        kd.distill(teacher, data, output=copied, **FAST)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(data, teacher, tmp_path_factory):
+    output = tmp_path_factory.mktemp("uninterrupted") / "out"
+    kd.distill(teacher, data, output=output, **FAST)
+    return output
+
+
+def test_what_is_finished_is_not_overwritten(uninterrupted, data, teacher):
+    with pytest.raises(FileExistsError, match="which holds something"):
+        kd.distill(teacher, data, output=uninterrupted, **FAST)
+
+
+def damage(path):
+    """Turn one bit in the middle of a file."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_is_named_and_its_training_begun_anew(
+    copied, data, teacher, uninterrupted
+):
+    path = copied / UNFINISHED / "student.checkpoint.npz"
+    damage(path)
+    with pytest.raises(ValueError) as caught:
+        kd.distill(teacher, data, output=copied, **FAST)
+    assert str(caught.value) == (
+        f"A checkpoint must be as it was written. Received: {path}, which is damaged. Remove it: "
+        "this training then begins anew, and what is finished is kept."
+    )
+    path.unlink()
+    kd.distill(teacher, data, output=copied, **FAST)
+    assert_same(copied, uninterrupted)
+
+
+def test_a_damaged_record_is_named(copied, data, teacher):
+    path = copied / UNFINISHED / "config.json"
+    path.write_text("{")
+    with pytest.raises(ValueError) as caught:
+        kd.distill(teacher, data, output=copied, **FAST)
+    assert str(caught.value) == (
+        "The record of an unfinished distillation must be as it was written. Received: "
+        f"{path}, which is damaged. Remove {copied} to begin anew."
+    )
+
+
+def test_a_damaged_student_is_trained_again(data, teacher, uninterrupted, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    interrupted(monkeypatch, "student_alone", 1, teacher, data, output, control=True)
+    damage(output / UNFINISHED / "student.keras")
+    kd.distill(teacher, data, output=output, **FAST)
+    assert_same(output, uninterrupted)
+
+
+def test_damaged_soft_labels_are_named_and_asked_again(encoded, teacher, tmp_path, monkeypatch):
+    output = tmp_path / "out"
+    interrupted(monkeypatch, "student", 1, teacher, encoded, output)
+    labels = output / UNFINISHED / "soft_labels"
+    (shard,) = labels.glob("*.npy")
+    damage(shard)
+    with pytest.raises(ValueError) as caught:
+        kd.distill(teacher, encoded, output=output, **FAST)
+    assert str(caught.value) == (
+        f"The soft labels must be as they were written. Received: {shard.name} in {labels}, which "
+        "is damaged. Delete the folder and create them again."
+    )
+    shutil.rmtree(labels)
+    kd.distill(teacher, encoded, output=output, **FAST)
+    kd.distill(teacher, encoded, output=tmp_path / "whole", **FAST)
+    assert_same(output, tmp_path / "whole")
+
+
+def test_a_file_remembers_what_was_computed(tmp_path):
+    path = tmp_path / "x.json"
+    assert remembered(path, lambda: (1.5, None)) == [1.5, None]
+    assert remembered(path, lambda: 1 / 0) == [1.5, None]
+    path.write_text("half of i")
+    assert remembered(path, lambda: {"a": 1}) == {"a": 1}
