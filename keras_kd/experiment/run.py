@@ -15,6 +15,8 @@ from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.training import Trainer
+from keras_kd.fast_path import on_gpu
+from keras_kd.precision import policy_for
 
 
 def run(
@@ -130,6 +132,9 @@ def load(recipe, seed, data_dir, progress):
     """Return the recipe's data, split by the seed, having said what it is."""
     machine = describe_machine()
     progress.say(f"Device: {machine['device']}")
+    if recipe.precision is not None:
+        policy, reason = policy_for(recipe.precision, on_gpu=on_gpu())
+        progress.say(f"Precision: {policy} ({reason}); weights, losses: float32")
     data = data_module.load(recipe.dataset, seed=seed, data_dir=data_dir)
     if recipe.share < 1:
         splits = ("train", "validation", "test")
