@@ -31,6 +31,7 @@ def parser():
         "picture and results.json.",
     )
     _add_recipe(run, "RECIPE")
+    _add_budget(run)
     run.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     _add_compare(commands)
     _add_sweep(commands)
@@ -59,6 +60,18 @@ def _add_recipe(parser, folder):
     )
 
 
+def _add_budget(parser):
+    """Add what may be asked beside, where a recipe is trained from end to end."""
+    parser.add_argument(
+        "--budget",
+        metavar="TIME",
+        help="such as 90min or 1h30min: our own schedule, with as many epochs as fit into it here",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write TensorBoard events into the folder"
+    )
+
+
 def _add_compare(commands):
     compare = commands.add_parser(
         "compare",
@@ -68,6 +81,7 @@ def _add_compare(commands):
         "gain, 95 % interval, verdict. A killed comparison goes on where it stopped.",
     )
     _add_recipe(compare, "RECIPE_compare")
+    _add_budget(compare)
     compare.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
 
 
@@ -79,8 +93,11 @@ def _add_sweep(commands):
         "best on validation images, and test that one. A killed sweep goes on where it stopped.",
     )
     _add_recipe(sweep, "RECIPE_sweep")
+    _add_budget(sweep)
     sweep.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    sweep.add_argument("--temperature", type=float, nargs="+", metavar="T", help="default: 1 2 4 8")
+    sweep.add_argument(
+        "--temperature", type=float, nargs="+", metavar="T", help="default: the recipe's"
+    )
     sweep.add_argument(
         "--alpha",
         type=float,

@@ -62,12 +62,14 @@ def _goes_on(command):
 
 def _run(options):
     recipe = _recipe(options)
-    recipe(seed=options.seed, **_options_of_recipes(options))
+    recipe(seed=options.seed, **_options_of_recipes(options), **_budget_of(options))
 
 
 def _compare(options):
     recipe = _recipe(options)
-    keras_kd.experiment.compare(recipe, seeds=options.seeds, **_options_of_recipes(options))
+    keras_kd.experiment.compare(
+        recipe, seeds=options.seeds, **_options_of_recipes(options), **_budget_of(options)
+    )
 
 
 def _sweep(options):
@@ -78,6 +80,7 @@ def _sweep(options):
         seed=options.seed,
         **{name: values for name, values in axes.items() if values is not None},
         **_options_of_recipes(options),
+        **_budget_of(options),
     )
 
 
@@ -124,6 +127,10 @@ def _recipe(options):
 def _options_of_recipes(options):
     names = ("epochs", "quick", "output", "data_dir")
     return {name: getattr(options, name) for name in names}
+
+
+def _budget_of(options):
+    return {"budget": options.budget, "tensorboard": options.tensorboard}
 
 
 def _export(options):

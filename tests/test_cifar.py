@@ -6,9 +6,10 @@ import pickle
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_kd as kd
-from keras_kd.data import cifar
+from keras_kd.data import cifar, datasets
 from keras_kd.data.cifar import read_cifar10
 
 NAMES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
@@ -69,6 +70,37 @@ def test_load_reads_published_pickles(tmp_path, monkeypatch):
     published = {name: hashlib.md5((folder / name).read_bytes()).hexdigest() for name in NAMES}
     monkeypatch.setattr(cifar, "_PICKLE_MD5", published)
     assert len(kd.data.load("cifar10", data_dir=tmp_path).test) == 20
+
+
+def write_images(folder, suffix=".jpg"):
+    for split, count in (("train", 10), ("test", 2)):
+        for label, name in enumerate(datasets._CLASS_NAMES["cifar10"]):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(count):
+                image = Image.new("RGB", (32, 32), (20 * label, 10 * number, 0))
+                image.save(folder / split / name / f"{number:04d}{suffix}")
+    return folder
+
+
+@pytest.mark.parametrize("inside", [".", "cifar10-jpeg"])
+def test_load_reads_image_files_by_class(tmp_path, inside):
+    folder = write_images(tmp_path / "mine" / inside, ".png")
+    data = kd.data.load("cifar10", data_dir=tmp_path / "mine")
+    assert data.name == "cifar10" and data.source == str(folder)
+    assert data.image_shape == (32, 32, 3) and data.class_names[-1] == "truck"
+    assert [len(each) for each in (data.train, data.validation, data.test)] == [90, 10, 20]
+    assert (data.train.images[:, 0, 0, 0] == 20 * data.train.labels).all()
+    other = kd.data.load("cifar10", data_dir=tmp_path / "mine", seed=1)
+    assert other.digest != data.digest and other.test.digest == data.test.digest
+
+
+def test_image_files_of_other_classes_are_not_cifar10(tmp_path, monkeypatch):
+    folder = write_images(tmp_path / "stl10")
+    (folder / "test" / "frog").rename(folder / "test" / "monkey")
+    monkeypatch.setattr(datasets, "_places", lambda data_dir: [folder])
+    monkeypatch.setattr(datasets, "_download", lambda name: 1 / 0)
+    with pytest.raises(FileNotFoundError, match="cifar10-jpeg/train/airplane"):
+        kd.data.load("cifar10")
 
 
 class Attack:

@@ -65,6 +65,15 @@ def test_the_published_teachers_and_students_have_their_sizes():
     assert parameters(kd.models.conv_net([8])) == 9 * 8 + 8 + 14 * 14 * 8 * 10 + 10
 
 
+def test_convolutions_have_batch_normalization_or_a_bias():
+    plain, normed = (kd.models.conv_net([4, 8], batch_norm=each) for each in (False, True))
+    kinds = [type(layer).__name__ for layer in normed.layers]
+    assert kinds.count("BatchNormalization") == kinds.count("Conv2D") == 2
+    assert "BatchNormalization" not in [type(layer).__name__ for layer in plain.layers]
+    # Four numbers a channel instead of one.
+    assert normed.count_params() - plain.count_params() == 3 * (4 + 8)
+
+
 def test_dropout_is_off_outside_training():
     model = kd.models.mlp([32], dropout=0.5)
     pixels = np.ones((2, 28, 28, 1), "float32")

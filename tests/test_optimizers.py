@@ -31,6 +31,13 @@ def test_cosine_falls_from_its_start_to_nothing():
     assert found[-1] == pytest.approx(0, abs=1e-6)
 
 
+def test_steps_fall_at_their_shares():
+    found = rates(optimizers.steps(0.1, at=(0.5, 0.75))(NUM_STEPS))
+    assert sorted(set(found), reverse=True) == pytest.approx([0.1, 0.01, 0.001])
+    # The published one falls before the epochs 100 and 150 of 200.
+    assert [found.index(rate) for rate in sorted(set(found), reverse=True)] == [0, 101, 151]
+
+
 def test_options_and_class_are_the_optimizers():
     build = optimizers.cosine(0.1, optimizer=keras.optimizers.SGD, momentum=0.9, weight_decay=5e-4)
     optimizer = build(NUM_STEPS)

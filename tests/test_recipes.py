@@ -8,11 +8,17 @@ import pytest
 
 import keras_kd as kd
 
-SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "fashion_mnist": (28, 28, 1)}
+SHAPES = {
+    "cifar10": (32, 32, 3),
+    "digits": (8, 8, 1),
+    "fashion_mnist": (28, 28, 1),
+    "mnist": (28, 28, 1),
+}
 RECIPES = {name: getattr(kd.recipes, name) for name in kd.recipes.__all__}
 RECIPES |= {recipe.best.name: recipe.best for recipe in RECIPES.values() if recipe.best}
 # Of teacher and student, from the published layers.
 PARAMETERS = {
+    "cifar10_resnet": (2_802_410, 114_410),
     "digits": (42_634, 1_210),
     "fashion_mnist_mlp": (134_794, 101_770),
     "hinton_mnist": (2_395_210, 1_276_810),

@@ -38,6 +38,18 @@ def test_train_and_validation_share_no_image_and_lose_none():
     np.testing.assert_array_equal(data.test.images.ravel(), np.arange(60))
 
 
+def test_a_share_has_its_part_of_each_class():
+    images, labels = arrays(60)
+    split = kd.data.Split(images, labels)
+    few = split.share(0.1)
+    assert np.bincount(few.labels).tolist() == [2, 2, 2]
+    for image, label in zip(few.images, few.labels, strict=True):
+        (found,) = np.flatnonzero((images == image).all((1, 2)))
+        assert labels[found] == label
+    assert split.share(0.1).digest == few.digest and split.share(1).digest == split.digest
+    assert len(split.share(1e-6)) == 1
+
+
 def test_images_stay_raw():
     images, labels = arrays()
     data = kd.data.from_arrays((images, labels), (images, labels))

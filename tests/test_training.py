@@ -43,6 +43,9 @@ RECIPES = {
         optimizer=kd.experiment.optimizers.one_cycle(0.02, weight_decay=0.05, use_ema=True),
         augmentation=kd.data.RandomShift(1),
     ),
+    "bfloat16": dataclasses.replace(
+        PLAIN, augmentation=kd.data.RandomShift(1), views=2, precision="mixed_bfloat16"
+    ),
     "stored views": dataclasses.replace(PLAIN, augmentation=kd.data.RandomShift(1), views=4),
 }
 
@@ -166,6 +169,7 @@ class TestWhatIsThereAlready:
             {"learning_rate": 1e-3},
             {"teacher_epochs": 5},
             {"teacher_batch_size": 16},
+            {"precision": "mixed_bfloat16"},
             {"teacher_patience": 2},
             {"teacher_augmentation": kd.data.RandomShift(1)},
             {"teacher_optimizer": kd.experiment.optimizers.cosine(1e-2)},

@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_kd.data.cifar import is_official, read_cifar10
 from keras_kd.data.idx import read_idx
+from keras_kd.data.image_folder import image_folder
 from keras_kd.data.splits import from_arrays, stratified
 
 _DIGITS = tuple("0123456789")
@@ -34,6 +35,7 @@ _FOLDERS = {
         "cifar-10-batches-py",
         "cifar-10-batches-py-target/cifar-10-batches-py",  # As Keras unpacks it.
         "cifar10",
+        "cifar10-jpeg",
     ),
 }
 
@@ -66,8 +68,9 @@ _REMEDIES = {
     ),
     "mnist": ("Put its four IDX files into a folder and name it with `data_dir` or KERAS_KD_DATA."),
     "cifar10": (
-        "Put `cifar-10-batches-bin` or `cifar-10-batches-py` into a folder and name it with "
-        "`data_dir` or KERAS_KD_DATA."
+        "Put `cifar-10-batches-bin`, `cifar-10-batches-py`, or its images as "
+        "`cifar10-jpeg/train/airplane/...` and `cifar10-jpeg/test/airplane/...`, into a folder and "
+        "name it with `data_dir` or KERAS_KD_DATA."
     ),
 }
 
@@ -86,7 +89,7 @@ def load(name, *, seed=0, validation_fraction=0.1, data_dir=None):
     | --- | --- | --- |
     | `fashion_mnist` | 28x28x1 | 60 000, 10 000 |
     | `mnist` | 28x28x1 | 60 000, 10 000 |
-    | `cifar10` | 32x32x3 | 50 000, 10 000 |
+    | `cifar10` | 32x32x3 | 50 000, 10 000; also as image files, by class in `train` and `test` |
     | `digits` | 8x8x1 (0 to 16 scaled to 0 to 255) | 1 438, 359; comes inside scikit-learn |
 
     Args:
@@ -102,6 +105,7 @@ def load(name, *, seed=0, validation_fraction=0.1, data_dir=None):
     Raises:
         ValueError: if the name is unknown, or a file is damaged or not the known one.
         FileNotFoundError: if no place has the files; it lists every place tried.
+        ImportError: if image files were found and Pillow is missing (extra `images`).
 
     Example:
 
@@ -117,31 +121,37 @@ def load(name, *, seed=0, validation_fraction=0.1, data_dir=None):
             f"`name` must be one of {', '.join(sorted(_CLASS_NAMES))}. Received: name={name!r}. "
             "For arrays of your own use `data.from_arrays`."
         )
+    options = {
+        "class_names": _CLASS_NAMES[name],
+        "seed": seed,
+        "validation_fraction": validation_fraction,
+        "name": name,
+    }
     if name == "digits":
-        (train, test), source = _read_digits(), "scikit-learn"
-    else:
-        train, test, source = _find(name, data_dir)
-        _check_digests(name, source, (*train, *test))
-    return from_arrays(
-        train,
-        test,
-        class_names=_CLASS_NAMES[name],
-        seed=seed,
-        validation_fraction=validation_fraction,
-        name=name,
-        source=source,
-    )
+        return from_arrays(*_read_digits(), source="scikit-learn", **options)
+    folder, tried = _find(name, data_dir)
+    if folder is not None and _has_images(name, folder):
+        return image_folder(folder, **options)
+    train, test = _read(name, folder) if folder is not None else _fetch(name, tried)
+    source = "Keras's download" if folder is None else str(folder)
+    _check_digests(name, source, (*train, *test))
+    return from_arrays(train, test, source=source, **options)
 
 
 def _find(name, data_dir):
+    """Return the folder that holds the files, `None` if none does, and the places tried."""
     tried = []
     for base in _places(data_dir):
         for folder in (*(base / folder for folder in _FOLDERS[name]), base):
-            if _has_files(name, folder):
-                return *_read(name, folder), str(folder)
+            if _has_files(name, folder) or _has_images(name, folder):
+                return folder, tried
         tried.append(str(base))
+    return None, tried
+
+
+def _fetch(name, tried):
     try:
-        return *_download(name), "Keras's download"
+        return _download(name)
     except Exception as error:  # Whatever went wrong, the remedy is the same.
         tried.append(f"Keras's download ({type(error).__name__}: {str(error).splitlines()[0]})")
     raise FileNotFoundError(
@@ -171,6 +181,14 @@ def _has_files(name, folder):
     if name == "cifar10":
         return (folder / "test_batch.bin").is_file() or (folder / "test_batch").is_file()
     return all(_idx_path(folder, file) for pair in _IDX_FILES for file in pair)
+
+
+def _has_images(name, folder):
+    return name == "cifar10" and all(
+        (folder / split / class_name).is_dir()
+        for split in ("train", "test")
+        for class_name in _CLASS_NAMES[name]
+    )
 
 
 def _read(name, folder):

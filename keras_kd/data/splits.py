@@ -35,6 +35,18 @@ class Split:
         """SHA-256 over the arrays."""
         return _digest_of(self)
 
+    def share(self, fraction):
+        """Return a `Split` of a share of each class's images, the same at each call.
+
+        Args:
+            fraction: above 0, at most 1. One image is left of whatever rounds to none.
+        """
+        chosen = stratified(self.labels, fraction, seed=0)
+        chosen[0] |= not chosen.any()
+        encoded = isinstance(self.images, EncodedImages)
+        images = self.images.take(chosen) if encoded else self.images[chosen]
+        return Split(images, self.labels[chosen])
+
     def batches(self, batch_size, *, shuffle_seed=None, initial_epoch=0, augmentation=None):
         """Return a `tf.data.Dataset` of `(images, labels)` batches for `fit` or `evaluate`.
 

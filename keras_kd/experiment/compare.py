@@ -6,8 +6,9 @@ from pathlib import Path
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
 from keras_kd._files import remove_leftovers
+from keras_kd.experiment import budget as budget_module
+from keras_kd.experiment import events, statistics, tables
 from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment import statistics, tables
 from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.run import describe, load
@@ -18,7 +19,18 @@ _SMOOTHING = 0.1
 _SIGNS = {"accuracy": 1, "negative_log_likelihood": -1, "agreement_with_teacher": 1}
 
 
-def compare(recipe, *, seeds=5, epochs=None, quick=False, output=None, data_dir=None, verbose=True):
+def compare(
+    recipe,
+    *,
+    seeds=5,
+    epochs=None,
+    quick=False,
+    budget=None,
+    tensorboard=False,
+    output=None,
+    data_dir=None,
+    verbose=True,
+):
     """Compare the distilled student with the same student alone, paired over seeds.
 
     Each seed draws its own validation split, first weights and orders; it trains a teacher, then,
@@ -37,6 +49,11 @@ def compare(recipe, *, seeds=5, epochs=None, quick=False, output=None, data_dir=
         seeds: how many seeds, from 0, or a list of them.
         epochs: the most epochs of each training; the recipe's if `None`.
         quick: a first look: the recipe's `quick_epochs`.
+        budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
+            best form, with as many epochs as fit, by a short timing on this machine at the start.
+            What was chosen stands in the settings, and an interrupted run keeps it.
+        tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
+            interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>_compare` if `None`.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.
@@ -50,31 +67,46 @@ def compare(recipe, *, seeds=5, epochs=None, quick=False, output=None, data_dir=
     Raises:
         ValueError: if an argument is out of range, or another process works in the folder.
         FileNotFoundError: if the data set is nowhere to be found.
-        ImportError: if a package of the extra `report` is missing.
+        ImportError: if a package of the extras `report` or `tensorboard` is missing.
     """
     seeds = check_seeds(seeds)
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     statistics.check_scipy()
     require_extra("matplotlib", "report", "A comparison's report")
-    recipe = recipe.for_epochs(epochs, quick=quick)
+    budget = budget_module.seconds_of(budget)
+    recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
     folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_compare")
+    events.callbacks_for(folder, tensorboard)  # Refused now, if it cannot be.
     progress = Progress(verbose)
     started = time.perf_counter()
-    options = {"seeds": seeds, "epochs": epochs, "quick": quick, "data_dir": data_dir}
     data = load(recipe, seeds[0], data_dir, progress)
-    settings = recipe.settings(data)
+    what = {
+        "kind": "compare",
+        "recipe": recipe.name,
+        "options": {
+            "seeds": seeds,
+            "epochs": epochs,
+            "quick": quick,
+            "budget": budget,
+            "tensorboard": tensorboard,
+            "data_dir": data_dir,
+        },
+        "data": describe(data),
+    }
+    trainer = Trainer(recipe, data, seeds[0], folder, progress)
     with folder_module.at_work(folder):
-        folder_module.begin(
-            folder,
-            kind="compare",
-            recipe=recipe.name,
-            options=options,
-            settings=settings,
-            data=describe(data),
-            progress=progress,
-        )
+        recipe = budget_module.fitted(
+            trainer,
+            lambda *given: [_students(*given)],
+            budget=budget,
+            what=what,
+            started=started,
+            num_runs=len(seeds),
+        ).recipe
+        settings = recipe.settings(data)
+        folder_module.begin(folder, **what, settings=settings, progress=progress)
         trained = {
-            seed: _train(recipe, seed, folder / f"seed_{seed}", data_dir, progress)
+            seed: _train(recipe, seed, folder / f"seed_{seed}", data_dir, progress, tensorboard)
             for seed in seeds
         }
         # Every choice is made. No seed has another test split.
@@ -140,7 +172,7 @@ def summary(runs):
     return {"models": models, "gains": gains, "verdict": verdict}
 
 
-def _train(recipe, seed, folder, data_dir, progress):
+def _train(recipe, seed, folder, data_dir, progress, tensorboard):
     """Return `{name: Trained}` of one seed, all written."""
     progress.say(f"Seed {seed}")
     data = load(recipe, seed, data_dir, Progress(verbose=False))
@@ -155,14 +187,20 @@ def _train(recipe, seed, folder, data_dir, progress):
         data=describe(data),
         progress=progress,
     )
-    trainer = Trainer(recipe, data, seed, folder, progress)
+    callbacks = events.callbacks_for(folder, tensorboard)
+    trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
     teacher = trainer.teacher()
-    distillers = {
-        "student_alone": trainer.alone(),
-        "label_smoothing": trainer.smoothed(_SMOOTHING, teacher.model),
-        "student": trainer.distilled(teacher.model),
-    }
+    distillers = _students(trainer, teacher.model)
     return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
+
+
+def _students(trainer, teacher):
+    """Return what is trained together, by name."""
+    return {
+        "student_alone": trainer.alone(),
+        "label_smoothing": trainer.smoothed(_SMOOTHING, teacher),
+        "student": trainer.distilled(teacher),
+    }
 
 
 def _evaluate(recipe, seed, folder, trained, test):

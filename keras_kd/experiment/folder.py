@@ -52,27 +52,34 @@ def begin(path, *, kind, recipe, options, settings, data, progress):
         data: what it is trained on, with a digest.
         progress: a `Progress`, to say what goes on with what.
     """
-    config = json.loads(
-        json.dumps(
-            {
-                "kind": kind,
-                "recipe": recipe,
-                "options": options,
-                "settings": settings,
-                "data": data,
-                "machine": describe_machine(),
-                "command": _command(),
-            }
-        )
+    config = _plain(
+        kind=kind,
+        recipe=recipe,
+        options=options,
+        settings=settings,
+        data=data,
+        machine=describe_machine(),
+        command=_command(),
     )
     stored = read_config(path)
-    if stored is not None and _identity(stored) == _identity(config):
+    if is_begun(path, kind=kind, recipe=recipe, options=options, settings=settings, data=data):
         _say_what_changed(stored["machine"], config["machine"], progress)
         return stored
     (path / "results.json").unlink(missing_ok=True)
     with written_whole(path / "config.json") as unfinished:
         unfinished.write_text(json.dumps(config, indent=1) + "\n")
     return config
+
+
+def is_begun(path, **what):
+    """Return whether the run in a directory is this one.
+
+    Args:
+        path: the directory.
+        **what: `kind`, `recipe`, `options`, `settings` and `data`, as in `begin`.
+    """
+    stored = read_config(path)
+    return stored is not None and _identity(stored) == _identity(_plain(**what))
 
 
 def finish(path, results):
@@ -103,6 +110,11 @@ def _identity(config):
     """Return what makes a run this one: where its data was found does not."""
     identity = {key: config[key] for key in ("kind", "recipe", "settings", "data")}
     return identity, {k: v for k, v in config["options"].items() if k != "data_dir"}
+
+
+def _plain(**parts):
+    """Return what JSON makes of a dict."""
+    return json.loads(json.dumps(parts))
 
 
 def _read(path):

@@ -42,6 +42,30 @@ def one_cycle(peak, *, optimizer=keras.optimizers.AdamW, warm_up=0.3, **options)
     return build
 
 
+def steps(start, *, at, factor=0.1, optimizer=keras.optimizers.SGD, **options):
+    """Return a builder: the learning rate is multiplied by `factor` at shares of the training.
+
+    Args:
+        start: the first learning rate.
+        at: shares of the steps, rising, between 0 and 1.
+        factor: what it is multiplied by at each.
+        optimizer: a class of `keras.optimizers`.
+        **options: for the optimizer, such as `momentum`.
+
+    Returns:
+        A function `(num_steps) -> keras.optimizers.Optimizer`.
+    """
+
+    def build(num_steps):
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay(
+            [round(share * num_steps) for share in at],
+            [start * factor**number for number in range(len(at) + 1)],
+        )
+        return optimizer(schedule, **options)
+
+    return build
+
+
 def cosine(start, *, optimizer=keras.optimizers.AdamW, **options):
     """Return a builder: the learning rate falls from `start` to 0 on half a cosine.
 

@@ -116,13 +116,13 @@ class _Display:
         most = self.epochs - self.done
         patience = max(each.patience - each.wait for each in self.stoppings.values())
         if patience >= most:
-            return f"{_clock(most * pace)} left"
-        return f"{_clock(patience * pace)} to {_clock(most * pace)} left"
+            return f"{clock(most * pace)} left"
+        return f"{clock(patience * pace)} to {clock(most * pace)} left"
 
     def summary(self, name):
         stopping = self.stoppings[name]
         return (
-            f"{self.checkpoint.num_epochs(name)} epochs in {_clock(self.checkpoint.seconds)}, best "
+            f"{self.checkpoint.num_epochs(name)} epochs in {clock(self.checkpoint.seconds)}, best "
             f"val_accuracy {stopping.best:.4f} in epoch {stopping.best_epoch + 1}"
         )
 
@@ -144,6 +144,7 @@ def title_of(name):
     return _TITLES.get(name, name)
 
 
-def _clock(seconds):
+def clock(seconds):
+    """Return a duration as minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes}:{seconds:02d}"

@@ -41,7 +41,12 @@ class Recipe:
         teacher_batch_size: as `batch_size`, for the teacher.
         teacher_optimizer: as `optimizer`, for the teacher.
         teacher_augmentation: of the teacher's images; none if `None`.
-        best: the same students under a better schedule, for `--best`.
+        precision: what training steps, and the teacher where its logits are stored, compute in,
+            as in `Distiller.compile`.
+        quick_share: share of each class's images, of every split, that `quick` makes do with.
+        share: the same of any run.
+        temperatures: of a sweep that is told none.
+        best: the same students under a better schedule, for `--best` and for a budget.
     """
 
     name: str
@@ -64,6 +69,10 @@ class Recipe:
     teacher_batch_size: int | None = None
     teacher_optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
     teacher_augmentation: Callable | None = None
+    precision: str | None = None
+    quick_share: float = 1.0
+    share: float = 1.0
+    temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     best: "Recipe | None" = None
 
     def __post_init__(self):
@@ -77,14 +86,19 @@ class Recipe:
         """Run the recipe; the options are those of `experiment.run`."""
         return run(self, **options)
 
-    def for_epochs(self, epochs=None, *, quick=False):
-        """Return the recipe with at most so many epochs in each training."""
+    def for_epochs(self, epochs=None, *, quick=False, best=False):
+        """Return the recipe, or its best form if it has one, with at most so many epochs."""
+        if best and self.best is not None:
+            return self.best.for_epochs(epochs, quick=quick)
         if epochs is None and not quick:
             return self
         epochs = epochs or self.quick_epochs
         # A student of fewer epochs never sees the other views.
         views = self.views and min(self.views, epochs)
-        return dataclasses.replace(self, epochs=epochs, teacher_epochs=None, views=views)
+        share = self.quick_share if quick else self.share
+        return dataclasses.replace(
+            self, epochs=epochs, teacher_epochs=None, views=views, share=share
+        )
 
     def epochs_of(self, who):
         """Return the most epochs of `"teacher"` or `"student"`."""
@@ -112,7 +126,10 @@ class Recipe:
             data: the `Data`, which shapes and the length of a schedule depend on.
         """
         shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
-        left_out = ("name", "teacher", "student", "best", "loss", "optimizer", "teacher_optimizer")
+        left_out = (
+            "name", "teacher", "student", "best", "loss", "optimizer", "teacher_optimizer",
+            "quick_share", "temperatures",
+        )  # fmt: skip
         plain = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)

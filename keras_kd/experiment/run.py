@@ -1,5 +1,6 @@
 """Run a recipe: train, choose on validation, read the test split once, export, write it down."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -8,14 +9,28 @@ from keras_kd import export, metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
 from keras_kd._files import size_of
+from keras_kd.experiment import budget as budget_module
+from keras_kd.experiment import events, report
 from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment import report
 from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.training import Trainer
+from keras_kd.fast_path import on_gpu
+from keras_kd.precision import policy_for
 
 
-def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None, verbose=True):
+def run(
+    recipe,
+    *,
+    seed=0,
+    epochs=None,
+    quick=False,
+    budget=None,
+    tensorboard=False,
+    output=None,
+    data_dir=None,
+    verbose=True,
+):
     """Train the teacher, distil the student, train the same student alone, and compare them.
 
     Every choice is made on the validation split; the test split is read once, at the end. A run
@@ -34,6 +49,11 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
         seed: integer, at least 0, that splits, first weights and orders of the data depend on.
         epochs: the most epochs of each of the three trainings; the recipe's if `None`.
         quick: a first look: the recipe's `quick_epochs`.
+        budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
+            best form, with as many epochs as fit, by a short timing on this machine at the start.
+            What was chosen stands in the settings, and an interrupted run keeps it.
+        tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
+            interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>` if `None`.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.
@@ -44,29 +64,40 @@ def run(recipe, *, seed=0, epochs=None, quick=False, output=None, data_dir=None,
     Raises:
         ValueError: if an argument is out of range, or another process works in the folder.
         FileNotFoundError: if the data set is nowhere to be found.
-        ImportError: if a package of the extras `export` or `report` is missing.
+        ImportError: if a package of the extras `export`, `report` or `tensorboard` is missing.
     """
     check_integer("seed", seed, minimum=0)
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     require_extra("ai_edge_litert", "export", "A run's .tflite file")
     require_extra("matplotlib", "report", "A run's picture")
-    recipe = recipe.for_epochs(epochs, quick=quick)
+    budget = budget_module.seconds_of(budget)
+    recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
     folder = folder_module.check_output(output or Path("saved_models") / recipe.name)
+    callbacks = events.callbacks_for(folder, tensorboard)
     progress = Progress(verbose)
     started = time.perf_counter()
     data = load(recipe, seed, data_dir, progress)
-    settings = recipe.settings(data)
+    what = {
+        "kind": "run",
+        "recipe": recipe.name,
+        "options": {
+            "seed": seed,
+            "epochs": epochs,
+            "quick": quick,
+            "budget": budget,
+            "tensorboard": tensorboard,
+            "data_dir": data_dir,
+        },
+        "data": describe(data),
+    }
+    trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
     with folder_module.at_work(folder):  # Before minutes of work, if it cannot be.
-        folder_module.begin(
-            folder,
-            kind="run",
-            recipe=recipe.name,
-            options={"seed": seed, "epochs": epochs, "quick": quick, "data_dir": data_dir},
-            settings=settings,
-            data=describe(data),
-            progress=progress,
+        trainer = budget_module.fitted(
+            trainer, _students, budget=budget, what=what, started=started
         )
-        trained = _train_and_export(Trainer(recipe, data, seed, folder, progress), folder)
+        settings = trainer.recipe.settings(data)
+        folder_module.begin(folder, **what, settings=settings, progress=progress)
+        trained = _train_and_export(trainer, folder)
         # Every choice is made: from here on the test split may be read.
         test = data.test
         logits, figures = evaluate(trained, test, folder)
@@ -101,7 +132,14 @@ def load(recipe, seed, data_dir, progress):
     """Return the recipe's data, split by the seed, having said what it is."""
     machine = describe_machine()
     progress.say(f"Device: {machine['device']}")
+    if recipe.precision is not None:
+        policy, reason = policy_for(recipe.precision, on_gpu=on_gpu())
+        progress.say(f"Precision: {policy} ({reason}); weights, losses: float32")
     data = data_module.load(recipe.dataset, seed=seed, data_dir=data_dir)
+    if recipe.share < 1:
+        splits = ("train", "validation", "test")
+        few = {name: getattr(data, name).share(recipe.share) for name in splits}
+        data = dataclasses.replace(data, **few)
     progress.say(
         f"Data: {data.name} from {data.source}: {len(data.train)} to train, "
         f"{len(data.validation)} to validate"
@@ -118,6 +156,11 @@ def describe(data):
         "class_names": list(data.class_names),
         "digest": data.digest,
     }
+
+
+def _students(trainer, teacher):
+    """Return what is trained beside the teacher, one after the other."""
+    return [{"student": trainer.distilled(teacher)}, {"student_alone": trainer.alone()}]
 
 
 def _train_and_export(trainer, folder):

@@ -6,8 +6,9 @@ from pathlib import Path
 from keras_kd import metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
+from keras_kd.experiment import budget as budget_module
+from keras_kd.experiment import events, heat_map, tables
 from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment import heat_map, tables
 from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
 from keras_kd.experiment.grid import cells_of
 from keras_kd.experiment.progress import Progress
@@ -18,12 +19,14 @@ from keras_kd.experiment.training import Trainer
 def sweep(
     recipe,
     *,
-    temperature=(1.0, 2.0, 4.0, 8.0),
+    temperature=None,
     alpha=(0.1, 0.5, 0.9),
     loss=None,
     seed=0,
     epochs=None,
     quick=False,
+    budget=None,
+    tensorboard=False,
     output=None,
     data_dir=None,
     verbose=True,
@@ -43,7 +46,7 @@ def sweep(
 
     Args:
         recipe: a `Recipe`.
-        temperature: numbers above 0.
+        temperature: numbers above 0; the recipe's `temperatures` if `None`.
         alpha: weights of the distillation loss, from 0 to 1.
         loss: names of losses of `keras_kd.losses` on logits, such as `["SoftTargets", "DIST"]`,
             or a dict by name of functions `(temperature) -> loss`; the recipe's if `None`. One
@@ -52,6 +55,11 @@ def sweep(
         seed: integer, at least 0.
         epochs: the most epochs of each training; the recipe's if `None`.
         quick: a first look: the recipe's `quick_epochs`.
+        budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
+            best form, with as many epochs as fit, by a short timing on this machine at the start.
+            What was chosen stands in the settings, and an interrupted run keeps it.
+        tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
+            interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>_sweep` if `None`.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.
@@ -66,37 +74,48 @@ def sweep(
     Raises:
         ValueError: if an argument is out of range, or another process works in the folder.
         FileNotFoundError: if the data set is nowhere to be found.
-        ImportError: if a package of the extra `report` is missing.
+        ImportError: if a package of the extras `report` or `tensorboard` is missing.
     """
     check_integer("seed", seed, minimum=0)
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     require_extra("matplotlib", "report", "A sweep's heat map")
-    recipe = recipe.for_epochs(epochs, quick=quick)
+    budget = budget_module.seconds_of(budget)
+    recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
+    temperature = recipe.temperatures if temperature is None else temperature
     cells = cells_of(recipe, temperature, alpha, loss)
     folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_sweep")
+    callbacks = events.callbacks_for(folder, tensorboard)
     progress = Progress(verbose)
     started = time.perf_counter()
     data = load(recipe, seed, data_dir, progress)
-    settings = recipe.settings(data)
+    what = {
+        "kind": "sweep",
+        "recipe": recipe.name,
+        "options": {
+            "temperature": list(temperature),
+            "alpha": list(alpha),
+            "loss": loss and list(loss),
+            "seed": seed,
+            "epochs": epochs,
+            "quick": quick,
+            "budget": budget,
+            "tensorboard": tensorboard,
+            "data_dir": data_dir,
+        },
+        "data": describe(data),
+    }
+    trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
     with folder_module.at_work(folder):
-        folder_module.begin(
-            folder,
-            kind="sweep",
-            recipe=recipe.name,
-            options={
-                "temperature": list(temperature),
-                "alpha": list(alpha),
-                "loss": loss and list(loss),
-                "seed": seed,
-                "epochs": epochs,
-                "quick": quick,
-                "data_dir": data_dir,
-            },
-            settings=settings,
-            data=describe(data),
-            progress=progress,
+        trainer = budget_module.fitted(
+            trainer,
+            lambda *given: [_students(*given, cells)],
+            budget=budget,
+            what=what,
+            started=started,
         )
-        trained = _train(Trainer(recipe, data, seed, folder, progress), cells)
+        settings = trainer.recipe.settings(data)
+        folder_module.begin(folder, **what, settings=settings, progress=progress)
+        trained = _train(trainer, cells)
         validation = _validate(trained, data.validation)
         best = _best(cells, validation)
         # Every choice is made: from here on the test split may be read.
@@ -136,13 +155,19 @@ def sweep(
 def _train(trainer, cells):
     """Return `{name: Trained}` of teacher, student alone and every cell, all written."""
     teacher = trainer.teacher()
+    distillers = _students(trainer, teacher.model, cells)
+    return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
+
+
+def _students(trainer, teacher, cells):
+    """Return what is trained together, by name."""
     distillers = {"student_alone": trainer.alone()}
     for cell in cells:
         temperature = trainer.recipe.temperature if cell.temperature is None else cell.temperature
         distillers[cell.name] = trainer.distilled(
-            teacher.model, temperature=temperature, alpha=cell.alpha, loss=cell.build
+            teacher, temperature=temperature, alpha=cell.alpha, loss=cell.build
         )
-    return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
+    return distillers
 
 
 def _validate(trained, validation):

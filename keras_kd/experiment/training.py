@@ -9,7 +9,9 @@ from keras_kd import data as data_module
 from keras_kd.distiller import Distiller
 from keras_kd.experiment.keeping import Keeper
 from keras_kd.experiment.making import description, digest_of
+from keras_kd.fast_path import on_gpu
 from keras_kd.losses import LabelSmoothing
+from keras_kd.precision import computing_in, policy_for
 from keras_kd.soft_labels import SoftLabels
 from keras_kd.teacher import Teacher
 
@@ -44,15 +46,38 @@ class Trainer:
 
     def teacher(self):
         """Return the teacher, trained on the labels, as a `Trained`."""
+        distillers = {"teacher": self.untrained_teacher()}
+        return self.train("teacher", distillers, self.teacher_training)["teacher"]
+
+    def untrained_teacher(self):
+        """Return a compiled distiller that trains a new teacher on the labels."""
         recipe = self.recipe
-        distiller = self._on_labels(recipe.teacher, recipe.optimizer_of("teacher", self._num_train))
-        training = _Training(
+        return self._on_labels(recipe.teacher, recipe.optimizer_of("teacher", self._num_train))
+
+    @property
+    def teacher_training(self):
+        """The `Training` of the teacher."""
+        recipe = self.recipe
+        return Training(
             epochs=recipe.epochs_of("teacher"),
             patience=recipe.teacher_patience,
             batch_size=recipe.batch_size_of("teacher"),
             augmentation=recipe.teacher_augmentation,
+            precision=recipe.precision,
         )
-        return self.train("teacher", {"teacher": distiller}, training)["teacher"]
+
+    @property
+    def student_training(self):
+        """The `Training` of students."""
+        recipe = self.recipe
+        return Training(
+            epochs=recipe.epochs,
+            patience=recipe.student_patience,
+            batch_size=recipe.batch_size,
+            augmentation=recipe.augmentation,
+            views=recipe.views,
+            precision=recipe.precision,
+        )
 
     def distil(self, teacher):
         """Return a student trained from the teacher, as a `Trained`."""
@@ -71,15 +96,7 @@ class Trainer:
             distillers: `{name: Distiller}`.
             teacher: the `keras.Model` that stored views are shown to, where the recipe has any.
         """
-        recipe = self.recipe
-        training = _Training(
-            epochs=recipe.epochs,
-            patience=recipe.student_patience,
-            batch_size=recipe.batch_size,
-            augmentation=recipe.augmentation,
-            views=recipe.views,
-        )
-        return self.train(name, distillers, training, teacher)
+        return self.train(name, distillers, self.student_training, teacher)
 
     def distilled(self, teacher, **changes):
         """Return a compiled distiller of a new student.
@@ -118,7 +135,7 @@ class Trainer:
         return Keeper(self.folder, self.progress, self.callbacks).train(
             name,
             distillers,
-            lambda epoch: self._batches(training, teacher, epoch),
+            lambda epoch: self.batches(training, teacher, epoch),
             made_of=self._made_of(distillers, training, teacher),
             validation_data=self.data.validation.batches(1000),
             epochs=training.epochs,
@@ -137,28 +154,47 @@ class Trainer:
         return None if self.recipe.views else Teacher(teacher)
 
     def _compiled(self, distiller, loss, optimizer):
-        return distiller.compile(optimizer=optimizer, loss=loss, metrics=["accuracy"])
+        return distiller.compile(
+            optimizer=optimizer,
+            loss=loss,
+            metrics=["accuracy"],
+            precision=self.recipe.precision,
+        )
 
     @property
     def _num_train(self):
         return len(self.data.train)
 
-    def _batches(self, training, teacher, epoch):
+    def in_its_precision(self, model):
+        """Return a context in which a model computes as the recipe's training steps do."""
+        precision = self.recipe.precision
+        return computing_in(precision and policy_for(precision, on_gpu=on_gpu())[0], [model])
+
+    def batches(self, training, teacher=None, epoch=0):
+        """Return what a training trains on; with views, the teacher is asked about them first.
+
+        Args:
+            training: a `Training`.
+            teacher: as in `students`.
+            epoch: the next one.
+        """
         options = {"shuffle_seed": self.seed, "initial_epoch": epoch}
         train = self.data.train
         if not training.views:
             return train.batches(training.batch_size, augmentation=training.augmentation, **options)
         made_of = [training.views, repr(training.augmentation), self.seed, self.data.digest]
+        made_of += [training.precision] if training.precision else []
         folder = digest_of(*made_of, Teacher(teacher).fingerprint)[:12]
-        labels = SoftLabels.create(
-            self.folder / f"soft_labels_{folder}",
-            teacher,
-            train,
-            views=training.views,
-            augmentation=training.augmentation,
-            seed=self.seed,
-            verbose=self.progress.verbose,
-        )
+        with self.in_its_precision(teacher):
+            labels = SoftLabels.create(
+                self.folder / f"soft_labels_{folder}",
+                teacher,
+                train,
+                views=training.views,
+                augmentation=training.augmentation,
+                seed=self.seed,
+                verbose=self.progress.verbose,
+            )
         return labels.join(train, training.batch_size, **options)
 
     def _made_of(self, distillers, training, teacher):
@@ -169,7 +205,7 @@ class Trainer:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Training:
+class Training:
     """What one `fit` is asked for."""
 
     epochs: int
@@ -177,6 +213,11 @@ class _Training:
     batch_size: int
     augmentation: object = None
     views: int | None = None
+    precision: str | None = None
 
     def settings(self):
-        return {**dataclasses.asdict(self), "augmentation": repr(self.augmentation)}
+        """Return them as JSON can hold them."""
+        plain = {**dataclasses.asdict(self), "augmentation": repr(self.augmentation)}
+        if self.precision is None:
+            del plain["precision"]
+        return plain

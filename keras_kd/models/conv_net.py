@@ -2,13 +2,14 @@
 
 import keras
 
-from keras_kd.models._ends import logits_model, normalized_image
+from keras_kd.models._ends import logits_model, normalized_image, normed_convolution
 
 
 def conv_net(
     filters,
     *,
     strides=2,
+    batch_norm=False,
     image_shape=(28, 28, 1),
     num_classes=10,
     mean=0.0,
@@ -23,6 +24,7 @@ def conv_net(
     Args:
         filters: channels of each convolution, for example `[16, 32]`.
         strides: stride of every convolution.
+        batch_norm: whether each convolution has BatchNormalization instead of a bias.
         image_shape: shape of one image. The images are raw pixels, 0 to 255.
         num_classes: number of logits.
         mean: subtracted from pixels scaled to 0..1.
@@ -43,6 +45,9 @@ def conv_net(
     """
     image, x = normalized_image(image_shape, mean, std)
     for number, channels in enumerate(filters, start=1):
+        if batch_norm:
+            x = normed_convolution(x, channels, 3, strides, f"block_{number}")
+            continue
         x = keras.layers.Conv2D(
             channels, 3, strides=strides, padding="same", activation="relu", name=f"conv_{number}"
         )(x)

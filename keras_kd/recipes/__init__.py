@@ -1,12 +1,20 @@
 """One file per known experiment. Each holds one frozen `Recipe`; call it to run it."""
 
+from keras_kd.recipes.cifar10_resnet import cifar10_resnet
 from keras_kd.recipes.digits import digits
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
 from keras_kd.recipes.hinton_mnist import hinton_mnist
 from keras_kd.recipes.hinton_mnist_30 import hinton_mnist_30
 from keras_kd.recipes.mnist_mlp import mnist_mlp
 
-__all__ = ["digits", "fashion_mnist_mlp", "hinton_mnist", "hinton_mnist_30", "mnist_mlp"]
+__all__ = [
+    "cifar10_resnet",
+    "digits",
+    "fashion_mnist_mlp",
+    "hinton_mnist",
+    "hinton_mnist_30",
+    "mnist_mlp",
+]
 
 
 def by_name(name):

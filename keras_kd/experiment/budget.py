@@ -1,0 +1,242 @@
+"""Epochs that fit into a given time: measured on this machine first, chosen once, then kept."""
+
+import dataclasses
+import functools
+import numbers
+import re
+import tempfile
+import time
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment.progress import Progress, clock
+from keras_kd.fast_path import dense
+from keras_kd.models import mlp
+from keras_kd.teacher import Teacher
+from keras_kd.together import train_together
+
+_UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
+_DURATION = re.compile(
+    "".join(rf"\s*(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit})?" for unit in _UNITS) + r"\s*"
+)
+# For what is not measured (reading the data, compiling, testing, exporting) and for the error of
+# what is.
+_RESERVE = 0.1
+# The teacher comes first: students learn what it knows.
+_TEACHERS_SHARE = 0.5
+# Two stacks of minibatches, see `fast_path`, in three epochs, of which the first compiles.
+_NUM_MINIBATCHES, _NUM_EPOCHS = 16, 3
+# What `SoftLabels.create` shows the teacher at once, and how often it is shown to be timed.
+_BATCH_ASKED, _NUM_ASKED = 256, 4
+# What of a recipe is chosen: a run's `config.json` holds it among its settings.
+_CHOSEN = ("epochs", "teacher_epochs", "views")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pace:
+    """Seconds that the parts of a run take.
+
+    Args:
+        teacher: an epoch of the teacher.
+        view: asking it about one view of every training image.
+        students: an epoch of all students.
+    """
+
+    teacher: float
+    view: float
+    students: float
+
+    @property
+    def least(self):
+        """Seconds of the shortest run."""
+        return self.teacher + self.view + self.students
+
+
+def seconds_of(budget):
+    """Return a duration in seconds, `None` for `None`.
+
+    Args:
+        budget: a number of seconds, or a text such as `"90min"` or `"1h30min"`.
+
+    Raises:
+        ValueError: if it is neither, or not above 0.
+    """
+    if budget is None:
+        return None
+    seconds = budget
+    if isinstance(budget, str):
+        found = _DURATION.fullmatch(budget)
+        parts = found.groupdict(default="0") if found else {}
+        seconds = sum(float(number) * _UNITS[unit] for unit, number in parts.items())
+    if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real) or not seconds > 0:
+        raise ValueError(
+            "`budget` must be a duration above 0, such as '90min', '1h30min' or a number of "
+            f"seconds. Received: budget={budget!r}."
+        )
+    return float(seconds)
+
+
+def fitted(trainer, students, *, budget, what, started, num_runs=1):
+    """Return the trainer with the epochs of its recipe cut to what a budget holds.
+
+    What was chosen for the run that lies in the trainer's folder is kept.
+
+    Args:
+        trainer: a `Trainer`; its recipe's epochs and views are the most.
+        students: `(trainer, teacher) -> [{name: Distiller}]`, a dict for each training of
+            students.
+        budget: seconds, or `None` for the trainer as it is.
+        what: what tells the run from others, as in `folder.is_begun`, but for its settings.
+        started: the `time.perf_counter()` at which the budget began.
+        num_runs: how often teacher and students are trained.
+
+    Raises:
+        ValueError: if the budget does not hold one epoch of each training.
+    """
+    if budget is None:
+        return trainer
+    recipe, say = trainer.recipe, trainer.progress.say
+    settings = (folder_module.read_config(trainer.folder) or {}).get("settings", {})
+    if settings.keys() >= set(_CHOSEN):
+        kept = dataclasses.replace(recipe, **{name: settings[name] for name in _CHOSEN})
+        if folder_module.is_begun(trainer.folder, **what, settings=kept.settings(trainer.data)):
+            say(f"Budget: {_epochs_of(kept)}, as the run was begun with")
+            return dataclasses.replace(trainer, recipe=kept)
+    say(f"Budget: {clock(budget)}; timing a few steps of teacher and students")
+    pace = measured(trainer, students)
+    spent = time.perf_counter() - started
+    seconds = (budget - spent) * (1 - _RESERVE) / num_runs
+    say(
+        f"Budget: an epoch of the teacher takes about {pace.teacher:.3g} s here, of the students "
+        f"{pace.students:.3g} s, soft labels of a view {pace.view:.3g} s"
+    )
+    if seconds < pace.least:
+        needed = spent + num_runs * pace.least / (1 - _RESERVE)
+        raise ValueError(
+            "`budget` must hold one epoch of each training. Received: "
+            f"{clock(budget)} minutes, where this machine needs {clock(needed)}. Give more."
+        )
+    recipe = chosen(recipe, seconds, pace)
+    say(f"Budget: {_epochs_of(recipe)}")
+    return dataclasses.replace(trainer, recipe=recipe)
+
+
+def chosen(recipe, seconds, pace):
+    """Return a recipe with as many epochs and views as fit, at most as many as it has.
+
+    The teacher takes up to half of the time. Of the rest, students take a view an epoch, up to
+    the recipe's views, which later epochs see again.
+
+    Args:
+        recipe: a `Recipe`.
+        seconds: at least `pace.least`.
+        pace: a `Pace`.
+    """
+    for_teacher = min(_TEACHERS_SHARE * seconds, seconds - pace.view - pace.students)
+    teacher_epochs = _whole(for_teacher / pace.teacher, recipe.epochs_of("teacher"))
+    rest = seconds - teacher_epochs * pace.teacher
+    views = recipe.views or 1  # A teacher that is not stored is asked once, or in the step.
+    epochs = rest / (pace.students + pace.view)
+    if epochs > views:
+        epochs = (rest - views * pace.view) / pace.students
+    epochs = _whole(epochs, recipe.epochs)
+    return dataclasses.replace(
+        recipe,
+        epochs=epochs,
+        teacher_epochs=teacher_epochs,
+        views=recipe.views and min(recipe.views, epochs),
+    )
+
+
+def measured(trainer, students):
+    """Return the `Pace` of a run, from a short training of which nothing is kept.
+
+    Args:
+        trainer: as in `fitted`.
+        students: as in `fitted`.
+    """
+    recipe = trainer.recipe
+    with tempfile.TemporaryDirectory() as folder:
+        probe = dataclasses.replace(
+            trainer,
+            recipe=dataclasses.replace(recipe, views=recipe.views and 1),
+            folder=Path(folder),
+            progress=Progress(verbose=False),
+        )
+        distiller = probe.untrained_teacher()
+        teacher = distiller.student
+        training = probe.teacher_training
+        seconds = _seconds_of_epoch(probe, {"teacher": distiller}, training)
+        # What stored soft labels say takes no time: anyone may have said it.
+        speaker = probe.build(functools.partial(mlp, [1])) if recipe.views else teacher
+        training = probe.student_training
+        return Pace(
+            teacher=seconds,
+            view=_seconds_of_view(probe, teacher),
+            students=sum(
+                _seconds_of_epoch(probe, distillers, training, speaker)
+                for distillers in students(probe, speaker)
+            ),
+        )
+
+
+def _seconds_of_epoch(trainer, distillers, training, teacher=None):
+    """Return the seconds of an epoch, validation included, from one of fewer images."""
+    data = trainer.data
+    first, *others = distillers.values()
+    models = [model for each in (first, *others) for model in each.models_in_step(teacher=True)]
+    # Dense models are fast, and how a step of theirs is compiled depends on the images.
+    few = 1 if dense(models) else _NUM_MINIBATCHES * training.batch_size / len(data.train)
+    share = min(1, few)
+    small = {name: getattr(data, name).share(share) for name in ("train", "validation")}
+    watch = _Watch()
+    train_together(
+        [first, *others],
+        dataclasses.replace(trainer, data=dataclasses.replace(data, **small)).batches(
+            training, teacher
+        ),
+        epochs=_NUM_EPOCHS,
+        validation_data=small["validation"].batches(1000),
+        callbacks=lambda distiller: [watch] if distiller is first else [],
+        verbose=0,
+    )
+    return sum(watch.seconds[1:]) / (_NUM_EPOCHS - 1) * len(data.train) / len(small["train"])
+
+
+def _seconds_of_view(trainer, teacher):
+    """Return the seconds in which a teacher is asked about every training image once."""
+    images = trainer.data.train.images[:_BATCH_ASKED]
+    ask = tf.function(Teacher(teacher))
+    with trainer.in_its_precision(teacher):
+        ask(images)
+        began = time.perf_counter()
+        for _ in range(_NUM_ASKED):
+            ask(images).numpy()
+    seconds = (time.perf_counter() - began) / _NUM_ASKED
+    return seconds * len(trainer.data.train) / len(images)
+
+
+class _Watch(keras.callbacks.Callback):
+    """Notes the seconds of each epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seconds = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.began = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self.began)
+
+
+def _whole(number, most):
+    return int(min(most, max(1, number)))
+
+
+def _epochs_of(recipe):
+    epochs = f"{recipe.epochs_of('teacher')} epochs of the teacher, {recipe.epochs} of students"
+    return f"{epochs} on {recipe.views} stored views" if recipe.views else epochs

@@ -1,0 +1,154 @@
+"""A budget: durations are read, paces measured, epochs chosen once and kept."""
+
+import dataclasses
+import functools
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+import keras_kd as kd
+from keras_kd import cli
+from keras_kd.experiment import budget, checkpoint
+from keras_kd.experiment.progress import Progress
+from keras_kd.experiment.training import Trainer
+
+RUN = importlib.import_module("keras_kd.experiment.run")
+
+RECIPE = dataclasses.replace(
+    kd.recipes.digits, epochs=100, augmentation=kd.data.RandomShift(1), views=10
+)
+# Of digits, an epoch of which takes no time.
+PACE = budget.Pace(teacher=10.0, view=2.0, students=3.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90min", 5400), ("1h30min", 5400), ("1.5h", 5400), ("2 h", 7200), ("45s", 45),
+        ("1d 1h 1min 1s", 90061), (30, 30), (0.5, 0.5),
+    ],
+)  # fmt: skip
+def test_durations(text, seconds):
+    assert budget.seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "90", "min", "30min1h", "-5min", "0min", "1e3s", 0, -1, float("nan"), True]
+)
+def test_what_is_no_duration_is_refused(text):
+    with pytest.raises(ValueError, match="`budget` must be a duration above 0, such as '90min'"):
+        budget.seconds_of(text)
+
+
+def cost(recipe, pace):
+    teacher = recipe.epochs_of("teacher") * pace.teacher
+    return teacher + recipe.views * pace.view + recipe.epochs * pace.students
+
+
+class TestWhatIsChosen:
+    def test_half_is_the_teachers_and_each_epoch_has_a_view(self):
+        recipe = budget.chosen(RECIPE, 100.0, PACE)
+        assert recipe.epochs_of("teacher") == 5  # 50 s.
+        assert recipe.epochs == recipe.views == 10  # 10 * (2 + 3) s.
+
+    def test_later_epochs_see_the_views_again(self):
+        recipe = budget.chosen(RECIPE, 400.0, PACE)
+        assert recipe.epochs_of("teacher") == 20
+        assert recipe.views == 10 and recipe.epochs == 60  # (200 - 10 * 2) / 3.
+
+    def test_no_more_than_the_recipe_has(self):
+        recipe = budget.chosen(RECIPE, 1e6, PACE)
+        assert (recipe.epochs_of("teacher"), recipe.epochs, recipe.views) == (100, 100, 10)
+
+    @pytest.mark.parametrize("slow", ["teacher", "view", "students"])
+    @pytest.mark.parametrize("factor", [1.0, 1.5, 7.0, 40.0])
+    def test_it_fits_whatever_is_slow(self, slow, factor):
+        pace = dataclasses.replace(PACE, **{slow: 100.0})
+        recipe = budget.chosen(RECIPE, factor * pace.least, pace)
+        assert cost(recipe, pace) <= factor * pace.least
+        assert min(recipe.epochs_of("teacher"), recipe.epochs, recipe.views) >= 1
+
+    def test_a_recipe_without_views_keeps_none(self):
+        recipe = dataclasses.replace(RECIPE, views=None)
+        assert budget.chosen(recipe, 100.0, PACE).views is None
+
+
+@pytest.mark.slow
+class TestARun:
+    """Of digits, said to be so slow that the seconds of the test itself do not count."""
+
+    @pytest.fixture
+    def measured(self, monkeypatch):
+        calls = []
+        pace = budget.Pace(teacher=6000.0, view=1000.0, students=2000.0)
+        monkeypatch.setattr(budget, "measured", lambda *given: calls.append(given) or pace)
+        return calls
+
+    def test_it_is_measured_once_and_goes_on_to_the_bit(self, tmp_path, measured, monkeypatch):
+        def interrupt(self, write=checkpoint.Checkpoint._write):
+            write(self)
+            if self.path.name.startswith("student.") and self.epoch == 1:
+                raise KeyboardInterrupt
+
+        options = {"budget": "24h", "epochs": 3, "verbose": False}
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint.Checkpoint, "_write", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                RECIPE(output=tmp_path / "cut", **options)
+        config = json.loads((tmp_path / "cut" / "config.json").read_text())
+        assert config["options"]["budget"] == 86400.0
+        kd.experiment.resume(tmp_path / "cut", RECIPE, verbose=False)
+        assert len(measured) == 1
+        assert json.loads((tmp_path / "cut" / "config.json").read_text()) == config
+        RECIPE(output=tmp_path / "whole", **options)
+        for name in ("teacher", "student", "student_alone"):
+            ours, theirs = (
+                kd.load_teacher(tmp_path / folder / f"{name}.keras").model.get_weights()
+                for folder in ("cut", "whole")
+            )
+            for one, other in zip(ours, theirs, strict=True):
+                np.testing.assert_array_equal(one, other)
+
+    def test_what_was_chosen_is_trained_and_written(self, tmp_path, measured, capsys):
+        recipe = dataclasses.replace(kd.recipes.digits, best=RECIPE)
+        results = recipe(output=tmp_path, budget=40500)
+        settings = json.loads((tmp_path / "config.json").read_text())["settings"]
+        # 36450 s are given out, half to the teacher; the best form, which has views, is taken.
+        chosen = {name: settings[name] for name in ("teacher_epochs", "epochs", "views")}
+        assert chosen == {"teacher_epochs": 3, "epochs": 6, "views": 6}
+        assert len(results["curves"]["teacher"]["loss"]) == 3
+        assert len(results["curves"]["student_alone"]["loss"]) == 6
+        said = capsys.readouterr().out
+        assert "Budget: 3 epochs of the teacher, 6 of students on 6 stored views" in said
+        recipe(output=tmp_path, budget=40500)
+        assert "as the run was begun with" in capsys.readouterr().out
+        assert len(measured) == 1
+        with pytest.raises(ValueError, match="must hold one epoch of each training"):
+            recipe(output=tmp_path, budget=9000)  # Another run, which is measured anew.
+        assert len(measured) == 2
+
+    def test_a_budget_too_small_is_one_sentence(self, tmp_path, measured, capsys):
+        assert cli.main(["run", "digits", "--budget", "1h", "--output", str(tmp_path)]) == 1
+        error = capsys.readouterr().err
+        assert "`budget` must hold one epoch of each training. Received: 60:00 minutes" in error
+        assert error.count("\n") == 1
+        assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["dense", "convolutions"])
+def test_measuring_keeps_nothing_and_changes_nothing(kind, digits, tmp_path):
+    conv = functools.partial(kd.models.conv_net, [4], batch_norm=True)
+    models = {"teacher": conv, "student": conv} if kind == "convolutions" else {}
+    recipe = dataclasses.replace(RECIPE, epochs=1, precision="mixed_bfloat16", **models)
+    trainer = Trainer(recipe, digits, 0, tmp_path, Progress(verbose=False))
+    pace = budget.measured(trainer, RUN._students)
+    assert min(pace.teacher, pace.view, pace.students) > 0
+    assert not list(tmp_path.iterdir())
+    trained = trainer.teacher().model.get_weights()
+    other = dataclasses.replace(trainer, folder=tmp_path / "other")
+    other.folder.mkdir()
+    for one, two in zip(trained, other.teacher().model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
