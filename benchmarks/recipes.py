@@ -47,26 +47,46 @@ def document():
         "in `results/recipes/`. Mean ± standard deviation over seeds; every choice made on a "
         "validation split, the test split read once, when all models of all seeds were trained.\n"
     ]
-    parts += [_section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("*.json"))]
-    return "\n".join(parts)
+    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    return "\n".join([*parts, *_table(_SUMMARY, map(_summary, found)), "", *map(_section, found)])
+
+
+_SUMMARY = ["command", "teacher", "distilled", "alone", "gain, points (95 % interval)", "verdict"]
+
+
+def _summary(found):
+    accuracies = [
+        _spread(found["models"][name]["test"]["accuracy"], "{:.4f}")
+        for name in ("teacher", "student", "student_alone")
+    ]
+    gain = found["gains"]["student_alone"]["accuracy"]
+    points = f"{100 * gain['mean']:+.2f}"
+    if gain["interval_95"]:
+        low, high = gain["interval_95"]
+        points += f" ({100 * low:+.2f} to {100 * high:+.2f})"
+    return [f"`{found['command']}`", *accuracies, points, found["verdict"]]
 
 
 def _section(found):
     machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
     head = ["", *(name for name, _ in METRICS.values()), "parameters", "epochs", "seconds"]
-    lines = [head, ["---"] * len(head)]
-    lines += [_row(name, model) for name, model in found["models"].items()]
+    rows = [_row(name, model) for name, model in found["models"].items()]
     return "\n".join(
         [
             f"## `{found['recipe']}`\n",
             f"`{found['command']}`, seeds {', '.join(map(str, found['seeds']))}, "
             f"{found['data']['test']:,} test images. {machine}.\n",
-            *(f"| {' | '.join(line)} |" for line in lines),
+            *_table(head, rows),
             "",
             *(f"- {sentence}." for sentence in verdicts(found)),
             "",
         ]
     )
+
+
+def _table(head, rows):
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(line)} |" for line in lines]
 
 
 def _row(name, model):
