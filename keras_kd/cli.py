@@ -34,18 +34,18 @@ def main(arguments=None):
 
 def _sentence_of(error):
     """Return what a user is told of an error, `None` for one that is no user's and no machine's."""
-    reason = str(error).strip().splitlines()
+    # TensorFlow tells the place in its graph before, and the device after what happened.
+    reason = re.sub(r"^{{.*?}} | on /job:.*", "", (str(error).strip() or "nothing").splitlines()[0])
     if no_room(error):
         return (
-            f"The disk must have room for what is written. Received: {reason[0]}. Make room and "
-            "say the same command again."
+            f"The disk must have room for what is written. Received: {reason}. Make room and say "
+            "the same command again."
         )
     # By its name: TensorFlow is not imported before it is needed.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return (
-            "There must be memory for the models and their batches. Received: "
-            f"{reason[0] if reason else 'no more memory'}. Close other programs or take a smaller "
-            "batch, and say the same command again."
+            f"There must be memory for the models and their batches. Received: {reason}. Close "
+            "other programs or take a smaller batch, and say the same command again."
         )
     if isinstance(error, (ImportError, OSError, ValueError)):
         return str(error)
