@@ -174,11 +174,6 @@ class SoftLabels:
             _Writer(path, made_of, verbose).write(teacher, split, augmentation, batch_size)
         return cls(path, augmentation=augmentation)
 
-    @property
-    def fingerprint(self):
-        """SHA-256 of the record, which holds that of every shard."""
-        return _sha256(self.path / "store.json")
-
     def join(self, data, batch_size=32, *, shuffle_seed=None, initial_epoch=0):
         """Return a `tf.data.Dataset` of `(images, labels, teacher_logits)` minibatches.
 
