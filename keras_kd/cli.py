@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import sys
-from pathlib import Path
 
 import keras_kd
 from keras_kd._files import no_room
@@ -34,18 +33,18 @@ def main(arguments=None):
 
 def _sentence_of(error):
     """Return what a user is told of an error, `None` for one that is no user's and no machine's."""
-    reason = str(error).strip().splitlines()
+    # TensorFlow tells the place in its graph before, and the device after what happened.
+    reason = re.sub(r"^{{.*?}} | on /job:.*", "", (str(error).strip() or "nothing").splitlines()[0])
     if no_room(error):
         return (
-            f"The disk must have room for what is written. Received: {reason[0]}. Make room and "
-            "say the same command again."
+            f"The disk must have room for what is written. Received: {reason}. Make room and say "
+            "the same command again."
         )
     # By its name: TensorFlow is not imported before it is needed.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return (
-            "There must be memory for the models and their batches. Received: "
-            f"{reason[0] if reason else 'no more memory'}. Close other programs or take a smaller "
-            "batch, and say the same command again."
+            f"There must be memory for the models and their batches. Received: {reason}. Close "
+            "other programs or take a smaller batch, and say the same command again."
         )
     if isinstance(error, (ImportError, OSError, ValueError)):
         return str(error)
@@ -135,9 +134,11 @@ def _budget_of(options):
 
 def _export(options):
     _import_quietly(options)
+    from keras_kd._model_files import load_model_file
+
     data = None
-    model = _load(options.model)
-    teacher = None if options.teacher is None else _load(options.teacher)
+    model = load_model_file(options.model, "model")
+    teacher = None if options.teacher is None else load_model_file(options.teacher, "teacher")
     if options.data is not None:
         data = keras_kd.data.load(options.data, data_dir=options.data_dir)
     results = keras_kd.export.export(
@@ -178,25 +179,6 @@ def _check(options):
     from keras_kd.own_data.command import run_check
 
     return run_check(options)
-
-
-def _load(path):
-    """Load a `.keras` file without running code that it may carry."""
-    import importlib
-
-    import keras
-
-    importlib.import_module("keras_kd.quantize")  # Its layers may be in the file.
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"A model must be a .keras file. Received: {path}, no file.")
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises all kinds, in paragraphs.
-        reason = str(error).strip().split(". ")[0].splitlines()[0]
-        raise ValueError(
-            f"{path} must be a .keras file of Keras's own layers, without code of its own such "
-            f"as a Lambda layer. Received: {reason}."
-        ) from error
 
 
 def _import_quietly(options):

@@ -11,7 +11,7 @@ from keras_kd.data.image_file import decode
 
 # Python's own share of a small file is so large that threads only wait for each other.
 _BYTES_WORTH_THREADS = 16_000
-_CHUNK = 512
+_CHUNK, _CHUNK_BYTES = 512, 25_000_000
 
 
 class EncodedImages:
@@ -91,8 +91,9 @@ class EncodedImages:
 
     def chunks(self):
         """Yield `(start, images, {position: reason})` through all images, a few at a time."""
-        for start in range(0, len(self), _CHUNK):
-            images, failures = self.decoded(np.arange(start, min(start + _CHUNK, len(self))))
+        count = int(np.clip(_CHUNK_BYTES // np.prod(self.form.image_shape), 1, _CHUNK))
+        for start in range(0, len(self), count):
+            images, failures = self.decoded(np.arange(start, min(start + count, len(self))))
             yield start, images, {start + number: why for number, why in failures.items()}
 
     def take(self, positions):

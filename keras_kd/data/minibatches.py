@@ -3,7 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
+
+_STACK_BYTES = 100_000_000
 
 
 class Stack(tf.experimental.ExtensionType):
@@ -88,6 +91,11 @@ class Minibatches:
         alone. All stacks but that one have the same shape, so that they compile once.
         """
         gathered = gathered or self.resident is None
+        if self.resident is None:
+            # What is read as it is needed waits in memory, a stack at a time.
+            images = self.split.images
+            size = self.batch_size * int(np.prod(images.shape[1:])) * images.dtype.itemsize
+            height = min(height, max(1, _STACK_BYTES // size))
         num_full, rest = divmod(self.num_examples, self.batch_size)
         height = min(height, num_full) or 1
         num_stacks = -(-num_full // height)

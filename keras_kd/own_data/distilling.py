@@ -9,6 +9,7 @@ from keras_kd import metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
 from keras_kd.experiment.evaluation import figures_of
+from keras_kd.experiment.making import sha256_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.own_data import report as report_module
 from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
@@ -169,7 +170,8 @@ def distill(
             "student": named(student, data, seed),
             "head": head,
             "teacher": fitted and fitted.fingerprint[:_SHOWN],
-            "soft_labels": stored and stored.fingerprint[:_SHOWN],
+            # The record holds the digest of every shard.
+            "soft_labels": stored and sha256_of(stored.path / "store.json")[:_SHOWN],
             "data": data.digest[:_SHOWN],
             "training images": train.digest[:_SHOWN],
             # What an automatic student depends on.

@@ -17,8 +17,10 @@ from keras_kd.export import uncompiled
 from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
 from keras_kd.own_data.model_files import load_model_file
+from keras_kd.soft_labels import SoftLabels
 
 _PREDICTED_BYTES = 50_000_000
+_MOST_AT_ONCE = 256  # Images that a teacher is shown for its soft labels.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +67,10 @@ class Training:
         train = train or self.data.train
         if soft_labels is None and type(train.images) is not np.ndarray:
             # Images that are decoded each epoch are shown to the teacher only once.
-            soft_labels = self.folder / "soft_labels"
+            batch_size = min(_MOST_AT_ONCE, _batch_size_of(self.data.image_shape))
+            soft_labels = SoftLabels.create(
+                self.folder / "soft_labels", teacher, train, batch_size=batch_size, verbose=False
+            )
         distiller = Distiller(
             student=self.build(),
             teacher=teacher,

@@ -8,7 +8,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._checks import check_integer
-from keras_kd._files import sha256_of
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.ensemble import as_teacher
@@ -174,11 +173,6 @@ class SoftLabels:
             made_of["rows_per_shard"] = _ROWS_PER_SHARD
             Writer(path, made_of, verbose).write(teacher, split, augmentation, batch_size)
         return cls(path, augmentation=augmentation)
-
-    @property
-    def fingerprint(self):
-        """SHA-256 of the record, which holds that of every shard."""
-        return sha256_of(self.path / "store.json")
 
     def join(self, data, batch_size=32, *, shuffle_seed=None, initial_epoch=0):
         """Return a `tf.data.Dataset` of `(images, labels, teacher_logits)` minibatches.
