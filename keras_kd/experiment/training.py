@@ -50,6 +50,7 @@ class Trainer:
         folder: to write to.
         progress: a `Progress`.
         callbacks: more callbacks for each model, `(name, checkpoint) -> list`; they come last.
+        earlier: seconds that trainings took in earlier processes, an entry each is added to it.
     """
 
     recipe: object
@@ -58,6 +59,7 @@ class Trainer:
     folder: object
     progress: object
     callbacks: Callable = lambda name, checkpoint: []
+    earlier: list[float] = dataclasses.field(default_factory=list)
 
     def build(self, builder):
         """Return a new model, with the same first weights whatever was trained before."""
@@ -155,9 +157,11 @@ class Trainer:
         made_of = self._made_of(distillers, training, teacher)
         found = self._finished(name, distillers, made_of)
         if found:
+            self.earlier.append(next(iter(found.values())).curves["seconds"])
             return found
         stoppings = {each: EarlyStopping(patience=training.patience) for each in distillers}
         checkpoint = Checkpoint(self.folder, name, made_of, distillers, stoppings)
+        self.earlier.append(checkpoint.seconds)
         if checkpoint.epoch:
             self.progress.say(f"{title_of(name):<17} goes on after epoch {checkpoint.epoch}")
         self._fit(name, distillers, stoppings, checkpoint, training, teacher)
