@@ -15,7 +15,7 @@ from keras_kd.callbacks import EarlyStopping
 from keras_kd.distiller import Distiller
 from keras_kd.experiment.checkpoint import Checkpoint
 from keras_kd.experiment.making import description, digest_of, sha256_of
-from keras_kd.experiment.progress import title_of
+from keras_kd.experiment.progress import quiet_about_tracing, title_of
 from keras_kd.fast_path import on_gpu
 from keras_kd.losses import LabelSmoothing
 from keras_kd.precision import computing_in, policy_for
@@ -210,7 +210,8 @@ class Trainer:
             "verbose": 0,
         }
         data = self.batches(training, teacher, checkpoint.epoch)
-        with self.progress.of(name, training.epochs, stoppings, checkpoint) as display:
+        display_of = self.progress.of(name, training.epochs, stoppings, checkpoint)
+        with quiet_about_tracing(), display_of as display:
             callbacks = {
                 each: [
                     stoppings[each],
