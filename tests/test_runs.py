@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -58,10 +59,35 @@ def test_an_unfinished_run_is_listed_and_resumed(interrupted, capsys):
     assert "is finished" in capsys.readouterr().out
 
 
+def test_seconds_are_those_of_all_processes(tmp_path, monkeypatch):
+    def interrupt(self, write=checkpoint.Checkpoint._write):
+        write(self)
+        if self.path.name.startswith("student."):
+            raise KeyboardInterrupt
+
+    def read_as_slow(path, read=checkpoint.read):
+        found = read(path)
+        return found and {**found, "seconds": 500.0}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.Checkpoint, "_write", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            kd.recipes.digits(epochs=2, output=tmp_path, verbose=False)
+    record = json.loads((tmp_path / "teacher.json").read_text())
+    record["curves"]["teacher"]["seconds"] = 1000.0
+    (tmp_path / "teacher.json").write_text(json.dumps(record))
+    monkeypatch.setattr(checkpoint, "read", read_as_slow)
+    began = time.perf_counter()
+    results = kd.experiment.resume(tmp_path, kd.recipes.digits, verbose=False)
+    # The teacher's thousand, the five hundred of the student's first epoch, and what came now.
+    assert 1500 < results["seconds"] < 1500 + time.perf_counter() - began
+    assert 500 < results["models"]["student"]["seconds"] < results["seconds"] - 1000
+
+
 def unstarted(folder, recipe="digits", kind="run"):
     folder.mkdir(parents=True)
     options = {"seed": 0, "epochs": 1, "quick": False, "data_dir": None}
-    config = {"kind": kind, "recipe": recipe, "options": options}
+    config = {"kind": kind, "recipe": recipe, "options": options, "command": "keras-kd run"}
     (folder / "config.json").write_text(json.dumps(config))
 
 

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment.progress import Progress, clock
+from keras_kd.experiment.progress import Progress, clock, quiet_about_tracing
 from keras_kd.fast_path import dense
 from keras_kd.models import mlp
 from keras_kd.teacher import Teacher
@@ -159,7 +159,7 @@ def measured(trainer, students):
         students: as in `fitted`.
     """
     recipe = trainer.recipe
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, quiet_about_tracing():
         probe = dataclasses.replace(
             trainer,
             recipe=dataclasses.replace(recipe, views=recipe.views and 1),

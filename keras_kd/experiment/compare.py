@@ -1,5 +1,6 @@
 """Does distillation help? Four arrangements, paired over seeds, with a verdict."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -95,20 +96,17 @@ def compare(
     }
     trainer = Trainer(recipe, data, seeds[0], folder, progress)
     with folder_module.at_work(folder):
-        recipe = budget_module.fitted(
+        trainer = budget_module.fitted(
             trainer,
             lambda *given: [_students(*given)],
             budget=budget,
             what=what,
             started=started,
             num_runs=len(seeds),
-        ).recipe
-        settings = recipe.settings(data)
+        )
+        settings = trainer.recipe.settings(data)
         folder_module.begin(folder, **what, settings=settings, progress=progress)
-        trained = {
-            seed: _train(recipe, seed, folder / f"seed_{seed}", data_dir, progress, tensorboard)
-            for seed in seeds
-        }
+        trained = {seed: _train(trainer, seed, data_dir, tensorboard) for seed in seeds}
         # Every choice is made. No seed has another test split.
         test = data.test
         runs = [
@@ -123,7 +121,7 @@ def compare(
             "data": {**describe(data), "test": len(test)},
             **summary(runs),
             "runs": runs,
-            "seconds": time.perf_counter() - started,
+            "seconds": time.perf_counter() - started + sum(trainer.earlier),
         }
         folder_module.finish(folder, results)
     progress.show(tables.comparison(results))
@@ -172,10 +170,12 @@ def summary(runs):
     return {"models": models, "gains": gains, "verdict": verdict}
 
 
-def _train(recipe, seed, folder, data_dir, progress, tensorboard):
+def _train(trainer, seed, data_dir, tensorboard):
     """Return `{name: Trained}` of one seed, all written."""
+    recipe, progress = trainer.recipe, trainer.progress
     progress.say(f"Seed {seed}")
     data = load(recipe, seed, data_dir, Progress(verbose=False))
+    folder = trainer.folder / f"seed_{seed}"
     folder.mkdir(exist_ok=True)
     remove_leftovers(folder)
     folder_module.begin(
@@ -188,7 +188,7 @@ def _train(recipe, seed, folder, data_dir, progress, tensorboard):
         progress=progress,
     )
     callbacks = events.callbacks_for(folder, tensorboard)
-    trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
+    trainer = dataclasses.replace(trainer, data=data, seed=seed, folder=folder, callbacks=callbacks)
     teacher = trainer.teacher()
     distillers = _students(trainer, teacher.model)
     return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}

@@ -12,7 +12,7 @@ from keras_kd import export
 from keras_kd._files import sha256_of, written_whole
 from keras_kd.callbacks import EarlyStopping
 from keras_kd.experiment.checkpoint import Checkpoint
-from keras_kd.experiment.progress import title_of
+from keras_kd.experiment.progress import quiet_about_tracing, title_of
 from keras_kd.together import train_together
 
 
@@ -39,11 +39,13 @@ class Keeper:
         folder: to write to.
         progress: a `Progress`.
         callbacks: more callbacks for each model, `(name, checkpoint) -> list`; they come last.
+        earlier: seconds that trainings took in earlier processes, an entry each is added to it.
     """
 
     folder: Path
     progress: object
     callbacks: typing.Callable = lambda name, checkpoint: []
+    earlier: list[float] = dataclasses.field(default_factory=list)
 
     def train(self, name, distillers, batches, *, made_of, validation_data, epochs, patience):
         """Return `{name: Trained}`: from the folder, gone on with, or trained from the start.
@@ -60,9 +62,11 @@ class Keeper:
         """
         found = self._finished(name, distillers, made_of)
         if found:
+            self.earlier.append(next(iter(found.values())).curves["seconds"])
             return found
         stoppings = {each: EarlyStopping(patience=patience) for each in distillers}
         checkpoint = Checkpoint(self.folder, name, made_of, distillers, stoppings)
+        self.earlier.append(checkpoint.seconds)
         if checkpoint.epoch:
             self.progress.say(f"{title_of(name):<17} goes on after epoch {checkpoint.epoch}")
         options = {
@@ -73,7 +77,8 @@ class Keeper:
             "verbose": 0,
         }
         data = batches(checkpoint.epoch)
-        with self.progress.of(name, epochs, stoppings, checkpoint) as display:
+        display_of = self.progress.of(name, epochs, stoppings, checkpoint)
+        with quiet_about_tracing(), display_of as display:
             callbacks = {
                 each: [
                     stoppings[each],

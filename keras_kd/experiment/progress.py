@@ -1,6 +1,7 @@
 """What a run shows while it works: a live line on a terminal, a line now and then elsewhere."""
 
 import contextlib
+import logging
 import time
 
 import keras
@@ -137,6 +138,24 @@ class _Member(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.display.end_epoch(self.name, epoch, logs)
+
+
+@contextlib.contextmanager
+def quiet_about_tracing():
+    """Hold back TensorFlow's warning that much is traced, which short trainings of many models do.
+
+    There each model is traced anew, and some minibatches are smaller than others.
+    """
+    tensorflow = logging.getLogger("tensorflow")
+    tensorflow.addFilter(_is_not_about_tracing)
+    try:
+        yield
+    finally:
+        tensorflow.removeFilter(_is_not_about_tracing)
+
+
+def _is_not_about_tracing(record):
+    return "retracing" not in record.getMessage()
 
 
 def title_of(name):

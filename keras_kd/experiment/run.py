@@ -59,7 +59,8 @@ def run(
         verbose: show the progress and the closing table.
 
     Returns:
-        The contents of `results.json`, as a dict.
+        The contents of `results.json`, as a dict. Its `seconds` are those of this process, and of
+        the trainings that earlier ones did.
 
     Raises:
         ValueError: if an argument is out of range, or another process works in the folder.
@@ -121,7 +122,7 @@ def run(
             class_names=data.class_names,
             teacher_logits=logits["teacher"],
         )
-        results["seconds"] = time.perf_counter() - started
+        results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
         folder_module.finish(folder, results)
     progress.show(report.table(results))
     progress.say(*report.sentences(results, folder))

@@ -4,7 +4,6 @@ Imported by `experiment.search` alone, once it is known that Optuna is there.
 """
 
 import contextlib
-import logging
 import os
 import platform
 import warnings
@@ -14,6 +13,8 @@ import numpy as np
 import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
+
+from keras_kd.experiment.progress import quiet_about_tracing
 
 # A worker that was not heard of for twice as long is dead: databases alone can tell.
 HEARTBEAT_SECONDS = 30
@@ -172,16 +173,9 @@ def _quiet():
     model is traced anew."""
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    tensorflow = logging.getLogger("tensorflow")
-    tensorflow.addFilter(_is_not_about_tracing)
     try:
-        with warnings.catch_warnings():
+        with quiet_about_tracing(), warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             yield
     finally:
-        tensorflow.removeFilter(_is_not_about_tracing)
         optuna.logging.set_verbosity(verbosity)
-
-
-def _is_not_about_tracing(record):
-    return "retracing" not in record.getMessage()

@@ -143,7 +143,7 @@ def sweep(
             "best": best.name,
             "models": describe_models(folder, chosen, figures, files),
             "curves": {name: curves for name, (_, curves) in trained.items()},
-            "seconds": time.perf_counter() - started,
+            "seconds": time.perf_counter() - started + sum(trainer.earlier),
         }
         heat_map.draw(folder / "heat_map.png", results)
         folder_module.finish(folder, results)

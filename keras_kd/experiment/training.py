@@ -30,6 +30,7 @@ class Trainer:
         folder: to write to.
         progress: a `Progress`.
         callbacks: more callbacks for each model, `(name, checkpoint) -> list`; they come last.
+        earlier: seconds that trainings took in earlier processes, an entry each is added to it.
     """
 
     recipe: object
@@ -38,6 +39,7 @@ class Trainer:
     folder: object
     progress: object
     callbacks: Callable = lambda name, checkpoint: []
+    earlier: list[float] = dataclasses.field(default_factory=list)
 
     def build(self, builder):
         """Return a new model, with the same first weights whatever was trained before."""
@@ -132,7 +134,7 @@ class Trainer:
 
     def train(self, name, distillers, training, teacher=None):
         """Return `{name: Trained}`: from the folder, gone on with, or trained from the start."""
-        return Keeper(self.folder, self.progress, self.callbacks).train(
+        return Keeper(self.folder, self.progress, self.callbacks, self.earlier).train(
             name,
             distillers,
             lambda epoch: self.batches(training, teacher, epoch),
