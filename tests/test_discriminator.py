@@ -8,6 +8,7 @@ from keras import layers, ops
 
 import keras_kd as kd
 from keras_kd.adversarial.alternating import Game, scores
+from keras_kd.adversarial.networks import SpectralNormalization
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (24, 4, 4, 1)).astype("float32")
 LABELS = np.arange(24) % 3
@@ -72,6 +73,11 @@ class TestTheGame:
         )
         assert float(played.student_loss(student_scores)) == pytest.approx(
             student(student_scores).mean(), rel=1e-6
+        )
+        # A weight counts in the sum; what it is divided by stays the number of examples.
+        weights = np.array([0.5, 2.0])
+        assert float(played.student_loss(student_scores, weights)) == pytest.approx(
+            (weights * student(student_scores)[:, 0]).mean(), rel=1e-6
         )
 
     def test_a_score_a_class_is_read_at_the_class(self):
@@ -283,7 +289,7 @@ class TestLayers:
             teacher_layer_name="conv_1", student_layer_name="conv_1",
             distillation_loss=[kd.losses.SoftTargets(), kd.losses.Hints("flatten", "flatten")],
         )  # fmt: skip
-        assert (distiller.feature_projector is None) == (filters == 7)
+        assert (distiller.feature_projectors[0] is None) == (filters == 7)
         before = distiller.get_weights()
         assert "adversarial_loss" in trained(distiller)
         assert not np.array_equal(before[0], distiller.get_weights()[0])
@@ -293,6 +299,81 @@ class TestLayers:
         for model in (distiller, loaded):
             model.fit(IMAGES, LABELS, **FIT)
         assert_equal_weights(distiller.get_weights(), loaded.get_weights())
+
+    def test_several_pairs_have_a_discriminator_each(self, tmp_path):
+        teacher = conv(7)
+        names = [None, "conv_1", "flatten"]
+        distiller = game(
+            conv(4, seed=1), teacher, teacher_layer_name=names, student_layer_name=names
+        )
+        judges = distiller.discriminator
+        shapes = [judge.input_shape[1:] for judge in judges]
+        assert shapes == [(3,), (2, 2, 7), (28,)]
+        assert [each is None for each in distiller.feature_projectors] == [True, False, False]
+        before = [judge.get_weights() for judge in judges]
+        logs = trained(distiller, run_eagerly=False)
+        for judge, weights in zip(judges, before, strict=True):
+            assert any(moved(judge, weights))
+        assert len(distiller.discriminator_optimizer.variables) == 2 + 2 * sum(
+            len(judge.trainable_variables) for judge in judges
+        )
+        assert {"adversarial_loss", "discriminator_loss"} <= set(logs)
+        distiller.save(tmp_path / "distiller.keras")
+        loaded = keras.models.load_model(tmp_path / "distiller.keras")
+        loaded.attach_teacher(teacher)
+        for model in (distiller, loaded):
+            model.fit(IMAGES, LABELS, **FIT)
+        assert_equal_weights(distiller.get_weights(), loaded.get_weights())
+
+    def test_the_loss_of_several_pairs_is_the_mean_of_theirs(self):
+        batch = {**FIT, "batch_size": 24, "epochs": 1}
+        options = {
+            "teacher_layer_name": ["hidden_1", None], "student_layer_name": ["hidden_1", None]
+        }  # fmt: skip
+        both = game(net(9, seed=1), net(9), **options)
+        judges = [keras.models.clone_model(judge) for judge in both.discriminator]
+        for judge, original in zip(judges, both.discriminator, strict=True):
+            judge.set_weights(original.get_weights())
+        logs = trained(both, SGD(0.1), SGD(0.1), fit=batch)
+        singly = []
+        for number, judge in enumerate(judges):
+            only = {name: layers_[number] for name, layers_ in options.items()}
+            one = game(net(9, seed=1), net(9), discriminator=judge, **only)
+            # Half of the mean's gradient is each one's.
+            singly.append(trained(one, SGD(0.1), SGD(0.05), fit=batch))
+            assert_equal_weights(
+                judge.get_weights(), both.discriminator[number].get_weights(), rtol=1e-4, atol=1e-6
+            )
+        for key in ("adversarial_loss", "discriminator_loss"):
+            mean = np.mean([one[key][0] for one in singly])
+            assert logs[key][0] == pytest.approx(mean, rel=1e-5)
+
+    def test_a_list_of_one_is_that_one_to_the_bit(self):
+        weights = []
+        for wrap in (lambda name: name, lambda name: [name]):
+            options = {
+                side: wrap("conv_1") for side in ("teacher_layer_name", "student_layer_name")
+            }
+            distiller = game(conv(4, seed=1), conv(7), **options)
+            trained(distiller)
+            weights.append(distiller.get_weights())
+        assert_equal_weights(*weights)
+
+    @pytest.mark.parametrize("build", [lambda: layers.Dense(6), lambda: layers.Conv2D(6, 2)])
+    def test_spectral_normalisation_is_that_of_keras(self, build):
+        shape = (4, 5) if isinstance(build(), layers.Dense) else (4, 3, 3, 5)
+        features = np.random.default_rng(0).normal(size=shape).astype("float32")
+        published, ours = (
+            kind(build(), power_iterations=2)
+            for kind in (layers.SpectralNormalization, SpectralNormalization)
+        )
+        for layer in (published, ours):
+            layer(features)
+        ours.set_weights(published.get_weights())
+        for _ in range(3):
+            outputs = [layer(features, training=True) for layer in (published, ours)]
+            np.testing.assert_allclose(*outputs, rtol=1e-4, atol=1e-5)
+            assert_equal_weights(ours.get_weights(), published.get_weights(), rtol=1e-5, atol=1e-6)
 
     def test_spectral_normalisation_bounds_the_kernels(self):
         distiller = game(beta=0.1)
@@ -366,6 +447,18 @@ class TestWhatIsRefused:
             ({"beta": -0.1}, "`beta` must be a number of at least 0 or a schedule"),
             ({"adversarial_loss": "wasserstein"}, "must be one of least_squares, hinge"),
             ({"teacher_layer_name": "hidden_1"}, "Name both, or neither"),
+            (
+                {"teacher_layer_name": ["hidden_1", None], "student_layer_name": ["hidden_1"]},
+                "Name both, or neither",
+            ),
+            (
+                {
+                    "teacher_layer_name": ["hidden_1", None],
+                    "student_layer_name": ["hidden_1", None],
+                    "discriminator": kd.adversarial.discriminator((3,)),
+                },
+                r"one for each pair of layers, as a list \(2\). Received: 1",
+            ),
             (
                 {
                     "discriminator": keras.Sequential(

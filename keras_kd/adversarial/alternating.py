@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_kd._backend import num_replicas
 from keras_kd.losses.base import target_class
 
 
@@ -71,22 +72,24 @@ def own_optimizer(optimizer, *, name, variables, model):
     return optimizer
 
 
-class NegativeScore(keras.losses.Loss):
-    """The student's side of the hinge game: `-score`."""
-
-    def call(self, y_true, y_pred):
-        return -ops.mean(y_pred, axis=-1)
-
-
-# What the discriminator minimises (with 1 for the teacher, 0 for the student), and what the
-# student minimises, with 1 for itself: to be taken for the teacher. All on scores, not on
-# probabilities.
+# What the discriminator loses by a score of the teacher and by one of the student, and what the
+# student loses by its own. All on scores, not on probabilities. Written out, since each of Keras's
+# losses is several times as many operations, in a step that is made of small ones.
 _GAMES = {
-    "least_squares": (keras.losses.MeanSquaredError, keras.losses.MeanSquaredError),
-    "hinge": (keras.losses.Hinge, NegativeScore),
+    "least_squares": (
+        lambda teacher: ops.square(teacher - 1.0),
+        ops.square,
+        lambda student: ops.square(student - 1.0),
+    ),
+    "hinge": (
+        lambda teacher: ops.relu(1.0 - teacher),
+        lambda student: ops.relu(1.0 + student),
+        ops.negative,
+    ),
     "binary_crossentropy": (
-        lambda: keras.losses.BinaryCrossentropy(from_logits=True),
-        lambda: keras.losses.BinaryCrossentropy(from_logits=True),
+        lambda teacher: ops.softplus(-teacher),
+        ops.softplus,
+        lambda student: ops.softplus(-student),
     ),
 }
 
@@ -119,17 +122,25 @@ class Game:
             raise ValueError(
                 f"`adversarial_loss` must be one of {', '.join(_GAMES)}. Received: {name!r}."
             )
-        self._discriminator_loss, self._student_loss = (build() for build in _GAMES[name])
+        self._by_teacher, self._by_student, self._student_loss = _GAMES[name]
 
     def discriminator_loss(self, teacher_scores, student_scores, sample_weight=None):
         """Return the discriminator's loss, a scalar, for scores `[batch, 1]` of both."""
-        return self._discriminator_loss(
-            ops.ones_like(teacher_scores), teacher_scores, sample_weight
-        ) + self._discriminator_loss(ops.zeros_like(student_scores), student_scores, sample_weight)
+        return _mean(self._by_teacher(teacher_scores), sample_weight) + _mean(
+            self._by_student(student_scores), sample_weight
+        )
 
     def student_loss(self, student_scores, sample_weight=None):
         """Return the student's adversarial loss, a scalar, for its scores `[batch, 1]`."""
-        return self._student_loss(ops.ones_like(student_scores), student_scores, sample_weight)
+        return _mean(self._student_loss(student_scores), sample_weight)
+
+
+def _mean(values, sample_weight):
+    """Return the weighted mean over the batch, divided by the replicas, as Keras does it."""
+    if sample_weight is not None:
+        values = values * ops.reshape(ops.cast(sample_weight, values.dtype), (-1, 1))
+    mean = ops.mean(values)
+    return mean / num_replicas() if num_replicas() > 1 else mean
 
 
 def scores(discriminator, features, classes=None, *, training=False):
@@ -148,17 +159,14 @@ def scores(discriminator, features, classes=None, *, training=False):
     return ops.sum(found * ops.cast(classes, "float32"), axis=-1, keepdims=True)
 
 
-def discriminator_step(
-    discriminator, optimizer, game, *, teacher, student, classes=None, sample_weight=None
-):
-    """Move the discriminator one step towards telling teacher from student; return its loss.
+def discriminator_loss(discriminator, game, *, teacher, student, classes=None, sample_weight=None):
+    """Return what the discriminator loses when it tells teacher from student, a scalar.
 
     Args:
-        discriminator: the one that moves; teacher and student stay as they are.
-        optimizer: its own.
+        discriminator: the one that judges, in training.
         game: the `Game` that is played.
         teacher: features of the teacher.
-        student: features of the student, in the same shape.
+        student: features of the student, in the same shape; no gradient goes back to either.
         classes: as in `scores`.
         sample_weight: one weight an example, or `None`.
     """
@@ -167,12 +175,31 @@ def discriminator_step(
         ops.concatenate([ops.cast(each, "float32") for each in (teacher, student)])
     )
     both_classes = None if classes is None else ops.concatenate([classes, classes])
+    found = scores(discriminator, both, both_classes, training=True)
+    return game.discriminator_loss(*ops.split(found, 2), sample_weight)
+
+
+def discriminator_step(discriminators, optimizer, game, judged):
+    """Move discriminators one step towards telling teacher from student; return their mean loss.
+
+    Args:
+        discriminators: those that move; teacher and student stay as they are.
+        optimizer: their own.
+        game: the `Game` that is played.
+        judged: the other arguments of `discriminator_loss`, a dict for each of them.
+    """
 
     def loss():
-        found = scores(discriminator, both, both_classes, training=True)
-        return game.discriminator_loss(*ops.split(found, 2), sample_weight)
+        pairs = zip(discriminators, judged, strict=True)
+        return mean_of([discriminator_loss(judge, game, **each) for judge, each in pairs])
 
-    return descend(loss, variables=discriminator.trainable_variables, optimizer=optimizer)
+    variables = [variable for each in discriminators for variable in each.trainable_variables]
+    return descend(loss, variables=variables, optimizer=optimizer)
+
+
+def mean_of(losses):
+    """Return the mean of scalars in a list; the only one as it is."""
+    return ops.mean(losses) if len(losses) > 1 else losses[0]
 
 
 def classes_of(labels, teacher_logits, student_logits):

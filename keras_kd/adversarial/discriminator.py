@@ -9,6 +9,7 @@ from keras_kd.adversarial.alternating import (
     Game,
     classes_of,
     discriminator_step,
+    mean_of,
     own_optimizer,
     scores,
 )
@@ -34,7 +35,8 @@ class DiscriminatorDistiller(Distiller):
     hold them as `discriminator_loss` and `adversarial_loss`.
 
     What is judged are the logits, each example's standardised, so that their mere size gives
-    nobody away; or a layer of each. The default discriminator is class-conditional: it asks
+    nobody away; or a layer of each; or several of these, each by a discriminator of its own, the
+    two losses then being means over them. The default discriminator is class-conditional: it asks
     whether these are the teacher's logits *for an image of this class*; the class is the label,
     or the teacher's prediction where there is none.
 
@@ -55,11 +57,12 @@ class DiscriminatorDistiller(Distiller):
         teacher: as in `Distiller`.
         discriminator: a built `keras.Model` from the teacher's features to scores (not
             probabilities), one an example or one a class; by default that of
-            `adversarial.discriminator`, one score a class.
+            `adversarial.discriminator`, one score a class. Where several layers are judged, a list
+            of one each.
         teacher_layer_name: the teacher's layer that is judged, nested ones as
-            `backbone/block_3`; its logits if `None`.
-        student_layer_name: the student's, likewise. If it is of another shape, a projector to the
-            teacher's is trained with the student.
+            `backbone/block_3`; its logits if `None`; or a list of these.
+        student_layer_name: the student's, likewise, each against the teacher's in its place. If it
+            is of another shape, a projector to the teacher's is trained with the student.
         standardize: whether logits are judged by their z-scores.
         adversarial_loss: `"least_squares"`, `"hinge"` or `"binary_crossentropy"`.
         beta: weight of the adversarial loss, at least 0, or a schedule, such as
@@ -114,12 +117,7 @@ class DiscriminatorDistiller(Distiller):
         name="discriminator_distiller",
     ):
         beta = check_setting("beta", beta, zero_allowed=True)
-        if (teacher_layer_name is None) != (student_layer_name is None):
-            raise ValueError(
-                "A layer of the teacher is judged against a layer of the student. Received: "
-                f"teacher_layer_name={teacher_layer_name!r} and "
-                f"student_layer_name={student_layer_name!r}. Name both, or neither for the logits."
-            )
+        layer_pairs = _pairs(teacher_layer_name, student_layer_name)
         super().__init__(
             student=student,
             distillation_loss=distillation_loss,
@@ -132,17 +130,21 @@ class DiscriminatorDistiller(Distiller):
                 f"The student {student.name} must tell the shape of its logits. Received: a model "
                 "that is neither Functional nor Sequential. Wrap it in a Functional one."
             )
-        self.teacher_layer_name = teacher_layer_name
-        self.student_layer_name = student_layer_name
+        self.teacher_layer_name, self.student_layer_name = teacher_layer_name, student_layer_name
+        self._layer_pairs = layer_pairs
         self.standardize, self.beta = standardize, beta
         self.adversarial_loss, self._game = adversarial_loss, Game(adversarial_loss)
-        if student_layer_name is not None:
+        if any(own for _, own in layer_pairs):
             self._look_into_the_student()
         if teacher is not None:
             teacher = as_teacher(teacher, image_shape=student.input_shape[1:])
-        self.discriminator = discriminator or self._default_discriminator(teacher)
-        self._check_discriminator(teacher)
-        self.feature_projector = self._make_feature_projector()
+        judges = self._given_or_default(discriminator, teacher)
+        self.discriminator = judges if len(judges) > 1 else judges[0]
+        self._check_discriminators(teacher)
+        self.feature_projectors = [
+            self._make_feature_projector(judge, student_layer)
+            for judge, (_, student_layer) in zip(judges, layer_pairs, strict=True)
+        ]
         names = ("adversarial_loss", "discriminator_loss")
         self._trackers += [keras.metrics.Mean(name=name) for name in names]
         # Last, as in a distiller that is loaded: files know layers by the order of their making.
@@ -158,7 +160,7 @@ class DiscriminatorDistiller(Distiller):
                 "The discriminator judges teacher and student on the same classes. Received: a "
                 "teacher with a class_map. Give that teacher to a Distiller."
             )
-        self._check_discriminator(self.teacher)
+        self._check_discriminators(self.teacher)
 
     def compile(
         self, optimizer="adam", loss=None, metrics=None, *, discriminator_optimizer="adam", **kwargs
@@ -169,14 +171,15 @@ class DiscriminatorDistiller(Distiller):
             optimizer: the student's.
             loss: as in `Distiller.compile`.
             metrics: as in `Distiller.compile`.
-            discriminator_optimizer: the discriminator's own, with its own learning rate.
+            discriminator_optimizer: the discriminator's own, or that of all discriminators, with
+                its own learning rate.
             **kwargs: the other arguments of `keras.Model.compile`.
         """
         super().compile(optimizer, loss, metrics, **kwargs)
         self.discriminator_optimizer = own_optimizer(
             discriminator_optimizer,
             name="discriminator_optimizer",
-            variables=self.discriminator.trainable_variables,
+            variables=self._judges_variables(),
             model=self,
         )
         return self
@@ -188,7 +191,7 @@ class DiscriminatorDistiller(Distiller):
     @property
     def trainable_variables(self):
         # What `optimizer` moves; the discriminator has its own.
-        others = {id(variable) for variable in self.discriminator.trainable_variables}
+        others = {id(variable) for variable in self._judges_variables()}
         return [each for each in super().trainable_variables if id(each) not in others]
 
     def _train_on(self, images, labels, sample_weight, teacher):
@@ -203,40 +206,46 @@ class DiscriminatorDistiller(Distiller):
                 sample_weight,
                 hard=self._learns_labels(labels),
             )
-            game = self._judged(teacher, student, labels)
-            losses["discriminator_loss"] = self._move_discriminator(
-                game, sample_weight, only_if=self._may_learn_from(teacher["logits"])
-            )
-            found = scores(self.discriminator, game["student"], game["classes"])
-            losses["adversarial_loss"] = self._game.student_loss(found, sample_weight)
+            judged = self._judged(teacher, student, labels, sample_weight)
+            with tape.stop_recording():
+                losses["discriminator_loss"] = self._move_discriminators(
+                    judged, only_if=self._may_learn_from(teacher["logits"])
+                )
+            losses["adversarial_loss"] = self._adversarial_loss(judged, sample_weight)
             adversarial = self._beta_now() * losses["adversarial_loss"]
             losses["loss"] = ops.sum([*self._weighted(losses), adversarial, *self._regularizers()])
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
         self._apply(tape, scaled_loss, teacher["logits"])
         return self._update_logs(images, labels, student["logits"], sample_weight, losses)
 
-    def _move_discriminator(self, game, sample_weight, only_if):
-        """Move the discriminator once, and return its loss; NaN if it may not move."""
+    def _move_discriminators(self, judged, only_if):
+        """Move each discriminator once, and return their loss; NaN if they may not move."""
 
         def move():
             return discriminator_step(
-                self.discriminator,
-                self.discriminator_optimizer,
-                self._game,
-                **game,
-                sample_weight=sample_weight,
+                self._judges(), self.discriminator_optimizer, self._game, judged
             )
 
         if only_if is None:
             return move()
         return tf.cond(only_if, move, lambda: tf.constant(float("nan")))
 
+    def _adversarial_loss(self, judged, sample_weight):
+        return mean_of(
+            [
+                self._game.student_loss(
+                    scores(judge, each["student"], each["classes"]), sample_weight
+                )
+                for judge, each in zip(self._judges(), judged, strict=True)
+            ]
+        )
+
     def get_config(self):
         return {
             **super().get_config(),
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
-            "teacher_layer_name": self.teacher_layer_name,
-            "student_layer_name": self.student_layer_name,
+            "discriminator": _each(keras.saving.serialize_keras_object, self.discriminator),
+            "teacher_layer_name": _each(str, self.teacher_layer_name),
+            "student_layer_name": _each(str, self.student_layer_name),
             "standardize": self.standardize,
             "adversarial_loss": self.adversarial_loss,
             "beta": serialized(self.beta),
@@ -253,19 +262,28 @@ class DiscriminatorDistiller(Distiller):
 
     def _look_into_the_student(self):
         """Have the judged layer come with the layers that the losses name, in one pass."""
-        layers = tuple(dict.fromkeys([*self._terms.student_layers(), self.student_layer_name]))
+        judged = [student_layer for _, student_layer in self._layer_pairs if student_layer]
+        layers = tuple(dict.fromkeys([*self._terms.student_layers(), *judged]))
         features = feature_model(self.student, layers)
         # A bound method, since the model would be tracked beside the student.
         self._student_features = features.__call__
         self._student_shapes = {name: features.output[name].shape for name in layers}
-        judged = self.student.get_layer(self.student_layer_name.split("/")[0])
-        _check_no_probabilities(judged)
+        for layer_name in judged:
+            _check_no_probabilities(self.student.get_layer(layer_name.split("/")[0]))
+
+    def _judges(self):
+        """Return the discriminators as a list."""
+        several = isinstance(self.discriminator, list)
+        return list(self.discriminator) if several else [self.discriminator]
+
+    def _judges_variables(self):
+        return [variable for each in self._judges() for variable in each.trainable_variables]
 
     def models_in_step(self, *, teacher):
-        return [*super().models_in_step(teacher=teacher), self.discriminator]
+        return [*super().models_in_step(teacher=teacher), *self._judges()]
 
     def teacher_layers(self):
-        judged = [] if self.teacher_layer_name is None else [self.teacher_layer_name]
+        judged = [teacher_layer for teacher_layer, _ in self._layer_pairs if teacher_layer]
         return tuple(dict.fromkeys([*super().teacher_layers(), *judged]))
 
     def asks_teacher(self):
@@ -279,52 +297,99 @@ class DiscriminatorDistiller(Distiller):
             return ask_teacher(self.teacher, images, self.teacher_layers())
         return Distiller._ask_teacher(self, images)
 
-    def _judged(self, teacher, student, labels):
-        """Return what is judged of teacher and student, and the classes it is judged for."""
-        if self.teacher_layer_name is None:
-            pair = (teacher["logits"], student["logits"])
-            if self.standardize:
-                pair = tuple(standardized(logits) for logits in pair)
-        else:
-            pair = (teacher[self.teacher_layer_name], student[self.student_layer_name])
-            if self.feature_projector is not None:
-                pair = self.feature_projector(pair)
+    def _judged(self, teacher, student, labels, sample_weight):
+        """Return what each discriminator judges of teacher and student, and for which classes."""
         classes = classes_of(labels, teacher["logits"], student["logits"])
-        return {"teacher": pair[0], "student": pair[1], "classes": classes}
+        judged = []
+        for (teacher_layer, student_layer), projector in zip(
+            self._layer_pairs, self.feature_projectors, strict=True
+        ):
+            pair = (teacher[teacher_layer or "logits"], student[student_layer or "logits"])
+            if teacher_layer is None and self.standardize:
+                pair = tuple(standardized(logits) for logits in pair)
+            if projector is not None:
+                pair = projector(pair)
+            known = {"classes": classes, "sample_weight": sample_weight}
+            judged.append({"teacher": pair[0], "student": pair[1], **known})
+        return judged
 
-    def _judged_shape(self, teacher):
+    def _judged_shape(self, teacher, teacher_layer):
         """Return the shape of one example of what is judged, `None` if unknown."""
         if teacher is not None:
-            return tuple(teacher.feature_shape(self.teacher_layer_name))[1:]
-        if self.teacher_layer_name is None:
+            return tuple(teacher.feature_shape(teacher_layer))[1:]
+        if teacher_layer is None:
             return (self.student.output_shape[-1],)
         return None
 
-    def _default_discriminator(self, teacher):
-        shape = self._judged_shape(teacher)
+    def _given_or_default(self, discriminator, teacher):
+        """Return a list of discriminators, one for each pair of layers."""
+        if discriminator is None:
+            return [
+                self._default_discriminator(teacher, teacher_layer, number)
+                for number, (teacher_layer, _) in enumerate(self._layer_pairs)
+            ]
+        judges = discriminator if isinstance(discriminator, (list, tuple)) else [discriminator]
+        if len(judges) != len(self._layer_pairs):
+            raise ValueError(
+                "`discriminator` must be one for each pair of layers, as a list "
+                f"({len(self._layer_pairs)}). Received: {len(judges)}."
+            )
+        return list(judges)
+
+    def _default_discriminator(self, teacher, teacher_layer, number):
+        shape = self._judged_shape(teacher, teacher_layer)
         if shape is None:
             raise ValueError(
                 "The discriminator must know the shape of the teacher's layer. Received: neither a "
                 "teacher nor a discriminator. Pass `adversarial.discriminator(shape)`."
             )
-        return build_discriminator(shape, num_classes=self.student.output_shape[-1])
+        name = f"discriminator_{number + 1}" if number else "discriminator"
+        return build_discriminator(shape, num_classes=self.student.output_shape[-1], name=name)
 
-    def _check_discriminator(self, teacher):
-        check_discriminator(
-            self.discriminator,
-            feature_shape=self._judged_shape(teacher),
-            num_scores=(1, self.student.output_shape[-1]),
-        )
+    def _check_discriminators(self, teacher):
+        for judge, (teacher_layer, _) in zip(self._judges(), self._layer_pairs, strict=True):
+            check_discriminator(
+                judge,
+                feature_shape=self._judged_shape(teacher, teacher_layer),
+                num_scores=(1, self.student.output_shape[-1]),
+            )
 
-    def _make_feature_projector(self):
+    def _make_feature_projector(self, judge, student_layer):
         """Return what brings the student's layer to the teacher's shape, if it is another."""
-        if self.student_layer_name is None:
+        if student_layer is None:
             return None
-        teacher_shape = tuple(self.discriminator.input_shape)
-        student_shape = tuple(self._student_shapes[self.student_layer_name])
+        teacher_shape = tuple(judge.input_shape)
+        student_shape = tuple(self._student_shapes[student_layer])
         if teacher_shape[1:] == student_shape[1:]:
             return None
         return Hints(name="feature").projector(teacher_shape, student_shape)
+
+
+def _pairs(teacher_layer_name, student_layer_name):
+    """Return `(teacher's layer, student's layer)` of each pair, `(None, None)` for the logits."""
+    several = isinstance(teacher_layer_name, (list, tuple))
+    teacher_layers, student_layers = (
+        tuple(names) if isinstance(names, (list, tuple)) else (names,)
+        for names in (teacher_layer_name, student_layer_name)
+    )
+    same = several == isinstance(student_layer_name, (list, tuple)) and len(teacher_layers) == len(
+        student_layers
+    )
+    pairs = tuple(zip(teacher_layers, student_layers, strict=False))
+    if not same or not pairs or any((one is None) != (other is None) for one, other in pairs):
+        raise ValueError(
+            "A layer of the teacher is judged against a layer of the student. Received: "
+            f"teacher_layer_name={teacher_layer_name!r} and "
+            f"student_layer_name={student_layer_name!r}. Name both, or neither for the logits."
+        )
+    return pairs
+
+
+def _each(function, values):
+    """Return `function` of what is not `None`, of each where there are several."""
+    if isinstance(values, (list, tuple)):
+        return [_each(function, value) for value in values]
+    return None if values is None else function(values)
 
 
 def _check_no_probabilities(layer):

@@ -3,7 +3,7 @@
 import math
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from keras_kd._checks import check_integer
 from keras_kd.heads import head_of
@@ -144,7 +144,7 @@ def discriminator(
     def bounded(layer):
         if not spectral_normalization:
             return layer
-        return layers.SpectralNormalization(layer, name=layer.name, dtype="float32")
+        return SpectralNormalization(layer, name=layer.name, dtype="float32")
 
     options = {"dtype": "float32"}
     features = x = keras.Input(feature_shape, name="features", **options)
@@ -167,6 +167,38 @@ def discriminator(
         x = layers.GlobalAveragePooling2D(name="mean", **options)(x)
     found = bounded(layers.Dense(num_classes, name="scores", **options))(x)
     return keras.Model(features, found, name=name)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class SpectralNormalization(layers.SpectralNormalization):
+    """Keras's layer in half of its operations, since a step of a discriminator is made of them.
+
+    The same power iteration, u <- u W^T W / |u W^T W| and sigma = |u W^T W| / |u W^T|; what is
+    left out is the branch for a kernel of zeros, which has no largest singular value above 0.
+
+    Args:
+        layer: the layer whose kernel is divided by sigma in each call in training.
+        power_iterations: iterations a call.
+    """
+
+    def call(self, inputs, training=False):
+        if training:
+            vector_u, kernel = self.normalized_weights()
+            self.vector_u.assign(vector_u)
+            self.kernel.assign(kernel)
+        return self.layer(inputs)
+
+    def normalized_weights(self):
+        """Return the new u and the kernel divided by sigma."""
+        weights = ops.reshape(self.kernel, [-1, self.kernel.shape[-1]])
+        vector_u = self.vector_u.value
+        for _ in range(self.power_iterations):
+            vector_v = ops.matmul(weights, ops.reshape(vector_u, [-1, 1]))
+            product = ops.matmul(ops.reshape(vector_v, [1, -1]), weights)
+            inverse_norm = ops.rsqrt(ops.sum(ops.square(product)))
+            vector_u = product * inverse_norm
+        inverse_sigma = ops.sqrt(ops.sum(ops.square(vector_v))) * inverse_norm
+        return vector_u, self.kernel * inverse_sigma
 
 
 def check_discriminator(model, *, feature_shape, num_scores):

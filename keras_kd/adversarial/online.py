@@ -210,13 +210,9 @@ class OnlineAdversarialDistiller(MutualDistiller):
         ):
             if transfer is not None:
                 following, own = transfer((following, own))
+            judged = {"teacher": following, "student": own, "sample_weight": sample_weight}
             losses["discriminator_loss"] += discriminator_step(
-                judge,
-                self.discriminator_optimizer,
-                self._game,
-                teacher=following,
-                student=own,
-                sample_weight=sample_weight,
+                [judge], self.discriminator_optimizer, self._game, [judged]
             )
             losses["adversarial_loss"] += self._game.student_loss(scores(judge, own), sample_weight)
         return losses

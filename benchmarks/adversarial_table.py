@@ -1,0 +1,242 @@
+"""The document of `adversarial.py`, written from the results that lie there."""
+
+import json
+import statistics
+
+import adversarial_data_free as data_free
+import adversarial_few_labels as few_labels
+import adversarial_labelled as labelled
+
+from keras_kd.experiment.statistics import judged
+
+# What is asked of the hybrid on MNIST, and of each adversarial term with labels.
+WANTED, WANTED_OF_EACH, FIRST, MOST_MINUTES = 0.982, 0.975, 0.97, 45
+MOST_LOST = 0.003
+
+WITHOUT_DATA = {
+    "alone": "student alone, real data",
+    "soft_targets": "soft targets, real data",
+    "noise": "Gaussian noise (the control)",
+    "dafl": "DAFL",
+    "dfad": "DFAD",
+    "hybrid": "hybrid (the default)",
+}
+WITH_LABELS = {
+    "alone": "student alone (the control of the plain form: beta 0)",
+    "plain_discriminator": "(b) plain: fc 10 -> 1, cross-entropy, beta 1, no soft targets",
+    "soft_targets": "soft targets (the control of (b): beta 0)",
+    "soft_targets_again": "soft targets, same first weights, another order of the images",
+    "discriminator": "(b) default: beta ramped to 0.05",
+    "mutual": "mutual learning (the control of (c): weight 0)",
+    "online": "(c): discriminators on feature maps",
+}
+FEW = {
+    "alone": "student alone",
+    "soft_targets": "soft targets (the control of (b))",
+    "discriminator": "(b) default: beta ramped to 0.05",
+}
+# Each beside the same run without its adversarial term.
+PAIRS = {
+    "discriminator": "soft_targets",
+    "plain_discriminator": "alone",
+    "online": "mutual",
+    "soft_targets_again": "soft_targets",
+}
+
+
+def document(folder):
+    """Return the document as Markdown; `folder` holds the results."""
+    parts = [
+        "# Adversarial distillation, measured\n\nWritten by `benchmarks/adversarial.py`, whose "
+        "docstring has the commands; the runs are in `results/adversarial/`. Mean ± standard "
+        "deviation over seeds where there are several; test split, read once a run, for the "
+        "weights of the last epoch (without data: of the student that agrees best with its teacher "
+        "on generated images). A row that is missing has not been run.\n"
+    ]
+    for name, title in (("mnist", "MNIST"), ("fashion_mnist", "Fashion-MNIST")):
+        found = results_of(folder, name, WITHOUT_DATA)
+        lines = [f"## {title} without data: LeNet-5 to half LeNet-5\n", ABOUT_WITHOUT_DATA]
+        lines += table(found, WITHOUT_DATA, data_free.METHODS)
+        lines += asked_of_hybrid(found) if name == "mnist" else []
+        lines += [
+            curve(method, seed, run)
+            for method, runs in found.items()
+            for seed, run in runs.items()
+            if "curve" in run
+        ]
+        lines += grids(folder, name, found)
+        parts += ["\n".join(lines)] if found else []
+    if found := results_of(folder, "labelled", WITH_LABELS):
+        lines = ["## Fashion-MNIST with labels: conv net of 16 filters to 8\n", ABOUT_WITH_LABELS]
+        lines += table(found, WITH_LABELS, labelled.METHODS)
+        lines += paired(found, WITH_LABELS)
+        lines += [
+            f"Asked of (b) and (c) at their defaults: on none of 10 seeds more than "
+            f"{100 * MOST_LOST:.1f} below. The row of another order says what chance alone does to "
+            "such a difference.\n"
+        ]
+        parts.append("\n".join(lines))
+    for count in (100, 1000):
+        if found := results_of(folder, f"few_labels_{count}", FEW):
+            lines = [f"## MNIST with {count} labels: LeNet-5 to a perceptron\n", ABOUT_FEW]
+            lines += table(found, FEW, few_labels.METHODS)
+            lines += paired(found, FEW)
+            parts.append("\n".join(lines))
+    path = folder / "overhead.json"
+    parts += [overhead(json.loads(path.read_text()))] if path.exists() else []
+    return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
+
+
+ABOUT_WITHOUT_DATA = (
+    "The methods differ in losses, optimizers and rates, as in their papers; generator (width 16), "
+    "batch (128) and the fall of the rates to 0 are the same for all. Real data is for the first "
+    "two rows and for reports.\n"
+)
+ABOUT_WITH_LABELS = (
+    "The published examples' pair, 3x3 convolution of stride 2, ReLU, dense; 10 epochs of batches "
+    "of 64, Adam from 1e-3, falling to 0; T = 2, alpha = 0.5 where there are soft targets. In the "
+    "rows of networks that learn together, the teacher is the one that learned beside the "
+    "student.\n"
+)
+ABOUT_FEW = (
+    "Student 784-800-800-10 with dropout. The same augmentation (turns of 15 degrees, a tenth of "
+    "zoom and shift) and the same 5000 steps of 100 for every row and for the teacher, which saw "
+    "the same few images; T = 2, alpha = 0.9.\n"
+)
+
+
+def results_of(folder, name, titles):
+    """Return `{method: {seed: result}}` of what has been run."""
+    found = {}
+    for method in titles:
+        paths = folder.glob(f"{name}_{method}_[0-9]*.json")
+        runs = {int(path.stem.rpartition("_")[2]): json.loads(path.read_text()) for path in paths}
+        if runs:
+            found[method] = dict(sorted(runs.items()))
+    return found
+
+
+def table(found, titles, methods):
+    """Return the lines of a table, and where it was measured."""
+    lines = [
+        "| student | accuracy | teacher | agreement with teacher | minutes | seeds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for method, runs in found.items():
+        planned = methods[method].epochs
+        epochs = {run.get("epochs", planned) for run in runs.values()}
+        shortened = "" if epochs == {planned} else f" ({of(epochs)} of {planned} epochs)"
+        cells = [titles[method] + shortened]
+        for key, form in (
+            ("accuracy", "{:.4f}"),
+            ("teacher_accuracy", "{:.4f}"),
+            ("agreement_with_teacher", "{:.4f}"),
+            ("minutes", "{:.1f}"),
+        ):
+            cells.append(spread([run[key] for run in runs.values()], form))
+        lines.append(f"| {' | '.join([*cells, f'{len(runs)}: {of(runs)}'])} |")
+    machines = dict.fromkeys(
+        ", ".join(f"{key} {value}" for key, value in run["machine"].items())
+        for runs in found.values()
+        for run in runs.values()
+    )
+    return [*lines, "", "Measured on: " + "; and on ".join(machines) + ".\n"]
+
+
+def of(numbers):
+    return ", ".join(map(str, sorted(numbers)))
+
+
+def spread(values, form):
+    mean = form.format(statistics.mean(values))
+    return f"{mean} ± {form.format(statistics.stdev(values))}" if len(values) > 1 else mean
+
+
+def asked_of_hybrid(found):
+    """Return what was asked of the hybrid on MNIST, and what came."""
+    runs = found.get("hybrid", {}).values()
+    if not runs:
+        return []
+    accuracies = [run["accuracy"] for run in runs]
+    first = [first_at(run["curve"]) for run in runs]
+    reached = "not reached" if None in first else f"after {max(first):.1f} minutes at most"
+    return [
+        f"Asked of the hybrid: a mean of at least {WANTED}, no seed below {WANTED_OF_EACH}, within "
+        f"{MOST_MINUTES} minutes a seed, and {FIRST} within 10 minutes. Reached: "
+        f"{statistics.mean(accuracies):.4f}, lowest {min(accuracies):.4f}, longest "
+        f"{max(run['minutes'] for run in runs):.1f} minutes; {FIRST} on the validation split "
+        f"{reached}.\n"
+    ]
+
+
+def first_at(curve):
+    return next((minutes for minutes, accuracy in curve if accuracy >= FIRST), None)
+
+
+def curve(method, seed, result):
+    """Return one line on how a data-free run got where it is, on the validation split."""
+    points = result["curve"]
+    shown = points[:: max(1, len(points) // 8)]
+    listed = ", ".join(f"{minutes:.1f} min {accuracy:.4f}" for minutes, accuracy in shown)
+    steps = result.get("steps_per_epoch", data_free.STEPS_PER_EPOCH)
+    watched = result["returns"] is not None
+    returns = f", went back {result['returns']} times" if watched else ""
+    return (
+        f"{WITHOUT_DATA[method]}, seed {seed}, {result['epochs']} epochs of {steps} steps"
+        f"{returns}; validation accuracy: {listed}, at the end {points[-1][1]:.4f}.\n"
+    )
+
+
+def grids(folder, name, found):
+    """Return the pictures of what was generated with seed 0."""
+    return [
+        f"{WITHOUT_DATA[method]}, generated:\n\n![](results/adversarial/{name}_{method}.png)\n"
+        for method in found
+        if (folder / f"{name}_{method}.png").exists()
+    ]
+
+
+def paired(found, titles):
+    """Return what each adversarial term adds to the same run without it, paired over seeds."""
+    lines = [
+        "| points of accuracy over the control | mean | 95 % interval over seeds | worst seed | "
+        f"seeds | seeds more than {100 * MOST_LOST:.1f} below |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for method, control in PAIRS.items():
+        seeds = sorted(found.get(method, {}).keys() & found.get(control, {}).keys())
+        if not seeds:
+            continue
+        runs = [(found[method][seed], found[control][seed]) for seed in seeds]
+        gains = judged([100 * (run["accuracy"] - other["accuracy"]) for run, other in runs])
+        interval = gains["interval_95"]
+        between = "{:+.2f} to {:+.2f}".format(*interval) if interval else "-"
+        worst, below = (
+            min(gains["values"]),
+            sum(gain < -100 * MOST_LOST for gain in gains["values"]),
+        )
+        lines.append(
+            f"| {titles[method]} | {gains['mean']:+.2f} | {between}: {gains['verdict']} | "
+            f"{worst:+.2f} | {len(seeds)} | {below} |"
+        )
+    return [*lines, ""] if len(lines) > 2 else []
+
+
+def overhead(result):
+    ratios = " and ".join(
+        f"{figures['ratio']:.2f} for {kind}" for kind, figures in result["steps"].items()
+    )
+    text = (
+        "## Overhead\n\nProcessor time of a step of `DiscriminatorDistiller` on logits over "
+        f"that of a step of `Distiller`, both as `fit` runs them: {ratios} (batches of "
+        f"{labelled.BATCH}; medians of epochs taken in turn; asked: at most 1.3). What it adds are "
+        "many small operations, which XLA joins where it is used: not beside convolutions "
+        "on a processor, where compiling the discriminator's step alone did not pay either.\n"
+    )
+    if data_free := result.get("data_free"):
+        text += (
+            "\nA step of `DataFreeDistiller`, LeNet-5 to half LeNet-5 with its defaults, over the "
+            "forward and backward passes of its networks in one graph without losses and "
+            f"optimizers: {data_free['ratio']:.2f} (asked: at most 1.2).\n"
+        )
+    return text
