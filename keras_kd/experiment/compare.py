@@ -23,7 +23,8 @@ def compare(recipe, *, seeds=5, epochs=None, quick=False, output=None, data_dir=
 
     Each seed draws its own validation split, first weights and orders; it trains a teacher, then,
     together on the same minibatches and with the same budget, the student alone, the student on
-    smoothed labels (0.1) and the student distilled. Epochs are chosen on validation; the test
+    smoothed labels (0.1) and the student distilled; where the recipe has a distiller of its own,
+    also the student of a plain one. Epochs are chosen on validation; the test
     split is read once, when every model of every seed is trained.
 
     A comparison that was killed goes on where it stopped when it is called again with the same
@@ -43,9 +44,9 @@ def compare(recipe, *, seeds=5, epochs=None, quick=False, output=None, data_dir=
 
     Returns:
         The contents of `results.json`, as a dict: `models` (mean and spread by name), `gains`
-        (over `student_alone` and `label_smoothing`, by metric: `values`, `mean`, `std`,
-        `interval_95`, `verdict`, `seeds_needed`; above 0 is better), `verdict` (on accuracy, over
-        the student alone), `runs` (the figures of each seed).
+        (over `student_alone`, `label_smoothing` and, if it is there, `soft_targets`, by metric:
+        `values`, `mean`, `std`, `interval_95`, `verdict`, `seeds_needed`; above 0 is better),
+        `verdict` (on accuracy, over the student alone), `runs` (the figures of each seed).
 
     Raises:
         ValueError: if an argument is out of range, or another process works in the folder.
@@ -162,6 +163,8 @@ def _train(recipe, seed, folder, data_dir, progress):
         "label_smoothing": trainer.smoothed(_SMOOTHING, teacher.model),
         "student": trainer.distilled(teacher.model),
     }
+    if recipe.distiller is not None and recipe.alpha != 0:
+        distillers["soft_targets"] = trainer.distilled(teacher.model, distiller=None)
     return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
 
 
