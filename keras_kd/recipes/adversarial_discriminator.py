@@ -2,8 +2,10 @@
 
 Command: `keras-kd run adversarial_discriminator`, over seeds `keras-kd compare
 adversarial_discriminator --seeds 5`.
-Cost: a few minutes a seed on two cores.
-Result: not run over seeds yet.
+Cost: three to eight minutes a seed on two busy cores.
+Result, one seed so far, test accuracy: teacher 0.8836, student distilled 0.8702, the same student
+alone 0.8725 (95 % interval of the difference over test images -0.61 to +0.15 points). Other first
+weights of so few filters move all of these by a point: only pairs say something.
 
 Teacher a convolution of 16 filters, 3x3, stride 2, ReLU, dense; student the same with 8; batches of
 64, Adam at 1e-3. As published: the discriminator is one dense layer 10 -> 1 on raw logits, trained
@@ -14,7 +16,8 @@ Without its discriminator it is the student alone, which is trained beside it.
 `--best` is the library's own form: soft targets (T = 2, alpha = 0.5), and a class-conditional
 discriminator on standardised logits whose weight rises to 0.05 in the first two epochs; the
 learning rate falls to 0. `compare` trains its control beside it, the same soft targets without the
-discriminator. Result: not run over seeds yet.
+discriminator. Result of one `keras-kd run`, seed 0: student distilled 0.8703, alone under the same
+schedule 0.8671 (-0.02 to +0.66); over seeds, and against plain soft targets, not run yet.
 """
 
 import functools
