@@ -422,6 +422,10 @@ class Distiller(keras.Model):
             if name not in self.projectors:  # Those of a loaded distiller are trained.
                 self.projectors[name] = projector
 
+    def optimizers(self):
+        """Return the optimizer of each player, the student's first."""
+        return [self.optimizer]
+
     def models_in_step(self, *, teacher):
         """Return every model that runs in a training step, with the teacher or without."""
         live = self.teacher if teacher else None

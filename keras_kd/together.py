@@ -181,7 +181,8 @@ class _Members(keras.callbacks.Callback):
 
 
 def _variables(distiller):
-    return [*distiller.weights, *distiller.optimizer.variables]
+    of_optimizers = [each for optimizer in distiller.optimizers() for each in optimizer.variables]
+    return [*distiller.weights, *of_optimizers]
 
 
 def _numbered(logs):

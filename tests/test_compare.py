@@ -1,5 +1,7 @@
 """A comparison over seeds: paired, honest about the test split, resumed after an interruption."""
 
+import dataclasses
+import functools
 import importlib
 import json
 import shutil
@@ -95,6 +97,18 @@ def test_gains_are_paired_over_seeds(results, other, metric, sign):
     interval = stats.ttest_1samp(gain["values"], 0).confidence_interval(0.95)
     np.testing.assert_allclose(gain["interval_95"], interval)
     assert results["verdict"] == results["gains"]["student_alone"]["accuracy"]["verdict"]
+
+
+def test_a_distiller_of_its_own_stands_beside_plain_soft_targets(tmp_path):
+    judged = functools.partial(kd.adversarial.DiscriminatorDistiller, beta=0.1)
+    recipe = dataclasses.replace(kd.recipes.digits, distiller=judged)
+    results = compare(recipe, output=tmp_path, seeds=1, epochs=1, verbose=False)
+    assert list(results["models"]) == [*ARRANGEMENTS, "soft_targets"]
+    assert "soft_targets" in results["gains"]
+    logs = json.loads((tmp_path / "seed_0" / "students.json").read_text())["curves"]
+    playing = [name for name, curves in logs.items() if "adversarial_loss" in curves]
+    assert playing == ["student"]
+    assert (kd.experiment.write_report(tmp_path)).is_file()
 
 
 def test_called_again_it_trains_nothing(folder, results, monkeypatch):

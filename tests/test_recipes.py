@@ -18,6 +18,8 @@ RECIPES = {name: getattr(kd.recipes, name) for name in kd.recipes.__all__}
 RECIPES |= {recipe.best.name: recipe.best for recipe in RECIPES.values() if recipe.best}
 # Of teacher and student, from the published layers.
 PARAMETERS = {
+    "adversarial_discriminator": (31_530, 15_770),
+    "adversarial_online": (31_530, 15_770),
     "cifar10_resnet": (2_802_410, 114_410),
     "digits": (42_634, 1_210),
     "fashion_mnist_mlp": (134_794, 101_770),

@@ -26,7 +26,8 @@ def net(width, activation=None):
     image = keras.Input((4, 4, 1))
     x = layers.Conv2D(width, 2, name="maps")(layers.Rescaling(1 / 255)(image))
     l2 = keras.regularizers.L2(1e-2)
-    hidden = layers.Dense(6, activation="relu", kernel_regularizer=l2, name="hidden")
+    # Smooth: at the kink of a ReLU the rounding of one example can become a jump of its gradient.
+    hidden = layers.Dense(6, activation="tanh", kernel_regularizer=l2, name="hidden")
     x = hidden(layers.Flatten()(x))
     return keras.Model(image, layers.Dense(3, activation=activation)(x))
 

@@ -35,6 +35,18 @@ PLAIN = kd.experiment.Recipe(
     batch_size=32,
     learning_rate=1e-2,
 )
+
+
+def together(*, student, teacher, **parts):
+    peer = kd.models.mlp([7], image_shape=(6, 6, 1), num_classes=3)
+    return kd.adversarial.OnlineAdversarialDistiller(
+        [student, peer], layer_names="hidden_1", **parts
+    )
+
+
+JUDGED = dataclasses.replace(
+    PLAIN, distiller=functools.partial(kd.adversarial.DiscriminatorDistiller, beta=0.1)
+)
 RECIPES = {
     "plain": PLAIN,
     "everything": dataclasses.replace(
@@ -47,6 +59,8 @@ RECIPES = {
         PLAIN, augmentation=kd.data.RandomShift(1), views=2, precision="mixed_bfloat16"
     ),
     "stored views": dataclasses.replace(PLAIN, augmentation=kd.data.RandomShift(1), views=4),
+    "a discriminator": JUDGED,
+    "learning together": dataclasses.replace(PLAIN, distiller=together),
 }
 
 
@@ -192,6 +206,26 @@ class TestWhatIsThereAlready:
     def test_a_record_of_another_layout_is_not(self, folder, monkeypatch):
         (folder / "teacher.json").write_text(json.dumps({"sha256": {}}))
         assert self.trained_anew(folder, monkeypatch)
+
+
+def test_settings_say_what_a_distiller_is_told():
+    settings = JUDGED.settings(DATA)
+    assert settings["distiller"]["class"] == "DiscriminatorDistiller"
+    assert settings["distiller"]["beta"] == 0.1
+    assert json.loads(json.dumps(settings)) == json.loads(json.dumps(JUDGED.settings(DATA)))
+    judge = functools.partial(kd.adversarial.discriminator, (3,), num_classes=3)
+    told = [
+        dataclasses.replace(
+            PLAIN,
+            distiller=functools.partial(
+                kd.adversarial.DiscriminatorDistiller, discriminator=judge(hidden=hidden)
+            ),
+        ).settings(DATA)["distiller"]["discriminator"]
+        for hidden in ((4,), (4,), (5,))
+    ]
+    assert told[0] == told[1] != told[2]
+    # What plain recipes left in folders stays theirs.
+    assert "distiller" not in PLAIN.settings(DATA)
 
 
 def test_students_of_a_seed_begin_with_the_same_weights(teacher, tmp_path):

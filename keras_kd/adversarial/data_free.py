@@ -190,6 +190,10 @@ class DataFreeDistiller(Distiller):
         optimizer = keras.saving.serialize_keras_object(self.generator_optimizer)
         return {**super().get_compile_config(), "generator_optimizer": optimizer}
 
+    def optimizers(self):
+        generators = [] if self.generator_optimizer is None else [self.generator_optimizer]
+        return [*super().optimizers(), *generators]
+
     @property
     def trainable_variables(self):
         # What `optimizer` moves; the generator has its own.

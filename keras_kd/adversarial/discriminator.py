@@ -279,6 +279,9 @@ class DiscriminatorDistiller(Distiller):
     def _judges_variables(self):
         return [variable for each in self._judges() for variable in each.trainable_variables]
 
+    def optimizers(self):
+        return [*super().optimizers(), self.discriminator_optimizer]
+
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), *self._judges()]
 

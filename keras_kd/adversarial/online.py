@@ -159,6 +159,9 @@ class OnlineAdversarialDistiller(MutualDistiller):
         # What `optimizer` moves; discriminators and transfer layers have their own.
         return [variable for student in self.students for variable in student.trainable_variables]
 
+    def optimizers(self):
+        return [*super().optimizers(), self.adversarial_optimizer, self.discriminator_optimizer]
+
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), *self.discriminators]
 

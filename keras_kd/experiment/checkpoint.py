@@ -18,7 +18,7 @@ _OF_STOPPING = ("best", "best_epoch", "wait", "stopped_epoch")
 class Checkpoint:
     """The state of distillers that train in one `fit`, written whole after every epoch.
 
-    It holds each one's weights, projectors and seed generators, its optimizer with the step that
+    It holds each one's weights, projectors and seed generators, its optimizers with the step that
     schedules go by, what `EarlyStopping` knows, whether it stopped, and the logs of its epochs.
     The order of the data is a function of seed and epoch and needs no state.
 
@@ -189,4 +189,5 @@ def read(path):
 
 
 def _variables(distiller):
-    return [*distiller.variables, *distiller.optimizer.variables]
+    of_optimizers = [each for optimizer in distiller.optimizers() for each in optimizer.variables]
+    return [*distiller.variables, *of_optimizers]

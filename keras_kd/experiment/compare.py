@@ -36,8 +36,9 @@ def compare(
 
     Each seed draws its own validation split, first weights and orders; it trains a teacher, then,
     together on the same minibatches and with the same budget, the student alone, the student on
-    smoothed labels (0.1) and the student distilled. Epochs are chosen on validation; the test
-    split is read once, when every model of every seed is trained.
+    smoothed labels (0.1) and the student distilled; where the recipe has a distiller of its own,
+    also the student of a plain one. Epochs are chosen on validation; the test split is read once,
+    when every model of every seed is trained.
 
     A comparison that was killed goes on where it stopped when it is called again with the same
     arguments; what lies in the folder of the same making is used again.
@@ -61,9 +62,9 @@ def compare(
 
     Returns:
         The contents of `results.json`, as a dict: `models` (mean and spread by name), `gains`
-        (over `student_alone` and `label_smoothing`, by metric: `values`, `mean`, `std`,
-        `interval_95`, `verdict`, `seeds_needed`; above 0 is better), `verdict` (on accuracy, over
-        the student alone), `runs` (the figures of each seed).
+        (over `student_alone`, `label_smoothing` and, if it is there, `soft_targets`, by metric:
+        `values`, `mean`, `std`, `interval_95`, `verdict`, `seeds_needed`; above 0 is better),
+        `verdict` (on accuracy, over the student alone), `runs` (the figures of each seed).
 
     Raises:
         ValueError: if an argument is out of range, or another process works in the folder.
@@ -196,11 +197,14 @@ def _train(trainer, seed, data_dir, tensorboard):
 
 def _students(trainer, teacher):
     """Return what is trained together, by name."""
-    return {
+    distillers = {
         "student_alone": trainer.alone(),
         "label_smoothing": trainer.smoothed(_SMOOTHING, teacher),
         "student": trainer.distilled(teacher),
     }
+    if trainer.recipe.distiller is not None and trainer.recipe.alpha != 0:
+        distillers["soft_targets"] = trainer.distilled(teacher, distiller=None)
+    return distillers
 
 
 def _evaluate(recipe, seed, folder, trained, test):

@@ -5,6 +5,13 @@ import json
 
 import keras
 
+# Of a distiller's configuration: what a recipe says by itself, and what holds models.
+_SAID_ELSEWHERE = (
+    "name", "student", "distillation_loss", "distillation_loss_weights", "alpha",
+    "teacher_fingerprint", "teacher_shapes",
+)  # fmt: skip
+_MODELS = {"students", "discriminator", "discriminators"}
+
 
 def description(distiller):
     """Return what the weights of a new distiller will depend on beside the data, for JSON.
@@ -16,8 +23,17 @@ def description(distiller):
         _numbered(distiller.student),
         [hashlib.sha256(weight.tobytes()).hexdigest() for weight in distiller.get_weights()],
         _without_names({**distiller.get_config(), "student": None}),
-        _without_names(distiller.optimizer.get_config()),
+        *(_without_names(optimizer.get_config()) for optimizer in distiller.optimizers()),
     ]
+
+
+def settings_of(distiller):
+    """Return what a distiller was told beside loss and alpha, for JSON; its models as digests."""
+    config = {
+        key: value for key, value in distiller.get_config().items() if key not in _SAID_ELSEWHERE
+    }
+    digests = {key: digest_of(_without_names(config[key])) for key in _MODELS & config.keys()}
+    return {"class": type(distiller).__name__, **config, **digests}
 
 
 def architecture(model):

@@ -11,6 +11,7 @@ COLOURS = {
     "student": "#0072b2",
     "student_alone": "#d55e00",
     "label_smoothing": "#009e73",
+    "soft_targets": "#cc79a7",
 }
 _NUM_BINS = 15
 

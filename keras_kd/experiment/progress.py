@@ -14,6 +14,7 @@ _TITLES = {
     "student": "student distilled",
     "student_alone": "student alone",
     "label_smoothing": "label smoothing",
+    "soft_targets": "soft targets",
 }
 
 

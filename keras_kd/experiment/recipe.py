@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import keras
 
-from keras_kd.experiment.making import architecture
+from keras_kd.distiller import Distiller
+from keras_kd.experiment.making import architecture, settings_of
 from keras_kd.experiment.run import run
 from keras_kd.losses import SoftTargets
 
@@ -32,6 +33,9 @@ class Recipe:
         batch_size: examples a step.
         learning_rate: of Adam, where there is no other optimizer.
         loss: builds the distillation loss, `(temperature) -> loss`.
+        distiller: builds what trains the student, `(student=..., teacher=...,
+            distillation_loss=..., alpha=...) -> Distiller`, such as a `functools.partial` of
+            `adversarial.DiscriminatorDistiller`; a plain `Distiller` if `None`.
         optimizer: builds the optimizer from the number of training steps, `(num_steps) ->
             keras.optimizers.Optimizer`, such as `optimizers.one_cycle(...)`; plain Adam if `None`.
         augmentation: of the students' images, see `data.RandomShift`.
@@ -62,6 +66,7 @@ class Recipe:
     batch_size: int
     learning_rate: float = 1e-3
     loss: Callable = SoftTargets
+    distiller: Callable[..., Distiller] | None = None
     optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
     augmentation: Callable | None = None
     views: int | None = None
@@ -119,6 +124,15 @@ class Recipe:
         """Return a new distillation loss."""
         return self.loss(self.temperature)
 
+    def distiller_of(self, student, teacher):
+        """Return a new distiller of a student, not compiled yet."""
+        return (self.distiller or Distiller)(
+            student=student,
+            teacher=teacher,
+            distillation_loss=self.distillation_loss(),
+            alpha=self.alpha,
+        )
+
     def settings(self, data):
         """Return all settings as JSON can hold them, the models as digests of what they are.
 
@@ -127,8 +141,8 @@ class Recipe:
         """
         shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
         left_out = (
-            "name", "teacher", "student", "best", "loss", "optimizer", "teacher_optimizer",
-            "quick_share", "temperatures",
+            "name", "teacher", "student", "best", "loss", "distiller", "optimizer",
+            "teacher_optimizer", "quick_share", "temperatures",
         )  # fmt: skip
         plain = {
             field.name: getattr(self, field.name)
@@ -137,6 +151,9 @@ class Recipe:
         }
         for name in ("augmentation", "teacher_augmentation"):
             plain[name] = plain[name] and repr(plain[name])
+        if self.distiller is not None:
+            models = self.student(**shape), self.teacher(**shape)
+            plain["distiller"] = settings_of(self.distiller_of(*models))
         return plain | {
             "loss": keras.saving.serialize_keras_object(self.distillation_loss()),
             "optimizer": _described(self.optimizer_of("student", len(data.train))),

@@ -105,15 +105,10 @@ class Trainer:
 
         Args:
             teacher: a `keras.Model`.
-            **changes: of the recipe's `temperature`, `alpha` and `loss`.
+            **changes: of the recipe's `temperature`, `alpha`, `loss` and `distiller`.
         """
         recipe = dataclasses.replace(self.recipe, **changes)
-        distiller = Distiller(
-            student=self.build(recipe.student),
-            teacher=self._live(teacher),
-            distillation_loss=recipe.distillation_loss(),
-            alpha=recipe.alpha,
-        )
+        distiller = recipe.distiller_of(self.build(recipe.student), self._live(teacher))
         return self._compiled(distiller, None, recipe.optimizer_of("student", self._num_train))
 
     def alone(self):

@@ -1,5 +1,12 @@
-"""One file per known experiment. Each holds one frozen `Recipe`; call it to run it."""
+"""One file per known experiment. Each holds one frozen `Recipe`; call it to run it.
 
+The data-free form is not among them: a recipe's student learns from the training images in epochs
+of them and is chosen by the validation images, of which that form has none. See
+`benchmarks/adversarial.py`.
+"""
+
+from keras_kd.recipes.adversarial_discriminator import adversarial_discriminator
+from keras_kd.recipes.adversarial_online import adversarial_online
 from keras_kd.recipes.cifar10_resnet import cifar10_resnet
 from keras_kd.recipes.digits import digits
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
@@ -8,6 +15,8 @@ from keras_kd.recipes.hinton_mnist_30 import hinton_mnist_30
 from keras_kd.recipes.mnist_mlp import mnist_mlp
 
 __all__ = [
+    "adversarial_discriminator",
+    "adversarial_online",
     "cifar10_resnet",
     "digits",
     "fashion_mnist_mlp",

@@ -1,0 +1,48 @@
+"""Two conv nets learn together on Fashion-MNIST, with discriminators between their feature maps.
+
+Command: `keras-kd run adversarial_online`, over seeds `keras-kd compare adversarial_online --seeds
+5`.
+Cost: some ten minutes a seed on two cores.
+Result: not run over seeds yet.
+
+The student, a convolution of 8 filters, 3x3, stride 2, ReLU, dense, and a peer with 16 begin
+together: each learns from the labels, from the other's predictions (T = 1, alpha = 0.5: deep mutual
+learning), and to be taken for the other by a discriminator of the convolutions' feature maps.
+Batches of 64, Adam at 1e-3, falling to 0; at 2e-5 for the adversarial losses. The teacher of the
+tables is the peer's architecture trained alone before: it teaches nobody here, but the student of
+plain soft targets that `compare` trains beside them. Without the discriminators it is mutual
+learning; that control is a row of `benchmarks/adversarial.py labelled`.
+"""
+
+import functools
+
+import keras
+
+from keras_kd.adversarial import OnlineAdversarialDistiller
+from keras_kd.experiment import Recipe
+from keras_kd.experiment.optimizers import cosine
+from keras_kd.models import conv_net
+
+
+def _together(*, student, teacher, **parts):
+    # The teacher, trained already, is left out: the peer learns from the beginning.
+    shape = {"image_shape": student.input_shape[1:], "num_classes": student.output_shape[-1]}
+    peer = conv_net([16], **shape, name="peer")
+    return OnlineAdversarialDistiller([student, peer], layer_names="conv_1", **parts)
+
+
+adversarial_online = Recipe(
+    name="adversarial_online",
+    dataset="fashion_mnist",
+    teacher=functools.partial(conv_net, [16], name="teacher"),
+    student=functools.partial(conv_net, [8], name="student"),
+    distiller=_together,
+    temperature=1.0,
+    alpha=0.5,
+    epochs=10,
+    quick_epochs=1,
+    teacher_patience=10,
+    student_patience=10,
+    batch_size=64,
+    optimizer=cosine(1e-3, optimizer=keras.optimizers.Adam),
+)
