@@ -59,7 +59,10 @@ def method(build, *, order=0, **rates):
         data, teacher = teacher_of(job)
         num_steps = job.epochs * steps_per_epoch(data)
         distiller = build(conv(8, job.seed), teacher, job.seed, num_steps)
-        others = {name: keras.optimizers.Adam(rate) for name, rate in rates.items()}
+        # They fall with the student's: with its rate gone, theirs alone would move the networks.
+        others = {
+            name: keras.optimizers.Adam(falling(rate, num_steps)) for name, rate in rates.items()
+        }
         distiller.compile(keras.optimizers.Adam(falling(1e-3, num_steps)), **others, **PATH)
         fit(distiller, data, job.seed + order, job.epochs)
         if isinstance(distiller, kd.MutualDistiller):
@@ -111,5 +114,5 @@ METHODS = {
     "soft_targets_again": method(soft_targets, order=OTHER_ORDER),
     "discriminator": method(discriminator, discriminator_optimizer=1e-3),
     "mutual": method(functools.partial(online, weight=0.0)),
-    "online": method(online),
+    "online": method(online, adversarial_optimizer=2e-5, discriminator_optimizer=2e-5),
 }
