@@ -86,47 +86,34 @@ class TestARun:
         monkeypatch.setattr(budget, "measured", lambda *given: calls.append(given) or pace)
         return calls
 
-    def test_it_is_measured_once_and_goes_on_to_the_bit(self, tmp_path, measured, monkeypatch):
+    def test_what_was_chosen_is_trained_written_and_kept(
+        self, tmp_path, measured, monkeypatch, capsys
+    ):
         def interrupt(self, write=checkpoint.Checkpoint._write):
             write(self)
             if self.path.name.startswith("student.") and self.epoch == 1:
                 raise KeyboardInterrupt
 
-        options = {"budget": "24h", "epochs": 3, "verbose": False}
+        recipe = dataclasses.replace(kd.recipes.digits, best=RECIPE)
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint.Checkpoint, "_write", interrupt)
             with pytest.raises(KeyboardInterrupt):
-                RECIPE(output=tmp_path / "cut", **options)
-        config = json.loads((tmp_path / "cut" / "config.json").read_text())
-        assert config["options"]["budget"] == 86400.0
-        kd.experiment.resume(tmp_path / "cut", RECIPE, verbose=False)
-        assert len(measured) == 1
-        assert json.loads((tmp_path / "cut" / "config.json").read_text()) == config
-        RECIPE(output=tmp_path / "whole", **options)
-        for name in ("teacher", "student", "student_alone"):
-            ours, theirs = (
-                kd.load_teacher(tmp_path / folder / f"{name}.keras").model.get_weights()
-                for folder in ("cut", "whole")
-            )
-            for one, other in zip(ours, theirs, strict=True):
-                np.testing.assert_array_equal(one, other)
-
-    def test_what_was_chosen_is_trained_and_written(self, tmp_path, measured, capsys):
-        recipe = dataclasses.replace(kd.recipes.digits, best=RECIPE)
-        results = recipe(output=tmp_path, budget=40500)
-        settings = json.loads((tmp_path / "config.json").read_text())["settings"]
+                recipe(output=tmp_path, budget="11h15min")
+        config = json.loads((tmp_path / "config.json").read_text())
+        assert config["options"]["budget"] == 40500.0
         # 36450 s are given out, half to the teacher; the best form, which has views, is taken.
-        chosen = {name: settings[name] for name in ("teacher_epochs", "epochs", "views")}
+        chosen = {name: config["settings"][name] for name in ("teacher_epochs", "epochs", "views")}
         assert chosen == {"teacher_epochs": 3, "epochs": 6, "views": 6}
+        words = "Budget: 3 epochs of the teacher, 6 of students on 6 stored views"
+        assert words in capsys.readouterr().out
+        results = kd.experiment.resume(tmp_path, RECIPE)
+        assert f"{words}, as the run was begun with" in capsys.readouterr().out.replace("\n", " ")
+        assert json.loads((tmp_path / "config.json").read_text()) == config
+        assert len(measured) == 1
         assert len(results["curves"]["teacher"]["loss"]) == 3
         assert len(results["curves"]["student_alone"]["loss"]) == 6
-        said = capsys.readouterr().out
-        assert "Budget: 3 epochs of the teacher, 6 of students on 6 stored views" in said
-        recipe(output=tmp_path, budget=40500)
-        assert "as the run was begun with" in capsys.readouterr().out
-        assert len(measured) == 1
         with pytest.raises(ValueError, match="must hold one epoch of each training"):
-            recipe(output=tmp_path, budget=9000)  # Another run, which is measured anew.
+            recipe(output=tmp_path, budget="2h", verbose=False)  # Another run.
         assert len(measured) == 2
 
     def test_a_budget_too_small_is_one_sentence(self, tmp_path, measured, capsys):
@@ -143,12 +130,13 @@ def test_measuring_keeps_nothing_and_changes_nothing(kind, digits, tmp_path):
     conv = functools.partial(kd.models.conv_net, [4], batch_norm=True)
     models = {"teacher": conv, "student": conv} if kind == "convolutions" else {}
     recipe = dataclasses.replace(RECIPE, epochs=1, precision="mixed_bfloat16", **models)
-    trainer = Trainer(recipe, digits, 0, tmp_path, Progress(verbose=False))
+    trainer = Trainer(recipe, digits, 0, tmp_path / "run", Progress(verbose=False))
+    other = dataclasses.replace(trainer, folder=tmp_path / "not measured")
+    for each in (trainer, other):
+        each.folder.mkdir()
+    expected = other.teacher().model.get_weights()
     pace = budget.measured(trainer, RUN._students)
     assert min(pace.teacher, pace.view, pace.students) > 0
-    assert not list(tmp_path.iterdir())
-    trained = trainer.teacher().model.get_weights()
-    other = dataclasses.replace(trainer, folder=tmp_path / "other")
-    other.folder.mkdir()
-    for one, two in zip(trained, other.teacher().model.get_weights(), strict=True):
+    assert not list(trainer.folder.iterdir())
+    for one, two in zip(trainer.teacher().model.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(one, two)

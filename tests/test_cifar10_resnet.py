@@ -49,6 +49,14 @@ def narrow(monkeypatch):
     return recipe
 
 
+def test_a_budget_takes_the_best_form():
+    recipe = kd.recipes.cifar10_resnet
+    best = recipe.for_epochs(3, best=True)
+    assert best.name == "cifar10_resnet_best" and best.epochs == best.views == 3
+    assert recipe.for_epochs(3).name == "cifar10_resnet"
+    assert kd.recipes.digits.for_epochs(best=True) is kd.recipes.digits
+
+
 def test_the_published_settings_of_cifar10():
     recipe = kd.recipes.cifar10_resnet
     assert recipe.temperatures == (1, 2, 4, 8, 16) and recipe.epochs_of("teacher") == 200
@@ -77,12 +85,3 @@ def test_a_quick_sweep_over_image_files_has_every_cell(images, narrow, tmp_path,
         assert len(cell["validation"]["per_class_accuracy"]) == 10
     assert results["recipe"] == "cifar10_resnet_best" and results["data"]["test"] == 50
     assert results["settings"]["precision"] == "mixed"
-
-
-@pytest.mark.slow
-def test_a_budget_takes_the_best_form_and_fits(images, narrow, tmp_path):
-    results = narrow(budget="1d", epochs=2, output=tmp_path, data_dir=str(images), verbose=False)
-    assert results["recipe"] == "cifar10_resnet_best"
-    settings = results["settings"]
-    # A day is more than enough for two epochs, measured as they are.
-    assert [settings[name] for name in ("teacher_epochs", "epochs", "views")] == [2, 2, 2]

@@ -56,7 +56,8 @@ def sweep(
         epochs: the most epochs of each training; the recipe's if `None`.
         quick: a first look: the recipe's `quick_epochs`.
         budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
-            best form, with as many epochs as fit, by a short timing on this machine at the start.
+            best form, with as many epochs as fit, by a short timing on this machine at the start,
+            which should then be as busy as it will be.
             What was chosen stands in the settings, and an interrupted run keeps it.
         tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
             interrupted run go on without a gap.
