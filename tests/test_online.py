@@ -171,6 +171,16 @@ def test_mixed_precision_trains_with_scaled_losses():
     assert logs["loss"][-1] < 0.95 * logs["loss"][0]
 
 
+def test_a_rate_that_falls_asks_for_another_that_falls():
+    def falling():
+        return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 10))
+
+    with pytest.warns(UserWarning, match="`adversarial_optimizer` must fall with `optimizer`"):
+        online().compile(falling())
+    online().compile(falling(), adversarial_optimizer=falling())
+    online(adversarial_weight=0.0).compile(falling())
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

@@ -1,5 +1,7 @@
 """Students that teach each other, with discriminators between their feature maps."""
 
+import warnings
+
 import keras
 
 from keras_kd.adversarial.alternating import (
@@ -134,12 +136,20 @@ class OnlineAdversarialDistiller(MutualDistiller):
             optimizer: for the mutual loss.
             loss: as in `Distiller.compile`.
             metrics: as in `Distiller.compile`.
-            adversarial_optimizer: for the students' adversarial losses; Adam with a rate of
-                2e-5 by default.
+            adversarial_optimizer: for the students' adversarial losses; Adam with a constant
+                rate of 2e-5 by default. It needs a schedule if `optimizer` has one: alone at the
+                end, it undid a point of what the other had reached on Fashion-MNIST.
             discriminator_optimizer: for the discriminators; likewise.
             **kwargs: the other arguments of `keras.Model.compile`.
         """
         super().compile(optimizer, loss, metrics, **kwargs)
+        if adversarial_optimizer is None and self.adversarial_weight and _falls(self.optimizer):
+            warnings.warn(
+                "`adversarial_optimizer` must fall with `optimizer`, whose learning rate is a "
+                "schedule, or it moves the students alone in the end. Received: none, which is "
+                "Adam at a constant 2e-5. Pass one with a schedule like it.",
+                stacklevel=2,
+            )
         judging = [w for each in self.discriminators for w in each.trainable_variables]
         for name, given, variables in (
             ("adversarial_optimizer", adversarial_optimizer, self._imitating()),
@@ -219,6 +229,11 @@ class OnlineAdversarialDistiller(MutualDistiller):
             )
             losses["adversarial_loss"] += self._game.student_loss(scores(judge, own), sample_weight)
         return losses
+
+
+def _falls(optimizer):
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # Of one that scales losses.
+    return isinstance(optimizer.get_config().get("learning_rate"), dict)
 
 
 def _one_each(given, count, name):
