@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import sys
-from pathlib import Path
 
 import keras_kd
 from keras_kd._files import no_room
@@ -128,9 +127,11 @@ def _options_of_recipes(options):
 
 def _export(options):
     _import_quietly(options)
+    from keras_kd._model_files import load_model_file
+
     data = None
-    model = _load(options.model)
-    teacher = None if options.teacher is None else _load(options.teacher)
+    model = load_model_file(options.model, "model")
+    teacher = None if options.teacher is None else load_model_file(options.teacher, "teacher")
     if options.data is not None:
         data = keras_kd.data.load(options.data, data_dir=options.data_dir)
     results = keras_kd.export.export(
@@ -171,25 +172,6 @@ def _check(options):
     from keras_kd.own_data.command import run_check
 
     return run_check(options)
-
-
-def _load(path):
-    """Load a `.keras` file without running code that it may carry."""
-    import importlib
-
-    import keras
-
-    importlib.import_module("keras_kd.quantize")  # Its layers may be in the file.
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"A model must be a .keras file. Received: {path}, no file.")
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises all kinds, in paragraphs.
-        reason = str(error).strip().split(". ")[0].splitlines()[0]
-        raise ValueError(
-            f"{path} must be a .keras file of Keras's own layers, without code of its own such "
-            f"as a Lambda layer. Received: {reason}."
-        ) from error
 
 
 def _import_quietly(options):

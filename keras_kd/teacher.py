@@ -2,12 +2,12 @@
 
 import hashlib
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_kd._model_files import load_model_file
 from keras_kd.features import feature_model
 from keras_kd.heads import open_head
 
@@ -197,11 +197,7 @@ def load_teacher(path, *, head=None, image_shape=None):
         FileNotFoundError: if there is no such file.
         ValueError: if Keras cannot load the file safely, or `Teacher` refuses the model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"The teacher must be a .keras file. Received: {path}, no file.")
-    model = keras.models.load_model(path, compile=False, safe_mode=True)
-    return Teacher(model, head=head, image_shape=image_shape)
+    return Teacher(load_model_file(path, "teacher"), head=head, image_shape=image_shape)
 
 
 def _checked_class_map(class_map, num_classes):

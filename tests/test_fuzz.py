@@ -23,6 +23,7 @@ import keras_kd as kd
 from keras_kd.data.cifar import read_cifar10
 from keras_kd.data.image_file import Form, decode, facts_of
 from keras_kd.data.opening import class_names_beside
+from keras_kd.experiment import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's and NumPy's, about broken files.
 
@@ -134,12 +135,15 @@ def test_archives_of_arrays(changes):
     assert data is None or len(data.train) + len(data.validation) == 20
 
 
-@many
-@given(st.recursive(
+structures = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
-), edits)  # fmt: skip
+)
+
+
+@many
+@given(structures, edits)
 def test_class_names(structure, changes):
     content = edited(json.dumps(structure).encode(), changes)
     names = in_a_file(class_names_beside, "class_names.json", content)
@@ -190,3 +194,58 @@ def test_stores_of_soft_labels(store, changes, of_rows):
             content = edited(content, changes) if each == name else content
             (Path(folder) / each).write_bytes(content)
         refused_or(kd.SoftLabels, folder)
+
+
+def run_directory():
+    """What the readers of a run look at, each as the bytes of a valid file."""
+    stream = io.BytesIO()
+    state = {"variables": 1, "best_weights": 0, "stopping": {}, "stopped": False, "logs": []}
+    head = {"made_of": "x", "epoch": 2, "seconds": 1.5, "states": {"student": state}}
+    arrays = {"student/variables/0": np.zeros(3, np.float32)}
+    np.savez(stream, head=json.dumps(head), **arrays)
+    test = {"test": {"accuracy": 0.5}}
+    return {
+        "config.json": {
+            "kind": "run",
+            "recipe": "digits",
+            "options": {"seed": 0, "epochs": None},
+            "settings": {},
+            "data": {"digest": "0"},
+            "machine": {"python": "3"},
+            "command": "keras-kd run digits",
+        },
+        "results.json": {"models": {"student": test, "student_alone": test}},
+        "student.checkpoint.npz": stream.getvalue(),
+    }
+
+
+RUN = run_directory()
+
+
+def with_one_replaced(structure, path, replacement):
+    """Return a structure with what lies at a path of numbers replaced, as far as it leads."""
+    if not path or not isinstance(structure, dict) or not structure:
+        return replacement
+    key = list(structure)[path[0] % len(structure)]
+    return structure | {key: with_one_replaced(structure[key], path[1:], replacement)}
+
+
+@many
+@given(
+    st.sampled_from(sorted(RUN)), edits, st.lists(st.integers(0, 9), max_size=3), structures,
+    st.booleans(),
+)  # fmt: skip
+def test_run_directories(name, changes, path, replacement, finished):
+    with tempfile.TemporaryDirectory() as folder:
+        for each, content in RUN.items():
+            if each == name and not isinstance(content, bytes) and not changes:
+                content = with_one_replaced(content, path, replacement)
+            content = content if isinstance(content, bytes) else json.dumps(content).encode()
+            if finished or each != "results.json":
+                (Path(folder) / each).write_bytes(edited(content, changes * (each == name)))
+        # Whatever lies in one folder, the others are listed.
+        assert len(kd.experiment.list_runs(folder)) <= 1
+        kd.experiment.runs.print_runs(folder)
+        refused_or(kd.experiment.check_run, folder)
+        head = refused_or(checkpoint.read, Path(folder) / "student.checkpoint.npz")
+        assert head is None or head["states"].keys() <= {"student"}

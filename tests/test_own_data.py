@@ -372,3 +372,39 @@ def test_teachers_of_other_kinds_are_distilled_by_the_same_command(
     printed = capsys.readouterr().out
     assert "There was no control" in printed
     assert "To ship: student_float32.tflite" in printed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [("MobileNetV3Small", "0..255"), ("EfficientNetV2B0", "0..255"), ("ResNet50", "caffe")],
+)
+def test_teachers_of_keras_applications_are_distilled_by_the_same_command(
+    name, scale, digits, tmp_path, monkeypatch
+):
+    """How good they get is no question here: `benchmarks/own_data.md` trains them longer."""
+    monkeypatch.chdir(tmp_path)
+    some = Split(digits.train.images[:160], digits.train.labels[:160])
+    write_folder(tmp_path / "data", some, digits.class_names)
+    # Larger, and in colours.
+    model = getattr(keras.applications, name)(weights=None, classes=10, input_shape=(32, 32, 3))
+    # Eagerly: one step takes less than tracing one.
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    images = TeacherInput((32, 32), 3, scale)(some.images[:32])
+    before = model.get_weights()[0]
+    model.fit(images, some.labels[:32], verbose=0)
+    assert (model.get_weights()[0] != before).any()
+    model.save("teacher.keras")
+    command = [
+        "distill", "--teacher", "teacher.keras", "--data", "data", "--student", "mlp:8",
+        "--output", "out", "--epochs", "1", "--formats", "float32", "--temperature", "2",
+        "--alpha", "0.9", "--no-control", "--no-check", "--scale", scale,
+    ]  # fmt: skip
+    assert cli.main(command) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["models"]["teacher"]["head"] == "softmax"
+    loaded = keras.models.load_model("teacher.keras")
+    data = kd.data.read("data")
+    said = loaded(TeacherInput((32, 32), 3, scale)(data.test.images), training=False)
+    accuracy = kd.metrics.accuracy(data.test.labels, np.asarray(said))
+    assert report["models"]["teacher"]["test"]["accuracy"] == accuracy

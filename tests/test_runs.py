@@ -47,7 +47,7 @@ def test_an_unfinished_run_is_listed_and_resumed(interrupted, capsys):
 
     assert cli.main(["resume", str(interrupted)]) == 0
     said = capsys.readouterr().out.replace("\n", " ")
-    assert "teacher.keras is of the same recipe" in said
+    assert "teacher.keras is of the same settings" in said
     assert "student distilled goes on after epoch 2" in said
     assert not list(interrupted.glob("*.checkpoint.npz"))
     assert json.loads((interrupted / "config.json").read_text()) == config

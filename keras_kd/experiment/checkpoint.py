@@ -174,6 +174,7 @@ def read(path):
         # NumPy leaves a file open that it cannot read.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             head = json.loads(str(arrays["head"]))
+            _ = head["made_of"], head["epoch"], head["seconds"]
             for name, state in head["states"].items():
                 for part in ("variables", "best_weights"):
                     state[part] = [arrays[f"{name}/{part}/{n}"] for n in range(state[part])]

@@ -59,9 +59,14 @@ def check_run(folder):
     """
     folder = Path(folder)
     config = folder_module.read_config(folder)
-    if config is None:
+    if not _is_whole(config):
         raise FileNotFoundError(
             f"There is no run in {folder}. Look for one with `keras-kd list DIR`."
+        )
+    if config["kind"] == "distill":
+        raise ValueError(
+            "A distillation goes on when its command is said again. Received: "
+            f"{folder}, begun with `{config['command']}`."
         )
     if config["kind"] not in _CALLS:
         raise ValueError(f"{folder} is a part of the comparison in {folder.parent}. Name that one.")
@@ -98,7 +103,7 @@ def list_runs(folder="saved_models"):
     found = []
     for path in sorted(Path(folder).rglob("config.json")):
         config = folder_module.read_config(path.parent)
-        if isinstance(config, dict) and config.get("kind") in _CALLS:
+        if _is_whole(config) and config["kind"] in _CALLS:
             found.append(_described(path.parent, config))
     return found
 
@@ -124,14 +129,23 @@ def print_runs(folder):
     progress.show(table)
 
 
+def _is_whole(config):
+    """Return whether a `config.json` is of ours: others write files of that name too."""
+    if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
+        return False
+    texts = [config.get(name) for name in ("kind", "recipe", "command")]
+    return all(isinstance(each, str) for each in texts)
+
+
 def _described(path, config):
     results = folder_module.read_results(path)
     options = config["options"]
+    seeds = options.get("seeds")
     return {
         "path": str(path),
         "kind": config["kind"],
         "recipe": config["recipe"],
-        "seeds": options.get("seeds") or [options["seed"]],
+        "seeds": seeds if isinstance(seeds, list) else [options.get("seed")],
         "state": folder_module.state_of(path),
         "at": "" if results else _at(path),
         "figures": _figures(results) if results else "",
@@ -151,6 +165,13 @@ def _at(path):
 
 
 def _figures(results):
+    try:
+        return _closing_figures(results)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return "results.json is damaged"
+
+
+def _closing_figures(results):
     if results.get("kind") == "compare":
         gain = results["gains"]["student_alone"]["accuracy"]
         return f"{results['verdict']}, {100 * gain['mean']:+.2f} points"

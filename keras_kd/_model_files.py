@@ -1,0 +1,56 @@
+"""`.keras` files, loaded without running code that they may carry."""
+
+import importlib
+import zipfile
+from pathlib import Path
+
+import keras
+
+
+def load_model_file(
+    path,
+    what,
+    *,
+    remedy="For a class of yours, load it in Python, where the module that registers it was "
+    "imported.",
+):
+    """Load a `.keras` file with Keras's safe mode on.
+
+    Args:
+        path: the file.
+        what: what to call it in an error, such as `"teacher"`.
+        remedy: what to do about a class that Keras does not know.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no `.keras` file, is damaged, or holds what would run code.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"The {what} must be a .keras file. Received: {path}, no file.")
+    if path.suffix != ".keras" or not path.is_file():
+        raise ValueError(
+            f"The {what} must be a .keras file. Received: {path}. Write one with "
+            '`model.save("model.keras")`.'
+        )
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"The {what} must be a whole .keras file. Received: {path}, which is damaged or of "
+            'another kind. Write it again with `model.save("model.keras")`.'
+        )
+    importlib.import_module("keras_kd.quantize")  # Its layers may be in the file.
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # Keras raises all kinds, in paragraphs.
+        raise ValueError(
+            f"The {what} must be made of Keras's own layers, without code of its own such as a "
+            f"Lambda layer. Received: {path}: {first_sentence(error)}. {remedy}"
+        ) from error
+
+
+def first_sentence(error):
+    """Return the first sentence of what an exception says, without its full stop."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].split(". ")[0].rstrip(".:")
