@@ -200,7 +200,8 @@ def _add_distill(commands):
         help="distil a teacher of yours on images of yours, down to measured phone files",
         description="Check teacher, data and student, distil, train the same student alone, "
         "compare them on the test images, and export the student. The exit code is 1 if training "
-        "would be wasted or no file is within its budgets.",
+        "would be wasted or no file is within its budgets. A killed distillation goes on when the "
+        "same command is said again.",
     )
     _add_own_data(distill, default_student="auto")
     distill.add_argument("--output", metavar="DIR", required=True, help="a new or empty folder")
