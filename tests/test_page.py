@@ -79,10 +79,7 @@ def one_seed(folder, seed, names=("teacher", "student_alone", "label_smoothing",
     for name, (model, _) in trained.items():
         model.save(folder / f"{name}.keras")
     _, figures = evaluation.evaluate(trained, TEST, folder)
-    models = {
-        name: evaluation.describe_model(folder / f"{name}.keras", *each) | {"test": figures[name]}
-        for name, each in trained.items()
-    }
+    models = evaluation.describe_models(folder, trained, figures)
     return {"seed": seed, "models": models, "curves": {n: c for n, (_, c) in trained.items()}}
 
 
