@@ -8,8 +8,8 @@ from pathlib import Path
 from keras_kd import metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
+from keras_kd._files import sha256_of
 from keras_kd.experiment.evaluation import figures_of
-from keras_kd.experiment.making import sha256_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.own_data import report as report_module
 from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
