@@ -13,7 +13,8 @@ export KERAS_KD_DATA := $(if $(KERAS_KD_DATA),$(KERAS_KD_DATA):)$(CURDIR)/data
 endif
 
 VENV := .venv
-# Most tests trace graphs, which takes one core each.
+# Most tests trace graphs, which takes one core each. Files come by name: those of most tests are
+# not those that take longest.
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
@@ -30,7 +31,8 @@ demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file t
 test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	@$(MAKE) -k --no-print-directory page browser || echo "Tests in a browser will be skipped."
-	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
+		$(PYTEST_ARGS)
 
 fuzz: $(INSTALLED) ## The readers, for ten minutes on whatever hypothesis makes up.
 	KERAS_KD_FUZZ_EXAMPLES=6000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)

@@ -103,7 +103,7 @@ def test_a_teacher_of_other_making_is_not_used(folder, results, monkeypatch, cha
     def train(*args):
         raise TrainedAnew
 
-    monkeypatch.setattr(RUN.Trainer, "_fit", train)
+    monkeypatch.setattr(RUN.Trainer, "batches", train)
     record = (folder / "teacher.keras").read_bytes()
     recipe, seed = kd.recipes.digits, 0
     if change == "seed":

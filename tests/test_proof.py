@@ -109,17 +109,17 @@ class TestFailures:
     @pytest.mark.parametrize(
         "error",
         [
-            OSError(28, "No space left on device"),
-            tf.errors.ResourceExhaustedError(None, None, "No space left on device\nin a.cc"),
+            OSError(5, "Input/output error"),
+            tf.errors.InternalError(None, None, "Input/output error\nin a.cc"),
         ],
     )
     def test_one_failing_format_stops_no_other(
         self, error, digits, digits_teacher, tmp_path, monkeypatch
     ):
-        def full(*_):
+        def failing(*_):
             raise error
 
-        monkeypatch.setattr(PROOF, "saved_model", full)
+        monkeypatch.setattr(PROOF, "saved_model", failing)
         results = kd.export.export(
             digits_teacher,
             tmp_path / "new",
@@ -129,9 +129,20 @@ class TestFailures:
         )
         failed, written = results["files"]
         assert failed["format"] == "saved_model"
-        assert failed["failed"].endswith("No space left on device")
+        assert failed["failed"].endswith("Input/output error")
         assert written["file"] == "student_float32.tflite" and results["ok"] is False
         assert not list((tmp_path / "new").glob(".export*"))
+
+    def test_a_full_disk_stops_all_and_leaves_nothing(self, digits_teacher, tmp_path, monkeypatch):
+        def full(*_):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(PROOF, "saved_model", full)
+        with pytest.raises(OSError, match="No space left"):
+            kd.export.export(
+                digits_teacher, tmp_path, formats=["saved_model", "float32"], verbose=False
+            )
+        assert not list(tmp_path.iterdir())
 
     def test_without_data_integer_formats_say_what_they_need(self, digits_teacher, tmp_path):
         results = kd.export.export(
