@@ -188,6 +188,17 @@ resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}))
 """
 
 
+def test_a_read_only_disk_is_told_before_the_work(root, small_disk):
+    disk, _ = small_disk
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    code, error = ended(started(root, command(disk / "out", student="mlp:4")))
+    assert code == 1
+    assert error == (
+        "keras-kd: error: `output` must be a folder that can be written to. Received: "
+        f"{disk / 'out'}, which would lie below disk, a file or a read-only folder.\n"
+    )
+
+
 def test_a_limit_on_files_is_told_too(root, tmp_path, monkeypatch):
     arguments = command(tmp_path / "out", student="mlp:512", epochs=2, temperature=2, alpha=0.5)
     code, error = ended(started(root, arguments, LIMITED.format(200_000)))
