@@ -73,8 +73,8 @@ def seconds_of(budget):
         seconds = sum(float(number) * _UNITS[unit] for unit, number in parts.items())
     if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real) or not seconds > 0:
         raise ValueError(
-            "`budget` must be a duration above 0, such as '90min', '1h30min' or a number of "
-            f"seconds. Received: budget={budget!r}."
+            "`budget` must be a duration above 0, such as '90min', '1h30min' or '20s'. "
+            f"Received: budget={budget!r}."
         )
     return float(seconds)
 
