@@ -51,7 +51,8 @@ def document(folder):
         "docstring has the commands; the runs are in `results/adversarial/`. Mean ± standard "
         "deviation over seeds where there are several; test split, read once a run, for the "
         "weights of the last epoch (without data: of the student that agrees best with its teacher "
-        "on generated images). A row that is missing has not been run.\n"
+        "on generated images). A row that is missing has not been run. "
+        "Minutes are wall time, on a machine that did other work as well.\n"
     ]
     for name, title in (("mnist", "MNIST"), ("fashion_mnist", "Fashion-MNIST")):
         found = results_of(folder, name, WITHOUT_DATA)
