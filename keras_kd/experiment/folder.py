@@ -82,6 +82,25 @@ def is_begun(path, **what):
     return stored is not None and _identity(stored) == _identity(_plain(**what))
 
 
+def head(what, settings, test):
+    """Return what every `results.json` begins with: what was run, on which data, and where.
+
+    Args:
+        what: `kind`, `recipe`, `options` and `data`, as in `begin`.
+        settings: of the recipe.
+        test: the test split.
+    """
+    options = what["options"]
+    return {
+        "kind": what["kind"],
+        "recipe": what["recipe"],
+        **{name: options[name] for name in ("seed", "seeds") if name in options},
+        "settings": settings,
+        "machine": describe_machine(),
+        "data": {**what["data"], "test": len(test)},
+    }
+
+
 def finish(path, results):
     """Write `results.json`, the last file of a run."""
     with written_whole(path / "results.json") as unfinished:

@@ -51,8 +51,8 @@ def run(
         quick: a first look: the recipe's `quick_epochs`.
         budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
             best form, with as many epochs as fit, by a short timing on this machine at the start,
-            which should then be as busy as it will be.
-            What was chosen stands in the settings, and an interrupted run keeps it.
+            which should then be as busy as it will be. What was chosen stands in the settings, and
+            an interrupted run keeps it.
         tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
             interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>` if `None`.
@@ -104,12 +104,7 @@ def run(
         test = data.test
         logits, figures = evaluate(trained, test, folder)
         results = {
-            "kind": "run",
-            "recipe": recipe.name,
-            "seed": seed,
-            "settings": settings,
-            "machine": describe_machine(),
-            "data": {**describe(data), "test": len(test)},
+            **folder_module.head(what, settings, test),
             "models": describe_models(folder, trained, figures),
             "gain": _gain(test.labels, logits),
             "litert": _run_litert(folder / "student.tflite", test, logits["student"]),

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from keras_kd._backend import describe_machine, require_extra
+from keras_kd._backend import require_extra
 from keras_kd._checks import check_integer
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import search_picture, tables
@@ -104,24 +104,22 @@ def search(
     started = time.perf_counter()
     data = load(recipe, seed, data_dir, progress)
     settings = recipe.settings(data)
+    what = {
+        "kind": "search",
+        "recipe": recipe.name,
+        "options": {
+            "space": space.axes, "trials": trials, "workers": workers, "seed": seed,
+            "storage": storage, "epochs": epochs, "quick": quick, "data_dir": data_dir,
+        },
+        "data": describe(data),
+    }  # fmt: skip
     with folder_module.at_work(folder):
-        folder_module.begin(
-            folder,
-            kind="search",
-            recipe=recipe.name,
-            options={
-                "space": space.axes, "trials": trials, "workers": workers, "seed": seed,
-                "storage": storage, "epochs": epochs, "quick": quick, "data_dir": data_dir,
-            },
-            settings=settings,
-            data=describe(data),
-            progress=progress,
-        )  # fmt: skip
+        folder_module.begin(folder, **what, settings=settings, progress=progress)
         job = workers_module.Job(
             recipe=recipe,
             axes=space.axes,
             # Of another search the trials would not count.
-            study=f"{recipe.name}_{digest_of(settings, describe(data), space.axes, seed)[:12]}",
+            study=f"{recipe.name}_{digest_of(settings, what['data'], space.axes, seed)[:12]}",
             storage=str(storage or folder / "study.journal"),
             trials=trials,
             seed=seed,
@@ -149,12 +147,7 @@ def search(
         _, figures = evaluate(trained, test, folder)
         files = {"teacher": "teacher", "student_alone": "student_alone", "student": name}
         results = {
-            "kind": "search",
-            "recipe": recipe.name,
-            "seed": seed,
-            "settings": settings,
-            "machine": describe_machine(),
-            "data": {**describe(data), "test": len(test)},
+            **folder_module.head(what, settings, test),
             "space": space.axes,
             "trials": finished,
             "validation": {each: validation[each] for each in ("teacher", "student_alone")},

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from keras_kd import metrics
-from keras_kd._backend import describe_machine, require_extra
+from keras_kd._backend import require_extra
 from keras_kd._checks import check_integer
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, heat_map, tables
@@ -57,8 +57,8 @@ def sweep(
         quick: a first look: the recipe's `quick_epochs`.
         budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
             best form, with as many epochs as fit, by a short timing on this machine at the start,
-            which should then be as busy as it will be.
-            What was chosen stands in the settings, and an interrupted run keeps it.
+            which should then be as busy as it will be. What was chosen stands in the settings, and
+            an interrupted run keeps it.
         tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
             interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>_sweep` if `None`.
@@ -125,12 +125,7 @@ def sweep(
         chosen = {name: trained[file] for name, file in files.items()}
         _, figures = evaluate(chosen, test, folder)
         results = {
-            "kind": "sweep",
-            "recipe": recipe.name,
-            "seed": seed,
-            "settings": settings,
-            "machine": describe_machine(),
-            "data": {**describe(data), "test": len(test)},
+            **folder_module.head(what, settings, test),
             "cells": [
                 {
                     **cell.settings(),
