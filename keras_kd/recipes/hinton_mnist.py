@@ -9,9 +9,9 @@ over T for students of 800 and of 30 units per layer, which use a seed's teacher
         --output saved_models/hinton_mnist_compare/seed_0
 
 Cost: half an hour a seed on two cores, nearly all of it the teacher's 300 epochs.
-Result: still to be run. Seed 0 of the shortened form (`keras-kd sweep hinton_mnist --temperature 20
---alpha 0.5 0.9 0.98 --epochs 30`, kept in `benchmarks/results/sweeps/`): teacher 121 errors, student
-distilled with the best alpha 114, alone 159.
+Result: still to be run. Seed 0 of the shortened form (`keras-kd sweep hinton_mnist --temperature
+20 --alpha 0.5 0.9 0.98 --epochs 30`, kept in `benchmarks/results/sweeps/`): teacher 121 errors,
+student distilled with the best alpha 114, alone 159.
 
 Teacher 784-1200-1200-10 with dropout (0.2 of the pixels, 0.5 of the units), the norm of each unit's
 weights limited, images shifted by up to two pixels; student 784-800-800-10 with none of them,
