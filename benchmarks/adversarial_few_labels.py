@@ -13,6 +13,7 @@ from adversarial_labelled import PATH, discriminator
 from adversarial_runs import Method, falling, figures, kept_teacher
 
 import keras_kd as kd
+from keras_kd import adversarial
 
 EPOCHS, STEPS_PER_EPOCH, BATCH = 10, 500, 100
 PIXELS = {"mean": 0.1307, "std": 0.3081}
@@ -88,8 +89,21 @@ def judged(student, teacher, seed, num_steps):
     )
 
 
+def together(student, teacher, seed, num_steps, weight=1.0):
+    """Return the game of three: the teacher, trained before, learns on beside the student."""
+    keras.utils.set_random_seed(seed)
+    return adversarial.KDGANDistiller(
+        [student, teacher],
+        adversarial_weight=weight,
+        distillation_loss=kd.losses.SoftTargets(SETTINGS["temperature"]),
+        alpha=SETTINGS["alpha"],
+    )
+
+
 METHODS = {
     "alone": method(functools.partial(distilled, alpha=0.0)),
     "soft_targets": method(distilled),
     "discriminator": method(judged, discriminator_optimizer=1e-3),
+    "mutual": method(functools.partial(together, weight=0.0)),
+    "kdgan": method(together, discriminator_optimizer=1e-3),
 }

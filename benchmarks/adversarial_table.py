@@ -34,12 +34,15 @@ FEW = {
     "alone": "student alone",
     "soft_targets": "soft targets (the control of (b))",
     "discriminator": "(b) default: beta ramped to 0.05",
+    "mutual": "mutual learning with the teacher (the control of KDGAN: weight 0)",
+    "kdgan": "KDGAN, labels of expected classes",
 }
 # Each beside the same run without its adversarial term.
 PAIRS = {
     "discriminator": "soft_targets",
     "plain_discriminator": "alone",
     "online": "mutual",
+    "kdgan": "mutual",
     "soft_targets_again": "soft_targets",
 }
 
@@ -102,7 +105,8 @@ ABOUT_WITH_LABELS = (
 ABOUT_FEW = (
     "Student 784-800-800-10 with dropout. The same augmentation (turns of 15 degrees, a tenth of "
     "zoom and shift) and the same 5000 steps of 100 for every row and for the teacher, which saw "
-    "the same few images; T = 2, alpha = 0.9.\n"
+    "the same few images; T = 2, alpha = 0.9. In the rows of networks that learn together, "
+    "the teacher learned on beside the student.\n"
 )
 
 

@@ -75,10 +75,12 @@ BASES = {"DistillationLoss", "FeatureLoss"}
 KINDS = ("SoftTargets", "DecoupledKD", "Hints")
 
 # No teacher to leave alone, no labels or images to be given, or a player more to be counted: what
-# applies to these is in test_mutual.py, test_online.py, test_data_free.py, test_discriminator.py.
+# applies to these is in test_mutual.py, test_online.py, test_kdgan.py, test_data_free.py,
+# test_discriminator.py.
 WITH_THEIR_OWN_TESTS = {
     "DataFreeDistiller",
     "DiscriminatorDistiller",
+    "KDGANDistiller",
     "MutualDistiller",
     "OnlineAdversarialDistiller",
 }

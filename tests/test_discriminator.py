@@ -473,7 +473,7 @@ class TestWhatIsRefused:
             ),
             (
                 {"discriminator": kd.adversarial.discriminator((4,))},
-                r"one for \(4,\) and features of \(3,\)",
+                r"must judge the shape \(3,\) that it is given. Received: one for \(4,\)",
             ),
             (
                 {"teacher_layer_name": "nowhere", "student_layer_name": "hidden_1"},

@@ -189,7 +189,7 @@ def test_a_rate_that_falls_asks_for_another_that_falls():
         ({"layer_names": "conv_9"}, "must have the layers that a loss names. Received: conv_9"),
         (
             {"discriminators": [kd.adversarial.discriminator((2,))] * 3},
-            "must judge the teacher's features",
+            "must judge the shape",
         ),
     ],
 )

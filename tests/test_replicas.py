@@ -60,8 +60,14 @@ def online():
     return kd.adversarial.OnlineAdversarialDistiller([net(2), net(3)], layer_names="maps")
 
 
+def kdgan():
+    keras.utils.set_random_seed(1)
+    return kd.adversarial.KDGANDistiller([net(2), net(3)])
+
+
 PLAYERS = {
     kd.adversarial.DiscriminatorDistiller: ["discriminator_optimizer"],
+    kd.adversarial.KDGANDistiller: ["discriminator_optimizer"],
     kd.adversarial.OnlineAdversarialDistiller: ["adversarial_optimizer", "discriminator_optimizer"],
 }
 
@@ -109,6 +115,7 @@ rows |= {
     "DiscriminatorDistiller": lambda: judged(None),
     "DiscriminatorDistiller on layers": lambda: judged("maps"),
     "OnlineAdversarialDistiller": online,
+    "KDGANDistiller": kdgan,
 }
 for name, build in rows.items():
     labels = several_labels if name == "BinarySoftTargets" else one_label

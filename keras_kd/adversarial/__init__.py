@@ -10,6 +10,7 @@ from keras_kd.adversarial.generator_loss import (
     GeneratorTerm,
     OneHot,
 )
+from keras_kd.adversarial.kdgan import KDGANDistiller
 from keras_kd.adversarial.networks import discriminator, gaussian_noise, generator
 from keras_kd.adversarial.online import OnlineAdversarialDistiller
 from keras_kd.adversarial.watch import CollapseWatch, ImageGrid, image_grid
@@ -24,6 +25,7 @@ __all__ = [
     "DiscriminatorDistiller",
     "GeneratorTerm",
     "ImageGrid",
+    "KDGANDistiller",
     "OneHot",
     "OnlineAdversarialDistiller",
     "discriminator",

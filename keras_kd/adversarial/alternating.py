@@ -124,19 +124,27 @@ class Game:
             )
         self._by_teacher, self._by_student, self._student_loss = _GAMES[name]
 
-    def discriminator_loss(self, teacher_scores, student_scores, sample_weight=None):
-        """Return the discriminator's loss, a scalar, for scores `[batch, 1]` of both."""
+    def discriminator_loss(
+        self, teacher_scores, student_scores, sample_weight=None, *, probabilities=None
+    ):
+        """Return the discriminator's loss, a scalar, for scores `[batch, 1]` of both.
+
+        With `probabilities` `[batch, num_classes]`, the student's scores are one a class, and what
+        counts is their expectation.
+        """
         return _mean(self._by_teacher(teacher_scores), sample_weight) + _mean(
-            self._by_student(student_scores), sample_weight
+            self._by_student(student_scores), sample_weight, probabilities
         )
 
-    def student_loss(self, student_scores, sample_weight=None):
-        """Return the student's adversarial loss, a scalar, for its scores `[batch, 1]`."""
-        return _mean(self._student_loss(student_scores), sample_weight)
+    def student_loss(self, student_scores, sample_weight=None, *, probabilities=None):
+        """Return the student's adversarial loss, a scalar; see `discriminator_loss`."""
+        return _mean(self._student_loss(student_scores), sample_weight, probabilities)
 
 
-def _mean(values, sample_weight):
+def _mean(values, sample_weight, probabilities=None):
     """Return the weighted mean over the batch, divided by the replicas, as Keras does it."""
+    if probabilities is not None:
+        values = ops.sum(probabilities * values, axis=-1, keepdims=True)
     if sample_weight is not None:
         values = values * ops.reshape(ops.cast(sample_weight, values.dtype), (-1, 1))
     mean = ops.mean(values)

@@ -226,9 +226,9 @@ def check_discriminator(model, *, feature_shape, num_scores):
     judged = tuple(model.input_shape)[1:]
     if feature_shape is not None and judged != tuple(feature_shape):
         raise ValueError(
-            f"The discriminator must judge the teacher's features. Received: one for {judged} and "
-            f"features of {feature_shape}. Build it with `adversarial.discriminator("
-            f"{feature_shape})`."
+            f"The discriminator must judge the shape {tuple(feature_shape)} that it is given. "
+            f"Received: one for {judged}. Build it with `adversarial.discriminator("
+            f"{tuple(feature_shape)})`."
         )
 
 

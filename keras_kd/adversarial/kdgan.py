@@ -1,0 +1,198 @@
+"""A classifier, its teacher and a discriminator of labels, who learn together."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_kd.adversarial.alternating import Game, descend, own_optimizer
+from keras_kd.adversarial.networks import check_discriminator
+from keras_kd.losses.base import check_setting, target_class
+from keras_kd.mutual import MutualDistiller
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class KDGANDistiller(MutualDistiller):
+    """Trains networks that teach each other and must give labels as a discriminator expects them.
+
+        discriminator: -log sigmoid(D(x, y)) - mean_k sum_c p_k(c | x) log sigmoid(-D(x, c))
+        networks:      the loss of `MutualDistiller`
+                       - weight * sum_k sum_c p_k(c | x) log sigmoid(D(x, c))
+
+    The discriminator D tells pairs (image, label) of the data from those whose label a network
+    chose. The published game has two networks, the classifier, which is the student and comes
+    first, and the teacher, which goes on learning. In each step the discriminator moves once, then
+    all networks once, from one pass of each.
+
+    `adversarial_weight=0` is the `MutualDistiller` to the bit, the control to run beside it.
+
+    NOTE: the paper draws labels by the Gumbel-softmax; here the expectation over the classes is
+    computed, the mean that its draws scatter around. It lets the players move in phases of many
+    steps and weighs classifier and teacher apart; here they move in turn and weigh the same. Its
+    networks, trained on the labels before, learn them in the game from the discriminator alone:
+    `alpha=1`, with `losses.LogitMatching()`.
+
+    Args:
+        students: as in `MutualDistiller`: at least two, the classifier first, the teacher last.
+        discriminator: a built `keras.Model` from images to one score a class (not probabilities);
+            by default, as in the paper, a copy of the last student with first weights of its own.
+        adversarial_weight: weight of the networks' adversarial losses, at least 0.
+        adversarial_loss: `"binary_crossentropy"` as in the paper, `"least_squares"` or `"hinge"`.
+        distillation_loss: as in `MutualDistiller`.
+        alpha: as in `MutualDistiller`.
+        name: name of the model.
+
+    Raises:
+        ValueError: if there are fewer than two students, or the parts do not fit each other.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits", seed=0)
+    classifier, teacher = (
+        kd.models.mlp([units], image_shape=data.image_shape) for units in (16, 64)
+    )
+    game = kd.adversarial.KDGANDistiller([classifier, teacher])
+    game.compile("adam", discriminator_optimizer="adam", metrics=["accuracy"])
+    game.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
+    ```
+
+    References:
+        X. Wang et al., KDGAN: Knowledge Distillation with Generative Adversarial Networks, 2018,
+        section 3.
+    """
+
+    _config_parts = (*MutualDistiller._config_parts, "discriminator")
+    # The other player's optimizer scales no loss.
+    trains_in_float16 = False
+
+    def __init__(
+        self,
+        students,
+        *,
+        discriminator=None,
+        adversarial_weight=1.0,
+        adversarial_loss="binary_crossentropy",
+        distillation_loss=None,
+        alpha=0.5,
+        name="kdgan_distiller",
+    ):
+        super().__init__(students, distillation_loss=distillation_loss, alpha=alpha, name=name)
+        self.adversarial_weight = check_setting(
+            "adversarial_weight", adversarial_weight, zero_allowed=True
+        )
+        self.adversarial_loss, self._game = adversarial_loss, Game(adversarial_loss)
+        self.discriminator = discriminator or _copy_of(self.students[-1])
+        check_discriminator(
+            self.discriminator,
+            feature_shape=self.students[-1].input_shape[1:],
+            num_scores=(self.students[-1].output_shape[-1],),
+        )
+        names = ("adversarial_loss", "discriminator_loss")
+        self._trackers += [keras.metrics.Mean(name=name) for name in names]
+
+    def compile(
+        self, optimizer="adam", loss=None, metrics=None, *, discriminator_optimizer="adam", **kwargs
+    ):
+        """Configure the training; see `Distiller.compile`.
+
+        Args:
+            optimizer: the networks'.
+            loss: as in `Distiller.compile`.
+            metrics: as in `Distiller.compile`.
+            discriminator_optimizer: the discriminator's own.
+            **kwargs: the other arguments of `keras.Model.compile`.
+        """
+        super().compile(optimizer, loss, metrics, **kwargs)
+        self.discriminator_optimizer = own_optimizer(
+            discriminator_optimizer,
+            name="discriminator_optimizer",
+            variables=self.discriminator.trainable_variables,
+            model=self,
+        )
+        return self
+
+    def get_compile_config(self):
+        optimizer = keras.saving.serialize_keras_object(self.discriminator_optimizer)
+        return {**super().get_compile_config(), "discriminator_optimizer": optimizer}
+
+    @property
+    def trainable_variables(self):
+        # What `optimizer` moves; the discriminator has its own.
+        return [variable for student in self.students for variable in student.trainable_variables]
+
+    def optimizers(self):
+        return [*super().optimizers(), self.discriminator_optimizer]
+
+    def models_in_step(self, *, teacher):
+        return [*super().models_in_step(teacher=teacher), self.discriminator]
+
+    def _train_on(self, images, labels, sample_weight, teacher):
+        if self.adversarial_weight == 0:
+            return MutualDistiller._train_on(self, images, labels, sample_weight, teacher)
+        if labels is None:
+            raise ValueError(
+                "The discriminator learns which label an image has. Received: images alone. Give "
+                "some of them labels, -1 for those without."
+            )
+        with tf.GradientTape() as tape:
+            logits = [student(images, training=True) for student in self.students]
+            losses = self._mutual_losses(logits, labels, sample_weight)
+            chosen = [ops.softmax(ops.cast(each, "float32")) for each in logits]
+            with tape.stop_recording():
+                losses["discriminator_loss"] = self._move_discriminator(
+                    images, target_class({"labels": labels}, logits[0]), chosen, sample_weight
+                )
+                found = self._scores(images, training=False)
+            losses["adversarial_loss"] = ops.sum(
+                [
+                    self._game.student_loss(found, sample_weight, probabilities=probabilities)
+                    for probabilities in chosen
+                ]
+            )
+            losses["loss"] += self.adversarial_weight * losses["adversarial_loss"]
+            scaled_loss = self.optimizer.scale_loss(losses["loss"])
+        self._apply(tape, scaled_loss)
+        return self._update_logs(images, labels, logits[0], sample_weight, losses)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "adversarial_weight": self.adversarial_weight,
+            "adversarial_loss": self.adversarial_loss,
+        }
+
+    def _move_discriminator(self, images, classes, chosen, sample_weight):
+        """Move the discriminator once towards the labels, and return its loss."""
+        probabilities = ops.mean(ops.stack(chosen), axis=0)
+
+        def loss():
+            found = self._scores(images, training=True)
+            # NOTE: an image without a label has the score 0 here, which moves nothing.
+            of_label = ops.sum(found * classes, axis=-1, keepdims=True)
+            return self._game.discriminator_loss(
+                of_label, found, sample_weight, probabilities=probabilities
+            )
+
+        return descend(
+            loss,
+            variables=self.discriminator.trainable_variables,
+            optimizer=self.discriminator_optimizer,
+        )
+
+    def _scores(self, images, *, training):
+        return ops.cast(self.discriminator(images, training=training), "float32")
+
+
+def _copy_of(student):
+    """Return a model of the same layers with first weights of its own."""
+    if not getattr(student, "outputs", None):
+        raise ValueError(
+            f"The discriminator is a copy of {student.name}, if none is given. Received: a model "
+            "that is neither Functional nor Sequential. Pass a discriminator."
+        )
+    copy = keras.models.clone_model(student)
+    copy.name = "discriminator"
+    return copy
