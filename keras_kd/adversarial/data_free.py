@@ -67,7 +67,9 @@ class DataFreeDistiller(Distiller):
         generator_loss: a list of terms: `OneHot`, `ClassBalance`, `Activation`, `Disagreement`,
             `BatchStatistics`, each with its weight. Not asked if the generator has nothing to
             learn (`adversarial.gaussian_noise`, the control).
-        student_steps: k, steps of the student on one of the generator.
+        student_steps: k, steps of the student on one of the generator, which costs more than all
+            of them. 10 took a student on MNIST in 2000 steps of the generator to where 5 took it
+            in 8000; 20 took it no further.
         replay: how many of the last batches the student's steps draw from, the newest always
             first; 1 for the newest alone. 0 makes new images for each step, which costs a pass
             of the generator each.
@@ -112,7 +114,7 @@ class DataFreeDistiller(Distiller):
         teacher=None,
         generator=None,
         generator_loss=None,
-        student_steps=5,
+        student_steps=10,
         replay=50,
         batch_size=128,
         distillation_loss=None,
