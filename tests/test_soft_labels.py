@@ -9,9 +9,10 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_kd as kd
-from keras_kd.soft_labels import store, writing
+from keras_kd.soft_labels import logits_of_all, store, writing
 
 NUM_EXAMPLES = 150
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
@@ -252,6 +253,19 @@ class TestBadInput:
         ).compile()
         with pytest.raises(ValueError, match="found by the index"):
             distiller.fit(SPLIT.batches(32).repeat(2), verbose=0)
+
+
+def test_large_images_are_shown_to_the_teacher_a_few_at_a_time():
+    shown = []
+
+    def teacher(images):
+        count = tf.shape(images)[0]
+        tf.py_function(lambda value: shown.append(int(value)), [count], [])
+        return tf.zeros([count, 3])
+
+    large = np.zeros((5, 2000, 3000, 1), np.uint8)  # 24 MB each, as floats.
+    assert logits_of_all(teacher, large, verbose=False).shape == (5, 3)
+    assert shown == [2, 2, 1]
 
 
 class TestRandomShift:

@@ -17,10 +17,9 @@ from keras_kd.export import uncompiled
 from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
 from keras_kd.own_data.model_files import load_model_file
-from keras_kd.soft_labels import SoftLabels
+from keras_kd.soft_labels import SoftLabels, images_at_once
 
-_PREDICTED_BYTES = 50_000_000
-_MOST_AT_ONCE = 256  # Images that a teacher is shown for its soft labels.
+_MOST_PREDICTED = 1000  # Small images that are shown to a model at once when none learns.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,10 +66,8 @@ class Training:
         train = train or self.data.train
         if soft_labels is None and type(train.images) is not np.ndarray:
             # Images that are decoded each epoch are shown to the teacher only once.
-            batch_size = min(_MOST_AT_ONCE, _batch_size_of(self.data.image_shape))
-            soft_labels = SoftLabels.create(
-                self.folder / "soft_labels", teacher, train, batch_size=batch_size, verbose=False
-            )
+            folder = self.folder / "soft_labels"
+            soft_labels = SoftLabels.create(folder, teacher, train, verbose=False)
         distiller = Distiller(
             student=self.build(),
             teacher=teacher,
@@ -117,7 +114,9 @@ class Training:
 
     def validation_batches(self):
         """Return what every training is judged on."""
-        return self.data.validation.batches(_batch_size_of(self.data.image_shape))
+        return self.data.validation.batches(
+            images_at_once(self.data.image_shape, at_most=_MOST_PREDICTED)
+        )
 
 
 def build_student(student, data, seed):
@@ -163,7 +162,7 @@ def logits_of(model, split):
         model: anything called with a batch of images.
         split: a `Split`.
     """
-    batches = split.batches(_batch_size_of(split.images.shape[1:]))
+    batches = split.batches(images_at_once(split.images.shape[1:], at_most=_MOST_PREDICTED))
     ask = compiled(model, batches.element_spec[0])
     return np.concatenate([ask(images).numpy() for images, _ in batches])
 
@@ -182,8 +181,3 @@ def compiled(model, spec):
 
     # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
     return ask.get_concrete_function(tf.TensorSpec([None, *spec.shape[1:]], spec.dtype))
-
-
-def _batch_size_of(image_shape):
-    """Return how many images to show a model at once, by their size."""
-    return int(np.clip(_PREDICTED_BYTES // (4 * np.prod(image_shape)), 1, 1000))

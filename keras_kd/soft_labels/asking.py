@@ -4,21 +4,32 @@ import numpy as np
 import rich.progress
 import tensorflow as tf
 
+_BYTES_AT_ONCE = 50_000_000
 
-def logits_of_all(teacher, images, verbose, *, batch_size=256):
+
+def images_at_once(image_shape, *, at_most=256):
+    """Return how many images to show a model at once, fewer of large ones.
+
+    Args:
+        image_shape: shape of one image.
+        at_most: of small ones.
+    """
+    return int(np.clip(_BYTES_AT_ONCE // (4 * np.prod(image_shape)), 1, at_most))
+
+
+def logits_of_all(teacher, images, verbose):
     """Return the teacher's logits of every image, float32 `[n, ..., num_classes]`.
 
     Args:
         teacher: a `Teacher`.
         images: `[n, ...]`.
         verbose: show a progress bar.
-        batch_size: images the teacher sees at once.
 
     Raises:
         ValueError: if a logit is not finite, naming the image.
     """
     ask = tf.function(teacher, reduce_retracing=True)
-    found = []
+    found, batch_size = [], images_at_once(images.shape[1:])
     with progress_bar("teacher", verbose) as bar:
         task = bar.add_task("", total=len(images), pace="")
         for start in range(0, len(images), batch_size):

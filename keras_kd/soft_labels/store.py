@@ -11,6 +11,7 @@ from keras_kd._checks import check_integer
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.ensemble import as_teacher
+from keras_kd.soft_labels.asking import images_at_once
 from keras_kd.soft_labels.record import is_whole, read_record
 from keras_kd.soft_labels.rows import dense_logits
 from keras_kd.soft_labels.writing import Writer
@@ -101,7 +102,7 @@ class SoftLabels:
         dtype="float16",
         top_k=None,
         seed=0,
-        batch_size=256,
+        batch_size=None,
         verbose=True,
     ):
         """Ask the teacher once for every view of every image, or open what was asked before.
@@ -119,7 +120,7 @@ class SoftLabels:
             top_k: how many of the largest logits to keep, for many classes; the mass of the
                 others is kept as one number, and spread evenly over them. All if `None`.
             seed: integer that the seeds of the views are drawn from.
-            batch_size: images the teacher sees at once.
+            batch_size: images the teacher sees at once; 256 if `None`, fewer of large ones.
             verbose: show a progress bar.
 
         Returns:
@@ -129,8 +130,9 @@ class SoftLabels:
             ValueError: if an argument is out of range, the folder holds soft labels of another
                 teacher, data or augmentation, or the teacher's logits are not finite.
         """
-        for name, value in (("views", views), ("batch_size", batch_size)):
-            check_integer(name, value, minimum=1)
+        check_integer("views", views, minimum=1)
+        if batch_size is not None:
+            check_integer("batch_size", batch_size, minimum=1)
         check_integer("seed", seed, minimum=0)
         if views > 1 and augmentation is None:
             raise ValueError(
@@ -171,6 +173,7 @@ class SoftLabels:
             )
         else:
             made_of["rows_per_shard"] = _ROWS_PER_SHARD
+            batch_size = batch_size or images_at_once(split.images.shape[1:])
             Writer(path, made_of, verbose).write(teacher, split, augmentation, batch_size)
         return cls(path, augmentation=augmentation)
 
