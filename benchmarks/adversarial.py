@@ -11,8 +11,8 @@ Commands, each resumable: a run whose JSON of as many epochs lies in
     python benchmarks/adversarial.py overhead
     python benchmarks/adversarial.py table          # only writes the document anew
 
-Cost on two cores: data-free 35 to 50 minutes a seed for the hybrid and for DAFL each, a quarter of
-an hour for DFAD, minutes for the rest; labelled about five minutes a seed; few labels about six.
+Cost on one core: data-free 40 minutes a seed for the hybrid, 20 for DAFL, 15 for DFAD, minutes for
+the rest; labelled about five minutes a seed; few labels about nine.
 `--methods hybrid noise` runs some rows alone, `--epochs` shortens them, and the table says by how
 much. `--quick` shows in a minute or two that a command goes, in a folder of its own.
 

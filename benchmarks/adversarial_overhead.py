@@ -88,7 +88,11 @@ def of_data_free(quick):
             passes()
         bare += [(time.process_time() - start) / (2 * num_steps)] if turn > 1 else []
     seconds = {"passes": statistics.median(bare), "distiller": statistics.median(clock.seconds)}
-    return {"cpu_seconds": seconds, "ratio": seconds["distiller"] / seconds["passes"]}
+    return {
+        "cpu_seconds": seconds,
+        "ratio": seconds["distiller"] / seconds["passes"],
+        "student_steps": distiller.student_steps,
+    }
 
 
 def passes_of(distiller):
