@@ -31,7 +31,8 @@ def small_generator(seed=3):
 
 
 def game(student=None, teacher=None, **options):
-    options = {"batch_size": 12, "generator": small_generator(), "replay": 3, **options}
+    few = {"batch_size": 12, "student_steps": 5, "replay": 3}
+    options = {**few, "generator": small_generator(), **options}
     student, teacher = student or net(seed=1), teacher or net(9)
     return A.DataFreeDistiller(student=student, teacher=teacher, **options)
 
