@@ -2,33 +2,33 @@
 
 import os
 import re
-import signal
 import sys
 
 import keras_kd
 from keras_kd._files import no_room
+from keras_kd._interruptions import interruptions
 from keras_kd.arguments import parser
 
 
 def main(arguments=None):
     """Run the command line; return its exit code."""
     options = parser().parse_args(arguments)
-    # What a batch system sends before it kills is an interruption as well.
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _CALLS[options.command](options) or 0
-    except Exception as error:
-        sentence = _sentence_of(error)
-        if sentence is None:
-            raise
-        print(f"keras-kd: error: {sentence}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        goes_on = _goes_on(options.command)
-        print(f"keras-kd: interrupted. Nothing half-written was left.{goes_on}", file=sys.stderr)
-        return 130
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with interruptions() as came:
+        try:
+            return _CALLS[options.command](options) or 0
+        except (Exception, KeyboardInterrupt) as error:
+            if came.is_set() or isinstance(error, KeyboardInterrupt):
+                goes_on = _goes_on(options.command)
+                return _say(130, f"interrupted. Nothing half-written was left.{goes_on}")
+            sentence = _sentence_of(error)
+            if sentence is None:
+                raise
+            return _say(1, f"error: {sentence}")
+
+
+def _say(exit_code, sentence):
+    print(f"keras-kd: {sentence}", file=sys.stderr)
+    return exit_code
 
 
 def _sentence_of(error):

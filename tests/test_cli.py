@@ -1,8 +1,11 @@
 """The command as a person types it."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+import weakref
 
 import pytest
 
@@ -115,3 +118,34 @@ def test_a_comparison_and_a_sweep_end_in_their_tables_and_a_page(tmp_path, capsy
     assert cli.main(["list", str(tmp_path)]) == 0
     listed = capsys.readouterr().out
     assert listed.count("finished") == 2 and "sweep digits" in listed
+
+
+class Thing:
+    """What a weak reference may point to."""
+
+
+def interrupted_in_a_finaliser(options):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+    del thing
+    assert reference() is None
+    for _ in range(60_000):
+        time.sleep(0.001)
+
+
+def interrupted_while_a_library_loads(options):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed") from None
+
+
+@pytest.mark.parametrize("work", [interrupted_in_a_finaliser, interrupted_while_a_library_loads])
+def test_no_interruption_is_lost(work, monkeypatch, capsys):
+    monkeypatch.setitem(cli._CALLS, "list", work)
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    start = time.monotonic()
+    assert cli.main(["list", "runs"]) == 130
+    assert time.monotonic() - start < 60
+    assert capsys.readouterr().err == "keras-kd: interrupted. Nothing half-written was left.\n"
+    assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]

@@ -128,11 +128,6 @@ def test_signals_at_any_moment(root, uninterrupted, monkeypatch, capsys):
         process = started(root, command("killed"))
         met = send(process, number, output, PHASES[phase], draw.uniform(0, 0.5))
         code, error = ended(process)
-        if phase == "export" and code == 0:
-            # NOTE: half a second into the export an interrupt is lost on its way through native
-            # code (KERAS_KD_KILLS_SEED=8): the work ends as if none had come, whole, see below.
-            assert not (output / "unfinished").exists()
-            met = False
         num_met += met
         with capsys.disabled():
             print(f"{signal.Signals(number).name} in {phase}: exit code {code}")
