@@ -45,31 +45,59 @@ def apply_gradients(tape, loss, *, variables, optimizer):
     optimizer.apply_gradients([(slope, variable) for slope, variable in pairs if slope is not None])
 
 
-def own_optimizer(optimizer, *, name, variables, model):
-    """Return a player's optimizer, built on its variables, as Keras would compile it.
+class OtherPlayers:
+    """What distillers share whose other players move by optimizers of their own.
 
-    Args:
-        optimizer: an optimizer or its name.
-        name: what the caller calls it.
-        variables: what it moves.
-        model: the distiller, whose own optimizer it must not be.
-
-    Raises:
-        ValueError: if it is the optimizer of another player.
+    To be named before the distiller among the bases.
     """
-    optimizer = keras.optimizers.get(optimizer)
-    if optimizer is model.optimizer:
-        raise ValueError(
-            f"`{name}` must be an optimizer of its own. Received: the student's. "
-            "Make two, even of the same settings."
-        )
-    scaling = keras.optimizers.LossScaleOptimizer
-    if model.dtype_policy.name == "mixed_float16" and not isinstance(optimizer, scaling):
-        # What Keras does to the optimizer that it is compiled with.
-        optimizer = scaling(optimizer)
-    if not optimizer.built:
-        optimizer.build(variables)
-    return optimizer
+
+    # The other players' optimizers scale no loss.
+    trains_in_float16 = False
+
+    def players(self):
+        """Return what each of the other optimizers moves: `{argument of compile: variables}`."""
+        raise NotImplementedError
+
+    def compile_players(self, **optimizers):
+        """Take the other players' optimizers, built on their variables, as Keras compiles them.
+
+        Args:
+            **optimizers: an optimizer or its name for each of `players()`.
+
+        Raises:
+            ValueError: if one is the optimizer of another player.
+        """
+        for name, variables in self.players().items():
+            setattr(self, name, self._own_optimizer(optimizers[name], name, variables))
+
+    def _own_optimizer(self, optimizer, name, variables):
+        optimizer = keras.optimizers.get(optimizer)
+        if optimizer is self.optimizer:
+            raise ValueError(
+                f"`{name}` must be an optimizer of its own. Received: the student's. "
+                "Make two, even of the same settings."
+            )
+        scaling = keras.optimizers.LossScaleOptimizer
+        if self.dtype_policy.name == "mixed_float16" and not isinstance(optimizer, scaling):
+            # What Keras does to the optimizer that it is compiled with.
+            optimizer = scaling(optimizer)
+        if not optimizer.built:
+            optimizer.build(variables)
+        return optimizer
+
+    def get_compile_config(self):
+        serialize = keras.saving.serialize_keras_object
+        own = {name: serialize(getattr(self, name)) for name in self.players()}
+        return {**super().get_compile_config(), **own}
+
+    def optimizers(self):
+        return [*super().optimizers(), *(getattr(self, name) for name in self.players())]
+
+    @property
+    def trainable_variables(self):
+        # What `optimizer` moves.
+        others = {id(each) for variables in self.players().values() for each in variables}
+        return [each for each in super().trainable_variables if id(each) not in others]
 
 
 # What the discriminator loses by a score of the teacher and by one of the student, and what the

@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_kd._checks import check_integer
-from keras_kd.adversarial.alternating import descend, own_optimizer
+from keras_kd.adversarial.alternating import OtherPlayers, descend
 from keras_kd.adversarial.generator_loss import (
     ClassBalance,
     Disagreement,
@@ -26,7 +26,7 @@ _HELD_OUT = 1_000_003
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class DataFreeDistiller(Distiller):
+class DataFreeDistiller(OtherPlayers, Distiller):
     """Trains a student from a teacher alone: a generator makes the images, in turns with it.
 
         one step:  the generator moves once:    sum_i weight_i * term_i(teacher, student)
@@ -104,8 +104,6 @@ class DataFreeDistiller(Distiller):
     """
 
     _config_parts = ("student", "distillation_loss", "generator", "generator_loss")
-    # The other players' optimizers scale no loss.
-    trains_in_float16 = False
 
     def __init__(
         self,
@@ -178,29 +176,12 @@ class DataFreeDistiller(Distiller):
             **kwargs: the other arguments of `keras.Model.compile`.
         """
         super().compile(optimizer, loss, metrics, **kwargs)
-        self.generator_optimizer = None
-        if self._generator_learns():
-            self.generator_optimizer = own_optimizer(
-                generator_optimizer,
-                name="generator_optimizer",
-                variables=self.generator.trainable_variables,
-                model=self,
-            )
+        self.compile_players(generator_optimizer=generator_optimizer)
         return self
 
-    def get_compile_config(self):
-        optimizer = keras.saving.serialize_keras_object(self.generator_optimizer)
-        return {**super().get_compile_config(), "generator_optimizer": optimizer}
-
-    def optimizers(self):
-        generators = [] if self.generator_optimizer is None else [self.generator_optimizer]
-        return [*super().optimizers(), *generators]
-
-    @property
-    def trainable_variables(self):
-        # What `optimizer` moves; the generator has its own.
-        generator = {id(variable) for variable in self.generator.trainable_variables}
-        return [each for each in super().trainable_variables if id(each) not in generator]
+    def players(self):
+        variables = self.generator.trainable_variables
+        return {"generator_optimizer": variables} if variables else {}
 
     def fit(self, x=None, *, epochs=1, steps_per_epoch=100, **kwargs):
         """Train for `epochs` of `steps_per_epoch` steps; see `keras.Model.fit`.

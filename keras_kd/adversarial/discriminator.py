@@ -7,10 +7,10 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd.adversarial.alternating import (
     Game,
+    OtherPlayers,
     classes_of,
     discriminator_step,
     mean_of,
-    own_optimizer,
     scores,
 )
 from keras_kd.adversarial.networks import check_discriminator
@@ -24,7 +24,7 @@ from keras_kd.stacked_step import ask_teacher
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class DiscriminatorDistiller(Distiller):
+class DiscriminatorDistiller(OtherPlayers, Distiller):
     """A `Distiller` whose student must also be taken for the teacher by a discriminator.
 
         loss = alpha * distillation_loss + (1 - alpha) * hard_loss + beta * adversarial_loss
@@ -97,8 +97,6 @@ class DiscriminatorDistiller(Distiller):
     """
 
     _config_parts = (*Distiller._config_parts, "discriminator", "beta")
-    # The other players' optimizers scale no loss.
-    trains_in_float16 = False
 
     def __init__(
         self,
@@ -176,23 +174,12 @@ class DiscriminatorDistiller(Distiller):
             **kwargs: the other arguments of `keras.Model.compile`.
         """
         super().compile(optimizer, loss, metrics, **kwargs)
-        self.discriminator_optimizer = own_optimizer(
-            discriminator_optimizer,
-            name="discriminator_optimizer",
-            variables=self._judges_variables(),
-            model=self,
-        )
+        self.compile_players(discriminator_optimizer=discriminator_optimizer)
         return self
 
-    def get_compile_config(self):
-        optimizer = keras.saving.serialize_keras_object(self.discriminator_optimizer)
-        return {**super().get_compile_config(), "discriminator_optimizer": optimizer}
-
-    @property
-    def trainable_variables(self):
-        # What `optimizer` moves; the discriminator has its own.
-        others = {id(variable) for variable in self._judges_variables()}
-        return [each for each in super().trainable_variables if id(each) not in others]
+    def players(self):
+        judging = [variable for each in self._judges() for variable in each.trainable_variables]
+        return {"discriminator_optimizer": judging}
 
     def _train_on(self, images, labels, sample_weight, teacher):
         if not self._plays():
@@ -275,12 +262,6 @@ class DiscriminatorDistiller(Distiller):
         """Return the discriminators as a list."""
         several = isinstance(self.discriminator, list)
         return list(self.discriminator) if several else [self.discriminator]
-
-    def _judges_variables(self):
-        return [variable for each in self._judges() for variable in each.trainable_variables]
-
-    def optimizers(self):
-        return [*super().optimizers(), self.discriminator_optimizer]
 
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), *self._judges()]

@@ -4,14 +4,14 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd.adversarial.alternating import Game, descend, own_optimizer
+from keras_kd.adversarial.alternating import Game, OtherPlayers, descend
 from keras_kd.adversarial.networks import check_discriminator
 from keras_kd.losses.base import check_setting, target_class
 from keras_kd.mutual import MutualDistiller
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class KDGANDistiller(MutualDistiller):
+class KDGANDistiller(OtherPlayers, MutualDistiller):
     """Trains networks that teach each other and must give labels as a discriminator expects them.
 
         discriminator: -log sigmoid(D(x, y)) - mean_k sum_c p_k(c | x) log sigmoid(-D(x, c))
@@ -64,8 +64,6 @@ class KDGANDistiller(MutualDistiller):
     """
 
     _config_parts = (*MutualDistiller._config_parts, "discriminator")
-    # The other player's optimizer scales no loss.
-    trains_in_float16 = False
 
     def __init__(
         self,
@@ -105,25 +103,11 @@ class KDGANDistiller(MutualDistiller):
             **kwargs: the other arguments of `keras.Model.compile`.
         """
         super().compile(optimizer, loss, metrics, **kwargs)
-        self.discriminator_optimizer = own_optimizer(
-            discriminator_optimizer,
-            name="discriminator_optimizer",
-            variables=self.discriminator.trainable_variables,
-            model=self,
-        )
+        self.compile_players(discriminator_optimizer=discriminator_optimizer)
         return self
 
-    def get_compile_config(self):
-        optimizer = keras.saving.serialize_keras_object(self.discriminator_optimizer)
-        return {**super().get_compile_config(), "discriminator_optimizer": optimizer}
-
-    @property
-    def trainable_variables(self):
-        # What `optimizer` moves; the discriminator has its own.
-        return [variable for student in self.students for variable in student.trainable_variables]
-
-    def optimizers(self):
-        return [*super().optimizers(), self.discriminator_optimizer]
+    def players(self):
+        return {"discriminator_optimizer": self.discriminator.trainable_variables}
 
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), self.discriminator]

@@ -6,9 +6,9 @@ import keras
 
 from keras_kd.adversarial.alternating import (
     Game,
+    OtherPlayers,
     apply_gradients,
     discriminator_step,
-    own_optimizer,
     scores,
     watching,
 )
@@ -23,7 +23,7 @@ from keras_kd.mutual import MutualDistiller
 # One class further down than our distillers go: it is deep mutual learning with one thing more,
 # and without it must be that to the bit.
 @keras.saving.register_keras_serializable(package="keras_kd")
-class OnlineAdversarialDistiller(MutualDistiller):
+class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
     """Trains networks together: they teach each other by logits, and imitate features in a cycle.
 
         by `optimizer`:              the loss of `MutualDistiller`
@@ -74,8 +74,6 @@ class OnlineAdversarialDistiller(MutualDistiller):
     """
 
     _config_parts = (*MutualDistiller._config_parts, "discriminators")
-    # The other players' optimizers scale no loss.
-    trains_in_float16 = False
 
     def __init__(
         self,
@@ -150,27 +148,20 @@ class OnlineAdversarialDistiller(MutualDistiller):
                 "Adam at a constant 2e-5. Pass one with a schedule like it.",
                 stacklevel=2,
             )
-        judging = [w for each in self.discriminators for w in each.trainable_variables]
-        for name, given, variables in (
-            ("adversarial_optimizer", adversarial_optimizer, self._imitating()),
-            ("discriminator_optimizer", discriminator_optimizer, judging),
-        ):
-            given = keras.optimizers.Adam(2e-5) if given is None else given
-            setattr(self, name, own_optimizer(given, name=name, variables=variables, model=self))
+        self.compile_players(
+            adversarial_optimizer=adversarial_optimizer or keras.optimizers.Adam(2e-5),
+            discriminator_optimizer=discriminator_optimizer or keras.optimizers.Adam(2e-5),
+        )
         return self
 
-    def get_compile_config(self):
-        names = ("adversarial_optimizer", "discriminator_optimizer")
-        own = {name: keras.saving.serialize_keras_object(getattr(self, name)) for name in names}
-        return {**super().get_compile_config(), **own}
+    def players(self):
+        judging = [w for each in self.discriminators for w in each.trainable_variables]
+        return {"adversarial_optimizer": self._imitating(), "discriminator_optimizer": judging}
 
     @property
     def trainable_variables(self):
         # What `optimizer` moves; discriminators and transfer layers have their own.
         return [variable for student in self.students for variable in student.trainable_variables]
-
-    def optimizers(self):
-        return [*super().optimizers(), self.adversarial_optimizer, self.discriminator_optimizer]
 
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), *self.discriminators]

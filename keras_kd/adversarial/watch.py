@@ -175,8 +175,7 @@ class CollapseWatch(keras.callbacks.Callback):
         return float(np.mean(agreements))
 
     def _optimizers(self):
-        both = (self.model.optimizer, self.model.generator_optimizer)
-        return [optimizer for optimizer in both if optimizer is not None]
+        return self.model.optimizers()
 
     def _state(self):
         """Return all that goes back: everything but the counts of steps."""
