@@ -85,6 +85,13 @@ class TestTheTerms:
         found = generator_loss.batch_statistics(maps, mean, variance)
         assert float(found) == pytest.approx(expected, rel=1e-5)
 
+    def test_total_variation_is_the_mean_difference_of_neighbours(self):
+        images = np.random.default_rng(1).uniform(0, 255, (5, 4, 6, 2))
+        expected = sum(np.abs(np.diff(images, axis=axis)).mean() / 255 for axis in (1, 2))
+        term = A.TotalVariation(1.0)
+        assert float(term.call({"images": images}, None)) == pytest.approx(expected, rel=1e-5)
+        assert float(generator_loss.total_variation(np.full((2, 4, 4, 1), 9.0))) == 0
+
     @pytest.mark.parametrize("bounded", [True, False])
     def test_disagreement_is_what_the_student_loses(self, bounded):
         teacher, student = LOGITS, LOGITS[::-1].copy()

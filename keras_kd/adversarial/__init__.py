@@ -9,6 +9,7 @@ from keras_kd.adversarial.generator_loss import (
     Disagreement,
     GeneratorTerm,
     OneHot,
+    TotalVariation,
 )
 from keras_kd.adversarial.kdgan import KDGANDistiller
 from keras_kd.adversarial.networks import discriminator, gaussian_noise, generator
@@ -28,6 +29,7 @@ __all__ = [
     "KDGANDistiller",
     "OneHot",
     "OnlineAdversarialDistiller",
+    "TotalVariation",
     "discriminator",
     "gaussian_noise",
     "generator",

@@ -92,6 +92,29 @@ def batch_statistics(features, moving_mean, moving_variance):
     return _norm(mean - moving_mean) + _norm(variance - moving_variance)
 
 
+def total_variation(images):
+    """Mean difference of neighbouring pixels: small for strokes and surfaces, large for noise.
+
+        mean |x[i + 1, j] - x[i, j]| + mean |x[i, j + 1] - x[i, j]|,  x = images / 255
+
+    NOTE: the paper's code takes the root of the summed squares, over the diagonals too; sizes of
+    differences forgive an edge that roots do not, and do not grow with batch or image.
+
+    Args:
+        images: raw pixels `[batch, height, width, channels]`, 0 to 255.
+
+    Returns:
+        A float32 scalar, at least 0.
+
+    References:
+        H. Yin et al., Dreaming to Distill: Data-free Knowledge Transfer via DeepInversion, 2020,
+        equation 3.
+    """
+    pixels = ops.cast(images, "float32") / 255.0
+    down, right = pixels[:, 1:] - pixels[:, :-1], pixels[:, :, 1:] - pixels[:, :, :-1]
+    return ops.mean(ops.abs(down)) + ops.mean(ops.abs(right))
+
+
 def _norm(vector):
     # The gradient of a root at 0 is infinite.
     return ops.sqrt(ops.maximum(ops.sum(ops.square(vector)), 1e-12))
@@ -124,8 +147,9 @@ class GeneratorTerm:
         """Return the term's value, a float32 scalar.
 
         Args:
-            teacher: the teacher's outputs by name: `"logits"`, its layers, and, for a term that
-                asks for them, `"batch_norm"`: pairs of a BatchNorm layer and what enters it.
+            teacher: what the teacher saw and said: `"images"`, `"logits"`, its layers by name,
+                and, for a term that asks for them, `"batch_norm"`: pairs of a BatchNorm layer and
+                what enters it.
             student: the student's outputs by name; `None` if no term asks for it.
         """
         raise NotImplementedError("A generator term must implement `call`.")
@@ -249,6 +273,20 @@ class BatchStatistics(GeneratorTerm):
                 for layer, features in teacher["batch_norm"]
             ]
         )
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class TotalVariation(GeneratorTerm):
+    """Images of strokes and surfaces rather than of dots; see `total_variation`.
+
+    Args:
+        weight: of the mean difference of neighbouring pixels, as a share of 255.
+    """
+
+    name = "total_variation_loss"
+
+    def call(self, teacher, student):
+        return total_variation(teacher["images"])
 
 
 def as_terms(terms):
