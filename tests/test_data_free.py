@@ -177,7 +177,7 @@ class TestTheTurns:
             distillation_loss=[soft, attention], distillation_loss_weights=[1, 250], replay=1,
         )  # fmt: skip
         logs = trained(distiller, SGD(0.0), SGD(0.0), fit={"epochs": 1, "steps_per_epoch": 1})
-        images = distiller.remembered_images.numpy()[0]
+        images = distiller.replay_pool.images.numpy()[0]
         maps = [
             keras.Model(model.inputs[0], model.get_layer("conv_1").output)(images)
             for model in (teacher, student)
@@ -225,10 +225,10 @@ class TestTheTurns:
         expected = [
             distiller.generator(noise_of((12, 5), 2 * step), training=True) for step in (2, 1)
         ]
-        images = distiller.remembered_images.numpy()
+        images = distiller.replay_pool.images.numpy()
         # Only the moving statistics, which are not used in training, have changed since.
         np.testing.assert_allclose(images, expected, rtol=1e-4, atol=1e-2)
-        logits = distiller.remembered_logits.numpy()
+        logits = distiller.replay_pool.logits.numpy()
         np.testing.assert_allclose(logits[1], teacher(images[1]), rtol=1e-4, atol=1e-4)
 
     def test_the_teacher_sees_each_image_once(self):
@@ -252,7 +252,7 @@ class TestTheTurns:
         logs = trained(distiller)
         assert "generator_loss" not in logs and len(distiller.optimizers()) == 1
         assert not np.array_equal(before[0], distiller.student.get_weights()[0])
-        pixels = distiller.remembered_images.numpy()
+        pixels = distiller.replay_pool.images.numpy()
         assert pixels.mean() == pytest.approx(127.5, abs=2)
         assert pixels.std() == pytest.approx(25.5, abs=2)
 
@@ -365,7 +365,7 @@ class TestHowItRuns:
         distiller = game(student=keras.models.clone_model(teacher), teacher=teacher, replay=1)
         distiller.student.set_weights(teacher.get_weights())
         logs = trained(distiller, SGD(0.0), SGD(0.0), fit={"epochs": 1, "steps_per_epoch": 1})
-        logits = distiller.remembered_logits.numpy()[0]
+        logits = distiller.replay_pool.logits.numpy()[0]
         counts = np.bincount(logits.argmax(-1), minlength=3)
         assert logs["agreement"] == [1.0]
         assert logs["rarest_class"][0] == pytest.approx(counts.min() / 12)
@@ -490,7 +490,7 @@ class TestBatchNorm:
         )
         before = teacher.get_weights()
         logs = trained(distiller, SGD(0.0), SGD(0.0), fit={"epochs": 1, "steps_per_epoch": 1})
-        images = distiller.remembered_images.numpy()[0]
+        images = distiller.replay_pool.images.numpy()[0]
         conv, inner = teacher.layers[1], teacher.get_layer("block").layers[0]
         first = conv(images).numpy()
         second = inner(teacher.get_layer("first")(first)).numpy()

@@ -18,6 +18,7 @@ from keras_kd.adversarial.generator_loss import (
     check_batch_size,
 )
 from keras_kd.adversarial.networks import generator as build_generator
+from keras_kd.adversarial.replay import ReplayPool
 from keras_kd.adversarial.watch import RarestClass
 from keras_kd.distiller import Distiller
 from keras_kd.losses import SoftTargets
@@ -142,7 +143,15 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         self.generator, self.generator_loss = generator, terms
         self.student_steps, self.replay = student_steps, replay
         self.batch_size, self.seed = batch_size, seed
-        self._make_replay_pool()
+        self.replay_pool = ReplayPool(
+            max(replay, 1),
+            batch_size=batch_size,
+            image_shape=generator.output_shape[1:],
+            num_classes=student.output_shape[-1],
+        )
+        self.num_steps = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", trainable=False, name="num_steps"
+        )
         names = ["agreement", "diversity"]
         if self._generator_learns():
             names += ["generator_loss", *(term.name for term in terms)]
@@ -230,7 +239,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         else:
             synthetic_images, losses = self.generator(self._latents(0)), {}
             teacher_logits = self.teacher(synthetic_images)
-        self._remember(synthetic_images, teacher_logits)
+        self.replay_pool.put(self.num_steps.value, synthetic_images, teacher_logits)
         by_step = [self._student_step(number) for number in range(self.student_steps)]
         self.num_steps.assign_add(1)
         losses |= {name: ops.mean([step[name] for step in by_step]) for name in by_step[0]}
@@ -279,19 +288,6 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             return {}
         return {f"{path}:input": layer for path, layer in batch_norm_layers(self.teacher.model)}
 
-    def _make_replay_pool(self):
-        batches = max(self.replay, 1)
-        image_shape = (self.batch_size, *self.generator.output_shape[1:])
-        logits_shape = (self.batch_size, self.student.output_shape[-1])
-        options = {"initializer": "zeros", "trainable": False}
-        self.remembered_images = self.add_weight(
-            shape=(batches, *image_shape), dtype="float32", name="remembered_images", **options
-        )
-        self.remembered_logits = self.add_weight(
-            shape=(batches, *logits_shape), dtype="float32", name="remembered_logits", **options
-        )
-        self.num_steps = self.add_weight(shape=(), dtype="int32", name="num_steps", **options)
-
     def _generator_step(self):
         """Move the generator once; return its images, the teacher's logits, and its losses."""
         layers = self._generator_layers()
@@ -329,15 +325,6 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         shape = (self.batch_size, self.generator.input_shape[-1])
         return _noise(shape, tf.stack([self.seed, step]))
 
-    def _remember(self, images, teacher_logits):
-        """Put a batch in the place of the oldest."""
-        place = [[self.num_steps.value % max(self.replay, 1)]]
-        for pool, batch in (
-            (self.remembered_images, images),
-            (self.remembered_logits, teacher_logits),
-        ):
-            pool.value.scatter_nd_update(place, ops.cast(batch, "float32")[tf.newaxis])
-
     def _recall(self, number):
         """Return the images of a student step and what the teacher says of them."""
         if self.replay == 0:
@@ -349,12 +336,11 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             draws = step * self.student_steps + number
             stored = tf.minimum(step + 1, self.replay)
             batches_back = tf.random.stateless_uniform([], [self.seed, draws], 0, stored, tf.int32)
-        place = (step - batches_back) % self.replay
-        images = tf.gather(self.remembered_images.value, place)
+        images, logits = self.replay_pool.batch(step - batches_back)
         if self._student_features:
             return images, self._ask_teacher(images)
         # The teacher has answered already: it sees each image once.
-        return images, {"logits": tf.gather(self.remembered_logits.value, place)}
+        return images, {"logits": logits}
 
     def _student_step(self, number):
         """Move the student once; return its losses, and what to watch about its images."""
