@@ -140,6 +140,16 @@ METHODS = {
     "soft_targets": Method(on_real_data(distils=True), EPOCHS_ON_REAL_DATA),
     "noise": Method(without_data(generator=adversarial.gaussian_noise, watched=False), 8),
     "hybrid": Method(without_data(), 32),
+    "hybrid_without_variation": Method(
+        without_data(
+            generator_loss=lambda: [
+                adversarial.OneHot(1.0),
+                adversarial.ClassBalance(5.0),
+                adversarial.Disagreement(1.0),
+            ]
+        ),
+        32,
+    ),
     "dafl": Method(
         without_data(
             rates=(2e-3, 2e-2),

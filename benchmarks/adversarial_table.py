@@ -19,6 +19,7 @@ WITHOUT_DATA = {
     "noise": "Gaussian noise (the control)",
     "dafl": "DAFL",
     "dfad": "DFAD",
+    "hybrid_without_variation": "hybrid without total variation",
     "hybrid": "hybrid (the default)",
 }
 WITH_LABELS = {
