@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-import speed
+import speed_table
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -65,7 +65,7 @@ def document():
         "a validation split.\n"
     ]
     parts += [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("*.json"))]
-    parts += speed.sections()
+    parts += speed_table.sections()
     return "\n".join(parts)
 
 
