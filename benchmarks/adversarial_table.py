@@ -174,8 +174,8 @@ def asked_of_hybrid(found):
         f"{reached}.\n",
         "Tried on seed 2 by its validation split, one short run a setting, none better: weights of "
         "OneHot of 0.3 and 3, of TotalVariation of 5; replay of 300 and 2000 batches; a generator "
-        "begun anew every epoch; distances of logits instead of soft targets. (Two such runs can "
-        "differ by points by chance alone.)\n",
+        "begun anew every epoch; without TotalVariation, distances of logits instead of soft "
+        "targets. (Two such runs can differ by points by chance alone.)\n",
     ]
 
 

@@ -10,7 +10,7 @@ RESULTS = Path(__file__).parent / "results" / "speed"
 def sections():
     """Return the paragraphs of `RESULTS.md` from the files that are there."""
     found = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
-    return [_WRITERS[name](found[name]) for name in _WRITERS if name in found]
+    return [write(found[name]) for name, write in _WRITERS.items() if name in found]
 
 
 def _table(head, rows):
@@ -71,10 +71,15 @@ def _sweep(found):
                 [f"{name}, {what}", f"{together:.2f}", f"{one:.2f}", f"{together / one:.1f}"]
             )
     convolutions = found["convolutions"]
-    parts = statistics.median(convolutions["teacher pass"]) + 12 * statistics.median(
-        convolutions["student alone"]
+    teacher_pass, one, together = (
+        statistics.median(seconds)
+        for seconds in (
+            convolutions["teacher pass"],
+            convolutions["student alone"],
+            convolutions["epoch"]["12 together"],
+        )
     )
-    together = statistics.median(convolutions["epoch"]["12 together"])
+    parts = teacher_pass + 12 * one
     text = (
         "12 students over temperature and alpha, trained together, and one of them by itself; "
         "medians of three rounds in turns. `three epochs` counts compilation.\n\n"

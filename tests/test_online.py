@@ -90,6 +90,12 @@ def test_each_optimizer_moves_its_own():
     assert not any(np.any(bias) for bias in biases)
 
 
+def test_two_players_cannot_share_an_optimizer():
+    shared = SGD(0.1)
+    with pytest.raises(ValueError, match="Received: the same as `adversarial_optimizer`"):
+        online().compile(adversarial_optimizer=shared, discriminator_optimizer=shared)
+
+
 def test_three_steps_are_the_published_ones():
     """Two linear networks on features of two units; the game alone, written out in NumPy."""
     inputs = np.random.default_rng(3).normal(size=(6, 4)).astype("float32")

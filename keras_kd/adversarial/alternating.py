@@ -67,16 +67,19 @@ class OtherPlayers:
         Raises:
             ValueError: if one is the optimizer of another player.
         """
+        taken = {"optimizer": self.optimizer}
         for name, variables in self.players().items():
-            setattr(self, name, self._own_optimizer(optimizers[name], name, variables))
+            optimizer = keras.optimizers.get(optimizers[name])
+            for other, its in taken.items():
+                if optimizer is its:
+                    raise ValueError(
+                        f"`{name}` must be an optimizer of its own. Received: the same as "
+                        f"`{other}`. Make two, even of the same settings."
+                    )
+            taken[name] = optimizer
+            setattr(self, name, self._built(optimizer, variables))
 
-    def _own_optimizer(self, optimizer, name, variables):
-        optimizer = keras.optimizers.get(optimizer)
-        if optimizer is self.optimizer:
-            raise ValueError(
-                f"`{name}` must be an optimizer of its own. Received: the student's. "
-                "Make two, even of the same settings."
-            )
+    def _built(self, optimizer, variables):
         scaling = keras.optimizers.LossScaleOptimizer
         if self.dtype_policy.name == "mixed_float16" and not isinstance(optimizer, scaling):
             # What Keras does to the optimizer that it is compiled with.

@@ -280,7 +280,7 @@ class TotalVariation(GeneratorTerm):
     """Images of strokes and surfaces rather than of dots; see `total_variation`.
 
     Args:
-        weight: of the mean difference of neighbouring pixels, as a share of 255.
+        weight: 1 in our hybrid. 5 was too much: blobs of two grey levels.
     """
 
     name = "total_variation_loss"

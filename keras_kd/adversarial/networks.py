@@ -40,8 +40,8 @@ def generator(
         name: name of the model.
 
     Returns:
-        A `keras.Model` from `latents` `[batch, latent_size]` to raw pixels, 0 to 255 but for
-        outliers.
+        A `keras.Model` from `latents` `[batch, latent_size]` to raw pixels of that mean and
+        deviation. Nothing keeps each of them within 0 to 255.
 
     Raises:
         ValueError: if the size of the images cannot be made.
