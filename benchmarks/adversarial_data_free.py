@@ -66,13 +66,29 @@ def sgd(rate):
     return keras.optimizers.SGD(rate, momentum=0.9, weight_decay=1e-4)
 
 
-def without_data(*, rates=(1e-3, 2e-3), optimizer=adam, watched=True, **settings):
+def noise(job):
+    """Return the control's generator, which makes noise and does not learn."""
+    return adversarial.gaussian_noise(**pixels(job))
+
+
+def unbounded(job):
+    """Return our generator without its last layer, which the papers' do not have."""
+    ours = adversarial.generator(**pixels(job))
+    return keras.Model(ours.input, ours.get_layer("rescale").output)
+
+
+def pixels(job):
+    return dict(zip(("pixel_mean", "pixel_std"), PIXELS[job.table], strict=True))
+
+
+def without_data(*, rates=(1e-3, 2e-3), optimizer=adam, watched=True, generator=None, **settings):
     """Return a run of `DataFreeDistiller`.
 
     Args:
         rates: learning rates of student and generator.
         optimizer: the student's, `(rate) -> optimizer`; the generator has Adam.
         watched: whether by `CollapseWatch`, which no published method has.
+        generator: `(job) -> generator`; the distiller's own if `None`.
         **settings: of the distiller; those that must be made anew for each run as functions.
     """
 
@@ -81,7 +97,11 @@ def without_data(*, rates=(1e-3, 2e-3), optimizer=adam, watched=True, **settings
         student = lenet5(job, 0.5, "student")
         chosen = {key: value() if callable(value) else value for key, value in settings.items()}
         distiller = adversarial.DataFreeDistiller(
-            student=student, teacher=teacher, seed=job.seed, **chosen
+            student=student,
+            teacher=teacher,
+            generator=generator and generator(job),
+            seed=job.seed,
+            **chosen,
         )
         steps_per_epoch = 5 if job.quick else STEPS_PER_EPOCH
         steps = job.epochs * steps_per_epoch
@@ -138,15 +158,17 @@ def keep(job, distiller):
 METHODS = {
     "alone": Method(on_real_data(distils=False), EPOCHS_ON_REAL_DATA),
     "soft_targets": Method(on_real_data(distils=True), EPOCHS_ON_REAL_DATA),
-    "noise": Method(without_data(generator=adversarial.gaussian_noise, watched=False), 8),
+    "noise": Method(without_data(generator=noise, watched=False), 8),
     "hybrid": Method(without_data(), 32),
+    "hybrid_unbounded": Method(without_data(generator=unbounded), 32),
     "hybrid_without_variation": Method(
         without_data(
+            generator=unbounded,
             generator_loss=lambda: [
                 adversarial.OneHot(1.0),
                 adversarial.ClassBalance(5.0),
                 adversarial.Disagreement(1.0),
-            ]
+            ],
         ),
         32,
     ),
@@ -154,6 +176,7 @@ METHODS = {
         without_data(
             rates=(2e-3, 2e-2),
             watched=False,
+            generator=unbounded,
             generator_loss=lambda: [
                 adversarial.OneHot(1.0),
                 adversarial.ClassBalance(5 / math.log(10)),
@@ -169,6 +192,7 @@ METHODS = {
             rates=(1e-2, 1e-3),
             optimizer=sgd,
             watched=False,
+            generator=unbounded,
             generator_loss=lambda: [
                 adversarial.Disagreement(distance=kd.losses.LogitDistance(), bounded=False)
             ],

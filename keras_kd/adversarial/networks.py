@@ -25,8 +25,8 @@ def generator(
     """Build a network from noise to images: a dense layer, then two doublings of the size.
 
     Its images leave a normalisation without learned scale: over a batch each channel has the
-    given mean and standard deviation, whatever the layers before it do. That is what keeps them
-    in the range that the teacher knows.
+    given mean and standard deviation, whatever the layers before it do. What then lies outside
+    0 to 255 is cut off, so that the teacher is asked about pixels that an image can have.
 
     Args:
         image_shape: `(height, width, channels)` of one image; height and width divisible by 4,
@@ -40,8 +40,7 @@ def generator(
         name: name of the model.
 
     Returns:
-        A `keras.Model` from `latents` `[batch, latent_size]` to raw pixels of that mean and
-        deviation. Nothing keeps each of them within 0 to 255.
+        A `keras.Model` from `latents` `[batch, latent_size]` to raw pixels, 0 to 255.
 
     Raises:
         ValueError: if the size of the images cannot be made.
@@ -74,8 +73,8 @@ def generator(
         x = layers.LeakyReLU(_SLOPE, name=f"relu_{number}")(x)
     x = layers.Conv2D(channels, 3, padding="same", activation="tanh", name="image")(x)
     x = layers.BatchNormalization(center=False, scale=False, name="normalize_image")(x)
-    images = layers.Rescaling(255 * pixel_std, offset=255 * pixel_mean, name="pixels")(x)
-    return keras.Model(latents, images, name=name)
+    x = layers.Rescaling(255 * pixel_std, offset=255 * pixel_mean, name="rescale")(x)
+    return keras.Model(latents, layers.ReLU(255.0, name="pixels")(x), name=name)
 
 
 def gaussian_noise(

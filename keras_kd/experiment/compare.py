@@ -171,7 +171,9 @@ def _train(trainer, seed, data_dir, tensorboard):
     """Return `{name: Trained}` of one seed, all written."""
     recipe, progress = trainer.recipe, trainer.progress
     progress.say(f"Seed {seed}")
-    data = load(recipe, seed, data_dir, Progress(verbose=False))
+    data = trainer.data
+    if seed != trainer.seed:
+        data = load(recipe, seed, data_dir, Progress(verbose=False))
     folder = trainer.folder / f"seed_{seed}"
     folder.mkdir(exist_ok=True)
     remove_leftovers(folder)
