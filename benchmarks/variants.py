@@ -1,7 +1,7 @@
 """Compare losses and arrangements of distillation on Fashion-MNIST, over seeds.
 
 Command: `python benchmarks/variants.py [--seeds 5]`; seeds that are done are kept.
-Cost: about ten minutes a seed on two cores.
+Cost: about a quarter of an hour a seed on one busy core.
 Writes: `benchmarks/results/variants/<seed>.json` and `benchmarks/variants.md`.
 
 Teacher 784-128-128-128-10, student 784-128-10, as in the recipe `fashion_mnist_mlp`; batches of
