@@ -91,9 +91,10 @@ def document(folder):
 
 
 ABOUT_WITHOUT_DATA = (
-    "The methods differ in losses, optimizers and rates, as in their papers; generator (width 16), "
-    "batch (128) and the fall of the rates to 0 are the same for all, an epoch is 500 steps. Real "
-    "data is for the first two rows and for reports.\n"
+    "The methods differ in losses, optimizers and rates, as in their papers; generator (width 16; "
+    "of DAFL and DFAD without bounds of pixels, as theirs), batch (128) and the fall of the rates "
+    "to 0 are the same for all, an epoch is 500 steps. Real data is for the first two rows and for "
+    "reports.\n"
 )
 TRIED_ON_CLOTHES = (
     "Tried with bounded pixels, on seed 1 by its validation split, one run of 4 epochs a setting: "
