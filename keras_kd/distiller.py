@@ -21,7 +21,7 @@ from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
 from keras_kd.fitting import build_variables, with_soft_labels, with_watch
 from keras_kd.losses import SoftTargets, as_loss_on_logits
-from keras_kd.precision import computing_in, policy_for
+from keras_kd.precision import computing_in, policy_for, scaled
 from keras_kd.stacked_step import (
     NOT_FINITE,
     ask_teacher,
@@ -225,7 +225,7 @@ class Distiller(keras.Model):
                 precision, on_gpu=on_gpu(), float16=self.trains_in_float16
             )
             if self._policy == "mixed_float16":
-                optimizer = _scaling(optimizer)
+                optimizer = scaled(optimizer)
         super().compile(
             optimizer=optimizer,
             loss=self.hard_loss,
@@ -612,12 +612,6 @@ class Distiller(keras.Model):
         logs = self.compute_metrics(images, labels, student_logits, sample_weight)
         trackers = {"loss", *(tracker.name for tracker in self._trackers)}
         return {name: logs[name] for name in logs if name in losses or name not in trackers}
-
-
-def _scaling(optimizer):
-    optimizer = keras.optimizers.get(optimizer)
-    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
-    return optimizer if scales else keras.optimizers.LossScaleOptimizer(optimizer)
 
 
 def _sum(terms):

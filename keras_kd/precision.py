@@ -67,6 +67,18 @@ def computing_in(policy, models):
             layer.dtype_policy = own
 
 
+def scaled(optimizer):
+    """Return an optimizer, or the one of that name, as one that scales its loss for float16."""
+    optimizer = keras.optimizers.get(optimizer)
+    scales = isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    return optimizer if scales else keras.optimizers.LossScaleOptimizer(optimizer)
+
+
+def unscaled(optimizer):
+    """Return the optimizer inside one that scales its loss, any other as it is."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 def _inner_layers(model):
     """Return the layers of Keras's own that a model computes with, but for the last."""
     layers = [layer for layer in layers_of(model) if type(layer).__module__.startswith("keras.")]

@@ -174,6 +174,9 @@ def test_mixed_precision_trains_with_scaled_losses():
         keras.config.set_dtype_policy("float32")
     logs = trained(model, optimizer=keras.optimizers.Adam(1e-2), fit={**FIT, "epochs": 10})
     assert isinstance(model.adversarial_optimizer, keras.optimizers.LossScaleOptimizer)
+    shared = SGD(0.1)  # Keras wraps the first, which is then another object.
+    with pytest.raises(ValueError, match="Received: the same as `optimizer`"):
+        model.compile(shared, adversarial_optimizer=shared)
     assert logs["loss"][-1] < 0.95 * logs["loss"][0]
 
 

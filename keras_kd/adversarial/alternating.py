@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd._backend import num_replicas
 from keras_kd.losses.base import target_class
+from keras_kd.precision import scaled, unscaled
 
 
 def descend(loss_of, *, variables, optimizer):
@@ -67,23 +68,21 @@ class OtherPlayers:
         Raises:
             ValueError: if one is the optimizer of another player.
         """
-        taken = {"optimizer": self.optimizer}
+        owners = {id(unscaled(self.optimizer)): "optimizer"}
         for name, variables in self.players().items():
             optimizer = keras.optimizers.get(optimizers[name])
-            for other, its in taken.items():
-                if optimizer is its:
-                    raise ValueError(
-                        f"`{name}` must be an optimizer of its own. Received: the same as "
-                        f"`{other}`. Make two, even of the same settings."
-                    )
-            taken[name] = optimizer
+            owner = owners.setdefault(id(unscaled(optimizer)), name)
+            if owner != name:
+                raise ValueError(
+                    f"`{name}` must be an optimizer of its own. Received: the same as `{owner}`. "
+                    "Make two, even of the same settings."
+                )
             setattr(self, name, self._built(optimizer, variables))
 
     def _built(self, optimizer, variables):
-        scaling = keras.optimizers.LossScaleOptimizer
-        if self.dtype_policy.name == "mixed_float16" and not isinstance(optimizer, scaling):
+        if self.dtype_policy.name == "mixed_float16":
             # What Keras does to the optimizer that it is compiled with.
-            optimizer = scaling(optimizer)
+            optimizer = scaled(optimizer)
         if not optimizer.built:
             optimizer.build(variables)
         return optimizer

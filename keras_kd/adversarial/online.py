@@ -18,6 +18,7 @@ from keras_kd.features import feature_model
 from keras_kd.losses import Hints
 from keras_kd.losses.base import check_setting
 from keras_kd.mutual import MutualDistiller
+from keras_kd.precision import unscaled
 
 
 # One class further down than our distillers go: it is deep mutual learning with one thing more,
@@ -223,8 +224,7 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
 
 
 def _falls(optimizer):
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # Of one that scales losses.
-    return isinstance(optimizer.get_config().get("learning_rate"), dict)
+    return isinstance(unscaled(optimizer).get_config().get("learning_rate"), dict)
 
 
 def _one_each(given, count, name):
