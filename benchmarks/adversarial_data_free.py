@@ -15,6 +15,7 @@ from adversarial_runs import Method, falling, figures, kept_teacher
 import keras_kd as kd
 from keras_kd import adversarial
 from keras_kd._files import written_whole
+from keras_kd.adversarial.data_free import pixel_statistics
 
 PIXELS = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}
 EPOCHS_ON_REAL_DATA, BATCH = 10, 128
@@ -66,19 +67,15 @@ def sgd(rate):
     return keras.optimizers.SGD(rate, momentum=0.9, weight_decay=1e-4)
 
 
-def noise(job):
+def noise(teacher):
     """Return the control's generator, which makes noise and does not learn."""
-    return adversarial.gaussian_noise(**pixels(job))
+    return adversarial.gaussian_noise(**pixel_statistics(teacher))
 
 
-def unbounded(job):
+def unbounded(teacher):
     """Return our generator without its last layer, which the papers' do not have."""
-    ours = adversarial.generator(**pixels(job))
+    ours = adversarial.generator(**pixel_statistics(teacher))
     return keras.Model(ours.input, ours.get_layer("rescale").output)
-
-
-def pixels(job):
-    return dict(zip(("pixel_mean", "pixel_std"), PIXELS[job.table], strict=True))
 
 
 def without_data(*, rates=(1e-3, 2e-3), optimizer=adam, watched=True, generator=None, **settings):
@@ -88,7 +85,7 @@ def without_data(*, rates=(1e-3, 2e-3), optimizer=adam, watched=True, generator=
         rates: learning rates of student and generator.
         optimizer: the student's, `(rate) -> optimizer`; the generator has Adam.
         watched: whether by `CollapseWatch`, which no published method has.
-        generator: `(job) -> generator`; the distiller's own if `None`.
+        generator: `(teacher) -> generator`; the distiller's own if `None`.
         **settings: of the distiller; those that must be made anew for each run as functions.
     """
 
@@ -99,7 +96,7 @@ def without_data(*, rates=(1e-3, 2e-3), optimizer=adam, watched=True, generator=
         distiller = adversarial.DataFreeDistiller(
             student=student,
             teacher=teacher,
-            generator=generator and generator(job),
+            generator=generator and generator(teacher),
             seed=job.seed,
             **chosen,
         )
