@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import numbers
 import re
+import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -27,8 +28,8 @@ _DURATION = re.compile(
 _RESERVE = 0.1
 # The teacher comes first: students learn what it knows.
 _TEACHERS_SHARE = 0.5
-# Two stacks of minibatches, see `fast_path`, in three epochs, of which the first compiles.
-_NUM_MINIBATCHES, _NUM_EPOCHS = 16, 3
+# Two stacks of minibatches, see `fast_path`, in four epochs, of which the first compiles.
+_NUM_MINIBATCHES, _NUM_EPOCHS = 16, 4
 # What `SoftLabels.create` shows the teacher at once, and how often it is shown to be timed.
 _BATCH_ASKED, _NUM_ASKED = 256, 4
 # What of a recipe is chosen: a run's `config.json` holds it among its settings.
@@ -203,7 +204,7 @@ def _seconds_of_epoch(trainer, distillers, training, teacher=None):
         callbacks=lambda distiller: [watch] if distiller is first else [],
         verbose=0,
     )
-    return sum(watch.seconds[1:]) / (_NUM_EPOCHS - 1) * len(data.train) / len(small["train"])
+    return statistics.median(watch.seconds[1:]) * len(data.train) / len(small["train"])
 
 
 def _seconds_of_view(trainer, teacher):
