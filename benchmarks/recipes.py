@@ -1,23 +1,27 @@
 """Compare recipes over seeds and keep what came out.
 
 Command: `python benchmarks/recipes.py mnist_mlp [--best] [--seeds 5]`, which is `keras-kd compare`
-with its results kept; without a recipe it only writes the document anew.
+with its results kept; `python benchmarks/recipes.py --sweep FOLDER` keeps those of a finished
+`keras-kd sweep` beside them. Without either it only writes the document anew.
 Cost: the recipe's docstring says it. A comparison that was stopped goes on.
-Writes: `benchmarks/results/recipes/<recipe>.json` and `benchmarks/recipes.md`.
+Writes: `benchmarks/results/recipes/<recipe>.json`, `benchmarks/results/sweeps/<folder>.json` and
+`benchmarks/recipes.md`.
 """
 
 import argparse
 import json
 import os
+import re
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from keras_kd import experiment, recipes
-from keras_kd.experiment.tables import METRICS, verdicts
+from keras_kd.experiment.tables import METRICS, cell_title, verdicts
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "recipes"
+SWEEPS = ROOT / "results" / "sweeps"
 
 
 def main():
@@ -25,9 +29,12 @@ def main():
     parser.add_argument("recipe", nargs="?", choices=recipes.__all__)
     parser.add_argument("--best", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--sweep", type=Path, metavar="FOLDER")
     options = parser.parse_args()
     if options.recipe:
         keep(options.recipe, options.best, options.seeds)
+    if options.sweep:
+        keep_sweep(options.sweep)
     (ROOT / "recipes.md").write_text(document())
 
 
@@ -40,6 +47,17 @@ def keep(name, best, seeds):
     path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
 
 
+def keep_sweep(folder):
+    found = json.loads((folder / "results.json").read_text())
+    del found["curves"]  # Long, and no table here needs them.
+    command = json.loads((folder / "config.json").read_text())["command"]
+    # Where somebody's data and results lay is nobody else's business.
+    command = re.sub(r" --(data-dir|output) \S+", "", command)
+    SWEEPS.mkdir(parents=True, exist_ok=True)
+    path = SWEEPS / f"{folder.resolve().name}.json"
+    path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
+
+
 def document():
     """Return `recipes.md` from the results that are there."""
     parts = [
@@ -48,7 +66,18 @@ def document():
         "validation split, the test split read once, when all models of all seeds were trained.\n"
     ]
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    return "\n".join([*parts, *_table(_SUMMARY, map(_summary, found)), "", *map(_section, found)])
+    sweeps = [json.loads(path.read_text()) for path in sorted(SWEEPS.glob("*.json"))]
+    return "\n".join(
+        [
+            *parts,
+            *_table(_SUMMARY, map(_summary, found)),
+            "",
+            *map(_section, found),
+            "# Sweeps, one seed each\n\nThe best cell is chosen on the validation split; it, the "
+            "teacher and the student alone are all that is shown the test split.\n",
+            *map(_sweep, sweeps),
+        ]
+    )
 
 
 _SUMMARY = ["command", "teacher", "distilled", "alone", "gain, points (95 % interval)", "verdict"]
@@ -67,15 +96,52 @@ def _summary(found):
     return [f"`{found['command']}`", *accuracies, points, found["verdict"]]
 
 
+def _sweep(found):
+    data, models = found["data"], found["models"]
+    (best,) = (cell for cell in found["cells"] if cell["name"] == found["best"])
+    titles = {"teacher": "teacher", "student_alone": "student alone", "student": cell_title(best)}
+    tested = [
+        [
+            title,
+            *(form.format(models[name]["test"][metric]) for metric, (_, form) in METRICS.items()),
+            *(f"{models[name][key]:.0f}" for key in ("epochs", "seconds")),
+        ]
+        for name, title in titles.items()
+    ]
+    on_validation = {
+        **{titles[name]: found["validation"][name] for name in ("teacher", "student_alone")},
+        **{cell_title(cell): cell["validation"] for cell in found["cells"]},
+    }
+    validated = [
+        [title, f"{figures['accuracy']:.4f}", *(f"{x:.3f}" for x in figures["per_class_accuracy"])]
+        for title, figures in on_validation.items()
+    ]
+    return "\n".join(
+        [
+            f"## `{found['command']}`\n",
+            f"Seed {found['seed']}, {found['seconds'] / 60:.0f} minutes, {data['train']:,} images "
+            f"to train, {data['validation']:,} to validate. {_machine(found)}.\n",
+            f"{data['test']:,} test images:\n",
+            *_table(["", *(name for name, _ in METRICS.values()), "epochs", "seconds"], tested),
+            "\nAccuracy on validation, of all images and of each class:\n",
+            *_table(["", "all", *data["class_names"]], validated),
+            "",
+        ]
+    )
+
+
+def _machine(found):
+    return ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+
+
 def _section(found):
-    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
     head = ["", *(name for name, _ in METRICS.values()), "parameters", "epochs", "seconds"]
     rows = [_row(name, model) for name, model in found["models"].items()]
     return "\n".join(
         [
             f"## `{found['recipe']}`\n",
             f"`{found['command']}`, seeds {', '.join(map(str, found['seeds']))}, "
-            f"{found['data']['test']:,} test images. {machine}.\n",
+            f"{found['data']['test']:,} test images. {_machine(found)}.\n",
             *_table(head, rows),
             "",
             *(f"- {sentence}." for sentence in verdicts(found)),
