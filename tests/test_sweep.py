@@ -93,6 +93,17 @@ def test_the_heat_map_shows_every_cell_and_frames_the_best(folder, results):
     assert (np.abs(picture[..., :3] * 255 - (0xD5, 0x5E, 0x00)).max(-1) < 2).sum() > 100
 
 
+def test_the_heat_map_of_one_loss_has_room_for_its_title(results):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    one_loss = [cell for cell in results["cells"] if cell["loss"] == "SoftTargets"]
+    one_loss = {**results, "cells": one_loss, "best": one_loss[0]["name"]}
+    figure = heat_map.figure({**one_loss, "recipe": "adversarial_discriminator_best"})
+    FigureCanvasAgg(figure).draw()
+    title = figure.texts[0].get_window_extent()
+    assert title.x0 >= 0 and title.x1 <= figure.bbox.x1
+
+
 def test_the_table_fits_a_terminal_and_marks_the_best(results):
     import rich.console
 

@@ -25,8 +25,8 @@ def figure(results):
     drawing = Figure(figsize=(1.5 + 4.2 * len(losses), 4.5), layout="constrained")
     alone = results["validation"]["student_alone"]["accuracy"]
     drawing.suptitle(
-        f"{results['recipe']}: accuracy on validation images "
-        f"(alone {100 * alone:.2f} %; the best cell framed)",
+        f"{results['recipe']}\n"
+        f"validation accuracy; alone {100 * alone:.2f} %, the best cell framed",
         parse_math=False,
         fontsize=11,
     )
