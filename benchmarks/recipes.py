@@ -2,10 +2,10 @@
 
 Command: `python benchmarks/recipes.py mnist_mlp [--best] [--seeds 5]`, which is `keras-kd compare`
 with its results kept; `python benchmarks/recipes.py --sweep FOLDER` keeps those of a finished
-`keras-kd sweep` beside them. Without either it only writes the document anew.
+`keras-kd sweep` and its heat map beside them. Without either it only writes the document anew.
 Cost: the recipe's docstring says it. A comparison that was stopped goes on.
 Writes: `benchmarks/results/recipes/<recipe>.json`, `benchmarks/results/sweeps/<folder>.json` and
-`benchmarks/recipes.md`.
+`.png`, and `benchmarks/recipes.md`.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from keras_kd import experiment, recipes
+from keras_kd.experiment import heat_map
 from keras_kd.experiment.tables import METRICS, cell_title, verdicts
 
 ROOT = Path(__file__).parent
@@ -56,6 +57,7 @@ def keep_sweep(folder):
     SWEEPS.mkdir(parents=True, exist_ok=True)
     path = SWEEPS / f"{folder.resolve().name}.json"
     path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
+    heat_map.draw(path.with_suffix(".png"), found)
 
 
 def document():
@@ -66,7 +68,6 @@ def document():
         "validation split, the test split read once, when all models of all seeds were trained.\n"
     ]
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
-    sweeps = [json.loads(path.read_text()) for path in sorted(SWEEPS.glob("*.json"))]
     return "\n".join(
         [
             *parts,
@@ -75,7 +76,7 @@ def document():
             *map(_section, found),
             "# Sweeps, one seed each\n\nThe best cell is chosen on the validation split; it, the "
             "teacher and the student alone are all that is shown the test split.\n",
-            *map(_sweep, sweeps),
+            *map(_sweep, sorted(SWEEPS.glob("*.json"))),
         ]
     )
 
@@ -96,7 +97,8 @@ def _summary(found):
     return [f"`{found['command']}`", *accuracies, points, found["verdict"]]
 
 
-def _sweep(found):
+def _sweep(path):
+    found = json.loads(path.read_text())
     data, models = found["data"], found["models"]
     (best,) = (cell for cell in found["cells"] if cell["name"] == found["best"])
     titles = {"teacher": "teacher", "student_alone": "student alone", "student": cell_title(best)}
@@ -125,7 +127,7 @@ def _sweep(found):
             *_table(["", *(name for name, _ in METRICS.values()), "epochs", "seconds"], tested),
             "\nAccuracy on validation, of all images and of each class:\n",
             *_table(["", "all", *data["class_names"]], validated),
-            "",
+            f"\n![Validation accuracy by T and alpha](results/sweeps/{path.stem}.png)\n",
         ]
     )
 

@@ -3,13 +3,14 @@
 Command: `keras-kd sweep cifar10_resnet --budget 90min`, a first look `keras-kd run cifar10_resnet
 --best --quick`. CIFAR-10 is read from its own files or from image files by class (see `data.load`),
 which `--data-dir` may name.
-Cost: what is asked for; `--quick` about a minute and a half of one core. Measured with bfloat16 on
-one thread of a busy AMD EPYC, in seconds of its time: an epoch of the teacher 252, its logits for a
-view of every image 50, an epoch of the sweep's 16 students 138. If two threads are 1.7 times as
-fast, 90 minutes hold about 16 epochs of the teacher, 8 views and 26 epochs of the students; a run
-times this itself, and says what it chose.
-Result: not run yet. The published run: teacher 0.9397, student alone about 0.843, best distilled
-cell 0.8537, the worst 0.766.
+Cost: what is asked for; `--quick` about a minute and a half of one core. On two cores of an AMD
+EPYC with bfloat16 an epoch of the teacher takes about 120 s, its logits for a view of every image
+27 s, an epoch of the sweep's 16 students 75 s; a run times this itself, and says what it chose.
+Result of the 90 minutes (of which it took 80: 20 epochs of the teacher, 29 of the students), seed
+0, images read from JPEG files of quality 75, which are harder than CIFAR-10's own: teacher 0.8804,
+student alone 0.7810, best distilled cell (T = 2, alpha = 0.9) 0.7933; every cell in
+`benchmarks/recipes.md`. The published run of 200 epochs on CIFAR-10's own files: 0.9397, about
+0.843, 0.8537, the worst cell 0.766.
 
 As published: ResNet-18 with the stem for small images and every channel count halved, SGD at 0.1,
 momentum 0.9, weight decay 5e-4, 200 epochs, a tenth of the rate from 100 and 150 on; padding by 4,
