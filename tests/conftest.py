@@ -1,6 +1,7 @@
 """What all tests share: quiet TensorFlow, fixed seeds, small real data."""
 
 import os
+import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -8,6 +9,10 @@ import keras
 import pytest
 
 import keras_kd as kd
+
+# What a shell starts in the background ignores Ctrl-C, and so do its children: some tests need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
