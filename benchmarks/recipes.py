@@ -18,7 +18,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from keras_kd import experiment, recipes
 from keras_kd.experiment import heat_map
-from keras_kd.experiment.tables import METRICS, cell_title, verdicts
+from keras_kd.experiment.tables import METRICS, cell_title, mean_and_std, verdicts
 
 ROOT = Path(__file__).parent
 RESULTS = ROOT / "results" / "recipes"
@@ -53,7 +53,7 @@ def keep_sweep(folder):
     del found["curves"]  # Long, and no table here needs them.
     command = json.loads((folder / "config.json").read_text())["command"]
     # Where somebody's data and results lay is nobody else's business.
-    command = re.sub(r" --(data-dir|output) \S+", "", command)
+    command = re.sub(r" --(data-dir|output) ('[^']*'|\S+)", "", command)
     SWEEPS.mkdir(parents=True, exist_ok=True)
     path = SWEEPS / f"{folder.resolve().name}.json"
     path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
@@ -86,7 +86,7 @@ _SUMMARY = ["command", "teacher", "distilled", "alone", "gain, points (95 % inte
 
 def _summary(found):
     accuracies = [
-        _spread(found["models"][name]["test"]["accuracy"], "{:.4f}")
+        mean_and_std(found["models"][name]["test"]["accuracy"])
         for name in ("teacher", "student", "student_alone")
     ]
     gain = found["gains"]["student_alone"]["accuracy"]
@@ -105,8 +105,9 @@ def _sweep(path):
     tested = [
         [
             title,
-            *(form.format(models[name]["test"][metric]) for metric, (_, form) in METRICS.items()),
-            *(f"{models[name][key]:.0f}" for key in ("epochs", "seconds")),
+            *_figures(name, models[name]["test"], lambda figure, form: form.format(figure)),
+            f"{models[name]['parameters']:,}",
+            f"{models[name]['epochs']}",
         ]
         for name, title in titles.items()
     ]
@@ -124,7 +125,7 @@ def _sweep(path):
             f"Seed {found['seed']}, {found['seconds'] / 60:.0f} minutes, {data['train']:,} images "
             f"to train, {data['validation']:,} to validate. {_machine(found)}.\n",
             f"{data['test']:,} test images:\n",
-            *_table(["", *(name for name, _ in METRICS.values()), "epochs", "seconds"], tested),
+            *_table(["", *(name for name, _ in METRICS.values()), "parameters", "epochs"], tested),
             "\nAccuracy on validation, of all images and of each class:\n",
             *_table(["", "all", *data["class_names"]], validated),
             f"\n![Validation accuracy by T and alpha](results/sweeps/{path.stem}.png)\n",
@@ -158,16 +159,17 @@ def _table(head, rows):
 
 
 def _row(name, model):
-    figures = [_spread(model["test"][metric], form) for metric, (_, form) in METRICS.items()]
-    if name == "teacher":
-        figures[list(METRICS).index("agreement_with_teacher")] = ""
-    spent = [_spread(model[key], "{:.0f}") for key in ("epochs", "seconds")]
+    figures = _figures(name, model["test"], mean_and_std)
+    spent = [mean_and_std(model[key], "{:.0f}") for key in ("epochs", "seconds")]
     return [name.replace("_", " "), *figures, f"{model['parameters']:,}", *spent]
 
 
-def _spread(figures, form):
-    deviation = "" if figures["std"] is None else f" ± {form.format(figures['std'])}"
-    return form.format(figures["mean"]) + deviation
+def _figures(name, test, text):
+    """Return the cells of a model's metrics on test, each by `text(figure, form)`."""
+    cells = {metric: text(test[metric], form) for metric, (_, form) in METRICS.items()}
+    if name == "teacher":
+        cells["agreement_with_teacher"] = ""  # With itself.
+    return list(cells.values())
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ import dataclasses
 import functools
 import numbers
 import re
-import statistics
 import tempfile
 import time
 from pathlib import Path
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_kd.experiment import folder as folder_module
@@ -204,7 +204,7 @@ def _seconds_of_epoch(trainer, distillers, training, teacher=None):
         callbacks=lambda distiller: [watch] if distiller is first else [],
         verbose=0,
     )
-    return statistics.median(watch.seconds[1:]) * len(data.train) / len(small["train"])
+    return float(np.median(watch.seconds[1:])) * len(data.train) / len(small["train"])
 
 
 def _seconds_of_view(trainer, teacher):

@@ -8,7 +8,8 @@ over T for students of 800 and of 30 units per layer, which use a seed's teacher
     keras-kd sweep hinton_mnist_30 --temperature 1 2.5 4 8 20 \\
         --output saved_models/hinton_mnist_compare/seed_0
 
-Cost: half an hour a seed on two cores, nearly all of it the teacher's 300 epochs.
+Cost: about three quarters of an hour a seed on two cores for the teacher's 300 epochs alone (the
+kept run below took 262 s for 30).
 Result: still to be run. Seed 0 of the shortened form (`keras-kd sweep hinton_mnist --temperature
 20 --alpha 0.5 0.9 0.98 --epochs 30`, kept in `benchmarks/results/sweeps/`): teacher 121 errors,
 student distilled with the best alpha 114, alone 159.
