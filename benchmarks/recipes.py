@@ -1,10 +1,11 @@
 """Compare recipes over seeds and keep what came out.
 
-Command: `python benchmarks/recipes.py mnist_mlp [--best] [--seeds 5]`, which is `keras-kd compare`
-with its results kept; `python benchmarks/recipes.py --sweep FOLDER` keeps those of a finished
-`keras-kd sweep` and its heat map beside them. Without either it only writes the document anew.
+Command: `python benchmarks/recipes.py mnist_mlp [--best] [--epochs 5] [--seeds 5]`, which is
+`keras-kd compare` with its results kept; `python benchmarks/recipes.py --sweep FOLDER NAME` keeps
+those of a finished `keras-kd sweep` and its heat map beside them. Without either it only writes the
+document anew.
 Cost: the recipe's docstring says it. A comparison that was stopped goes on.
-Writes: `benchmarks/results/recipes/<recipe>.json`, `benchmarks/results/sweeps/<folder>.json` and
+Writes: `benchmarks/results/recipes/<recipe>.json`, `benchmarks/results/sweeps/<name>.json` and
 `.png`, and `benchmarks/recipes.md`.
 """
 
@@ -29,33 +30,39 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", nargs="?", choices=recipes.__all__)
     parser.add_argument("--best", action="store_true")
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--sweep", type=Path, metavar="FOLDER")
+    parser.add_argument("--sweep", nargs=2, metavar=("FOLDER", "NAME"))
     options = parser.parse_args()
     if options.recipe:
-        keep(options.recipe, options.best, options.seeds)
+        keep(options.recipe, options.best, options.epochs, options.seeds)
     if options.sweep:
-        keep_sweep(options.sweep)
+        keep_sweep(Path(options.sweep[0]), options.sweep[1])
     (ROOT / "recipes.md").write_text(document())
 
 
-def keep(name, best, seeds):
+def keep(name, best, epochs, seeds):
     recipe = getattr(recipes, name)
-    found = experiment.compare(recipe.best if best else recipe, seeds=seeds)
-    command = f"keras-kd compare {name}{' --best' if best else ''} --seeds {seeds}"
+    recipe = recipe.best if best else recipe
+    kept_as = recipe.name if epochs is None else f"{recipe.name}_{epochs}_epochs"
+    found = experiment.compare(
+        recipe, seeds=seeds, epochs=epochs, output=f"saved_models/{kept_as}_compare"
+    )
+    shorter = "" if epochs is None else f" --epochs {epochs}"
+    command = f"keras-kd compare {name}{' --best' if best else ''}{shorter} --seeds {seeds}"
     RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{found['recipe']}.json"
+    path = RESULTS / f"{kept_as}.json"
     path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
 
 
-def keep_sweep(folder):
+def keep_sweep(folder, name):
     found = json.loads((folder / "results.json").read_text())
     del found["curves"]  # Long, and no table here needs them.
     command = json.loads((folder / "config.json").read_text())["command"]
     # Where somebody's data and results lay is nobody else's business.
     command = re.sub(r" --(data-dir|output) ('[^']*'|\S+)", "", command)
     SWEEPS.mkdir(parents=True, exist_ok=True)
-    path = SWEEPS / f"{folder.resolve().name}.json"
+    path = SWEEPS / f"{name}.json"
     path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
     heat_map.draw(path.with_suffix(".png"), found)
 
@@ -81,6 +88,7 @@ def document():
     )
 
 
+_TESTED = [*(name for name, _ in METRICS.values()), "errors", "parameters"]
 _SUMMARY = ["command", "teacher", "distilled", "alone", "gain, points (95 % interval)", "verdict"]
 
 
@@ -106,6 +114,7 @@ def _sweep(path):
         [
             title,
             *_figures(name, models[name]["test"], lambda figure, form: form.format(figure)),
+            f"{(1 - models[name]['test']['accuracy']) * data['test']:.0f}",
             f"{models[name]['parameters']:,}",
             f"{models[name]['epochs']}",
         ]
@@ -125,7 +134,7 @@ def _sweep(path):
             f"Seed {found['seed']}, {found['seconds'] / 60:.0f} minutes, {data['train']:,} images "
             f"to train, {data['validation']:,} to validate. {_machine(found)}.\n",
             f"{data['test']:,} test images:\n",
-            *_table(["", *(name for name, _ in METRICS.values()), "parameters", "epochs"], tested),
+            *_table(["", *_TESTED, "epochs"], tested),
             "\nAccuracy on validation, of all images and of each class:\n",
             *_table(["", "all", *data["class_names"]], validated),
             f"\n![Validation accuracy by T and alpha](results/sweeps/{path.stem}.png)\n",
@@ -138,13 +147,14 @@ def _machine(found):
 
 
 def _section(found):
-    head = ["", *(name for name, _ in METRICS.values()), "parameters", "epochs", "seconds"]
-    rows = [_row(name, model) for name, model in found["models"].items()]
+    head = ["", *_TESTED, "epochs", "seconds"]
+    num_images = found["data"]["test"]
+    rows = [_row(name, model, num_images) for name, model in found["models"].items()]
     return "\n".join(
         [
-            f"## `{found['recipe']}`\n",
-            f"`{found['command']}`, seeds {', '.join(map(str, found['seeds']))}, "
-            f"{found['data']['test']:,} test images. {_machine(found)}.\n",
+            f"## `{found['command']}`\n",
+            f"Seeds {', '.join(map(str, found['seeds']))}, "
+            f"{num_images:,} test images. {_machine(found)}.\n",
             *_table(head, rows),
             "",
             *(f"- {sentence}." for sentence in verdicts(found)),
@@ -158,10 +168,21 @@ def _table(head, rows):
     return [f"| {' | '.join(line)} |" for line in lines]
 
 
-def _row(name, model):
+def _row(name, model, num_images):
     figures = _figures(name, model["test"], mean_and_std)
+    accuracy = model["test"]["accuracy"]
+    errors = {
+        "mean": (1 - accuracy["mean"]) * num_images,
+        "std": accuracy["std"] and accuracy["std"] * num_images,
+    }
     spent = [mean_and_std(model[key], "{:.0f}") for key in ("epochs", "seconds")]
-    return [name.replace("_", " "), *figures, f"{model['parameters']:,}", *spent]
+    return [
+        name.replace("_", " "),
+        *figures,
+        mean_and_std(errors, "{:.0f}"),
+        f"{model['parameters']:,}",
+        *spent,
+    ]
 
 
 def _figures(name, test, text):
