@@ -221,6 +221,10 @@ def test_the_verdict_comes_first(pages):
     assert f"<p>{results['verdict']}. accuracy: " in text
 
 
+def test_a_command_in_the_verdict_is_code(pages):
+    assert "<code>keras-kd compare</code> tells over seeds" in pages["sweep"].read_text()
+
+
 def test_sizes_and_times_are_shown_where_files_were_run(pages):
     assert "student.tflite" in pages["run"].read_text()
     assert "student.tflite" not in pages["compare"].read_text()

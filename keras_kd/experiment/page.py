@@ -5,6 +5,7 @@ import html
 import importlib.resources
 import io
 import json
+import re
 import string
 import typing
 from pathlib import Path
@@ -58,7 +59,7 @@ def write_report(folder):
     )
     page = template.substitute(
         title=html.escape(_title(config, results)),
-        verdict="".join(f"<p>{html.escape(line)}</p>" for line in lines),
+        verdict="".join(f"<p>{_with_commands(line)}</p>" for line in lines),
         verdict_class=verdict.lower().replace(" ", "-"),
         sections="\n".join(_sections(config["kind"], results, seeds, class_names, folder)),
         command=html.escape(config["command"]),
@@ -107,6 +108,11 @@ def _verdict(kind, results):
     if kind == "search":
         return [line.removeprefix("* ") for line in tables.best_trial(results)], ""
     return [report.verdict(results["gain"])], ""
+
+
+def _with_commands(line):
+    """Return a line as HTML, what stands in backticks as code."""
+    return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(line))
 
 
 def _sections(kind, results, seeds, class_names, folder):
