@@ -5,8 +5,8 @@ Command: `python benchmarks/recipes.py mnist_mlp [--best] [--epochs 5] [--seeds 
 those of a finished `keras-kd sweep` and its heat map beside them. Without either it only writes the
 document anew.
 Cost: the recipe's docstring says it. A comparison that was stopped goes on.
-Writes: `benchmarks/results/recipes/<recipe>.json`, `benchmarks/results/sweeps/<name>.json` and
-`.png`, and `benchmarks/recipes.md`.
+Writes: `benchmarks/results/recipes/<recipe>.json` (with `--epochs 5`, `<recipe>_5_epochs.json`),
+`benchmarks/results/sweeps/<name>.json` and `.png`, and `benchmarks/recipes.md`.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """The first experiment of distillation: section 3 of Hinton et al. 2015, on MNIST.
 
 Commands: `keras-kd compare hinton_mnist --seeds 3`, the shortened form with `--epochs 30`; a table
-over T for students of 800 and of 30 units per layer, which use a seed's teacher again:
+over T for students of 800 units per layer, and of 30 with `hinton_mnist_30`, which use the teacher
+of a seed again (copied, since a sweep in the seed's own folder would replace its results):
 
-    keras-kd sweep hinton_mnist --temperature 1 2.5 4 8 20 \\
-        --output saved_models/hinton_mnist_compare/seed_0
-    keras-kd sweep hinton_mnist_30 --temperature 1 2.5 4 8 20 \\
-        --output saved_models/hinton_mnist_compare/seed_0
+    mkdir saved_models/hinton_mnist_sweep
+    cp saved_models/hinton_mnist_compare/seed_0/teacher* saved_models/hinton_mnist_sweep
+    keras-kd sweep hinton_mnist --temperature 1 2.5 4 8 20
 
 Cost: in bfloat16 on two virtual cores of a Xeon a quarter of an hour a seed for the teacher's 200
 epochs and five minutes for its three students.
