@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,6 +160,29 @@ def test_results_of_another_run_do_not_stay(tmp_path):
     assert folder_module.read_results(tmp_path) == {"seed": 0}
     begin(1)
     assert folder_module.read_results(tmp_path) is None
+
+
+@pytest.mark.parametrize("holds", ["seed of digits", "run of digits", "compare of mine", None])
+def test_a_folder_that_holds_another_run_is_refused_and_left_as_it_was(tmp_path, holds):
+    folder = tmp_path / "held"
+    if holds is None:
+        folder.mkdir()
+        (folder / "config.json").write_text('{"model_type": "bert"}')
+    else:
+        kind, recipe = holds.split(" of ")
+        unstarted(folder, recipe=recipe, kind=kind)
+    (folder / "results.json").write_text("{}")
+    before = {path: path.read_bytes() for path in folder.rglob("*")}
+    received = f"Received: {folder}, which holds a {holds or 'config.json of something else'}."
+    with pytest.raises(ValueError, match=re.escape(received)):
+        kd.experiment.compare(kd.recipes.digits, seeds=1, output=folder, verbose=False)
+    assert {path: path.read_bytes() for path in folder.rglob("*")} == before
+
+
+def test_a_seed_that_holds_another_run_is_refused(tmp_path):
+    unstarted(tmp_path / "seed_0", kind="sweep")
+    with pytest.raises(ValueError, match="must be a new folder or hold a seed of digits"):
+        kd.experiment.compare(kd.recipes.digits, seeds=1, output=tmp_path, verbose=False)
 
 
 def test_another_student_is_another_run(digits):

@@ -68,7 +68,8 @@ def compare(
         `verdict` (on accuracy, over the student alone), `runs` (the figures of each seed).
 
     Raises:
-        ValueError: if an argument is out of range, or another process works in the folder.
+        ValueError: if an argument is out of range, the folder holds another run, or another process
+            works in it.
         FileNotFoundError: if the data set is nowhere to be found.
         ImportError: if a package of the extras `report` or `tensorboard` is missing.
     """

@@ -45,13 +45,19 @@ def begin(path, *, kind, recipe, options, settings, data, progress):
 
     Args:
         path: the directory.
-        kind: `"run"`, `"compare"`, `"sweep"` or `"seed"` (a part of a comparison).
+        kind: `"run"`, `"compare"`, `"sweep"`, `"search"`, `"distill"` or `"seed"` (a part of a
+            comparison).
         recipe: name of the recipe.
         options: what `resume` calls the same function with, by name.
         settings: of the recipe.
         data: what it is trained on, with a digest.
         progress: a `Progress`, to say what goes on with what.
+
+    Raises:
+        ValueError: if the directory holds another kind of run or one of another recipe, which
+            would be lost, or a `config.json` that is none of ours.
     """
+    _check_free(path, kind, recipe)
     config = _plain(
         kind=kind,
         recipe=recipe,
@@ -108,8 +114,13 @@ def finish(path, results):
 
 
 def read_config(path):
-    """Return `config.json` of a directory as a dict, or `None` if there is none."""
-    return _read(Path(path) / "config.json")
+    """Return `config.json` of a directory as a dict, or `None` if there is none of ours."""
+    config = _read(Path(path) / "config.json")
+    # Others write files of that name too.
+    if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
+        return None
+    texts = [config.get(name) for name in ("kind", "recipe", "command")]
+    return config if all(isinstance(each, str) for each in texts) else None
 
 
 def read_results(path):
@@ -125,6 +136,21 @@ def state_of(path):
     return "finished" if (Path(path) / "results.json").is_file() else "unfinished"
 
 
+def _check_free(path, kind, recipe):
+    stored = read_config(path)
+    if stored is None:
+        if not (path / "config.json").exists():
+            return
+        holds = "config.json of something else"
+    else:
+        holds = f"{stored['kind']} of {stored['recipe']}"
+    if holds != f"{kind} of {recipe}":
+        raise ValueError(
+            f"The folder of a {kind} must be a new folder or hold a {kind} of {recipe}. Received: "
+            f"{path}, which holds a {holds}. Choose another folder."
+        )
+
+
 def _identity(config):
     """Return what makes a run this one: where its data was found does not."""
     identity = {key: config[key] for key in ("kind", "recipe", "settings", "data")}
@@ -137,7 +163,7 @@ def _plain(**parts):
 
 
 def _read(path):
-    # ValueError: what others call config.json need not be JSON.
+    # ValueError: what others call so need not be JSON.
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
         return json.loads(path.read_text())
     return None

@@ -59,7 +59,7 @@ def check_run(folder):
     """
     folder = Path(folder)
     config = folder_module.read_config(folder)
-    if not _is_whole(config):
+    if config is None:
         raise FileNotFoundError(
             f"There is no run in {folder}. Look for one with `keras-kd list DIR`."
         )
@@ -103,7 +103,7 @@ def list_runs(folder="saved_models"):
     found = []
     for path in sorted(Path(folder).rglob("config.json")):
         config = folder_module.read_config(path.parent)
-        if _is_whole(config) and config["kind"] in _CALLS:
+        if config is not None and config["kind"] in _CALLS:
             found.append(_described(path.parent, config))
     return found
 
@@ -127,14 +127,6 @@ def print_runs(folder):
             each["figures"] or each["at"],
         )
     progress.show(table)
-
-
-def _is_whole(config):
-    """Return whether a `config.json` is of ours: others write files of that name too."""
-    if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
-        return False
-    texts = [config.get(name) for name in ("kind", "recipe", "command")]
-    return all(isinstance(each, str) for each in texts)
 
 
 def _described(path, config):

@@ -77,7 +77,8 @@ def search(
         trial), `curves`.
 
     Raises:
-        ValueError: if an argument is out of range, or another process works in the folder.
+        ValueError: if an argument is out of range, the folder holds another run, or another process
+            works in it.
         FileNotFoundError: if the data set is nowhere to be found.
         ImportError: if a package of the extras `search` or `report` is missing.
 
