@@ -2,10 +2,13 @@
 
 Command: `keras-kd run adversarial_online`, over seeds `keras-kd compare adversarial_online --seeds
 5`.
-Cost: some ten minutes a seed on two busy cores.
-Result: not run yet in this form. With a rate for the other losses that fell to 0 (seed 0) the
-validation accuracy rose to 0.8675 in epoch 7 and fell to 0.8555 in epoch 10, as the adversarial
-rate was left to move the networks alone: so here all rates are constant.
+Cost: six and a half minutes a seed on one core.
+Result, five seeds, test accuracy: student distilled 0.8796 ± 0.0041, the same student alone 0.8775
+± 0.0041: it BEATS it, +0.21 points (95 % interval over seeds +0.08 to +0.35); plain soft targets of
+a trained teacher (0.8882 ± 0.0006) 0.8784 ± 0.0051, which it is not shown to beat: +0.12 (-0.38 to
++0.63). With a rate for the other losses that fell to 0 (seed 0) the validation accuracy rose to
+0.8675 in epoch 7 and fell to 0.8555 in epoch 10, as the adversarial rate was left to move the
+networks alone: so here all rates are constant.
 
 The student, a convolution of 8 filters, 3x3, stride 2, ReLU, dense, and a peer with 16 begin
 together: each learns from the labels, from the other's predictions (T = 1, alpha = 0.5: deep mutual

@@ -13,7 +13,11 @@ stopping watches a validation split, not the test set; the distillation loss car
 teacher is softened by the same T as the student.
 
 `--best` is the same student under our own schedule: fourteen stored views of each image from a
-small residual teacher, 40 epochs, Muon. What was tried: `benchmarks/schedules.md`.
+small residual teacher, 40 epochs, Muon. Cost: a quarter of an hour a seed on one core.
+Result, five seeds: teacher 0.9253 ± 0.0013, student distilled 0.9010 ± 0.0011, the same student
+alone on the same views 0.9020 ± 0.0024. So it is the schedule that gains 1.4 points; what the
+teacher adds to it, -0.10 points (-0.39 to +0.19), is INCONCLUSIVE, but agreement with it gains
++0.80 (+0.55 to +1.05). What else was tried: `benchmarks/schedules.md`.
 """
 
 import functools
