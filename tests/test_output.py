@@ -1,5 +1,6 @@
 """The folder of a distillation: what was interrupted goes on to the same weights, to the bit."""
 
+import dataclasses
 import json
 import shutil
 
@@ -165,6 +166,16 @@ def test_another_teacher_and_other_images_are_refused(copied, data, teacher):
     few = kd.data.from_arrays((IMAGES[:240], LABELS[:240]), (IMAGES[250:], LABELS[250:]))
     with pytest.raises(ValueError, match="Received: data='"):
         kd.distill(teacher, few, output=copied, **FAST)
+
+
+def test_the_same_images_under_another_name_go_on(copied, data, teacher, uninterrupted):
+    kd.distill(teacher, dataclasses.replace(data, name="moved"), output=copied, **FAST)
+    ours, theirs = (
+        keras.models.load_model(folder / "student.keras").get_weights()
+        for folder in (copied, uninterrupted)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_other_files_may_be_asked_for_and_what_a_killed_process_left_is_removed(

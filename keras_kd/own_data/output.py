@@ -85,7 +85,7 @@ def workplace(folder, settings, data, progress):
         folder_module.begin(
             unfinished,
             kind="distill",
-            recipe=data.name,
+            recipe="distill",  # Not the data's name: the same images may be found elsewhere.
             options={},
             settings=settings,
             data={"digest": data.digest},
