@@ -6,7 +6,7 @@ of a seed again (copied, since a sweep in the seed's own folder would replace it
 
     mkdir saved_models/hinton_mnist_sweep
     cp saved_models/hinton_mnist_compare/seed_0/teacher* saved_models/hinton_mnist_sweep
-    keras-kd sweep hinton_mnist --temperature 1 2.5 4 8 20
+    keras-kd sweep hinton_mnist --temperature 1 2.5 4 8 20 --alpha 0.5
 
 Cost: in bfloat16 on two cores of an AMD EPYC a quarter of an hour a seed for the teacher's 150
 epochs and four minutes for its three students.
@@ -14,8 +14,9 @@ Result, 3 seeds, errors on 10 000 test images: teacher 60 ± 7, student distille
 student alone 149 ± 4, on smoothed labels 132 ± 4. A shortened form, on one seed and with the
 earlier teacher that is told below (`keras-kd sweep hinton_mnist --temperature 20 --alpha 0.5 0.9
 0.98 --epochs 30`, in float32; all of it in `benchmarks/recipes.md`): teacher 121, student distilled
-with the best alpha 114, alone 159. The table over T for 800 units is still to be run; that for 30
-units is in `hinton_mnist_30`.
+with the best alpha 114, alone 159. The table over T for 800 units (seed 0, alpha = 0.5,
+validation accuracy): T = 1 0.9863, 2.5 0.9893, 4 0.9907, 8 0.9905, 20 0.9910, alone 0.9842; that
+for 30 units is in `hinton_mnist_30`.
 
 Teacher 784-1200-1200-10 with dropout, the norm of each unit's weights limited to 3.9, images
 shifted by up to two pixels; student 784-800-800-10 with none of them, T = 20. Published errors on
