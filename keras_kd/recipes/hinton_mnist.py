@@ -2,7 +2,7 @@
 
 Commands: `keras-kd compare hinton_mnist --seeds 3`, the shortened form with `--epochs 30`; a table
 over T for students of 800 units per layer, and of 30 with `hinton_mnist_30`, which use the teacher
-of a seed again (copied, since a sweep in the seed's own folder would replace its results):
+of a seed again (copied: a sweep in the seed's own folder is refused):
 
     mkdir saved_models/hinton_mnist_sweep
     cp saved_models/hinton_mnist_compare/seed_0/teacher* saved_models/hinton_mnist_sweep
