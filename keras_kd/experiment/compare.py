@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from pathlib import Path
 
 from keras_kd._backend import require_extra
 from keras_kd._checks import check_integer
@@ -79,7 +78,7 @@ def compare(
     require_extra("matplotlib", "report", "A comparison's report")
     budget = budget_module.seconds_of(budget)
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
-    folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_compare")
+    folder = folder_module.output_for("compare", recipe.name, output)
     events.callbacks_for(folder, tensorboard)  # Refused now, if it cannot be.
     progress = Progress(verbose)
     started = time.perf_counter()

@@ -11,15 +11,22 @@ from keras_kd._backend import describe_machine
 from keras_kd._files import remove_leftovers, written_whole
 
 
-def check_output(path):
-    """Return `path` as a `Path`, if a run can be written there.
+def output_for(kind, recipe, output):
+    """Return the directory of a run, where one can be written there.
+
+    Args:
+        kind: as in `begin`.
+        recipe: as in `begin`.
+        output: the directory, below `saved_models/` and named after recipe and kind if `None`.
 
     Raises:
-        ValueError: if it is a file.
+        ValueError: if it is a file, or a directory that `begin` would refuse.
     """
-    path = Path(path)
+    name = recipe if kind == "run" else f"{recipe}_{kind}"
+    path = Path(output or f"saved_models/{name}")
     if path.exists() and not path.is_dir():
         raise ValueError(f"`output` must be a folder. Received: {path}, a file.")
+    _check_free(path, kind, recipe)
     return path
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-from pathlib import Path
 
 from keras_kd import data as data_module
 from keras_kd import export, metrics
@@ -75,7 +74,7 @@ def run(
     require_extra("matplotlib", "report", "A run's picture")
     budget = budget_module.seconds_of(budget)
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
-    folder = folder_module.check_output(output or Path("saved_models") / recipe.name)
+    folder = folder_module.output_for("run", recipe.name, output)
     callbacks = events.callbacks_for(folder, tensorboard)
     progress = Progress(verbose)
     started = time.perf_counter()

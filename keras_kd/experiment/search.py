@@ -1,7 +1,6 @@
 """A search over the settings of a distillation, its trials in a study that survives a kill."""
 
 import time
-from pathlib import Path
 
 from keras_kd._backend import require_extra
 from keras_kd._checks import check_integer
@@ -100,7 +99,7 @@ def search(
     space = space_module.Space(recipe, space_module.DEFAULT if space is None else space)
     if workers > 1:
         workers_module.check_can_be_sent(recipe)
-    folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_search")
+    folder = folder_module.output_for("search", recipe.name, output)
     progress = Progress(verbose)
     started = time.perf_counter()
     data = load(recipe, seed, data_dir, progress)

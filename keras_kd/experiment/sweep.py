@@ -1,7 +1,6 @@
 """A grid of temperatures, alphas and losses: students trained together on one teacher pass."""
 
 import time
-from pathlib import Path
 
 from keras_kd import metrics
 from keras_kd._backend import require_extra
@@ -85,7 +84,7 @@ def sweep(
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
     temperature = recipe.temperatures if temperature is None else temperature
     cells = cells_of(recipe, temperature, alpha, loss)
-    folder = folder_module.check_output(output or Path("saved_models") / f"{recipe.name}_sweep")
+    folder = folder_module.output_for("sweep", recipe.name, output)
     callbacks = events.callbacks_for(folder, tensorboard)
     progress = Progress(verbose)
     started = time.perf_counter()
