@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 import json
 import shutil
 import sys
@@ -15,7 +14,6 @@ from scipy import stats
 import keras_kd as kd
 from keras_kd.experiment import checkpoint, compare, tables
 
-RUN = importlib.import_module("keras_kd.experiment.run")
 ARRANGEMENTS = ["teacher", "student_alone", "label_smoothing", "student"]
 OPTIONS = {"seeds": 2, "epochs": 2, "verbose": False}
 
@@ -48,7 +46,7 @@ def folder(tmp_path_factory):
 def results(folder, events):
     with pytest.MonkeyPatch.context() as patch:
         load, fit = kd.data.load, keras.Model.fit
-        patch.setattr(RUN.data_module, "load", lambda *a, **o: Watched(load(*a, **o), events))
+        patch.setattr(kd.data, "load", lambda *a, **o: Watched(load(*a, **o), events))
         patch.setattr(
             keras.Model, "fit", lambda self, *a, **o: events.append("fit") or fit(self, *a, **o)
         )

@@ -137,7 +137,7 @@ def test_the_test_split_is_read_once_after_every_choice(tmp_path, monkeypatch, d
 
         return noted
 
-    monkeypatch.setattr(RUN.data_module, "load", lambda *args, **options: Watched())
+    monkeypatch.setattr(kd.data, "load", lambda *args, **options: Watched())
     monkeypatch.setattr(keras.Model, "fit", note("fit", keras.Model.fit))
     monkeypatch.setattr(RUN.export, "litert", note("export", kd.export.litert))
     kd.recipes.digits(epochs=1, output=tmp_path, verbose=False)

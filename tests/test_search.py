@@ -20,7 +20,6 @@ from keras_kd.experiment import space as space_module
 from keras_kd.experiment import study as study_module
 from keras_kd.experiment.workers import check_can_be_sent
 
-RUN = importlib.import_module("keras_kd.experiment.run")
 SPACE = {"alpha": (0.1, 0.9), "loss": ["SoftTargets", "LogitMatching"], "temperature": (1.0, 8.0)}
 RATES = {**SPACE, "learning_rate": (1e-6, 3e-2)}
 
@@ -51,7 +50,7 @@ def results(folder, events):
             return getattr(self.data, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RUN.data_module, "load", lambda *a, **o: Watched(load(*a, **o)))
+        patch.setattr(kd.data, "load", lambda *a, **o: Watched(load(*a, **o)))
         patch.setattr(
             keras.Model, "fit", lambda self, *a, **o: events.append("fit") or fit(self, *a, **o)
         )
@@ -171,13 +170,19 @@ def test_killed_in_a_trial_it_goes_on_with_that_one(tmp_path, capsys):
 def test_two_workers_share_a_study_in_a_database(tmp_path):
     storage = f"sqlite:///{tmp_path}/search.db"
     options = {"space": SPACE, "epochs": 1, "storage": storage, "verbose": False}
-    together = search(kd.recipes.digits, trials=4, workers=2, output=tmp_path / "two", **options)
+    # They must find the same images by themselves.
+    recipe = dataclasses.replace(kd.recipes.digits, share=0.5)
+    together = search(recipe, trials=4, workers=2, output=tmp_path / "two", **options)
     assert len(together["trials"]) == 4
     assert len({json.dumps(trial["settings"]) for trial in together["trials"]}) == 4
     # Another machine that asks for no more than there are has nothing to try, and the same best.
-    joined = search(kd.recipes.digits, trials=4, output=tmp_path / "one", **options)
+    joined = search(recipe, trials=4, output=tmp_path / "one", **options)
     assert joined["trials"] == together["trials"] and joined["best"] == together["best"]
     assert joined["models"]["student"]["test"] == together["models"]["student"]["test"]
+    one, two = (
+        json.loads((tmp_path / each / "teacher.json").read_text()) for each in ("one", "two")
+    )
+    assert one["made_of"] == two["made_of"]
 
 
 DIES = """

@@ -1,6 +1,5 @@
 """A sweep: cells chosen on validation, one of them tested."""
 
-import importlib
 import json
 
 import keras
@@ -11,7 +10,6 @@ import keras_kd as kd
 from keras_kd.experiment import heat_map, sweep, tables
 from keras_kd.experiment.grid import cells_of
 
-RUN = importlib.import_module("keras_kd.experiment.run")
 GRID = {"temperature": [1.0, 4.0], "alpha": [0.2, 0.9], "loss": ["SoftTargets", "LogitMatching"]}
 NAMES = [
     "SoftTargets_T_1_alpha_0.2", "SoftTargets_T_1_alpha_0.9",
@@ -46,7 +44,7 @@ def results(folder, events):
             return getattr(self.data, name)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(RUN.data_module, "load", lambda *a, **o: Watched(load(*a, **o)))
+        patch.setattr(kd.data, "load", lambda *a, **o: Watched(load(*a, **o)))
         patch.setattr(
             keras.Model, "fit", lambda self, *a, **o: events.append("fit") or fit(self, *a, **o)
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import keras
 
+from keras_kd import data as data_module
 from keras_kd.distiller import Distiller
 from keras_kd.experiment.making import architecture, settings_of
 from keras_kd.experiment.run import run
@@ -90,6 +91,23 @@ class Recipe:
     def __call__(self, **options):
         """Run the recipe; the options are those of `experiment.run`."""
         return run(self, **options)
+
+    def data(self, seed, data_dir=None):
+        """Return its data.
+
+        Args:
+            seed: integer that the validation split depends on.
+            data_dir: as in `data.load`.
+
+        Returns:
+            A `Data`.
+        """
+        data = data_module.load(self.dataset, seed=seed, data_dir=data_dir)
+        if self.share == 1:
+            return data
+        splits = ("train", "validation", "test")
+        few = {name: getattr(data, name).share(self.share) for name in splits}
+        return dataclasses.replace(data, **few)
 
     def for_epochs(self, epochs=None, *, quick=False, best=False):
         """Return the recipe, or its best form if it has one, with at most so many epochs."""

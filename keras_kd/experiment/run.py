@@ -1,9 +1,7 @@
 """Run a recipe: train, choose on validation, read the test split once, export, write it down."""
 
-import dataclasses
 import time
 
-from keras_kd import data as data_module
 from keras_kd import export, metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer
@@ -132,11 +130,7 @@ def load(recipe, seed, data_dir, progress):
     if recipe.precision is not None:
         policy, reason = policy_for(recipe.precision, on_gpu=on_gpu())
         progress.say(f"Precision: {policy} ({reason}); weights, losses: float32")
-    data = data_module.load(recipe.dataset, seed=seed, data_dir=data_dir)
-    if recipe.share < 1:
-        splits = ("train", "validation", "test")
-        few = {name: getattr(data, name).share(recipe.share) for name in splits}
-        data = dataclasses.replace(data, **few)
+    data = recipe.data(seed, data_dir)
     progress.say(
         f"Data: {data.name} from {data.source}: {len(data.train)} to train, "
         f"{len(data.validation)} to validate"

@@ -14,7 +14,6 @@ import threading
 
 import rich.console
 
-from keras_kd import data as data_module
 from keras_kd.device import call_in_new_process, visible_gpus
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.space import Space
@@ -130,7 +129,7 @@ def _worker(job, number, left, errors):
         progress.console = rich.console.Console(
             quiet=not job.verbose, highlight=False, force_terminal=False
         )
-        data = data_module.load(job.recipe.dataset, seed=job.seed, data_dir=job.data_dir)
+        data = job.recipe.data(job.seed, job.data_dir)
         trainer = Trainer(job.recipe, data, job.seed, job.folder, Progress(verbose=False))
         teacher = trainer.teacher()
         objective = Objective(
