@@ -11,12 +11,10 @@ of a seed again (copied: a sweep in the seed's own folder is refused):
 Cost: in bfloat16 on two cores of an AMD EPYC a quarter of an hour a seed for the teacher's 150
 epochs and four minutes for its three students.
 Result, 3 seeds, errors on 10 000 test images: teacher 60 ± 7, student distilled 84 ± 3, the same
-student alone 149 ± 4, on smoothed labels 132 ± 4. A shortened form, on one seed and with the
-earlier teacher that is told below (`keras-kd sweep hinton_mnist --temperature 20 --alpha 0.5 0.9
-0.98 --epochs 30`, in float32; all of it in `benchmarks/recipes.md`): teacher 121, student distilled
-with the best alpha 114, alone 159. The table over T for 800 units (seed 0, alpha = 0.5,
-validation accuracy): T = 1 0.9863, 2.5 0.9893, 4 0.9907, 8 0.9905, 20 0.9910, alone 0.9842; that
-for 30 units is in `hinton_mnist_30`.
+student alone 149 ± 4, on smoothed labels 132 ± 4; in the shortened form, five minutes a seed on two
+virtual cores of a Xeon, 79 ± 4, 98 ± 2, 143 ± 5 and 133 ± 5. The table over T for 800 units (seed
+0, alpha = 0.5, validation accuracy): T = 1 0.9863, 2.5 0.9893, 4 0.9907, 8 0.9905, 20 0.9910, alone
+0.9842; that for 30 units is in `hinton_mnist_30`.
 
 Teacher 784-1200-1200-10 with dropout, the norm of each unit's weights limited to 3.9, images
 shifted by up to two pixels; student 784-800-800-10 with none of them, T = 20. Published errors on
