@@ -8,10 +8,14 @@
     distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=10)
     kd.export.litert(distiller.student, "student.tflite")
 
-Nothing heavy is imported before it is used, so that `keras-kd --help` answers at once.
+Nothing heavy is imported before it is used, so that `keras-kd --help` answers at once. What of
+ours may stand in a file is known to Keras all the same: `keras.models.load_model` needs
+`import keras_kd` and nothing more.
 """
 
 import importlib
+
+from keras_kd import _registration
 
 __version__ = "0.1.0"
 
@@ -46,6 +50,8 @@ _NAMES = {
 }
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]
+
+_registration.register()
 
 
 def __getattr__(name):

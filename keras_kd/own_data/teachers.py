@@ -25,7 +25,7 @@ class TeacherInput(keras.layers.Layer):
     """
 
     def __init__(self, size, channels, scale="0..255", **kwargs):
-        super().__init__(trainable=False, **kwargs)
+        super().__init__(**{"trainable": False, **kwargs})
         self.size = None if size is None else tuple(size)
         self.channels, self.scale = channels, scale
 
