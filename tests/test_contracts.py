@@ -74,6 +74,11 @@ BASES = {"DistillationLoss", "FeatureLoss"}
 # on layers with a projector.
 KINDS = ("SoftTargets", "DecoupledKD", "Hints")
 
+# Bits are promised for the same program on the same machine. Two programs (another step, or one
+# without labels) are ordered and fused in other ways: they differ in the last digit of float32,
+# carried through eight steps of Adam at 1e-2.
+OTHER_PROGRAM = {"rtol": 1e-5, "atol": 1e-6}
+
 # No teacher to leave alone, no labels or images to be given, or a player more to be counted: what
 # applies to these is in test_mutual.py, test_online.py, test_kdgan.py, test_data_free.py,
 # test_discriminator.py.
@@ -196,7 +201,7 @@ class TestTraining:
         for one, other in zip(seen_by_teacher, seen_by_student, strict=True):
             np.testing.assert_array_equal(one, other)
 
-    def test_alpha_0_is_plain_training_to_the_bit(self, distiller_class, loss):
+    def test_alpha_0_is_plain_training(self, distiller_class, loss):
         distilled, alone = net("student", seed=1), net("student", seed=1)
         fit(make(distiller_class, loss, student=distilled, alpha=0.0))
         alone.compile(
@@ -204,7 +209,7 @@ class TestTraining:
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
         alone.fit(IMAGES, LABELS, batch_size=8, epochs=2, shuffle=False, verbose=0)
-        assert_equal_weights(distilled.get_weights(), alone.get_weights())
+        assert_equal_weights(distilled.get_weights(), alone.get_weights(), **OTHER_PROGRAM)
 
     # A loss on an inner layer alone leaves what comes after it as it was, and Keras warns.
     @pytest.mark.filterwarnings("ignore:Gradients do not exist")
@@ -214,9 +219,9 @@ class TestTraining:
         distillers = [make(distiller_class, loss, alpha=1.0) for _ in range(3)]
         for distiller, labels in zip(distillers, (LABELS, 4 - LABELS, None), strict=True):
             fit(distiller, labels=labels)
-        first, *others = (distiller.get_weights() for distiller in distillers)
-        for other in others:
-            assert_equal_weights(first, other)
+        first, other, without = (distiller.get_weights() for distiller in distillers)
+        assert_equal_weights(first, other)
+        assert_equal_weights(first, without, **OTHER_PROGRAM)
 
     def test_zero_sample_weight_means_zero_gradient(self, every_distiller, loss):
         student = plain_net()

@@ -140,7 +140,7 @@ class Trainer:
         )
 
     def _on_labels(self, builder, optimizer):
-        # At alpha=0 a distiller is plain training, to the bit, and on the same fast path.
+        # At alpha=0 a distiller is plain training, but for rounding, and on the same fast path.
         distiller = Distiller(student=self.build(builder), alpha=0.0)
         # Keras's own loss: the control has nothing of ours in it.
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

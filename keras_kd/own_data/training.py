@@ -79,7 +79,7 @@ class Training:
 
     def alone(self):
         """Return the same student trained on the labels alone, as a `Trained`."""
-        # At alpha=0 a distiller is plain training, to the bit, and on the same fast path.
+        # At alpha=0 a distiller is plain training, but for rounding, and on the same fast path.
         distiller = Distiller(student=self.build(), alpha=0.0)
         name = "student_alone"
         return self.train(name, {name: distiller}, self.data.train)[name]
