@@ -48,7 +48,9 @@ def _add_recipe(parser, folder):
     """Add what every command asks that runs a recipe."""
     parser.add_argument("recipe", choices=recipe_names(), help="one of: %(choices)s")
     parser.add_argument("--epochs", type=int, help="the most epochs of each training")
-    parser.add_argument("--quick", action="store_true", help="a first look: a few epochs")
+    parser.add_argument(
+        "--quick", action="store_true", help="a first look: a few epochs, too short to judge"
+    )
     parser.add_argument(
         "--best", action="store_true", help="the same student under our own schedule, if it has one"
     )

@@ -12,7 +12,8 @@ import pytest
 from scipy import stats
 
 import keras_kd as kd
-from keras_kd.experiment import checkpoint, compare, tables
+from keras_kd.experiment import checkpoint, compare, statistics, tables
+from keras_kd.experiment.compare import summary
 
 ARRANGEMENTS = ["teacher", "student_alone", "label_smoothing", "student"]
 OPTIONS = {"seeds": 2, "epochs": 2, "verbose": False}
@@ -92,8 +93,7 @@ def test_gains_are_paired_over_seeds(results, other, metric, sign):
 
     gain = results["gains"][other][metric]
     np.testing.assert_allclose(gain["values"], sign * (values("student") - values(other)))
-    interval = stats.ttest_1samp(gain["values"], 0).confidence_interval(0.95)
-    np.testing.assert_allclose(gain["interval_95"], interval)
+    assert gain == statistics.judged(gain["values"])
     assert results["verdict"] == results["gains"]["student_alone"]["accuracy"]["verdict"]
 
 
@@ -159,7 +159,44 @@ def test_the_table_fits_a_terminal_and_says_the_verdict(results, capsys):
     lines = tables.verdicts(results)
     assert len(lines) == 6
     assert lines[0].startswith("accuracy: ") and results["verdict"] in lines[0]
-    assert "over 2 seeds" in lines[0]
+    assert lines[0].endswith("NO VERDICT, fewer than three seeds cannot tell")
+
+
+def gains_of(values, quick=False):
+    """What a comparison of as many seeds keeps, with these gains in accuracy."""
+    models = ("teacher", "student", "student_alone")
+
+    def test(accuracy):
+        return {
+            "accuracy": accuracy, "negative_log_likelihood": 1 - accuracy,
+            "agreement_with_teacher": accuracy,
+        }  # fmt: skip
+
+    rest = dict.fromkeys(("epochs", "best_epoch", "seconds", "validation_accuracy"), 1)
+    runs = [
+        {"seed": seed, "models": {
+            name: {**rest, "parameters": 1, "bytes": 1,
+                   "test": test(0.5 + (value if name == "student" else 0))}
+            for name in models
+        }}
+        for seed, value in enumerate(values)
+    ]  # fmt: skip
+    return summary(runs, quick=quick)
+
+
+def test_three_seeds_with_spread_are_judged_and_a_first_look_is_not():
+    found = gains_of([0.010, 0.012, 0.011])
+    assert found["verdict"] == "BEATS"
+    gain = found["gains"]["student_alone"]["accuracy"]
+    interval = stats.ttest_1samp(gain["values"], 0).confidence_interval(0.95)
+    np.testing.assert_allclose(gain["interval_95"], interval)
+    assert "over 3 seeds" in tables.verdicts(found)[0]
+    quick = gains_of([0.010, 0.012, 0.011], quick=True)
+    assert quick["verdict"] == "NO VERDICT"
+    assert tables.verdicts(quick)[0] == (
+        "accuracy: distilled over student alone +1.10 points: NO VERDICT, `--quick` is too short "
+        "to judge"
+    )
 
 
 @pytest.mark.parametrize(

@@ -170,6 +170,8 @@ class TestTheVerdictIsHonest:
     def test_it_says_what_the_interval_allows(self, gain, interval, said):
         sentence = report.verdict({"accuracy": gain, "interval_95": interval})
         assert said in sentence and "one seed" in sentence
+        quick = report.verdict({"accuracy": gain, "interval_95": interval}, quick=True)
+        assert said not in quick and quick.endswith("NO VERDICT, `--quick` is too short to judge.")
 
 
 def test_an_output_that_is_a_file_is_refused_and_left_as_it_was(tmp_path):

@@ -22,15 +22,34 @@ def test_the_interval_is_students_of_paired_differences():
         ([0.010, 0.012, 0.011], "BEATS"),
         ([-0.010, -0.012, -0.011], "DOES NOT BEAT"),
         ([0.010, -0.012, 0.011], "INCONCLUSIVE"),
-        ([0.0, 0.0], "DOES NOT BEAT"),
-        ([0.01, 0.01], "BEATS"),
         # The mean alone says nothing.
-        ([0.10, 0.00], "INCONCLUSIVE"),
-        ([0.5], "INCONCLUSIVE"),
+        ([0.10, 0.00, 0.05], "INCONCLUSIVE"),
+        ([0.010, 0.012], "NO VERDICT"),
+        ([0.5], "NO VERDICT"),
+        # Three times the same is no evidence of anything but a broken seed.
+        ([0.01, 0.01, 0.01], "NO VERDICT"),
+        ([0.9 - 0.8, 0.5 - 0.4, 0.3 - 0.2], "NO VERDICT"),
+        ([0.0, 0.0, 0.0, 0.0], "NO VERDICT"),
     ],
 )
 def test_the_verdict_is_what_the_interval_allows(gains, verdict):
     assert judged(gains)["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("gains", "quick", "reason"),
+    [
+        ([0.010], False, "fewer than three seeds cannot tell"),
+        ([0.010, 0.012], False, "fewer than three seeds cannot tell"),
+        ([0.01, 0.01, 0.01], False, "the seeds do not differ"),
+        ([0.010, 0.012, 0.011], True, "`--quick` is too short to judge"),
+    ],
+)
+def test_without_a_verdict_there_is_no_interval_but_a_reason(gains, quick, reason):
+    found = judged(gains, quick=quick)
+    assert (found["verdict"], found["interval_95"]) == ("NO VERDICT", None)
+    assert found["reason"] == reason
+    assert found["mean"] == pytest.approx(np.mean(gains))
 
 
 def test_as_many_seeds_as_it_says_would_settle_it():
@@ -47,12 +66,9 @@ def test_as_many_seeds_as_it_says_would_settle_it():
     assert with_this_mean_and_spread(needed - 1) == "INCONCLUSIVE"
 
 
-@pytest.mark.parametrize("gains", [[0.01], [0.01, -0.01], [0.01, 0.02]])
+@pytest.mark.parametrize("gains", [[0.01], [0.01, 0.02], [0.01, -0.01, 0.0]])
 def test_it_does_not_say_how_many_where_that_cannot_be_told(gains):
-    found = judged(gains)
-    assert found["seeds_needed"] is None or found["verdict"] == "INCONCLUSIVE"
-    if sum(gains) == 0 or len(gains) == 1:
-        assert found["seeds_needed"] is None
+    assert judged(gains)["seeds_needed"] is None
 
 
 def test_one_value_has_no_spread():

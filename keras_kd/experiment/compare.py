@@ -49,7 +49,7 @@ def compare(
         recipe: a `Recipe`.
         seeds: how many seeds, from 0, or a list of them.
         epochs: the most epochs of each training; the recipe's if `None`.
-        quick: a first look: the recipe's `quick_epochs`.
+        quick: a first look: the recipe's `quick_epochs`; too short to judge.
         budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
             best form, with as many epochs as fit, by a short timing on this machine at the start,
             which should then be as busy as it will be. What was chosen stands in the settings, and
@@ -63,8 +63,9 @@ def compare(
     Returns:
         The contents of `results.json`, as a dict: `models` (mean and spread by name), `gains`
         (over `student_alone`, `label_smoothing` and, if it is there, `soft_targets`, by metric:
-        `values`, `mean`, `std`, `interval_95`, `verdict`, `seeds_needed`; above 0 is better),
-        `verdict` (on accuracy, over the student alone), `runs` (the figures of each seed).
+        `values`, `mean`, `std`, `interval_95`, `verdict`, `reason`, `seeds_needed`; above 0 is
+        better), `verdict` (on accuracy, over the student alone; none under three seeds, see
+        `statistics.judged`), `runs` (the figures of each seed).
 
     Raises:
         ValueError: if an argument is out of range, the folder holds another run, or another process
@@ -116,7 +117,7 @@ def compare(
         ]
         results = {
             **folder_module.head(what, settings, test),
-            **summary(runs),
+            **summary(runs, quick=quick),
             "runs": runs,
             "seconds": time.perf_counter() - started + sum(trainer.earlier),
         }
@@ -142,11 +143,12 @@ def check_seeds(seeds):
     return list(seeds)
 
 
-def summary(runs):
+def summary(runs, *, quick=False):
     """Return what the figures of seeds say together.
 
     Args:
         runs: `[{"seed": ..., "models": {name: {..., "test": {metric: number}}}}]`.
+        quick: whether they are of a first look, which is too short to judge.
 
     Returns:
         A dict with `models`, `gains` and `verdict`, see `compare`.
@@ -156,7 +158,11 @@ def summary(runs):
     gains = {
         other: {
             metric: statistics.judged(
-                [sign * (_test(run, "student", metric) - _test(run, other, metric)) for run in runs]
+                [
+                    sign * (_test(run, "student", metric) - _test(run, other, metric))
+                    for run in runs
+                ],
+                quick=quick,
             )
             for metric, sign in _SIGNS.items()
         }

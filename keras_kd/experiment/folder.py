@@ -107,7 +107,7 @@ def head(what, settings, test):
     return {
         "kind": what["kind"],
         "recipe": what["recipe"],
-        **{name: options[name] for name in ("seed", "seeds") if name in options},
+        **{name: options[name] for name in ("seed", "seeds", "quick") if name in options},
         "settings": settings,
         "machine": describe_machine(),
         "data": {**what["data"], "test": len(test)},

@@ -107,7 +107,7 @@ def _verdict(kind, results):
         return [line.removeprefix("* ") for line in tables.best_cell(results)], ""
     if kind == "search":
         return [line.removeprefix("* ") for line in tables.best_trial(results)], ""
-    return [report.verdict(results["gain"])], ""
+    return [report.verdict(results["gain"], quick=results.get("quick", False))], ""
 
 
 def _with_commands(line):

@@ -8,6 +8,7 @@ from keras_kd import metrics
 from keras_kd._files import written_whole
 from keras_kd.experiment.plots import COLOURS
 from keras_kd.experiment.progress import title_of
+from keras_kd.experiment.statistics import NO_VERDICT, TOO_SHORT
 
 _TEMPERATURES = (1, 2, 4, 8)
 
@@ -44,7 +45,7 @@ def sentences(results, folder):
     """Return what the table means and where everything is, a line each."""
     litert = results["litert"]
     return [
-        verdict(results["gain"]),
+        verdict(results["gain"], quick=results.get("quick", False)),
         f"student.tflite ({_kilobytes(litert['bytes'])}), executed by LiteRT on all "
         f"{litert['images']:,} test images: accuracy {litert['accuracy']:.4f}, agrees with the "
         f"Keras student on {100 * litert['agreement_with_keras']:.2f} %, "
@@ -54,11 +55,13 @@ def sentences(results, folder):
     ]
 
 
-def verdict(gain):
+def verdict(gain, *, quick=False):
     """Return one honest sentence on the gain of the distilled student over the one alone."""
     low, high = gain["interval_95"]
     interval = f"(95 % interval over test images {100 * low:+.2f} to {100 * high:+.2f})"
     points = f"{100 * gain['accuracy']:+.2f} points of accuracy {interval}"
+    if quick:
+        return f"{points}: {NO_VERDICT}, {TOO_SHORT}."
     if low > 0:
         judgement = "the distilled student is better than the same student alone"
     elif high < 0:

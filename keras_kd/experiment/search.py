@@ -63,7 +63,7 @@ def search(
             the folder if `None`. `config.json` holds it: leave a password to the database's own
             configuration.
         epochs: the most epochs of each training; the recipe's if `None`.
-        quick: a first look: the recipe's `quick_epochs`.
+        quick: a first look: the recipe's `quick_epochs`; too short to judge.
         output: folder to write to; `saved_models/<recipe.name>_search` if `None`.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.

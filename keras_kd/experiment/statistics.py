@@ -5,24 +5,33 @@ import numpy as np
 from keras_kd._backend import require_extra
 
 BEATS, DOES_NOT_BEAT, INCONCLUSIVE = "BEATS", "DOES NOT BEAT", "INCONCLUSIVE"
+NO_VERDICT = "NO VERDICT"
+TOO_SHORT = "`--quick` is too short to judge"
+# Two seeds have an interval of a dozen standard deviations; under three nothing can be told.
+_FEWEST_SEEDS = 3
+# Gains are differences of shares and likelihoods: what is less is rounding.
+_NO_SPREAD = 1e-12
 # More than these nobody runs; that many would settle nothing of worth.
 _MOST_SEEDS = 1000
 
 
-def judged(gains):
+def judged(gains, *, quick=False):
     """Return mean, spread, 95 % interval and verdict of gains, one a seed.
 
     The interval is Student's, of the mean of paired differences: it says what other *seeds* might
     show on the same test images. BEATS: it lies above 0. DOES NOT BEAT: it holds nothing above 0.
     INCONCLUSIVE: neither; `seeds_needed` then is the number of seeds at which gains of this mean
     and spread would settle it, `None` where that is more than a thousand or cannot be told.
+    NO VERDICT: there is nothing to judge by, and `reason` says why: fewer than three seeds, no
+    spread between them, or trainings cut short by `--quick`.
 
     Args:
         gains: numbers, one a seed; above 0 where the first model is better.
+        quick: whether the models were trained for a first look alone.
 
     Returns:
-        A dict: `values`, `mean`, `std`, `interval_95` (`None` for one seed), `verdict`,
-        `seeds_needed`.
+        A dict: `values`, `mean`, `std`, `interval_95` (`None` without a verdict), `verdict`,
+        `reason` (`None` with one), `seeds_needed`.
 
     Example:
 
@@ -31,17 +40,19 @@ def judged(gains):
 
     assert judged([0.010, 0.012, 0.011])["verdict"] == "BEATS"
     assert judged([0.010, -0.012, 0.011])["verdict"] == "INCONCLUSIVE"
+    assert judged([0.010, 0.012])["verdict"] == "NO VERDICT"
     ```
     """
     gains = np.asarray(gains, float)
-    found = {"values": gains.tolist(), **spread(gains)}
-    if len(gains) < 2:
-        return found | {"interval_95": None, "verdict": INCONCLUSIVE, "seeds_needed": None}
+    found = {"values": gains.tolist(), **spread(gains), "reason": None, "seeds_needed": None}
+    if reason := _nothing_to_judge_by(found, quick):
+        return found | {"interval_95": None, "verdict": NO_VERDICT, "reason": reason}
     half = _half_width(found["std"], len(gains))
     low, high = found["mean"] - half, found["mean"] + half
     verdict = BEATS if low > 0 else DOES_NOT_BEAT if high <= 0 else INCONCLUSIVE
-    needed = _seeds_needed(found["mean"], found["std"]) if verdict == INCONCLUSIVE else None
-    return found | {"interval_95": [low, high], "verdict": verdict, "seeds_needed": needed}
+    if verdict == INCONCLUSIVE:
+        found["seeds_needed"] = _seeds_needed(found["mean"], found["std"])
+    return found | {"interval_95": [low, high], "verdict": verdict}
 
 
 def spread(values):
@@ -57,6 +68,16 @@ def check_scipy():
         ImportError: if SciPy is missing.
     """
     require_extra("scipy", "report", "An interval over seeds")
+
+
+def _nothing_to_judge_by(found, quick):
+    if quick:
+        return TOO_SHORT
+    if len(found["values"]) < _FEWEST_SEEDS:
+        return "fewer than three seeds cannot tell"
+    if found["std"] < _NO_SPREAD:
+        return "the seeds do not differ"
+    return None
 
 
 def _half_width(std, count):

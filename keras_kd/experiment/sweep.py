@@ -53,7 +53,7 @@ def sweep(
             it again: `resume` knows losses by name alone.
         seed: integer, at least 0.
         epochs: the most epochs of each training; the recipe's if `None`.
-        quick: a first look: the recipe's `quick_epochs`.
+        quick: a first look: the recipe's `quick_epochs`; too short to judge.
         budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
             best form, with as many epochs as fit, by a short timing on this machine at the start,
             which should then be as busy as it will be. What was chosen stands in the settings, and

@@ -5,7 +5,7 @@ import rich.table
 
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.space import title as title_of_settings
-from keras_kd.experiment.statistics import INCONCLUSIVE
+from keras_kd.experiment.statistics import INCONCLUSIVE, NO_VERDICT, TOO_SHORT
 
 BOX = rich.box.SIMPLE_HEAD
 # What columns are called, and numbers of a width that fits a terminal of 80 columns.
@@ -54,7 +54,9 @@ def verdict(gain, other, metric):
     factor, unit = (1, "nats") if metric == "negative_log_likelihood" else (100, "points")
     figure = f"{factor * gain['mean']:+.{4 if factor == 1 else 2}f} {unit}"
     if gain["interval_95"] is None:
-        return f"{name}: distilled over {title_of(other)} {figure}: {INCONCLUSIVE}, one seed"
+        # Former versions judged one seed, and gave no reason.
+        reason = gain.get("reason") or "fewer than three seeds cannot tell"
+        return f"{name}: distilled over {title_of(other)} {figure}: {NO_VERDICT}, {reason}"
     low, high = (f"{factor * end:+.{4 if factor == 1 else 2}f}" for end in gain["interval_95"])
     sentence = (
         f"{name}: distilled {gain['verdict']} {title_of(other)}, {figure}, 95 % interval over "
@@ -98,12 +100,18 @@ def best_cell(results):
 
 def _best_on_test(results, title):
     test = {name: model["test"]["accuracy"] for name, model in results["models"].items()}
+    if results.get("quick"):
+        warning = f"{NO_VERDICT}: {TOO_SHORT}, and the settings found are those of a few epochs"
+    else:
+        warning = (
+            "This is one seed, and the best of many is flattered by its validation figure: "
+            "`keras-kd compare` tells over seeds"
+        )
     return [
         f"* Best on validation: {title}. On {results['data']['test']:,} test images, "
         f"read once: {test['student']:.4f}, the same student alone {test['student_alone']:.4f}, "
         f"teacher {test['teacher']:.4f}",
-        "This is one seed, and the best of many is flattered by its validation figure: "
-        "`keras-kd compare` tells over seeds",
+        warning,
     ]
 
 
