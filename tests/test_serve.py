@@ -1,6 +1,7 @@
 """The page: what it is made of, who may reach it, and what it computes in a real browser."""
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import importlib.util
@@ -9,10 +10,13 @@ import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tarfile
 import threading
+import time
 
 import keras
 import numpy as np
@@ -192,6 +196,72 @@ class TestServer:
         assert int(response.headers["Content-Length"]) > 100
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             assert asked(address, "/", method=method)[0].status == 501
+
+    @pytest.mark.parametrize(
+        ("lines", "status"),
+        [
+            ("GET / HTTP/1.1\nHost: {host}\nHost: {host}", 400),
+            ("GET / HTTP/1.1\nHost: {host}\nHost: attacker.example", 400),
+            ("GET / HTTP/1.1", 403),
+            ("GET / HTTP/1.1\nHost: {host}\nContent-Length: 4", 400),
+            ("GET / HTTP/1.1\nHost: {host}\nContent-Length: x", 400),
+            ("GET / HTTP/1.1\nHost: {host}\nContent-Length: 0\nContent-Length: 4", 400),
+            ("HEAD / HTTP/1.1\nHost: {host}\nTransfer-Encoding: chunked", 400),
+            ("GET / HTTP/1.1\nHost: {host}\nContent-Length: 4\nExpect: 100-continue", 417),
+            ("GET / HTTP/1.1\nHost: {host}\nno colon here", 400),
+            ("GET /" + 70_000 * "a" + " HTTP/1.1\nHost: {host}", 414),
+            ("GET / HTTP/1.1\nHost: {host}\nX: " + 70_000 * "a", 431),
+            ("GET / HTTP/1.1\nHost: {host}" + 200 * "\nX: y", 431),
+            ("GET http://attacker.example/ HTTP/1.1\nHost: {host}", 404),
+            ("GET / HTTP/1.1\nHost: {host}\nContent-Length: 0", 200),
+        ],
+    )
+    def test_what_could_be_read_in_two_ways_is_refused(self, address, lines, status):
+        request = lines.format(host=f"127.0.0.1:{address[1]}").replace("\n", "\r\n") + "\r\n\r\n"
+        with socket.create_connection(address, timeout=20) as connection:
+            connection.sendall(request.encode())
+            answer = connection.makefile("rb")
+            assert answer.readline().split()[1] == str(status).encode()
+            # What follows a refused request is not taken for another.
+            assert status == 200 or b"\r\nConnection: close\r\n" in answer.read()
+
+    def test_an_idle_or_slow_connection_is_closed(self, address, monkeypatch):
+        monkeypatch.setattr(SERVER, "_SECONDS_TO_ASK", 0.3)
+        idle, slow = (socket.create_connection(address, timeout=20) for _ in range(2))
+        started = time.monotonic()
+        with idle, slow:
+            with contextlib.suppress(ConnectionError):  # It was closed meanwhile.
+                for letter in 10 * b"GET ":
+                    slow.sendall(bytes([letter]))
+                    time.sleep(0.03)
+            for each in (idle, slow):
+                with contextlib.suppress(ConnectionError):
+                    assert each.recv(1) == b""
+        assert time.monotonic() - started < 10
+
+    def test_connections_are_bounded(self, address):
+        with contextlib.ExitStack() as stack:
+            many = [
+                stack.enter_context(socket.create_connection(address, timeout=20))
+                for _ in range(SERVER._MOST_CONNECTIONS + 3)
+            ]
+            closed = many[-1]
+            with contextlib.suppress(ConnectionError):
+                assert closed.recv(1) == b""
+        for _ in range(100):  # The others are gone: there is room again.
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                if asked(address, "/")[0].status == 200:
+                    return
+            time.sleep(0.05)
+        pytest.fail("There is no room after all connections were closed.")
+
+    def test_a_browser_that_leaves_is_no_error(self, address, capfd):
+        for _ in range(3):
+            with socket.create_connection(address) as connection:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                connection.sendall(b"GET / HTTP/1.1\r\n")
+        time.sleep(0.2)
+        assert capfd.readouterr().err == ""
 
     def test_a_port_that_is_taken_is_named(self, address):
         with pytest.raises(OSError, match=f"`port` must be one that is free.*port={address[1]}"):

@@ -4,7 +4,11 @@ import base64
 import errno
 import hashlib
 import http.server
+import io
 import re
+import sys
+import threading
+import time
 import urllib.parse
 import webbrowser
 from pathlib import PurePath
@@ -12,6 +16,10 @@ from pathlib import PurePath
 from keras_kd.serve.runtime import STATIC, vendored_files
 
 _ADDRESS = "127.0.0.1"
+# A browser opens six connections to a server and asks at once; it opens others where these end.
+_MOST_CONNECTIONS = 32
+# For the whole head of a request, with the wait for it, and for the whole of an answer.
+_SECONDS_TO_ASK, _SECONDS_TO_READ = 10, 60
 _TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -75,7 +83,7 @@ def server_of(content, port=0):
     answers = {"": page["index.html"], **page, **runtime, **content}
     handler = type("Handler", (_Handler,), {"answers": answers, "policy": _policy(answers[""])})
     try:
-        server = http.server.ThreadingHTTPServer((_ADDRESS, port), handler)
+        server = _Server((_ADDRESS, port), handler)
     except OSError as error:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
@@ -86,10 +94,72 @@ def server_of(content, port=0):
     return server
 
 
+class _Server(http.server.ThreadingHTTPServer):
+    """A thread for each of a bounded number of connections; one more is closed at once."""
+
+    def __init__(self, *arguments):
+        self._free = threading.BoundedSemaphore(_MOST_CONNECTIONS)
+        super().__init__(*arguments)
+
+    def process_request(self, request, client_address):
+        if self._free.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request, client_address):
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request, client_address):
+        # A browser that leaves in the middle of an answer is no error.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _UntilDeadline(io.RawIOBase):
+    """What comes on a socket until a deadline, however slowly: drop by drop is too late as well."""
+
+    def __init__(self, connection):
+        super().__init__()
+        self._connection = connection
+        self._deadline = None
+
+    def give(self, seconds):
+        """Begin to count."""
+        self._deadline = time.monotonic() + seconds
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the request took too long")
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     """Answers GET and HEAD from a dict: no path of a request ever reaches the file system."""
 
     protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        super().setup()
+        self.rfile.close()
+        self._incoming = _UntilDeadline(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self):
+        self._incoming.give(_SECONDS_TO_ASK)
+        super().handle_one_request()
+
+    def handle_expect_100(self):
+        self.send_error(417)  # Nobody has a body to send.
+        return False
 
     def do_GET(self):
         self._answer(with_body=True)
@@ -101,10 +171,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Say nothing of single requests."""
 
     def _answer(self, with_body):
+        self.connection.settimeout(_SECONDS_TO_READ)
         name = urllib.parse.unquote(self.path.split("?")[0]).removeprefix("/")
+        hosts, port = self.headers.get_all("Host", []), self.server.server_port
+        # What two readers may read in two ways is answered in none: a second host, a body.
+        if len(hosts) > 1 or self.headers.defects or self._has_body():
+            return self.send_error(400)
         # Another name than its own is a page from elsewhere that had its name point here.
-        port = self.server.server_port
-        if self.headers.get("Host") not in (f"{_ADDRESS}:{port}", f"localhost:{port}"):
+        if hosts not in ([f"{_ADDRESS}:{port}"], [f"localhost:{port}"]):
             return self.send_error(403)
         if name not in self.answers:
             return self.send_error(404)
@@ -124,6 +198,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if with_body:
             self.wfile.write(body)
+
+    def _has_body(self):
+        lengths = self.headers.get_all("Content-Length", [])
+        return "Transfer-Encoding" in self.headers or lengths not in ([], ["0"])
 
 
 def _policy(page):
