@@ -1,15 +1,100 @@
-"""Checks of arguments that more than one module makes."""
+"""Checks of arguments, one a kind: the command asks them before it begins, Python's callers too.
 
-import numpy as np
+Nothing heavy is imported: the command line is judged before Keras is there.
+"""
+
+import numbers
+
+# Counters, steps and sizes are 32-bit integers in TensorFlow.
+MOST = 2**31 - 1
+# NumPy's and Keras's generators take seeds of 32 bits.
+MOST_SEED = 2**32 - 1
+MOST_PORT = 2**16 - 1
+# A seed is a training of four models; an interval over a thousand is as narrow as it gets.
+MOST_SEEDS = 1000
+# Each worker is a TensorFlow of its own.
+MOST_WORKERS = 256
+# Below, logits / T are thousands and one class has it all; above, the softened probabilities of
+# two classes differ by less than float32 holds. Both ends leave T * T and 1 / (T * T) finite.
+TEMPERATURES = (0.01, 10_000)
+ALPHAS = (0, 1)
+# Of Adam: below, float32 weights of ordinary size do not move.
+RATES = (1e-12, 1e3)
+# Of a loss in a sum: float32 holds its square, and the square of its inverse.
+WEIGHTS = (1e-6, 1e6)
+# What a file may take; above, float32 no longer tells numbers apart.
+BUDGETS = (0, 1e15)
 
 
-def check_integer(name, value, *, minimum):
-    """Refuse what is no integer of at least `minimum`.
+def check_integer(name, value, *, minimum, maximum=MOST):
+    """Refuse what is no integer from `minimum` to `maximum`.
 
     Raises:
         ValueError: in one sentence.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < minimum:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or value < minimum:
         raise ValueError(
             f"`{name}` must be an integer of at least {minimum}. Received: {name}={value!r}."
         )
+    if value > maximum:
+        raise ValueError(f"`{name}` must be at most {maximum}. Received: {name}={value!r}.")
+
+
+def check_seed(value, name="seed"):
+    """Refuse what no random generator takes as its seed.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    check_integer(name, value, minimum=0, maximum=MOST_SEED)
+
+
+def check_number(name, value, bounds, also=""):
+    """Refuse what is no number within bounds.
+
+    Args:
+        name: of the argument.
+        value: what came.
+        bounds: the lowest and the highest that are taken.
+        also: what is taken beside numbers, for the sentence, such as `" or 'auto'"`.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not is_number(value, bounds):
+        raise ValueError(
+            f"`{name}` must be a number {words(bounds)}{also}. Received: {name}={value!r}."
+        )
+
+
+def is_number(value, bounds):
+    """Return whether a value is a number within bounds; NaN is within none."""
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return real and bounds[0] <= value <= bounds[1]
+
+
+def words(bounds):
+    """Return what people call the numbers within bounds."""
+    return "from {:g} to {:g}".format(*bounds)
+
+
+def check_budgets(budgets):
+    """Refuse budgets of a file that are none: `{name: number or None}`.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    for name, value in budgets.items():
+        if value is not None:
+            check_number(name, value, BUDGETS)
+
+
+def check_text(name, value):
+    """Refuse a text of nothing or of blanks alone, and what no path or name holds.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    if not str(value).strip() or "\0" in str(value):
+        raise ValueError(f"`{name}` must not be empty. Received: {name}={str(value)!r}.")

@@ -1,12 +1,10 @@
 """The distillation losses of a distiller, by name, and what each of them compares."""
 
-import math
-import numbers
-
 import keras
 from keras import ops
 
 from keras_kd._backend import num_replicas
+from keras_kd._checks import WEIGHTS, check_number
 from keras_kd.losses import BinarySoftTargets
 
 LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
@@ -194,9 +192,7 @@ def _check(name, loss, weight):
             "`distillation_loss` must be a keras.distillation.DistillationLoss, such as "
             f"keras_kd.losses.SoftTargets(). Received: {type(loss).__name__}."
         )
-    is_number = isinstance(weight, numbers.Real) and not isinstance(weight, bool)
-    if not is_number or not 0 < weight < math.inf:
-        raise ValueError(f"The weight of `{name}` must be a positive number. Received: {weight!r}.")
+    check_number(f"weight of {name}", weight, WEIGHTS)
     if name in LOSS_NAMES:
         raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")
 

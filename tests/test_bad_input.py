@@ -552,11 +552,17 @@ CASES = {
     ),
     "temperature_0": (
         nothing(**{"--temperature": "0"}),
-        ("`temperature` must be a number above 0, or 'auto'. Received: temperature=0.0."),
+        (
+            "`temperature` must be a number from 0.01 to 10000, or 'auto'. "
+            "Received: temperature=0.0."
+        ),
     ),
     "temperature_nan": (
         nothing(**{"--temperature": "nan"}),
-        ("`temperature` must be a number above 0, or 'auto'. Received: temperature=nan."),
+        (
+            "`temperature` must be a number from 0.01 to 10000, or 'auto'. "
+            "Received: temperature=nan."
+        ),
     ),
     "alpha_2": (
         nothing(**{"--alpha": "2"}),
@@ -590,7 +596,7 @@ CASES = {
     ),
     "budget_negative": (
         nothing(**{"--max-kb": "-3"}),
-        ("`max_kb` must be a number from 0. Received: max_kb=-3.0."),
+        ("`max_kb` must be a number from 0 to 1e+15. Received: max_kb=-3.0."),
     ),
     "import_missing": (
         nothing(**{"--import": "no_such_module"}),

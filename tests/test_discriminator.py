@@ -444,7 +444,7 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"beta": -0.1}, "`beta` must be a number of at least 0 or a schedule"),
+            ({"beta": -0.1}, "`beta` must be a number from 0 to 1e+06 or a schedule"),
             ({"adversarial_loss": "wasserstein"}, "must be one of least_squares, hinge"),
             ({"teacher_layer_name": "hidden_1"}, "Name both, or neither"),
             (

@@ -165,7 +165,7 @@ def test_mixed_precision_trains_with_scaled_losses():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"adversarial_weight": -1}, "`adversarial_weight` must be a number of at least 0"),
+        ({"adversarial_weight": -1}, "`adversarial_weight` must be a number from 0"),
         ({"adversarial_loss": "gan"}, "`adversarial_loss` must be one of"),
         (
             {"discriminator": kd.adversarial.discriminator((4,))},

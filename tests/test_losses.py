@@ -125,7 +125,7 @@ class TestSoftTargets:
     @pytest.mark.parametrize("temperature", [0, -1, float("nan"), float("inf"), True, "2", None])
     def test_a_temperature_that_is_no_positive_number_is_refused(self, temperature):
         with pytest.raises(
-            ValueError, match="`temperature` must be a positive number or a schedule. Re"
+            ValueError, match="`temperature` must be a number from 0.01 to 10000 or a schedule. Re"
         ):
             kd.losses.SoftTargets(temperature)
 

@@ -193,7 +193,7 @@ def test_a_rate_that_falls_asks_for_another_that_falls():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"adversarial_weight": -1}, "`adversarial_weight` must be a number of at least 0"),
+        ({"adversarial_weight": -1}, "`adversarial_weight` must be a number from 0"),
         ({"layer_names": ["conv_1"]}, r"`layer_names` must be one a student \(3\). Received: 1"),
         ({"layer_names": "conv_9"}, "must have the layers that a loss names. Received: conv_9"),
         (

@@ -175,7 +175,7 @@ class TestFailures:
         [
             ({"formats": ["int9"]}, "must be some of saved_model.*Received: int9"),
             ({"formats": []}, "Received: none"),
-            ({"max_kb": -1}, "`max_kb` must be a number from 0. Received: max_kb=-1"),
+            ({"max_kb": -1}, "`max_kb` must be a number from 0 to 1e.15. Received: max_kb=-1"),
             ({"max_drop": 1}, "`max_drop` needs `data`"),
         ],
     )

@@ -127,8 +127,8 @@ def test_without_a_loss_the_recipes_own_is_taken():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"temperature": []}, "`temperature` must be different numbers above 0"),
-        ({"temperature": [0.0]}, "`temperature` must be different numbers above 0"),
+        ({"temperature": []}, "`temperature` must be different numbers from 0.01"),
+        ({"temperature": [0.0]}, "`temperature` must be different numbers from 0.01"),
         ({"alpha": [0.5, 0.5]}, "`alpha` must be different numbers from 0 to 1"),
         ({"alpha": [1.5]}, "`alpha` must be different numbers from 0 to 1"),
         ({"loss": ["Hints"]}, "`loss` must name losses on logits: .*SoftTargets"),

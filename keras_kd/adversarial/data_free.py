@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._checks import check_integer
+from keras_kd._checks import check_integer, check_seed
 from keras_kd.adversarial.alternating import OtherPlayers, descend
 from keras_kd.adversarial.generator_loss import (
     ClassBalance,
@@ -126,7 +126,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         check_integer("student_steps", student_steps, minimum=1)
         check_integer("replay", replay, minimum=0)
         check_integer("batch_size", batch_size, minimum=1)
-        check_integer("seed", seed, minimum=0)
+        check_seed(seed)
         terms = [OneHot(1.0), ClassBalance(5.0), Disagreement(1.0), TotalVariation(1.0)]
         terms = as_terms(terms if generator_loss is None else generator_loss)
         super().__init__(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_kd._checks import check_integer
+from keras_kd._checks import check_integer, check_seed
 from keras_kd.data.cache import cached
 from keras_kd.data.encoded import EncodedImages, name_of, read
 from keras_kd.data.image_file import FITS, Form, facts_of
@@ -35,7 +35,7 @@ class Reading:
     cache: str | None
 
     def __post_init__(self):
-        check_integer("seed", self.seed, minimum=0)
+        check_seed(self.seed)
         for name in ("validation_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise ValueError(

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._checks import check_integer
+from keras_kd._checks import check_integer, check_seed
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.minibatches import Minibatches, gathering
@@ -175,7 +175,7 @@ def from_arrays(
     assert len(data.train) + len(data.validation) == 30
     ```
     """
-    check_integer("seed", seed, minimum=0)
+    check_seed(seed)
     if not 0 < validation_fraction < 1:
         raise ValueError(
             "`validation_fraction` must be above 0 and below 1. "

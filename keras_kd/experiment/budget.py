@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import numbers
 import re
 import tempfile
 import time
@@ -12,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_kd._checks import is_number
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.progress import Progress, clock, quiet_about_tracing
 from keras_kd.fast_path import dense
@@ -19,6 +19,8 @@ from keras_kd.models import mlp
 from keras_kd.teacher import Teacher
 from keras_kd.together import train_together
 
+# Seconds: from a microsecond to ten years.
+_LENGTHS = (1e-6, 3650 * 86400)
 _UNITS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 _DURATION = re.compile(
     "".join(rf"\s*(?:(?P<{unit}>\d+(?:\.\d+)?)\s*{unit})?" for unit in _UNITS) + r"\s*"
@@ -72,9 +74,10 @@ def seconds_of(budget):
         found = _DURATION.fullmatch(budget)
         parts = found.groupdict(default="0") if found else {}
         seconds = sum(float(number) * _UNITS[unit] for unit, number in parts.items())
-    if isinstance(seconds, bool) or not isinstance(seconds, numbers.Real) or not seconds > 0:
+    if not is_number(seconds, _LENGTHS):
         raise ValueError(
-            "`budget` must be a duration above 0, such as '90min', '1h30min' or '20s'. "
+            "`budget` must be a duration above 0, such as '90min', '1h30min' or '20s', and at most "
+            "3650d. "
             f"Received: budget={budget!r}."
         )
     return float(seconds)

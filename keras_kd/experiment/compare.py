@@ -4,7 +4,7 @@ import dataclasses
 import time
 
 from keras_kd._backend import require_extra
-from keras_kd._checks import check_integer
+from keras_kd._checks import MOST_SEEDS, check_integer, check_seed
 from keras_kd._files import remove_leftovers
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, statistics, tables
@@ -134,12 +134,16 @@ def check_seeds(seeds):
         ValueError: if they are no different integers of at least 0.
     """
     if not isinstance(seeds, (list, tuple, range)):
-        check_integer("seeds", seeds, minimum=1)
+        check_integer("seeds", seeds, minimum=1, maximum=MOST_SEEDS)
         return list(range(seeds))
+    if not seeds:
+        raise ValueError("`seeds` must be at least one. Received: seeds=[].")
+    if len(seeds) > MOST_SEEDS:
+        raise ValueError(f"`seeds` must be at most {MOST_SEEDS}. Received: {len(seeds)} of them.")
     for seed in seeds:
-        check_integer("seeds", seed, minimum=0)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"`seeds` must be different, and at least one. Received: {list(seeds)}.")
+        check_seed(seed, "seeds")
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"`seeds` must be different. Received: seeds={list(seeds)}.")
     return list(seeds)
 
 

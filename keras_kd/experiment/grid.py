@@ -3,9 +3,9 @@
 import dataclasses
 import inspect
 import itertools
-import numbers
 
 from keras_kd import losses
+from keras_kd._checks import ALPHAS, TEMPERATURES, is_number, words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,8 +43,8 @@ def cells_of(recipe, temperature, alpha, loss):
         ValueError: if an axis is empty, holds one value twice or one out of range, or a loss is
             unknown.
     """
-    _check_axis("temperature", temperature, lambda value: value > 0, "above 0")
-    _check_axis("alpha", alpha, lambda value: 0 <= value <= 1, "from 0 to 1")
+    _check_axis("temperature", temperature, TEMPERATURES)
+    _check_axis("alpha", alpha, ALPHAS)
     cells = []
     for name, build, has_temperature in _losses(recipe, loss):
         temperatures = temperature if has_temperature else (None,)
@@ -93,12 +93,10 @@ def _is_on_logits(name):
     )
 
 
-def _check_axis(name, values, fits, range_):
-    numbers_alone = all(
-        isinstance(value, numbers.Real) and not isinstance(value, bool) and fits(value)
-        for value in values
-    )
+def _check_axis(name, values, bounds):
+    numbers_alone = all(is_number(value, bounds) for value in values)
     if not values or not numbers_alone or len(set(values)) < len(values):
         raise ValueError(
-            f"`{name}` must be different numbers {range_}, at least one. Received: {list(values)}."
+            f"`{name}` must be different numbers {words(bounds)}, at least one. "
+            f"Received: {list(values)}."
         )

@@ -4,7 +4,7 @@ import time
 
 from keras_kd import export, metrics
 from keras_kd._backend import describe_machine, require_extra
-from keras_kd._checks import check_integer
+from keras_kd._checks import check_integer, check_seed
 from keras_kd._files import size_of
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, report
@@ -66,7 +66,7 @@ def run(
         FileNotFoundError: if the data set is nowhere to be found.
         ImportError: if a package of the extras `export`, `report` or `tensorboard` is missing.
     """
-    check_integer("seed", seed, minimum=0)
+    check_seed(seed)
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     require_extra("ai_edge_litert", "export", "A run's .tflite file")
     require_extra("matplotlib", "report", "A run's picture")

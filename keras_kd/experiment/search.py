@@ -3,7 +3,7 @@
 import time
 
 from keras_kd._backend import require_extra
-from keras_kd._checks import check_integer
+from keras_kd._checks import MOST_WORKERS, check_integer, check_seed
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
@@ -85,8 +85,9 @@ def search(
         J. Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011, section 4 (TPE).
         T. Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019.
     """
-    for name, value, minimum in (("trials", trials, 1), ("workers", workers, 1), ("seed", seed, 0)):
-        check_integer(name, value, minimum=minimum)
+    check_integer("trials", trials, minimum=1)
+    check_integer("workers", workers, minimum=1, maximum=MOST_WORKERS)
+    check_seed(seed)
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     require_extra("optuna", "search", "A search")
     require_extra("matplotlib", "report", "A search's picture")

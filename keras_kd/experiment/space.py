@@ -1,15 +1,15 @@
 """What a search may try: the range of each setting, and how a trial draws one from it."""
 
 import dataclasses
-import numbers
 
+from keras_kd._checks import ALPHAS, MOST, RATES, TEMPERATURES, is_number, words
 from keras_kd.experiment.grid import cells_of
 
 # Two numbers each; those of a scale, such as rates, are drawn by their logarithm.
 _RANGES = {
-    "temperature": ("above 0", lambda value: value > 0, True),
-    "alpha": ("from 0 to 1", lambda value: 0 <= value <= 1, False),
-    "learning_rate": ("above 0", lambda value: value > 0, True),
+    "temperature": (TEMPERATURES, True),
+    "alpha": (ALPHAS, False),
+    "learning_rate": (RATES, True),
 }
 _NAMES = (*_RANGES, "loss", "batch_size")
 _SYMBOLS = {
@@ -60,7 +60,7 @@ class Space:
         }
         if self._losses[loss].temperature is None:
             settings["temperature"] = None
-        for name, (_, _, logarithmic) in _RANGES.items():
+        for name, (_, logarithmic) in _RANGES.items():
             if name in self.axes and settings.get(name, 0) is not None:
                 settings[name] = trial.suggest_float(name, *self.axes[name], log=logarithmic)
         if "batch_size" in self.axes:
@@ -95,19 +95,17 @@ def _check_names(axes):
 
 
 def _check_range(name, values):
-    words, fits, _ = _RANGES[name]
-    numbers_alone = all(
-        isinstance(value, numbers.Real) and not isinstance(value, bool) and fits(value)
-        for value in values
-    )
+    bounds, _ = _RANGES[name]
+    numbers_alone = all(is_number(value, bounds) for value in values)
     if not numbers_alone or len(values) != 2 or values[0] > values[1]:
         raise ValueError(
-            f"`{name}` must be two numbers {words}, the low one first. Received: {list(values)}."
+            f"`{name}` must be two numbers {words(bounds)}, the low one first. "
+            f"Received: {list(values)}."
         )
 
 
 def _check_batch_sizes(values):
-    integers = all(isinstance(value, int) and value >= 1 for value in values)
+    integers = all(isinstance(value, int) and 1 <= value <= MOST for value in values)
     if not integers or not values or len(set(values)) < len(values):
         raise ValueError(
             f"`batch_size` must be different integers of at least 1. Received: {values}."

@@ -4,7 +4,7 @@ import time
 
 from keras_kd import metrics
 from keras_kd._backend import require_extra
-from keras_kd._checks import check_integer
+from keras_kd._checks import check_integer, check_seed
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, heat_map, tables
 from keras_kd.experiment import folder as folder_module
@@ -77,7 +77,7 @@ def sweep(
         FileNotFoundError: if the data set is nowhere to be found.
         ImportError: if a package of the extras `report` or `tensorboard` is missing.
     """
-    check_integer("seed", seed, minimum=0)
+    check_seed(seed)
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     require_extra("matplotlib", "report", "A sweep's heat map")
     budget = budget_module.seconds_of(budget)

@@ -10,6 +10,7 @@ from pathlib import Path
 import rich.console
 
 from keras_kd._backend import describe_machine, require_extra
+from keras_kd._checks import check_budgets
 from keras_kd._files import no_room, size_of, written_whole
 from keras_kd.export import report
 from keras_kd.export.litert import litert
@@ -213,8 +214,6 @@ def _is_installed(form):
 
 
 def _check_budgets(budgets, data):
-    for name, value in budgets.items():
-        if value is not None and not 0 <= value < float("inf"):
-            raise ValueError(f"`{name}` must be a number from 0. Received: {name}={value}.")
+    check_budgets(budgets)
     if budgets["max_drop"] is not None and data is None:
         raise ValueError("`max_drop` needs `data`, whose test images tell the accuracy.")

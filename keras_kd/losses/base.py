@@ -1,12 +1,13 @@
 """What every distillation loss of ours is."""
 
-import math
 import numbers
 
 import keras
 import tensorflow as tf
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
+
+from keras_kd._checks import WEIGHTS, check_number
 
 
 class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
@@ -96,18 +97,21 @@ def _deserialized(value):
     return keras.saving.deserialize_keras_object(value) if is_object else value
 
 
-def check_setting(name, value, *, zero_allowed=False):
-    """Return `value` as a float if it is a finite number above (or at) 0, or as the schedule it is.
+def check_setting(name, value, *, bounds=WEIGHTS, zero_allowed=False):
+    """Return `value` as a float if it is a number within bounds, or as the schedule it is.
+
+    Args:
+        name: of the setting.
+        value: what came.
+        bounds: the lowest and the highest number.
+        zero_allowed: whether the lowest is 0 instead.
 
     Raises:
         ValueError: if it is neither.
     """
     if isinstance(value, LearningRateSchedule):
         return value
-    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-    if not (is_number and math.isfinite(value) and (value > 0 or (zero_allowed and value == 0))):
-        wanted = "a number of at least 0" if zero_allowed else "a positive number"
-        raise ValueError(f"`{name}` must be {wanted} or a schedule. Received: {name}={value!r}.")
+    check_number(name, value, (0, bounds[1]) if zero_allowed else bounds, " or a schedule")
     return float(value)
 
 

@@ -1,13 +1,12 @@
 """Contrastive representation distillation, with a memory of every example's embedding."""
 
 import math
-import numbers
 
 import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._checks import check_integer
+from keras_kd._checks import TEMPERATURES, check_integer, check_number
 from keras_kd.losses.feature import FeatureLoss, averaged
 from keras_kd.losses.relation import unit
 
@@ -221,11 +220,7 @@ class Contrastive(FeatureLoss):
             )
         if not 0 <= momentum < 1:
             raise ValueError(f"`momentum` must be from 0 to below 1. Received: {momentum!r}.")
-        is_number = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
-        if not is_number or not 0 < temperature < math.inf:
-            raise ValueError(
-                f"`temperature` must be a positive number. Received: temperature={temperature!r}."
-            )
+        check_number("temperature", temperature, TEMPERATURES)
         self.num_examples, self.num_negatives = num_examples, num_negatives
         self.temperature, self.momentum = float(temperature), float(momentum)
         self.embedding_size = embedding_size

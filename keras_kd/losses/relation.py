@@ -9,6 +9,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_kd._checks import TEMPERATURES
 from keras_kd.losses.base import (
     DistillationLoss,
     check_same_classes,
@@ -173,7 +174,7 @@ class DIST(DistillationLoss):
         self, temperature=1.0, *, inter_weight=1.0, intra_weight=1.0, name="dist", **kwargs
     ):
         super().__init__(name=name, **kwargs)
-        self.temperature = check_setting("temperature", temperature)
+        self.temperature = check_setting("temperature", temperature, bounds=TEMPERATURES)
         self.inter_weight = check_setting("inter_weight", inter_weight, zero_allowed=True)
         self.intra_weight = check_setting("intra_weight", intra_weight, zero_allowed=True)
 

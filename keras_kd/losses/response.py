@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_kd._checks import check_integer
+from keras_kd._checks import TEMPERATURES, check_integer
 from keras_kd.losses.base import (
     DistillationLoss,
     check_same_classes,
@@ -228,7 +228,7 @@ class SoftTargets(DistillationLoss):
 
     def __init__(self, temperature=2.0, *, name="soft_targets", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.temperature = check_setting("temperature", temperature)
+        self.temperature = check_setting("temperature", temperature, bounds=TEMPERATURES)
 
     def call(self, teacher_outputs, student_outputs):
         check_same_classes(teacher_outputs, student_outputs)
@@ -368,7 +368,7 @@ class DecoupledKD(DistillationLoss):
         **kwargs,
     ):
         super().__init__(name=name, **kwargs)
-        self.temperature = check_setting("temperature", temperature)
+        self.temperature = check_setting("temperature", temperature, bounds=TEMPERATURES)
         self.target_weight = check_setting("target_weight", target_weight, zero_allowed=True)
         self.non_target_weight = check_setting(
             "non_target_weight", non_target_weight, zero_allowed=True

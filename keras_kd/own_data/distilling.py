@@ -1,13 +1,20 @@
 """From a teacher and data to a measured student, in one call."""
 
 import dataclasses
-import numbers
 import time
 from pathlib import Path
 
 from keras_kd import metrics
 from keras_kd._backend import describe_machine, require_extra
-from keras_kd._checks import check_integer
+from keras_kd._checks import (
+    ALPHAS,
+    RATES,
+    TEMPERATURES,
+    check_budgets,
+    check_integer,
+    check_number,
+    check_seed,
+)
 from keras_kd._files import sha256_of
 from keras_kd.experiment.evaluation import figures_of
 from keras_kd.experiment.progress import Progress
@@ -121,19 +128,26 @@ def distill(
     check_integer("epochs", epochs, minimum=1)
     check_integer("patience", patience, minimum=1)
     check_integer("batch_size", batch_size, minimum=1)
-    check_integer("seed", seed, minimum=0)
+    check_seed(seed)
     progress = Progress(verbose)
     budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
+    check_budgets(budgets)
     specs = None
     if isinstance(student, str) and student == AUTO:
         specs = _proposed(data, max_kb, soft_labels)
-    _check_numbers(temperature, alpha, learning_rate)
+    for name, value, bounds in (
+        ("temperature", temperature, TEMPERATURES),
+        ("alpha", alpha, ALPHAS),
+    ):
+        if value != AUTO:
+            check_number(name, value, bounds, ", or 'auto'")
+    check_number("learning_rate", learning_rate, RATES)
     # Of Python's own kinds, for JSON.
     temperature, alpha = (each if each == AUTO else float(each) for each in (temperature, alpha))
     epochs, patience, batch_size, seed = map(int, (epochs, patience, batch_size, seed))
     output = None if output is None else Path(output)
     if output is not None:
-        check_output(output, formats, budgets)
+        check_output(output, formats)
     train = data.train if unlabelled is None else with_unlabelled(data.train, unlabelled)
     fitted, stored = None, None
     if soft_labels is not None:
@@ -272,24 +286,6 @@ def _judged(teacher, trained, data):
         return {"models": judged}
     gain, low, high = metrics.paired_gain(test.labels, logits["student"], logits["student_alone"])
     return {"models": judged, "gain": {"accuracy": gain, "interval_95": [low, high]}}
-
-
-def _check_numbers(temperature, alpha, learning_rate):
-    for name, value, high in (
-        ("temperature", temperature, float("inf")),
-        ("learning_rate", learning_rate, float("inf")),
-        ("alpha", alpha, 1),
-    ):
-        if value == AUTO and name != "learning_rate":
-            continue
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        low_enough = is_number and (0 <= value <= high if name == "alpha" else 0 < value < high)
-        if not low_enough:
-            wanted = "from 0 to 1" if name == "alpha" else "above 0"
-            also = "" if name == "learning_rate" else ", or 'auto'"
-            raise ValueError(
-                f"`{name}` must be a number {wanted}{also}. Received: {name}={value!r}."
-            )
 
 
 def _proposed(data, max_kb, soft_labels):

@@ -17,16 +17,15 @@ UNFINISHED = "unfinished"
 _CONFIG = "config.json"
 
 
-def check_output(folder, formats, budgets):
+def check_output(folder, formats):
     """Refuse before the work what could not be written after it.
 
     Args:
         folder: the `Path` to write to.
         formats: of the exported files.
-        budgets: `{name: number or None}`.
 
     Raises:
-        ValueError: if a format or budget is none.
+        ValueError: if a format is none.
         OSError: if the folder holds something else or cannot be written to.
         ImportError: if a package of an extra is missing.
     """
@@ -38,9 +37,6 @@ def check_output(folder, formats, budgets):
             f"`formats` must be some of {', '.join(export_module.FORMATS)}. "
             f"Received: {', '.join(map(str, unknown)) or 'none'}."
         )
-    for name, value in budgets.items():
-        if value is not None and not 0 <= value < float("inf"):
-            raise ValueError(f"`{name}` must be a number from 0. Received: {name}={value}.")
     _check_free(folder)
     there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):

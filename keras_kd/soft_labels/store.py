@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._checks import check_integer
+from keras_kd._checks import check_integer, check_seed
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.ensemble import as_teacher
@@ -133,7 +133,7 @@ class SoftLabels:
         check_integer("views", views, minimum=1)
         if batch_size is not None:
             check_integer("batch_size", batch_size, minimum=1)
-        check_integer("seed", seed, minimum=0)
+        check_seed(seed)
         if views > 1 and augmentation is None:
             raise ValueError(
                 "Without an augmentation all views are the same. "
