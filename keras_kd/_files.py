@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -17,7 +18,7 @@ def written_whole(path):
     """Yield a path beside `path` to write a file or folder to; move it into place at the end.
 
     If the block fails or is interrupted, what was written is removed and an older `path` stays
-    as it was.
+    as it was. What is moved lies on the disk: a machine that stops leaves the old or the new.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,19 +26,58 @@ def written_whole(path):
     with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
         unfinished = Path(folder) / path.name
         yield unfinished
+        write_through(unfinished)
         if unfinished.is_dir() and path.is_dir():
             # A folder cannot be replaced in one step: the old one leaves first, and goes with
             # the temporary folder.
             path.rename(Path(folder) / "old")
-        unfinished.replace(path)
+        move(unfinished, path)
+
+
+def move(path, place):
+    """Move a file or folder to its place, where only a file may lie, and write that through."""
+    path.replace(place)
+    _sync(place.parent)
+
+
+def write_through(path):
+    """Wait until a file, or a folder with everything in it, lies on the disk."""
+    for parent, _, names in os.walk(path):
+        for name in names:
+            _sync(Path(parent) / name)
+        _sync(Path(parent))
+    if not path.is_dir():
+        _sync(path)
+
+
+def _sync(path):
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders, and needs none written.
+        return
+    # NOTE: Windows writes through what was opened for writing alone.
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_leftovers(folder):
-    """Remove what `written_whole` had begun in a folder when its process was killed."""
-    for path in Path(folder).glob(".*"):
+    """Remove what `written_whole` had begun in a folder when its process was killed.
+
+    A folder that was about to be replaced is brought back, as the new one if that was whole.
+    """
+    folder = Path(folder)
+    for path in folder.glob(".*"):
         name = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}", path.name)
-        if name and path.is_dir() and {each.name for each in path.iterdir()} <= {name[1], "old"}:
-            shutil.rmtree(path)
+        if not name or not path.is_dir() or path.is_symlink():
+            continue
+        there = {each.name for each in path.iterdir()}
+        if not there <= {name[1], "old"}:
+            continue
+        if "old" in there and not (folder / name[1]).exists():
+            # The old one leaves only when the new one is whole.
+            move(path / (name[1] if name[1] in there else "old"), folder / name[1])
+        shutil.rmtree(path)
 
 
 def size_of(path):

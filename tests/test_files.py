@@ -1,5 +1,8 @@
 """Files appear whole or not at all."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from keras_kd._files import remove_leftovers, size_of, written_whole
@@ -55,3 +58,44 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path):
     remove_leftovers(tmp_path)
     assert all(path.is_file() for path in others)
     assert not any(path.parent.exists() for path in left)
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_what_is_moved_into_place_lies_on_the_disk_before_and_after(tmp_path, monkeypatch, kind):
+    events, fsync = [], os.fsync
+    names = {}
+
+    def name(path):
+        found = os.stat(path)
+        names[found.st_dev, found.st_ino] = Path(path).name
+
+    def note(descriptor):
+        found = os.fstat(descriptor)
+        events.append(names[found.st_dev, found.st_ino])
+        fsync(descriptor)
+
+    def move(self, place, replace=Path.replace):
+        events.append("moved")
+        return replace(self, place)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(Path, "replace", move)
+    with written_whole(tmp_path / "it") as unfinished:
+        if kind == "folder":
+            unfinished.mkdir()
+        (unfinished / "part" if kind == "folder" else unfinished).write_text("text")
+        for path in (tmp_path, unfinished, *unfinished.glob("*")):
+            name(path)
+    written = ["part", "it"] if kind == "folder" else ["it"]
+    assert events == [*written, "moved", tmp_path.name]
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_folder_that_was_killed_while_it_was_replaced_is_brought_back(tmp_path, new):
+    between = tmp_path / ".model.a1b2c3d4"
+    for name in ("old", "model") if new else ("old",):
+        (between / name).mkdir(parents=True)
+        (between / name / "of").write_text(name)
+    remove_leftovers(tmp_path)
+    assert (tmp_path / "model" / "of").read_text() == ("model" if new else "old")
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

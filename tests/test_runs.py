@@ -117,8 +117,8 @@ def test_a_folder_in_which_a_process_works_is_running_and_refused(tmp_path):
     unstarted(tmp_path / "run")
     code = (
         "import sys, pathlib\n"
-        "from keras_kd.experiment import folder\n"
-        "with folder.at_work(pathlib.Path(sys.argv[1])):\n"
+        "from keras_kd._locks import at_work\n"
+        "with at_work(pathlib.Path(sys.argv[1])):\n"
         "    print('working', flush=True)\n"
         "    sys.stdin.read()\n"
     )

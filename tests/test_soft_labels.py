@@ -285,3 +285,35 @@ class TestRandomShift:
         assert {int(place) // 6 for place in places} == set(range(5))
         assert {int(place) % 6 for place in places} == set(range(6))
         assert counts.min() > 15
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_others_are_replaced_only_where_that_is_meant(teacher, tmp_path, finished, monkeypatch):
+    path = tmp_path / "labels"
+    if finished:
+        create(path, teacher)
+    else:
+        with monkeypatch.context() as patch:
+            patch.setattr(writing, "move", lambda *_: 1 / 0)
+            with pytest.raises(ZeroDivisionError):
+                create(path, teacher)
+    left = tmp_path / ("labels" if finished else ".labels.unfinished")
+    before = {each.name: each.read_bytes() for each in left.iterdir()}
+    with pytest.raises(ValueError, match=r"another dtype .*float16 there, float32 now.*overwrite"):
+        create(path, teacher, dtype="float32")
+    assert {each.name: each.read_bytes() for each in left.iterdir()} == before
+    labels = create(path, teacher, dtype="float32", overwrite=True)
+    assert labels.verify(50, teacher, SPLIT) < 1e-5
+    assert [each.name for each in tmp_path.iterdir()] == ["labels"]
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[1, 2]", b"7", b"\xff\xfe", b'{"shards": 1}'])
+def test_a_damaged_record_is_one_sentence_for_those_who_open_and_who_create(
+    teacher, tmp_path, content
+):
+    path = tmp_path / "labels"
+    create(path, teacher)
+    (path / "store.json").write_bytes(content)
+    for use in (lambda: kd.SoftLabels(path), lambda: create(path, teacher)):
+        with pytest.raises(ValueError, match=r"must be as it was written\. .*store\.json, which "):
+            use()

@@ -4,7 +4,8 @@ import shutil
 
 import numpy as np
 
-from keras_kd._files import sha256_of, written_whole
+from keras_kd._files import remove_leftovers, sha256_of, written_whole
+from keras_kd._locks import alone
 
 
 def cached(encoded, folder):
@@ -24,7 +25,10 @@ def cached(encoded, folder):
     path = folder / f"{encoded.digest}.npy"
     record = path.with_suffix(".sha256")
     if not (path.is_file() and record.is_file()):
-        _write(encoded, path, record)
+        with alone(folder / "images"):  # All of them: what is left over is removed.
+            remove_leftovers(folder)
+            if not (path.is_file() and record.is_file()):  # Written by who was waited for.
+                _write(encoded, path, record)
     if sha256_of(path) != record.read_text().strip():
         raise ValueError(
             f"A cache must be as it was written. Received: {path}, which is damaged. Remove it: "

@@ -6,6 +6,7 @@ import time
 from keras_kd._backend import require_extra
 from keras_kd._checks import MOST_SEEDS, check_integer, check_seed
 from keras_kd._files import remove_leftovers
+from keras_kd._locks import at_work
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, statistics, tables
 from keras_kd.experiment import folder as folder_module
@@ -98,7 +99,7 @@ def compare(
         "data": describe(data),
     }
     trainer = Trainer(recipe, data, seeds[0], folder, progress)
-    with folder_module.at_work(folder):
+    with at_work(folder):
         trainer = budget_module.fitted(
             trainer,
             lambda *given: [_students(*given)],

@@ -2,13 +2,13 @@
 
 import contextlib
 import json
-import os
 import shlex
 import sys
 from pathlib import Path
 
 from keras_kd._backend import describe_machine
-from keras_kd._files import remove_leftovers, written_whole
+from keras_kd._files import written_whole
+from keras_kd._locks import is_held
 
 
 def output_for(kind, recipe, output):
@@ -28,23 +28,6 @@ def output_for(kind, recipe, output):
         raise ValueError(f"`output` must be a folder. Received: {path}, a file.")
     _check_free(path, kind, recipe)
     return path
-
-
-@contextlib.contextmanager
-def at_work(path):
-    """Hold a run's directory, made if it is missing; refuse one that another process holds.
-
-    NOTE: Windows has no such lock; there nobody is refused.
-
-    Raises:
-        ValueError: if another process is at work in it.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    with _lock(path) as held:
-        if not held:
-            raise ValueError(f"Another process is at work in {path}. Wait for it, or end it.")
-        remove_leftovers(path)
-        yield
 
 
 def begin(path, *, kind, recipe, options, settings, data, progress):
@@ -137,9 +120,8 @@ def read_results(path):
 
 def state_of(path):
     """Return `"running"`, `"finished"` or `"unfinished"`."""
-    with _lock(Path(path)) as held:
-        if not held:
-            return "running"
+    if is_held(path):
+        return "running"
     return "finished" if (Path(path) / "results.json").is_file() else "unfinished"
 
 
@@ -192,23 +174,3 @@ def _say_what_changed(before, now, progress):
             f"Begun elsewhere ({'; '.join(changes)}): what is still to be trained may differ in "
             "the last bits from an uninterrupted run"
         )
-
-
-@contextlib.contextmanager
-def _lock(path):
-    """Yield whether the directory could be locked; the kernel unlocks it when a process dies."""
-    try:
-        import fcntl
-    except ImportError:
-        yield True
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        held = True
-    except OSError:
-        held = False
-    try:
-        yield held
-    finally:
-        os.close(descriptor)

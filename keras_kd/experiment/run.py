@@ -6,6 +6,7 @@ from keras_kd import export, metrics
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import check_integer, check_seed
 from keras_kd._files import size_of
+from keras_kd._locks import at_work
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, report
 from keras_kd.experiment import folder as folder_module
@@ -91,7 +92,7 @@ def run(
         "data": describe(data),
     }
     trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
-    with folder_module.at_work(folder):  # Before minutes of work, if it cannot be.
+    with at_work(folder):  # Before minutes of work, if it cannot be.
         trainer = budget_module.fitted(
             trainer, _students, budget=budget, what=what, started=started
         )

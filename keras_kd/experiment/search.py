@@ -4,6 +4,7 @@ import time
 
 from keras_kd._backend import require_extra
 from keras_kd._checks import MOST_WORKERS, check_integer, check_seed
+from keras_kd._locks import at_work
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
@@ -114,7 +115,7 @@ def search(
         },
         "data": describe(data),
     }  # fmt: skip
-    with folder_module.at_work(folder):
+    with at_work(folder):
         folder_module.begin(folder, **what, settings=settings, progress=progress)
         job = workers_module.Job(
             recipe=recipe,

@@ -5,6 +5,7 @@ import time
 from keras_kd import metrics
 from keras_kd._backend import require_extra
 from keras_kd._checks import check_integer, check_seed
+from keras_kd._locks import at_work
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, heat_map, tables
 from keras_kd.experiment import folder as folder_module
@@ -106,7 +107,7 @@ def sweep(
         "data": describe(data),
     }
     trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
-    with folder_module.at_work(folder):
+    with at_work(folder):
         trainer = budget_module.fitted(
             trainer,
             lambda *given: [_students(*given, cells)],

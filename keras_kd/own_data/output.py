@@ -10,6 +10,7 @@ from pathlib import Path
 from keras_kd import export as export_module
 from keras_kd._backend import require_extra
 from keras_kd._files import remove_leftovers, written_whole
+from keras_kd._locks import at_work
 from keras_kd.experiment import folder as folder_module
 from keras_kd.own_data import report as report_module
 
@@ -74,7 +75,7 @@ def workplace(folder, settings, data, progress):
             yield Path(temporary)
         return
     unfinished = _made(folder / UNFINISHED)
-    with folder_module.at_work(unfinished):
+    with at_work(unfinished):
         _check_free(folder)  # Another process may have finished meanwhile.
         remove_leftovers(folder)
         _check_settings(folder, settings)

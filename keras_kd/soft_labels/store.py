@@ -1,18 +1,18 @@
 """The store: a folder of teacher logits, made once and joined to the data they are of."""
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from keras_kd._checks import check_integer, check_seed
+from keras_kd._locks import alone
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.ensemble import as_teacher
 from keras_kd.soft_labels.asking import images_at_once
-from keras_kd.soft_labels.record import is_whole, read_record
+from keras_kd.soft_labels.record import check_same, is_whole, read_store
 from keras_kd.soft_labels.rows import dense_logits
 from keras_kd.soft_labels.writing import Writer
 
@@ -71,13 +71,13 @@ class SoftLabels:
 
     def __init__(self, path, *, augmentation=None):
         self.path = Path(path)
-        if not (self.path / "store.json").is_file():
+        self.augmentation = augmentation
+        self._made_of = read_store(self.path)
+        if self._made_of is None:
             raise FileNotFoundError(
                 f"There are no soft labels at {self.path}. Make them with "
                 "`SoftLabels.create(path, teacher, data)`."
             )
-        self.augmentation = augmentation
-        self._made_of = read_record(self.path)
         for name in ("views", "num_examples", "num_classes", "head"):
             setattr(self, name, self._made_of[name])
         for shard in self._made_of["shards"]:
@@ -103,12 +103,14 @@ class SoftLabels:
         top_k=None,
         seed=0,
         batch_size=None,
+        overwrite=False,
         verbose=True,
     ):
         """Ask the teacher once for every view of every image, or open what was asked before.
 
         The folder appears when it is complete. A run that was killed goes on from its last whole
-        shard. A finished folder is used again if it was made of the same.
+        shard. A finished folder is used again if it was made of the same. Of several processes
+        one asks, and the others wait for it.
 
         Args:
             path: the folder.
@@ -121,6 +123,7 @@ class SoftLabels:
                 others is kept as one number, and spread evenly over them. All if `None`.
             seed: integer that the seeds of the views are drawn from.
             batch_size: images the teacher sees at once; 256 if `None`, fewer of large ones.
+            overwrite: replace soft labels of something else that are there, finished or not.
             verbose: show a progress bar.
 
         Returns:
@@ -164,17 +167,12 @@ class SoftLabels:
             "head": teacher.head,
         }
         path = Path(path)
-        if (path / "store.json").is_file():
-            _check_same(json.loads((path / "store.json").read_text()), made_of, path)
-        elif path.exists():
-            raise ValueError(
-                f"`path` must be a new folder, or one of soft labels. Received: {path}, which is "
-                "something else."
-            )
-        else:
-            made_of["rows_per_shard"] = _ROWS_PER_SHARD
-            batch_size = batch_size or images_at_once(split.images.shape[1:])
-            Writer(path, made_of, verbose).write(teacher, split, augmentation, batch_size)
+        if not _is_made(path, made_of, overwrite):
+            with alone(path, print if verbose else _nothing):
+                if not _is_made(path, made_of, overwrite):  # By who was waited for.
+                    batch_size = batch_size or images_at_once(split.images.shape[1:])
+                    writer = Writer(path, made_of | {"rows_per_shard": _ROWS_PER_SHARD}, verbose)
+                    writer.write(teacher, split, augmentation, batch_size, overwrite)
         return cls(path, augmentation=augmentation)
 
     def join(self, data, batch_size=32, *, shuffle_seed=None, initial_epoch=0):
@@ -206,7 +204,7 @@ class SoftLabels:
             "data": split.digest,
             "augmentation": _what_it_does(self.augmentation, split),
         }
-        _check_same({name: self._made_of[name] for name in found}, found, self.path)
+        check_same({name: self._made_of[name] for name in found}, found, self.path)
         size = 4 * self.num_examples * self.num_classes
         if self.augmentation is None and minibatches.resident and size <= split.images.nbytes:
             # The images lie in memory, and what is said of them takes less.
@@ -293,12 +291,21 @@ def _what_it_does(augmentation, split):
     return hashlib.sha256(f"{views.dtype}".encode() + views.tobytes()).hexdigest()
 
 
-def _check_same(stored, wanted, path):
-    different = [name for name, value in wanted.items() if stored[name] != value]
-    if different:
-        name = different[0]
+def _is_made(path, made_of, overwrite):
+    """Return whether the soft labels are there; refuse what is there instead of them."""
+    stored = read_store(path)
+    if stored is not None:
+        same = all(stored.get(name) == value for name, value in made_of.items())
+        if not (same or overwrite):
+            check_same(stored, made_of, path)
+        return same
+    if path.exists():
         raise ValueError(
-            f"The soft labels at {path} are of another {' and another '.join(different)} "
-            f"({name}: {stored[name]} there, {wanted[name]} now). Use what they were made with, "
-            "or make others at another path."
+            f"`path` must be a new folder, or one of soft labels. Received: {path}, which is "
+            "something else."
         )
+    return False
+
+
+def _nothing(sentence):
+    """Say nothing."""

@@ -6,9 +6,9 @@ import shutil
 
 import numpy as np
 
-from keras_kd._files import sha256_of, written_whole
+from keras_kd._files import move, remove_leftovers, sha256_of, written_whole
 from keras_kd.soft_labels.asking import asking, progress_bar
-from keras_kd.soft_labels.record import is_whole
+from keras_kd.soft_labels.record import check_same, is_whole, read_unfinished
 from keras_kd.soft_labels.rows import keep_logits, row_dtype
 
 
@@ -26,10 +26,18 @@ class Writer:
         self.unfinished = path.with_name(f".{path.name}.unfinished")
         self.record = self.unfinished / "store.json"
 
-    def write(self, teacher, split, augmentation, batch_size):
-        """Write all shards that are not there yet, then move the folder to its place."""
+    def write(self, teacher, split, augmentation, batch_size, overwrite):
+        """Write all shards that are not there yet, then move the folder to its place.
+
+        Args:
+            teacher: a `Teacher`.
+            split: the `Split` that it is asked about.
+            augmentation: of its images, or `None`.
+            batch_size: images that are shown at once.
+            overwrite: replace other soft labels, finished or not.
+        """
         rows_per_shard = self.made_of["rows_per_shard"]
-        done = self._take_up()
+        done = self._take_up(overwrite)
         shards = [
             (view, start)
             for view in range(self.made_of["views"])
@@ -55,16 +63,18 @@ class Writer:
                 waiting = writer.submit(self._write_shard, number, rows)
             if waiting:
                 self._note(done, waiting.result())
-        self.unfinished.replace(self.path)
+        if self.path.exists():
+            shutil.rmtree(self.path)  # Others, that are to be replaced: these are whole now.
+        move(self.unfinished, self.path)
 
-    def _take_up(self):
-        """Return the whole shards of an interrupted run of the same; clear away any other."""
+    def _take_up(self, overwrite):
+        """Return the whole shards of an interrupted run of the same."""
         self.unfinished.mkdir(parents=True, exist_ok=True)
-        try:
-            record = json.loads(self.record.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            record = {}
+        remove_leftovers(self.unfinished)
+        record = read_unfinished(self.record) or {}
         shards = record.pop("shards", [])
+        if record and not overwrite:
+            check_same(record, self.made_of, self.path, "unfinished soft labels")
         if record == self.made_of and all(is_whole(self.unfinished, each) for each in shards):
             return shards
         shutil.rmtree(self.unfinished)
