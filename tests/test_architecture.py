@@ -9,8 +9,17 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
-    {"_backend", "_calibration", "_checks", "_files", "_model_files", "features", "heads"},
-    {"_interruptions", "_registration", "device", "metrics", "quantize"},
+    {
+        "_backend",
+        "_calibration",
+        "_checks",
+        "_files",
+        "_json_files",
+        "_model_files",
+        "features",
+        "heads",
+    },
+    {"_interruptions", "_locks", "_registration", "device", "metrics", "quantize"},
     {"data", "precision", "schedules", "models", "teacher", "losses", "export", "callbacks"},
     {"ensemble", "_compatibility", "distillation_terms", "fast_path"},
     {"soft_labels"},
