@@ -40,6 +40,7 @@ _NAMES = {
     "Ensemble": "keras_kd.ensemble",
     "MutualDistiller": "keras_kd.mutual",
     "SoftLabels": "keras_kd.soft_labels",
+    "Targets": "keras_kd.data.targets",
     "Teacher": "keras_kd.teacher",
     "check": "keras_kd.own_data",
     "distil_in_turn": "keras_kd.chain",

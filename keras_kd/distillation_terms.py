@@ -6,6 +6,7 @@ from keras import ops
 from keras_kd._backend import num_replicas
 from keras_kd._checks import WEIGHTS, check_number
 from keras_kd.losses import BinarySoftTargets
+from keras_kd.losses.weights import weighed
 
 LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
 
@@ -212,7 +213,7 @@ def _value(loss, teacher_outputs, student_outputs, sample_weight, step):
     """Return one loss as a scalar, ours or Keras's."""
     if isinstance(loss, keras.losses.Loss):
         loss.step = step
-        return loss(teacher_outputs, student_outputs, sample_weight)
+        return weighed(loss, teacher_outputs, student_outputs, sample_weight)
     if sample_weight is not None:
         raise ValueError(
             f"{type(loss).__name__} returns one value a batch and cannot weigh examples. "

@@ -15,12 +15,14 @@ from keras_kd._compatibility import (
     shape_of,
 )
 from keras_kd.data.minibatches import Stack
+from keras_kd.data.targets import unpack
 from keras_kd.distillation_terms import LOSS_NAMES, DistillationTerms
 from keras_kd.ensemble import as_teacher
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
-from keras_kd.fitting import build_variables, with_soft_labels, with_watch
+from keras_kd.fitting import build_variables, with_soft_labels, with_stored_logits, with_watch
 from keras_kd.losses import SoftTargets, as_loss_on_logits
+from keras_kd.losses.weights import weighed
 from keras_kd.precision import computing_in, policy_for, scaled
 from keras_kd.stacked_step import (
     NOT_FINITE,
@@ -268,6 +270,8 @@ class Distiller(keras.Model):
                 trained on it.
         """
         check_distribution()
+        x, y, kwargs = with_stored_logits(x, y, {**kwargs, "batch_size": batch_size})
+        batch_size = kwargs.pop("batch_size", None)
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
         if self.soft_labels is not None and self.alpha != 0:
             minibatches = with_soft_labels(
@@ -347,14 +351,16 @@ class Distiller(keras.Model):
         """Update the student once, and return the logs.
 
         Args:
-            data: `(images, labels, sample_weight)`, as in Keras, or `(images, labels,
-                teacher_logits, sample_weight)`; what comes last may be left out.
+            data: `(images, labels, sample_weight)`, as in Keras, what comes last may be left out;
+                `Targets` in the place of the labels hold the teacher's logits too.
             teacher: the teacher's outputs for these images by name, if it was asked before.
             finite: whether those are known to be finite.
             index: integers `[batch]`, where the images are in the training data, if known.
         """
-        images, labels, sample_weight, stored = self._unpack(data)
+        images, labels, sample_weight, stored = unpack(data)
         self._check_labels(labels)
+        if stored is not None:
+            self._check_stored()
         teacher = (stored or teacher) if self._uses_teacher() else None
         if teacher is None and self._uses_teacher():
             # Outside the tape: no gradient is ever taken through the teacher.
@@ -376,11 +382,11 @@ class Distiller(keras.Model):
         return self._update_logs(images, labels, student["logits"], sample_weight, losses)
 
     def test_step(self, data):
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        images, labels, sample_weight, stored = unpack(data)
         if labels is None:
             if self.alpha == 0:
                 raise ValueError("Evaluating with alpha=0 needs labels. Received: images alone.")
-            teacher = self._ask_teacher(images)
+            teacher = stored or self._ask_teacher(images)
             student = self._ask_student(images, training=False)
         else:
             teacher, student = None, {"logits": self(images, training=False)}
@@ -453,23 +459,6 @@ class Distiller(keras.Model):
         logits = shape_of(self.student, "outputs")
         build_variables(self, data, logits and logits[1:])
 
-    def _unpack(self, data):
-        """Return images, labels, sample weights and the teacher's outputs, those that there are."""
-        if isinstance(data, tuple) and len(data) > 2 and self._is_teacher_logits(data[2]):
-            images, labels, teacher_logits, *sample_weight = data
-            return images, labels, *(sample_weight or [None]), {"logits": teacher_logits}
-        return *keras.utils.unpack_x_y_sample_weight(data), None
-
-    def _is_teacher_logits(self, third):
-        # Keras's third is a weight an example; soft labels are a vector an example.
-        logits = shape_of(self.student, "outputs") or getattr(third, "shape", ())
-        return (
-            third is not None
-            and len(third.shape) == len(logits) > 1
-            and third.shape[-1] == logits[-1]
-            and (logits[-1] > 1 or self.teacher is None or self.soft_labels is not None)
-        )
-
     def raise_if_teacher_failed(self, since=0):
         """Raise if the teacher's logits were not finite in a training step.
 
@@ -504,6 +493,15 @@ class Distiller(keras.Model):
                 "To distil without labels, set alpha=1 and use losses that ask the teacher."
             )
 
+    def _check_stored(self):
+        """Refuse stored logits where they cannot stand for the teacher."""
+        if layers := self.teacher_layers():
+            raise ValueError(
+                "Stored teacher logits do not hold what is inside the teacher. Received: a loss on "
+                f"{layers[0]}. Train on (images, labels) with the live teacher, or use losses on "
+                "logits."
+            )
+
     def _ask_teacher(self, images):
         """Return the teacher's outputs by name, nothing if no loss needs a teacher."""
         if not self._terms.needs_teacher():
@@ -511,8 +509,8 @@ class Distiller(keras.Model):
         if self.teacher is None:
             raise ValueError(
                 "The distiller has no teacher. Pass `teacher` to `Distiller`, or call "
-                "`distiller.attach_teacher(teacher)` after loading one, or train from "
-                "`SoftLabels`."
+                "`distiller.attach_teacher(teacher)` after loading one, or train from stored "
+                "logits: `SoftLabels`, or minibatches `(images, Targets(labels, logits))`."
             )
         return ask_teacher(self.teacher, images, self.teacher_layers())
 
@@ -541,7 +539,7 @@ class Distiller(keras.Model):
         """
         losses = {}
         if hard:
-            losses["hard_loss"] = self.hard_loss(labels, student["logits"], sample_weight)
+            losses["hard_loss"] = weighed(self.hard_loss, labels, student["logits"], sample_weight)
         if teacher is not None:
             values = self._terms.values(
                 teacher,

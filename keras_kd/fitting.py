@@ -1,11 +1,68 @@
 """What `fit` of a distiller does before Keras's own begins."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_kd._backend import num_replicas
 from keras_kd.data.minibatches import Stack
-from keras_kd.soft_labels import SoftLabels
+from keras_kd.data.targets import Targets, weights_by_class
+from keras_kd.fast_path import minibatches_of
+from keras_kd.soft_labels import SoftLabels, check_finite
+
+
+def with_stored_logits(x, targets, options):
+    """Return what `fit` was given as a data set, if it holds `Targets`, and its other arguments.
+
+    Keras has no sample weights of more than one number an example, and no class weights, beside a
+    `y` of several arrays, so these are laid beside the examples here.
+
+    Args:
+        x: as in `keras.Model.fit`.
+        targets: its `y`.
+        options: its other arguments.
+
+    Returns:
+        `(x, y, options)`.
+
+    Raises:
+        ValueError: if the arrays do not belong together, or a logit is not finite.
+    """
+    class_weight = options.get("class_weight")
+    if isinstance(x, tf.data.Dataset):
+        spec = x.element_spec
+        holds = isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], Targets)
+        if not holds or class_weight is None:
+            return x, targets, options
+        weighed = x.map(lambda x, y: (x, y, weights_by_class(y.labels, class_weight)))
+        return weighed, targets, options | {"class_weight": None}
+    needs_keras = options.get("validation_split") or options.get("steps_per_epoch")
+    if not isinstance(targets, Targets) or targets.labels is None or needs_keras:
+        return x, targets, options
+    weights = options.get("sample_weight")
+    if class_weight is not None and weights is not None:
+        raise ValueError("Pass `class_weight` or `sample_weight`. Received: both.")
+    if class_weight is not None:
+        weights = weights_by_class(targets.labels, class_weight)
+    images, labels, logits = map(np.asarray, (x, targets.labels, targets.teacher_logits))
+    counts = [len(each) for each in (images, labels, logits, *([weights] * (weights is not None)))]
+    if len(set(counts)) > 1:
+        raise ValueError(
+            "Images, labels, teacher logits and sample weights must be equally many. Received: "
+            f"{', '.join(map(str, counts))}."
+        )
+    check_finite(logits)
+    minibatches = minibatches_of(images, labels, **_of_arrays(options))
+    minibatches = minibatches.with_teacher_logits(logits.astype("float32"))
+    if weights is not None:
+        minibatches = minibatches.with_sample_weight(np.asarray(weights, "float32"))
+    rest = {"batch_size", "shuffle", "class_weight", "sample_weight"}
+    return minibatches.dataset(), None, {k: v for k, v in options.items() if k not in rest}
+
+
+def _of_arrays(options):
+    names = ("batch_size", "shuffle", "initial_epoch")
+    return {name: options[name] for name in names if name in options}
 
 
 def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
@@ -32,6 +89,11 @@ def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
         soft_labels = SoftLabels.create(soft_labels, teacher, minibatches.split, verbose=verbose)
     elif not isinstance(soft_labels, SoftLabels):
         soft_labels = SoftLabels(soft_labels)
+    if minibatches.has_teacher_logits:
+        raise ValueError(
+            "A distiller with `soft_labels` takes the teacher's logits from there. Received: data "
+            "with logits of its own. Set `distiller.soft_labels = None`, or pass (images, labels)."
+        )
     terms.check_teacher(soft_labels)
     return soft_labels.joined(minibatches)
 
@@ -49,17 +111,24 @@ def build_variables(distiller, data, num_logits):
     if not distiller.optimizer.built:
         distiller.optimizer.build(distiller.trainable_variables)
     spec = data.element_spec
-    parts = spec.parts if isinstance(spec, Stack.Spec) else spec
-    is_pair = isinstance(parts, tuple) and len(parts) > 1 and isinstance(parts[1], tf.TensorSpec)
-    if not is_pair or parts[1].shape.rank is None or num_logits is None:
+    labels = _labels_in(spec)
+    if not isinstance(labels, tf.TensorSpec) or labels.shape.rank is None or num_logits is None:
         return
     holds_minibatches = isinstance(spec, Stack.Spec) and spec.gathered
-    inner = parts[1].shape[2 if holds_minibatches else 1 :]
-    labels = tf.zeros([1, *(size or 1 for size in inner)], parts[1].dtype)
+    inner = labels.shape[2 if holds_minibatches else 1 :]
+    labels = tf.zeros([1, *(size or 1 for size in inner)], labels.dtype)
     y_pred = tf.zeros([1, *(size or 1 for size in num_logits)])
     distiller.compute_loss(y=labels, y_pred=y_pred)
     distiller.compute_metrics(None, labels, y_pred)
     distiller.reset_metrics()
+
+
+def _labels_in(spec):
+    """Return the part of a data set's `element_spec` that the labels are; `None` without any."""
+    if isinstance(spec, Stack.Spec):
+        return spec.labels
+    targets = spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None
+    return targets.labels if isinstance(targets, Targets) else targets
 
 
 def with_watch(callbacks):

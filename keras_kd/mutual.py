@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from keras_kd.data.targets import unpack
 from keras_kd.distiller import Distiller
 from keras_kd.losses import SoftTargets
 
@@ -74,6 +75,12 @@ class MutualDistiller(Distiller):
     def models_in_step(self, *, teacher):
         return self.students
 
+    def _check_stored(self):
+        raise ValueError(
+            f"The students of a {type(self).__name__} teach each other. Received: stored teacher "
+            "logits. Train on (images, labels), or distil from them with a Distiller."
+        )
+
     def _ask_teacher(self, images):
         return None  # They ask each other, inside the step.
 
@@ -86,7 +93,7 @@ class MutualDistiller(Distiller):
         return self._update_logs(images, labels, logits[0], sample_weight, losses)
 
     def test_step(self, data):
-        images, labels, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        images, labels, sample_weight, _ = unpack(data)
         logits = self(images, training=False)
         losses = self._loss_terms(
             labels, None, {"logits": logits}, sample_weight, hard=labels is not None

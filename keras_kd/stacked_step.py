@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from keras_kd._backend import num_replicas
+from keras_kd.data.targets import Targets
 from keras_kd.ensemble import Ensemble
 from keras_kd.soft_labels import logits_of_all
 
@@ -24,15 +25,15 @@ def train_on_stack(distillers, stack):
     names = [set() for _ in distillers]
 
     def train(number):
-        images, labels, *logits = stack.minibatch(number)
-        known = {"logits": logits[0]} if logits else None
-        teachers = {} if known else _ask_teachers(distillers, images)
+        minibatch = stack.minibatch(number)
+        stored = isinstance(minibatch[1], Targets)
+        teachers = {} if stored else _ask_teachers(distillers, minibatch[0])
         for distiller, seen in zip(distillers, names, strict=True):
-            said = known
-            if not known and distiller.asks_teacher():
+            said = None
+            if not stored and distiller.asks_teacher():
                 said = teachers[_key(distiller.teacher)]
             logs = distiller.train_on_minibatch(
-                (images, labels), said, finite=bool(known), index=stack.positions[number]
+                minibatch, said, finite=stored, index=stack.positions[number]
             )
             seen.update(logs)
         return [number + 1]

@@ -47,10 +47,10 @@ class TestTheStudentSeesTheTeachersView:
         dataset = labels.join(SPLIT, 32, shuffle_seed=7)
         epochs = [list(dataset.as_numpy_iterator()) for _ in range(4)]
         for epoch in epochs:
-            for images, _, logits in epoch:
-                np.testing.assert_allclose(logits, teacher(images), atol=2e-3)
+            for images, targets in epoch:
+                np.testing.assert_allclose(targets.teacher_logits, teacher(images), atol=2e-3)
         # Reshuffled: another order, the same pairs of image and label.
-        assert not np.array_equal(epochs[0][0][1], epochs[1][0][1])
+        assert not np.array_equal(epochs[0][0][1].labels, epochs[1][0][1].labels)
         # Three views, so that the fourth epoch sees those of the first.
         sums = [sorted(float(x.sum()) for images, *_ in epoch for x in images) for epoch in epochs]
         assert sums[0] == sums[3] and sums[0] != sums[1]
@@ -60,14 +60,13 @@ class TestTheStudentSeesTheTeachersView:
         plain = joined(labels)
         stacks = list(labels.join(SPLIT, 32, shuffle_seed=7).minibatches.stacks(3, gathered=True))
         unstacked = [
-            [part[number].numpy() for part in stack.parts]
+            tf.nest.map_structure(np.asarray, stack.minibatch(number))
             for stack in stacks
             for number in range(int(stack.count))
         ]
         assert len(plain) == len(unstacked) == 5
         for one, other in zip(plain, unstacked, strict=True):
-            for part, other_part in zip(one, other, strict=True):
-                np.testing.assert_array_equal(part, other_part)
+            tf.nest.map_structure(np.testing.assert_array_equal, one, other)
 
     def test_the_loss_is_that_of_the_live_teacher(self, teacher, tmp_path):
         def history(**parts):
@@ -95,9 +94,9 @@ class TestTheStudentSeesTheTeachersView:
 
 def test_top_k_keeps_the_mass_of_the_rest(teacher, tmp_path):
     labels = create(tmp_path / "labels", teacher, top_k=2, dtype="float32")
-    for images, _, logits in joined(labels):
+    for images, targets in joined(labels):
         expected = np.asarray(keras.ops.softmax(teacher(images)))
-        found = np.asarray(keras.ops.softmax(logits))
+        found = np.asarray(keras.ops.softmax(targets.teacher_logits))
         largest = np.argsort(-expected, axis=-1)
         top, rest = largest[:, :2], largest[:, 2:]
         np.testing.assert_allclose(
@@ -110,6 +109,53 @@ def test_top_k_keeps_the_mass_of_the_rest(teacher, tmp_path):
     assert labels.verify(20, teacher, SPLIT) < 1e-5
     everything = create(tmp_path / "all", teacher, top_k=100, dtype="float32")
     assert everything.verify(20, teacher, SPLIT) < 1e-5
+
+
+class TestFromLogits:
+    """Logits that were computed elsewhere, found again by what they are."""
+
+    logits = np.random.default_rng(3).normal(size=(NUM_EXAMPLES, 5))
+
+    def test_a_student_learns_them(self, tmp_path):
+        labels = kd.SoftLabels.from_logits(tmp_path / "labels", self.logits, SPLIT, dtype="float32")
+        for images, targets in joined(labels):
+            index = [int(np.flatnonzero((each == IMAGES).all((1, 2, 3)))[0]) for each in images]
+            np.testing.assert_allclose(targets.teacher_logits, self.logits[index], rtol=1e-6)
+        student = kd.models.mlp([4], **SHAPE)
+        distiller = kd.Distiller(student=student, soft_labels=tmp_path / "labels")
+        distiller.compile(keras.optimizers.SGD(0.0))
+        history = distiller.fit(IMAGES, LABELS, batch_size=NUM_EXAMPLES, verbose=0).history
+        expected = kd.losses.SoftTargets()(self.logits, student(IMAGES))
+        assert history["distillation_loss"][0] == pytest.approx(float(expected), rel=1e-5)
+
+    def test_others_are_refused_by_name(self, teacher, tmp_path):
+        path = tmp_path / "labels"
+        kd.SoftLabels.from_logits(path, self.logits, SPLIT)
+        kd.SoftLabels.from_logits(path, self.logits, SPLIT)
+        for make, name in [
+            (lambda: kd.SoftLabels.from_logits(path, self.logits + 1, SPLIT), "teacher"),
+            (lambda: kd.SoftLabels.from_logits(path, self.logits, (IMAGES + 1, LABELS)), "data"),
+            (lambda: create(path, teacher), "teacher"),
+        ]:
+            with pytest.raises(ValueError, match=f"are of another {name}"):
+                make()
+
+    def test_a_sentence_each(self, tmp_path):
+        path, logits = tmp_path / "labels", self.logits
+        for some in (logits[:-1], logits[:, 0], logits[..., None], logits.astype(str)):
+            with pytest.raises(ValueError, match=r"must be numbers \[150, num_classes\]"):
+                kd.SoftLabels.from_logits(path, some, SPLIT)
+        with pytest.raises(ValueError, match="finite as float16.*for image 0"):
+            kd.SoftLabels.from_logits(path, np.full_like(logits, -np.inf), SPLIT)
+        with pytest.raises(ValueError, match="`head` must be one of"):
+            kd.SoftLabels.from_logits(path, logits, SPLIT, head="tanh")
+        assert not path.exists()
+
+    def test_a_teacher_of_places_is_refused(self, tmp_path):
+        image = keras.Input((6, 6, 1))
+        maps = keras.Model(image, keras.layers.Conv2D(5, 1)(image))
+        with pytest.raises(ValueError, match=r"one row of logits.*answers \(6, 6, 5\)"):
+            create(tmp_path / "labels", maps)
 
 
 class TestNothingStaleIsUsed:
@@ -211,8 +257,7 @@ def test_images_may_be_mapped_from_a_file(teacher, tmp_path):
     for one, other in zip(
         in_memory, labels.join(mapped, 32, shuffle_seed=7).as_numpy_iterator(), strict=True
     ):
-        for part, other_part in zip(one, other, strict=True):
-            np.testing.assert_array_equal(part, other_part)
+        tf.nest.map_structure(np.testing.assert_array_equal, one, other)
 
 
 class TestBadInput:

@@ -176,7 +176,10 @@ def _mean(values, sample_weight, probabilities=None):
     if probabilities is not None:
         values = ops.sum(probabilities * values, axis=-1, keepdims=True)
     if sample_weight is not None:
-        values = values * ops.reshape(ops.cast(sample_weight, values.dtype), (-1, 1))
+        sample_weight = ops.cast(sample_weight, values.dtype)
+        if len(sample_weight.shape) > 1:  # Of places or labels: an example is judged as a whole.
+            sample_weight = ops.mean(sample_weight, axis=tuple(range(1, len(sample_weight.shape))))
+        values = values * ops.reshape(sample_weight, (-1, 1))
     mean = ops.mean(values)
     return mean / num_replicas() if num_replicas() > 1 else mean
 

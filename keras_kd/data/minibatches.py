@@ -1,10 +1,13 @@
 """Epochs of minibatches over resident arrays, one by one or stacked for one compiled step."""
 
 import dataclasses
+import typing
 from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
+
+from keras_kd.data.targets import Targets
 
 _STACK_BYTES = 100_000_000
 
@@ -12,24 +15,40 @@ _STACK_BYTES = 100_000_000
 class Stack(tf.experimental.ExtensionType):
     """Several minibatches, for a training step that goes through them.
 
+    Their parts are the minibatches' own, `[height, batch_size, ...]`, if `gathered`, else those of
+    all examples, `[n, ...]`.
+
     Attributes:
-        parts: images, labels and, maybe, teacher logits: the minibatches' own,
-            `[height, batch_size, ...]`, if `gathered`, else those of all examples, `[n, ...]`.
+        images: see above.
+        labels: likewise.
+        teacher_logits: likewise; `None` if nothing is stored.
+        sample_weight: likewise; `None` if all count alike.
         positions: where the minibatches lie among all examples, `[height, batch_size]`.
-        gathered: see `parts`.
         count: integer scalar, how many of them count; the rest is padding.
+        gathered: see above.
     """
 
-    parts: tuple[tf.Tensor, ...]
+    images: tf.Tensor
+    labels: tf.Tensor
+    # TensorFlow knows no `tf.Tensor | None`.
+    teacher_logits: typing.Optional[tf.Tensor]  # noqa: UP045
+    sample_weight: typing.Optional[tf.Tensor]  # noqa: UP045
     positions: tf.Tensor
     count: tf.Tensor
     gathered: bool
 
     def minibatch(self, number):
-        """Return the tensors of one minibatch."""
+        """Return one minibatch, as `Minibatches.dataset` would have had it."""
+        parts = self.images, self.labels, self.teacher_logits, self.sample_weight
         if self.gathered:
-            return tuple(part[number] for part in self.parts)
-        return tuple(tf.gather(part, self.positions[number]) for part in self.parts)
+            return _minibatch(*(part if part is None else part[number] for part in parts))
+        chosen = self.positions[number]
+        return _minibatch(*(part if part is None else tf.gather(part, chosen) for part in parts))
+
+
+def _minibatch(images, labels, teacher_logits, sample_weight):
+    targets = labels if teacher_logits is None else Targets(labels, teacher_logits)
+    return (images, targets) if sample_weight is None else (images, targets, sample_weight)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -40,15 +59,16 @@ class Minibatches:
     one of its data sets, stacked or not, is the next epoch.
 
     Args:
-        gather: returns the tensors of the examples at integer positions of any shape, given the
-            epoch too: `(positions, epoch) -> (images, labels, ...)`.
+        gather: returns the examples at integer positions of any shape, given the epoch too:
+            `(positions, epoch) -> (images, targets)` or `(images, targets, sample_weight)`, where
+            the targets are labels or `Targets`.
         num_examples: examples an epoch.
         batch_size: examples a minibatch; the last one of an epoch may be smaller.
         shuffle_seed: integer, or `None` for the order of the arrays.
         next_epoch: int64 variable, the number of the next epoch.
         split: where the examples come from.
-        has_teacher_logits: whether the third tensor is there.
-        resident: the tensors that are gathered from, if they all lie in memory; else `None`.
+        resident: what is gathered from, likewise, if it all lies in memory; else `None`.
+        has_teacher_logits: whether the targets are `Targets`.
     """
 
     gather: Callable
@@ -102,8 +122,12 @@ class Minibatches:
 
         def epoch_of(epoch, order):
             def stack_of(chosen, count):
-                parts = self.gather(chosen, epoch) if gathered else self.resident
-                return Stack(parts, chosen, count, gathered)
+                images, labels, *weights = self.gather(chosen, epoch) if gathered else self.resident
+                logits = None
+                if isinstance(labels, Targets):
+                    labels, logits = labels
+                weights = weights[0] if weights else None
+                return Stack(images, labels, logits, weights, chosen, count, gathered)
 
             full = order[: num_full * self.batch_size]
             # Zeros are padding: whatever is there is gathered, and passed over.
@@ -140,16 +164,32 @@ class Minibatches:
         )
 
     def with_teacher_logits(self, teacher_logits):
-        """Return the same with a third tensor, logits `[n, num_classes]` of all examples."""
-        resident = self.resident and (*self.resident, tf.constant(teacher_logits))
-        return dataclasses.replace(
-            self, resident=resident, gather=gathering(resident), has_teacher_logits=True
-        )
+        """Return the same with stored logits `[n, ..., num_classes]` of all examples."""
+        logits = tf.constant(teacher_logits)
+        with_logits = self._with(logits, lambda x, y, more, *rest: (x, Targets(y, more), *rest))
+        return dataclasses.replace(with_logits, has_teacher_logits=True)
+
+    def with_sample_weight(self, sample_weight):
+        """Return the same with the weights `[n, ...]` of all examples."""
+        return self._with(tf.constant(sample_weight), lambda x, y, more: (x, y, more))
+
+    def _with(self, more, placed):
+        """Return the same with a tensor more of all examples, put where `placed` puts it."""
+        if self.resident is not None:
+            images, targets, *rest = self.resident
+            resident = placed(images, targets, more, *rest)
+            return dataclasses.replace(self, resident=resident, gather=gathering(resident))
+
+        def gather(chosen, epoch):
+            images, targets, *rest = self.gather(chosen, epoch)
+            return placed(images, targets, tf.gather(more, chosen), *rest)
+
+        return dataclasses.replace(self, gather=gather)
 
 
-def gathering(tensors):
+def gathering(parts):
     """Return the function from positions and epoch to what lies there."""
-    return lambda chosen, epoch: tuple(tf.gather(tensor, chosen) for tensor in tensors)
+    return lambda chosen, epoch: tf.nest.map_structure(lambda part: tf.gather(part, chosen), parts)
 
 
 def _permutation(count, seed, epoch):

@@ -33,6 +33,8 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
         uses_labels: whether it can use the labels.
         uses_index: whether its projector takes the index of each image in the training data.
         needs_teacher: whether it needs a teacher.
+        by_label: whether it is a mean over what each logit loses by itself, so that each can have
+            a weight.
         heads: what a teacher may end in whose logits mean what this loss takes them for.
         teacher_layer_name: the teacher's layer that it compares; its logits if `None`.
         student_layer_name: the student's.
@@ -43,6 +45,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     uses_labels = False
     uses_index = False
     needs_teacher = True
+    by_label = False
     heads = ("logits", "softmax")
     teacher_layer_name = None
     student_layer_name = None

@@ -305,6 +305,8 @@ class LogitMatching(DistillationLoss):
 
     heads = ("logits", "softmax", "sigmoid")
 
+    by_label = True
+
     def __init__(self, *, name="logit_matching", **kwargs):
         super().__init__(name=name, **kwargs)
 
@@ -322,6 +324,8 @@ class LogitDistance(DistillationLoss):
     """
 
     heads = ("logits", "softmax", "sigmoid")
+
+    by_label = True
 
     def __init__(self, *, name="logit_distance", **kwargs):
         super().__init__(name=name, **kwargs)

@@ -79,8 +79,7 @@ def choose_without_probe(soft_labels, data, temperature, alpha):
         return temperature, alpha, {}
     if temperature == AUTO:
         batches = soft_labels.join(data.train, _IMAGES).take(1)
-        (logits,) = (logits.numpy() for _, _, logits in batches)
-        temperature = temperature_of(logits)
+        (temperature,) = (temperature_of(each.teacher_logits.numpy()) for _, each in batches)
     alpha = _ALPHAS[-1] if alpha == AUTO else alpha
     return temperature, alpha, {"temperature_of_logits": temperature, "tried": []}
 

@@ -37,14 +37,19 @@ def logits_of_all(teacher, images, verbose):
             bar.advance(task, len(found[-1]))
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
     found = np.concatenate(found)
-    bad = np.flatnonzero(~np.isfinite(found.reshape(len(found), -1)).all(-1))
+    check_finite(found)
+    return found
+
+
+def check_finite(logits):
+    """Refuse logits `[n, ...]` of which one is not finite, naming the image."""
+    bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(-1))
     if len(bad):
         raise ValueError(
             "The teacher's logits must be finite. Received: NaN or infinity for image "
             f"{bad[0]} of the training data; nothing was trained. Look at that image, or at the "
             "teacher's normalisation."
         )
-    return found
 
 
 def asking(teacher, augmentation):

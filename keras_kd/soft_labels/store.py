@@ -1,5 +1,6 @@
 """The store: a folder of teacher logits, made once and joined to the data they are of."""
 
+import dataclasses
 import hashlib
 from pathlib import Path
 
@@ -8,8 +9,8 @@ import tensorflow as tf
 
 from keras_kd._checks import check_integer, check_seed
 from keras_kd._locks import alone
-from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
+from keras_kd.data.targets import Targets
 from keras_kd.ensemble import as_teacher
 from keras_kd.soft_labels.asking import images_at_once
 from keras_kd.soft_labels.record import check_same, is_whole, read_store
@@ -17,6 +18,9 @@ from keras_kd.soft_labels.rows import dense_logits
 from keras_kd.soft_labels.writing import Writer
 
 _ROWS_PER_SHARD = 65536
+# Of logits that are there already.
+_ROWS_AT_ONCE = 4096
+_HEADS = ("logits", "softmax", "sigmoid")
 # How many images an augmentation is tried on, to know it again by what it does.
 _NUM_PROBED = 64
 
@@ -32,7 +36,7 @@ class SoftLabels:
     checked against its SHA-256 when the store is opened.
 
     Args:
-        path: folder that `SoftLabels.create` wrote.
+        path: folder that `SoftLabels.create` or `SoftLabels.from_logits` wrote.
         augmentation: the one it was created with, if there was one.
 
     Attributes:
@@ -142,8 +146,7 @@ class SoftLabels:
                 "Without an augmentation all views are the same. "
                 f"Received: views={views}. Pass `augmentation`, or leave `views` at 1."
             )
-        if dtype not in ("float16", "float32"):
-            raise ValueError(f"`dtype` must be float16 or float32. Received: dtype={dtype!r}.")
+        _check_dtype(dtype)
         split = data if isinstance(data, Split) else Split(*map(np.asarray, data))
         teacher = as_teacher(teacher, image_shape=split.images.shape[1:])
         if getattr(teacher, "class_map", None):
@@ -166,17 +169,106 @@ class SoftLabels:
             "num_classes": teacher.num_classes,
             "head": teacher.head,
         }
+        batch_size = batch_size or images_at_once(split.images.shape[1:])
+        making = (teacher, split, augmentation, batch_size, overwrite)
+        return cls._made(path, made_of, making, verbose)
+
+    @classmethod
+    def from_logits(
+        cls, path, logits, data, *, head="logits", dtype="float16", overwrite=False, verbose=False
+    ):
+        """Store logits that were computed elsewhere, or open those that were stored before.
+
+        For a teacher that is no Keras model: one of another framework, of scikit-learn, or one
+        that is gone and left a file. Probabilities become logits by their logarithm (for
+        independent labels, `log(p / (1 - p))`), held above 0: a logit must be finite.
+
+        A folder made of them is known again by the logits themselves, as one of `create` is by the
+        teacher's weights.
+
+        Args:
+            path: the folder.
+            logits: an array or a memory-mapped file `[n, num_classes]`, in the order of the images
+                and of the student's classes.
+            data: a `Split`, or `(images, labels)` arrays: what the logits are of.
+            head: what they mean: `"logits"`, or for certain `"softmax"` (one class of several) or
+                `"sigmoid"` (independent labels).
+            dtype: as in `create`.
+            overwrite: as in `create`.
+            verbose: show a progress bar.
+
+        Returns:
+            A `SoftLabels`.
+
+        Raises:
+            ValueError: if they do not fit the data, are not finite, or the folder holds others.
+
+        Example:
+
+        ```python
+        import tempfile
+        import numpy as np
+        import keras_kd as kd
+        from sklearn.neighbors import KNeighborsClassifier
+
+        data = kd.data.load("digits", seed=0)
+        pixels = data.train.images.reshape(len(data.train), -1)
+        teacher = KNeighborsClassifier(20).fit(pixels, data.train.labels)
+        # A class that no neighbour has gets a thousandth.
+        logits = np.log(np.maximum(teacher.predict_proba(pixels), 1e-3))
+        with tempfile.TemporaryDirectory() as folder:
+            labels = kd.SoftLabels.from_logits(folder + "/labels", logits, data.train)
+            student = kd.models.mlp([16], image_shape=data.image_shape)
+            distiller = kd.Distiller(student=student, soft_labels=labels).compile()
+            distiller.fit(data.train.batches(32, shuffle_seed=0), verbose=0)
+        ```
+        """
+        split = data if isinstance(data, Split) else Split(*map(np.asarray, data))
+        logits = logits if isinstance(logits, np.ndarray) else np.asarray(logits)
+        shape = logits.shape
+        if len(shape) != 2 or shape[0] != len(split) or np.dtype(logits.dtype).kind not in "fiu":
+            raise ValueError(
+                f"`logits` must be numbers [{len(split)}, num_classes], a row an image. "
+                f"Received: shape {shape}."
+            )
+        _check_dtype(dtype)
+        if head not in _HEADS:
+            raise ValueError(f"`head` must be one of {', '.join(_HEADS)}. Received: head={head!r}.")
+        digest = hashlib.sha256(f"{logits.dtype} {shape}".encode())
+        for start in range(0, shape[0], _ROWS_PER_SHARD):
+            digest.update(np.ascontiguousarray(logits[start : start + _ROWS_PER_SHARD]).data)
+        made_of = {
+            "teacher": f"logits {digest.hexdigest()}",
+            "data": split.digest,
+            "augmentation": None,
+            "dtype": dtype,
+            "top_k": None,
+            "views": 1,
+            "seed": 0,
+            "num_examples": shape[0],
+            "num_classes": shape[1],
+            "head": head,
+        }
+        # Each row is its own answer.
+        rows = Split(logits, split.labels)
+        making = (_as_float32, rows, None, _ROWS_AT_ONCE, overwrite)
+        return cls._made(path, made_of, making, verbose)
+
+    @classmethod
+    def _made(cls, path, made_of, making, verbose):
+        """Open the folder if it is made of the same; make it, as `Writer.write` does, if not."""
+        teacher, split, augmentation, _, overwrite = making
         path = Path(path)
         if not _is_made(path, made_of, overwrite):
             with alone(path, print if verbose else _nothing):
                 if not _is_made(path, made_of, overwrite):  # By who was waited for.
-                    batch_size = batch_size or images_at_once(split.images.shape[1:])
+                    _check_rows(teacher(split.images[:1]))
                     writer = Writer(path, made_of | {"rows_per_shard": _ROWS_PER_SHARD}, verbose)
-                    writer.write(teacher, split, augmentation, batch_size, overwrite)
+                    writer.write(*making)
         return cls(path, augmentation=augmentation)
 
     def join(self, data, batch_size=32, *, shuffle_seed=None, initial_epoch=0):
-        """Return a `tf.data.Dataset` of `(images, labels, teacher_logits)` minibatches.
+        """Return a `tf.data.Dataset` of `(images, Targets(labels, teacher_logits))` minibatches.
 
         `Distiller(teacher=None)` trains from it, on its fast path.
 
@@ -212,7 +304,7 @@ class SoftLabels:
             return minibatches.with_teacher_logits(logits)
 
         def gather(positions, epoch):
-            images, labels = minibatches.gather(positions, epoch)
+            images, labels, *weights = minibatches.gather(positions, epoch)
             shape = tf.shape(positions)
             seeds, logits = tf.numpy_function(
                 self._rows, [positions, epoch % self.views], (tf.int32, tf.float32), stateful=False
@@ -223,16 +315,11 @@ class SoftLabels:
                 views = self.augmentation(tf.reshape(images, [-1, *inner]), seeds)
                 images = tf.reshape(views, tf.concat([shape, inner], 0))
                 images = tf.ensure_shape(images, [*positions.shape, *inner])
-            return images, labels, tf.ensure_shape(logits, [*positions.shape, self.num_classes])
+            logits = tf.ensure_shape(logits, [*positions.shape, self.num_classes])
+            return images, Targets(labels, logits), *weights
 
-        return Minibatches(
-            gather=gather,
-            num_examples=minibatches.num_examples,
-            batch_size=minibatches.batch_size,
-            shuffle_seed=minibatches.shuffle_seed,
-            next_epoch=minibatches.next_epoch,
-            split=split,
-            has_teacher_logits=True,
+        return dataclasses.replace(
+            minibatches, gather=gather, resident=None, has_teacher_logits=True
         )
 
     def verify(self, count, teacher, data):
@@ -274,6 +361,23 @@ class SoftLabels:
             raise ValueError(f"The rows in {self.path} are not those of the images asked for.")
         logits = dense_logits(rows, self.num_classes)
         return rows["seed"].reshape(*positions.shape, 2), logits.reshape(*positions.shape, -1)
+
+
+def _as_float32(logits):
+    return tf.cast(logits, tf.float32)
+
+
+def _check_rows(logits):
+    if len(logits.shape) != 2:
+        raise ValueError(
+            "Soft labels are one row of logits an image. Received: a teacher that answers "
+            f"{tuple(logits.shape[1:])}. Distil from it without soft labels."
+        )
+
+
+def _check_dtype(dtype):
+    if dtype not in ("float16", "float32"):
+        raise ValueError(f"`dtype` must be float16 or float32. Received: dtype={dtype!r}.")
 
 
 def _what_it_does(augmentation, split):
