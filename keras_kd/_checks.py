@@ -4,12 +4,17 @@ Nothing heavy is imported: the command line is judged before Keras is there.
 """
 
 import numbers
+import os
+import tempfile
+from pathlib import Path
 
 # Counters, steps and sizes are 32-bit integers in TensorFlow.
 MOST = 2**31 - 1
 # NumPy's and Keras's generators take seeds of 32 bits.
 MOST_SEED = 2**32 - 1
 MOST_PORT = 2**16 - 1
+# Of an image, in pixels.
+MOST_SIDE = 8192
 # A seed is a training of four models; an interval over a thousand is as narrow as it gets.
 MOST_SEEDS = 1000
 # Each worker is a TensorFlow of its own.
@@ -26,26 +31,30 @@ WEIGHTS = (1e-6, 1e6)
 BUDGETS = (0, 1e15)
 
 
+class ArgumentError(ValueError):
+    """An argument that could not do, whatever the data: the command's exit code is 2."""
+
+
 def check_integer(name, value, *, minimum, maximum=MOST):
     """Refuse what is no integer from `minimum` to `maximum`.
 
     Raises:
-        ValueError: in one sentence.
+        ArgumentError: in one sentence.
     """
     is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     if not is_integer or value < minimum:
-        raise ValueError(
+        raise ArgumentError(
             f"`{name}` must be an integer of at least {minimum}. Received: {name}={value!r}."
         )
     if value > maximum:
-        raise ValueError(f"`{name}` must be at most {maximum}. Received: {name}={value!r}.")
+        raise ArgumentError(f"`{name}` must be at most {maximum}. Received: {name}={value!r}.")
 
 
 def check_seed(value, name="seed"):
     """Refuse what no random generator takes as its seed.
 
     Raises:
-        ValueError: in one sentence.
+        ArgumentError: in one sentence.
     """
     check_integer(name, value, minimum=0, maximum=MOST_SEED)
 
@@ -60,10 +69,10 @@ def check_number(name, value, bounds, also=""):
         also: what is taken beside numbers, for the sentence, such as `" or 'auto'"`.
 
     Raises:
-        ValueError: in one sentence.
+        ArgumentError: in one sentence.
     """
     if not is_number(value, bounds):
-        raise ValueError(
+        raise ArgumentError(
             f"`{name}` must be a number {words(bounds)}{also}. Received: {name}={value!r}."
         )
 
@@ -83,7 +92,7 @@ def check_budgets(budgets):
     """Refuse budgets of a file that are none: `{name: number or None}`.
 
     Raises:
-        ValueError: in one sentence.
+        ArgumentError: in one sentence.
     """
     for name, value in budgets.items():
         if value is not None:
@@ -94,7 +103,29 @@ def check_text(name, value):
     """Refuse a text of nothing or of blanks alone, and what no path or name holds.
 
     Raises:
-        ValueError: in one sentence.
+        ArgumentError: in one sentence.
     """
     if not str(value).strip() or "\0" in str(value):
-        raise ValueError(f"`{name}` must not be empty. Received: {name}={str(value)!r}.")
+        raise ArgumentError(f"`{name}` must not be empty. Received: {name}={str(value)!r}.")
+
+
+def check_writable(name, path, what="a folder"):
+    """Refuse a path where nothing could be made or written; what is made to see it goes again.
+
+    Args:
+        name: of the argument.
+        path: of a folder, there or not, or of a file that is not there.
+        what: it is to be, for the sentence.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    whole = Path(os.path.abspath(path))  # No ".." leads out of where it is tried.
+    there = next(each for each in (whole, *whole.parents) if os.path.lexists(each))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".keras_kd.", dir=there) as probe:
+            Path(probe, whole.relative_to(there)).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ArgumentError(
+            f"`{name}` must be {what} that can be written to. Received: {path} ({error.strerror})."
+        ) from error

@@ -1,6 +1,7 @@
 """`.keras` files, loaded without running code that they may carry."""
 
 import importlib
+import os
 import zipfile
 from pathlib import Path
 
@@ -26,13 +27,7 @@ def load_model_file(
         ValueError: if it is no `.keras` file, is damaged, or holds what would run code.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"The {what} must be a .keras file. Received: {path}, no file.")
-    if path.suffix != ".keras" or not path.is_file():
-        raise ValueError(
-            f"The {what} must be a .keras file. Received: {path}. Write one with "
-            '`model.save("model.keras")`.'
-        )
+    check_path(path, what)
     if not zipfile.is_zipfile(path):
         raise ValueError(
             f"The {what} must be a whole .keras file. Received: {path}, which is damaged or of "
@@ -48,6 +43,23 @@ def load_model_file(
             f"The {what} must be made of Keras's own layers, without code of its own such as a "
             f"Lambda layer. Received: {path}: {first_sentence(error)}. {remedy}"
         ) from error
+
+
+def check_path(path, what):
+    """Refuse the path of what is no `.keras` file, without looking into it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is something else.
+    """
+    path = Path(path)
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"The {what} must be a .keras file. Received: {path}, no file.")
+    if path.suffix != ".keras" or not os.path.isfile(path):
+        raise ValueError(
+            f"The {what} must be a .keras file. Received: {path}. Write one with "
+            '`model.save("model.keras")`.'
+        )
 
 
 def first_sentence(error):

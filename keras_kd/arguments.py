@@ -4,11 +4,13 @@ import argparse
 from pathlib import Path
 
 import keras_kd
+from keras_kd._checks import MOST_SIDE
+from keras_kd._terminal import printable
 
 
 def parser():
     """Return the parser; `command` of what it returns names the command."""
-    main = argparse.ArgumentParser(
+    main = _Parser(
         prog="keras-kd",
         description="Knowledge distillation for Keras 3: train a small student from a teacher, "
         "measure it, export it for a phone.",
@@ -324,6 +326,13 @@ def _add_own_data(command, default_student):
     command.add_argument("--seed", type=int, default=0, help="default: %(default)s")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, without the usage before it."""
+
+    def error(self, message):
+        self.exit(2, f"keras-kd: error: {printable(message)}. See `{self.prog} --help`.\n")
+
+
 def _number(text):
     """Return a number, or `auto`."""
     return text if text == "auto" else float(text)
@@ -332,7 +341,7 @@ def _number(text):
 def _image_size(text):
     """Return `(height, width)` of `96` or `96x128`."""
     sizes = [int(part) for part in text.lower().split("x")]
-    if len(sizes) > 2 or min(sizes) < 1:
+    if len(sizes) > 2 or min(sizes) < 1 or max(sizes) > MOST_SIDE:
         raise ValueError(text)
     return sizes[0], sizes[-1]
 

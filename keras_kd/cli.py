@@ -5,8 +5,12 @@ import re
 import sys
 
 import keras_kd
+from keras_kd import judging
+from keras_kd._backend import quiet_native_stderr
+from keras_kd._checks import ArgumentError
 from keras_kd._files import no_room
 from keras_kd._interruptions import interruptions
+from keras_kd._terminal import printable
 from keras_kd.arguments import parser
 
 
@@ -15,7 +19,12 @@ def main(arguments=None):
     options = parser().parse_args(arguments)
     with interruptions() as came:
         try:
+            wrong = _wrong_option(options)
+            if wrong is not None:
+                return _say(2, f"error: {wrong}")
             return _CALLS[options.command](options) or 0
+        except ArgumentError as error:
+            return _say(2, f"error: {error}")
         except (Exception, KeyboardInterrupt) as error:
             if came.is_set() or isinstance(error, KeyboardInterrupt):
                 goes_on = _goes_on(options.command)
@@ -26,8 +35,28 @@ def main(arguments=None):
             return _say(1, f"error: {sentence}")
 
 
+def _wrong_option(options):
+    """Return what is wrong with the options, before anything is done; `None` if nothing."""
+    try:
+        judging.judge_words(options)
+    except (OSError, ValueError) as error:
+        return error
+    _import_quietly()
+    try:
+        with quiet_native_stderr():
+            keras_kd.use_device(options.device)
+            import tensorflow as tf
+
+            # TensorFlow makes its devices ready at the first operation, and says so.
+            tf.zeros(())
+        judging.judge(options)
+    except (ImportError, OSError, ValueError) as error:
+        return error
+    return None
+
+
 def _say(exit_code, sentence):
-    print(f"keras-kd: {sentence}", file=sys.stderr)
+    print(f"keras-kd: {printable(sentence)}", file=sys.stderr)
     return exit_code
 
 
@@ -99,27 +128,21 @@ def _search(options):
 
 
 def _resume(options):
-    _import_quietly(options)
     name = keras_kd.experiment.check_run(options.folder)["recipe"]
     recipe = keras_kd.recipes.by_name(name)
     keras_kd.experiment.resume(options.folder, recipe, data_dir=options.data_dir)
 
 
 def _list(options):
-    _import_quietly(options)
     keras_kd.experiment.print_runs(options.folder)
 
 
 def _report(options):
-    _import_quietly(options)
-    print(f"Written to {keras_kd.experiment.write_report(options.folder)}")
+    print(f"Written to {printable(keras_kd.experiment.write_report(options.folder))}")
 
 
 def _recipe(options):
-    _import_quietly(options)
     recipe = getattr(keras_kd.recipes, options.recipe)
-    if options.best and recipe.best is None:
-        raise ValueError(f"The recipe {recipe.name} has no best form. Leave `--best` out.")
     return recipe.best if options.best else recipe
 
 
@@ -133,11 +156,12 @@ def _budget_of(options):
 
 
 def _export(options):
-    _import_quietly(options)
     from keras_kd._model_files import load_model_file
+    from keras_kd.export.proof import check_calibration
 
     data = None
     model = load_model_file(options.model, "model")
+    check_calibration(options.formats, model, options.data)
     teacher = None if options.teacher is None else load_model_file(options.teacher, "teacher")
     if options.data is not None:
         data = keras_kd.data.load(options.data, data_dir=options.data_dir)
@@ -151,12 +175,12 @@ def _export(options):
         max_drop=options.max_drop,
         max_us=options.max_us,
     )
-    print(f"Written to {options.to} in {results['seconds']:.0f} s: export.json, export.png, files")
+    seconds = f"{results['seconds']:.0f} s"
+    print(f"Written to {printable(options.to)} in {seconds}: export.json, export.png, files")
     return 0 if results["ok"] else 1
 
 
 def _serve(options):
-    _import_quietly(options)
     keras_kd.serve.serve(
         options.folder,
         data=options.data,
@@ -168,32 +192,25 @@ def _serve(options):
 
 
 def _distill(options):
-    _import_quietly(options)
     from keras_kd.own_data.command import run_distill
 
     return run_distill(options)
 
 
 def _check(options):
-    _import_quietly(options)
     from keras_kd.own_data.command import run_check
 
     return run_check(options)
 
 
-def _import_quietly(options):
-    """Import Keras and TensorFlow without their start-up messages, on the device asked for."""
-    from keras_kd._backend import quiet_native_stderr, require_tensorflow
+def _import_quietly():
+    """Import Keras and TensorFlow without their start-up messages."""
+    from keras_kd._backend import require_tensorflow
 
     # 2: errors only, unless the user asked for another level.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_native_stderr():
         require_tensorflow()
-        keras_kd.use_device(options.device)
-        import tensorflow as tf
-
-        # TensorFlow makes its devices ready at the first operation, and says so.
-        tf.zeros(())
 
 
 _CALLS = {

@@ -51,8 +51,8 @@ def test_every_recipe_can_be_named():
     assert arguments.recipe_names() == sorted(kd.recipes.__all__)
 
 
-def test_bad_input_is_one_sentence_and_exit_code_1(capsys, tmp_path):
-    assert cli.main(["run", "digits", "--seed", "-1", "--output", str(tmp_path / "new")]) == 1
+def test_a_wrong_option_is_one_sentence_and_exit_code_2(capsys, tmp_path):
+    assert cli.main(["run", "digits", "--seed", "-1", "--output", str(tmp_path / "new")]) == 2
     error = capsys.readouterr().err
     assert error == "keras-kd: error: `seed` must be an integer of at least 0. Received: seed=-1.\n"
     assert not (tmp_path / "new").exists()

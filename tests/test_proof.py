@@ -221,10 +221,19 @@ class TestCommand:
         if model is not None:
             model.save(tmp_path / "model.keras")
         arguments = ["export", str(tmp_path / "model.keras"), "--to", str(tmp_path / "new")]
-        assert cli.main(arguments) == 1
+        assert cli.main(arguments) == (2 if model is None else 1)
         error = capsys.readouterr().err
         assert error.startswith("keras-kd: error: ") and error.count("\n") == 1
         assert re.search(sentence, error)
+
+    @pytest.mark.parametrize("formats", [["int8"], ["float32", "16x8"]])
+    def test_a_format_that_nothing_calibrates_ends_the_command_with_2(
+        self, formats, student, tmp_path, capsys
+    ):
+        new = tmp_path / "new"
+        assert cli.main(["export", student, "--to", str(new), "--formats", *formats]) == 2
+        assert f"The format {formats[-1]} needs `data` (--data)" in capsys.readouterr().err
+        assert not new.exists()
         assert not (tmp_path / "new").exists()
 
 

@@ -356,9 +356,9 @@ needs_runtime = pytest.mark.skipif(
 
 def test_the_command_refuses_in_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(SERVER, "vendored_files", dict)
-    assert cli.main(["serve", str(tmp_path / "none"), "--no-browser"]) == 1
+    assert cli.main(["serve", str(tmp_path / "none"), "--no-browser"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("keras-kd: error: What to serve must be a folder")
+    assert error.startswith("keras-kd: error: `DIR` must be a folder")
     assert error.count("\n") == 1
 
 

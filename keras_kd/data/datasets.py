@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from keras_kd._checks import ArgumentError
 from keras_kd.data.cifar import is_official, read_cifar10
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder
@@ -116,11 +117,7 @@ def load(name, *, seed=0, validation_fraction=0.1, data_dir=None):
     assert data.image_shape == (8, 8, 1) and data.num_classes == 10
     ```
     """
-    if name not in _CLASS_NAMES:
-        raise ValueError(
-            f"`name` must be one of {', '.join(sorted(_CLASS_NAMES))}. Received: name={name!r}. "
-            "For arrays of your own use `data.from_arrays`."
-        )
+    check_name(name)
     options = {
         "class_names": _CLASS_NAMES[name],
         "seed": seed,
@@ -136,6 +133,19 @@ def load(name, *, seed=0, validation_fraction=0.1, data_dir=None):
     source = "Keras's download" if folder is None else str(folder)
     _check_digests(name, source, (*train, *test))
     return from_arrays(train, test, source=source, **options)
+
+
+def check_name(name):
+    """Refuse a name that `load` does not know.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    if name not in _CLASS_NAMES:
+        raise ArgumentError(
+            f"`name` must be one of {', '.join(sorted(_CLASS_NAMES))}. Received: name={name!r}. "
+            "For arrays of your own use `data.from_arrays`."
+        )
 
 
 def _find(name, data_dir):

@@ -1,6 +1,7 @@
 """A path -> `Data`, whatever of the three kinds lies there."""
 
 import json
+import os
 from pathlib import Path
 
 from keras_kd.data.archive import read_npz
@@ -28,25 +29,42 @@ def read(path, **options):
         ValueError: if it is none of these, or the reader refuses it.
     """
     path = Path(path)
+    check_path(path, **options)
     if path.is_dir():
         return (read_records if (path / SCHEMA).exists() else image_folder)(path, **options)
-    if path.suffix != ".npz":
-        is_there = path.exists()
+    # Arrays have one size, and there is nothing to decode.
+    for name in ("default_size", "image_size", "channels", "unreadable", "cache"):
+        options.pop(name, None)
+    return read_npz(path, **options)
+
+
+def check_path(path, *, image_size=None, channels=None, **_):
+    """Refuse the path of what none of the readers reads, without looking into it.
+
+    Args:
+        path: as in `read`.
+        image_size: as in `read`.
+        channels: as in `read`.
+        **_: the other arguments of a reader.
+
+    Raises:
+        FileNotFoundError: if nothing is there.
+        ValueError: if it is something else.
+    """
+    path = Path(path)
+    is_there, is_folder = os.path.exists(path), os.path.isdir(path)
+    for name, value in (("image_size", image_size), ("channels", channels)):
+        if path.suffix == ".npz" and not is_folder and value is not None:
+            raise ValueError(
+                f"Arrays keep their shape. Received: {name} for {path}. Give the teacher a "
+                "`preprocess` that resizes, or write the images to files."
+            )
+    if not is_folder and (path.suffix != ".npz" or not os.path.isfile(path)):
         raise (ValueError if is_there else FileNotFoundError)(
             "The data must be a folder of images, a folder of TFRecord shards with "
             f"{SCHEMA}, or an .npz file. Received: {name_of((path, None, None))}, "
             f"{'something else' if is_there else 'which is not there'}."
         )
-    options.pop("default_size", None)  # Arrays have one size.
-    for name in ("image_size", "channels"):
-        if options.pop(name, None) is not None:
-            raise ValueError(
-                f"Arrays keep their shape. Received: {name} for {path}. Give the teacher a "
-                "`preprocess` that resizes, or write the images to files."
-            )
-    for name in ("unreadable", "cache"):  # There is nothing to decode.
-        options.pop(name, None)
-    return read_npz(path, **options)
 
 
 def class_names_beside(path):
@@ -74,8 +92,7 @@ def class_names_in(path):
         ValueError: if it is something else.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"Class names must lie in a JSON file. Received: {path}, no file.")
+    check_class_names_path(path)
     try:
         names = json.loads(path.read_text())
         if isinstance(names, dict):
@@ -89,3 +106,13 @@ def class_names_in(path):
             f"{path} must hold the class names as a list in the order of the logits, or as an "
             f"object of names and numbers from 0. Received: {error}."
         ) from error
+
+
+def check_class_names_path(path):
+    """Refuse the path of what is no file of class names, without looking into it.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"Class names must lie in a JSON file. Received: {path}, no file.")

@@ -9,6 +9,7 @@ from pathlib import Path
 from keras_kd._backend import describe_machine
 from keras_kd._files import written_whole
 from keras_kd._locks import is_held
+from keras_kd.experiment.storage import without_password
 
 
 def output_for(kind, recipe, output):
@@ -162,7 +163,7 @@ def _command():
     name = Path(sys.argv[0]).name
     # `python -m keras_kd` is the same command.
     name = "keras-kd" if name in ("keras-kd", "__main__.py") else f"python {shlex.quote(name)}"
-    return " ".join([name, *map(shlex.quote, sys.argv[1:])])
+    return " ".join([name, *map(shlex.quote, map(without_password, sys.argv[1:]))])
 
 
 def _say_what_changed(before, now, progress):

@@ -5,8 +5,9 @@ import logging
 import time
 
 import keras
-import rich.console
 import rich.progress
+
+from keras_kd._console import Console
 
 # Where no line can be drawn over, one is printed at most this often.
 SECONDS_BETWEEN_LINES = 10
@@ -27,11 +28,11 @@ class Progress:
 
     def __init__(self, verbose=True):
         self.verbose = verbose
-        self.console = rich.console.Console(quiet=not verbose, highlight=False)
+        self.console = Console(quiet=not verbose)
 
     def say(self, *lines):
         for line in lines:
-            self.console.print(line, markup=False, soft_wrap=True)
+            self.console.print(line, soft_wrap=True)
 
     def show(self, table):
         self.console.print(table)

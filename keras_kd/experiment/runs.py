@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import rich.markup
 import rich.table
 
 from keras_kd.experiment import checkpoint, report, tables
@@ -120,7 +119,7 @@ def print_runs(folder):
         table.add_column(column, overflow="fold")
     for each in runs:
         table.add_row(
-            rich.markup.escape(each["path"]),
+            each["path"],
             f"{each['kind']} {each['recipe']}",
             ", ".join(map(str, each["seeds"])),
             each["state"],

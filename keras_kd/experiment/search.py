@@ -12,6 +12,7 @@ from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of
 from keras_kd.experiment.making import digest_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.run import describe, load
+from keras_kd.experiment.storage import check_storage, with_password, without_password
 from keras_kd.experiment.training import Trainer
 
 
@@ -61,8 +62,8 @@ def search(
         storage: where the study is: the path of a journal file, which may lie on a shared folder,
             or the URL of a database, such as `"sqlite:///search.db"`, in which the trial of a
             worker that is not heard of for a minute is taken up by another. `study.journal` in
-            the folder if `None`. `config.json` holds it: leave a password to the database's own
-            configuration.
+            the folder if `None`. A password in it is written nowhere, `***` stands for it: to go
+            on, or in place of the password itself, `KERAS_KD_STORAGE` holds the whole URL.
         epochs: the most epochs of each training; the recipe's if `None`.
         quick: a first look: the recipe's `quick_epochs`; too short to judge.
         output: folder to write to; `saved_models/<recipe.name>_search` if `None`.
@@ -92,6 +93,8 @@ def search(
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     require_extra("optuna", "search", "A search")
     require_extra("matplotlib", "report", "A search's picture")
+    check_storage(storage)
+    storage = with_password(storage)
     # They import Optuna, and may be imported only now.
     from keras_kd.experiment import study as study_module
     from keras_kd.experiment import trial as trial_module
@@ -111,7 +114,8 @@ def search(
         "recipe": recipe.name,
         "options": {
             "space": space.axes, "trials": trials, "workers": workers, "seed": seed,
-            "storage": storage, "epochs": epochs, "quick": quick, "data_dir": data_dir,
+            "storage": storage and without_password(str(storage)),
+            "epochs": epochs, "quick": quick, "data_dir": data_dir,
         },
         "data": describe(data),
     }  # fmt: skip

@@ -15,6 +15,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from keras_kd.experiment.progress import quiet_about_tracing
+from keras_kd.experiment.storage import without_password
 
 # A worker that was not heard of for twice as long is dead: databases alone can tell.
 HEARTBEAT_SECONDS = 30
@@ -46,10 +47,11 @@ def open_study(name, storage, *, create, epochs):
                 return optuna.create_study(direction="maximize", load_if_exists=True, **options)
             return optuna.load_study(**options)
     except SQLAlchemyError as error:
-        reason = str(error).splitlines()[0]
+        reason = without_password(str(error).splitlines()[0])
         raise ValueError(
             "`storage` must be the path of a journal file or the URL of a database that can be "
-            f"reached, such as sqlite:///search.db. Received: {storage} ({reason})."
+            f"reached, such as sqlite:///search.db. Received: "
+            f"{without_password(str(storage))} ({reason})."
         ) from error
 
 

@@ -12,8 +12,7 @@ import pickle
 import sys
 import threading
 
-import rich.console
-
+from keras_kd._console import Console
 from keras_kd.device import call_in_new_process, visible_gpus
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.space import Space
@@ -41,7 +40,7 @@ class Job:
     recipe: object
     axes: dict
     study: str
-    storage: str
+    storage: str = dataclasses.field(repr=False)  # May hold a password.
     trials: int
     seed: int
     folder: object
@@ -126,9 +125,7 @@ def _worker(job, number, left, errors):
     try:
         progress = Progress(job.verbose)
         # One line is drawn over by one process at most.
-        progress.console = rich.console.Console(
-            quiet=not job.verbose, highlight=False, force_terminal=False
-        )
+        progress.console = Console(quiet=not job.verbose, force_terminal=False)
         data = job.recipe.data(job.seed, job.data_dir)
         trainer = Trainer(job.recipe, data, job.seed, job.folder, Progress(verbose=False))
         teacher = trainer.teacher()

@@ -7,10 +7,10 @@ import tempfile
 import time
 from pathlib import Path
 
-import rich.console
-
+from keras_kd import _checks
 from keras_kd._backend import describe_machine, require_extra
-from keras_kd._checks import check_budgets
+from keras_kd._checks import ArgumentError
+from keras_kd._console import Console
 from keras_kd._files import no_room, size_of, written_whole
 from keras_kd.export import report
 from keras_kd.export.litert import litert
@@ -82,9 +82,9 @@ def export(
     check_model(model)
     budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
     formats = _checked_formats(formats, model, data)
-    _check_budgets(budgets, data)
+    check_budgets(budgets, data)
     folder = Path(folder)
-    console = rich.console.Console(quiet=not verbose, highlight=False)
+    console = Console(quiet=not verbose)
     started = time.perf_counter()
     with _workshop(folder) as workshop:
         question = Question(model, data, teacher, input_range, workshop)
@@ -92,7 +92,7 @@ def export(
         for form in formats:
             with console.status(f"{form}: written, run and measured"):
                 files.append(_proved(form, question, folder, budgets))
-            console.print(report.line(files[-1]), markup=False, soft_wrap=True)
+            console.print(report.line(files[-1]), soft_wrap=True)
     results = {
         "model": model.name,
         "machine": describe_machine(),
@@ -199,13 +199,43 @@ def _checked_formats(formats, model, data):
     if formats is None:
         able = _TWIN_FORMATS.get(num_bits, FORMATS if data is not None else _FLOAT)
         return tuple(form for form in able if num_bits or _is_installed(form))
-    unknown = [form for form in formats if form not in FORMATS]
-    if unknown or not formats:
-        raise ValueError(
+    check_formats(formats)
+    if set(formats) <= set(_CALIBRATED):  # Others are written beside one that fails.
+        check_calibration(formats, model, data)
+    return tuple(dict.fromkeys(formats))
+
+
+def check_calibration(formats, model, data):
+    """Refuse formats that nothing could calibrate.
+
+    Args:
+        formats: names, or `None`.
+        model: as in `export`.
+        data: as in `export`.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    needing = [form for form in formats or () if form in _CALIBRATED]
+    if needing and data is None and not weight_bits(model):
+        raise ArgumentError(
+            f"The format {needing[0]} needs `data` (--data), whose training images calibrate it. "
+            "Received: none. Name a data set, or leave the format out."
+        )
+
+
+def check_formats(formats):
+    """Refuse what is none of `FORMATS`; `None` is all that are possible.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    unknown = [form for form in formats or () if form not in FORMATS]
+    if unknown or (formats is not None and not formats):
+        raise ArgumentError(
             f"`formats` must be some of {', '.join(FORMATS)}. "
             f"Received: {', '.join(map(str, unknown)) or 'none'}."
         )
-    return tuple(dict.fromkeys(formats))
 
 
 def _is_installed(form):
@@ -213,7 +243,12 @@ def _is_installed(form):
     return all(importlib.util.find_spec(package) is not None for package in packages)
 
 
-def _check_budgets(budgets, data):
-    check_budgets(budgets)
+def check_budgets(budgets, data):
+    """Refuse budgets of a file that are none, and one of accuracy where nothing tells it.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    _checks.check_budgets(budgets)
     if budgets["max_drop"] is not None and data is None:
-        raise ValueError("`max_drop` needs `data`, whose test images tell the accuracy.")
+        raise ArgumentError("`max_drop` needs `data`, whose test images tell the accuracy.")

@@ -5,6 +5,7 @@ import re
 
 import keras
 
+from keras_kd._checks import MOST_SIDE
 from keras_kd.models.conv_net import conv_net
 from keras_kd.models.lenet5 import lenet5
 from keras_kd.models.mlp import mlp
@@ -20,6 +21,9 @@ _APPLICATIONS = {
     "mobilenet_v3_large": ("MobileNetV3Large", {"include_preprocessing": True}, False),
 }
 FAMILIES = (*_LAYERS, *_WIDTH, *_APPLICATIONS)
+
+# More is a slip of the finger: no such layer fits into memory, nor such a batch.
+_MOST_UNITS, _MOST_WIDTH = 65_536, 16
 
 _SPEC = re.compile(r"(?P<family>[a-z0-9_]+)(:(?P<sizes>[0-9.\-]+))?(@(?P<side>[0-9]+))?")
 
@@ -58,7 +62,7 @@ def from_spec(spec, *, image_shape, num_classes):
     assert student.output_shape == (None, 5)
     ```
     """
-    family, sizes, side = _parsed(spec)
+    family, sizes, side = check_spec(spec)
     shape = (side, side, image_shape[2]) if side else tuple(image_shape)
     if family in _APPLICATIONS:
         return _application(spec, family, sizes or [1.0], image_shape, shape, num_classes)
@@ -74,8 +78,12 @@ def from_spec(spec, *, image_shape, num_classes):
     return keras.Model(image, student(_resized(image, side)), name=student.name)
 
 
-def _parsed(spec):
-    """Return family, sizes and side of a spec, checked."""
+def check_spec(spec):
+    """Return family, sizes and side of a spec.
+
+    Raises:
+        ValueError: if it names no student.
+    """
     match = _SPEC.fullmatch(spec) if isinstance(spec, str) else None
     family = match["family"] if match else str(spec).partition(":")[0].partition("@")[0]
     if family not in FAMILIES:
@@ -90,8 +98,14 @@ def _parsed(spec):
     if sizes is None or (not (sizes and whole) if family in _LAYERS else len(sizes) > 1):
         raise ValueError(f"A student {family!r} takes {wanted}. Received: {spec!r}.")
     side = int(match["side"]) if match["side"] else None
+    most = _MOST_UNITS if family in _LAYERS else _MOST_WIDTH
     if side == 0 or 0 in sizes:
         raise ValueError(f"The sizes of a student must be above 0. Received: {spec!r}.")
+    if (side or 0) > MOST_SIDE or max(sizes, default=0) > most:
+        raise ValueError(
+            f"The sizes of a student {family!r} must be at most {most}, the side of its images at "
+            f"most {MOST_SIDE}. Received: {spec!r}."
+        )
     return family, sizes, side
 
 

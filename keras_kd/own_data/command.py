@@ -7,7 +7,7 @@ from keras_kd.data.datasets import NAMES
 from keras_kd.data.opening import class_names_beside, class_names_in
 from keras_kd.own_data.checking import check
 from keras_kd.own_data.distilling import distill
-from keras_kd.own_data.model_files import import_modules, load_model_file
+from keras_kd.own_data.model_files import load_model_file
 
 
 def run_distill(options):
@@ -51,13 +51,7 @@ def run_check(options):
 
 def _read(options):
     """Return the teachers and the data that the options name."""
-    import_modules(options.modules)
     paths = options.teacher or []
-    if not paths and getattr(options, "soft_labels", None) is None:
-        raise ValueError(
-            "There must be a teacher, or soft labels that one left. Received: neither. Name a "
-            ".keras file with --teacher."
-        )
     teachers = [load_model_file(path, "teacher") for path in paths]
     data = _data(options, *teachers[:1])
     return teachers[0] if len(teachers) == 1 else (teachers or None), data

@@ -10,6 +10,7 @@ from keras_kd._checks import (
     ALPHAS,
     RATES,
     TEMPERATURES,
+    ArgumentError,
     check_budgets,
     check_integer,
     check_number,
@@ -132,9 +133,11 @@ def distill(
     progress = Progress(verbose)
     budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
     check_budgets(budgets)
+    if soft_labels is not None:
+        check_soft_labels(teacher, unlabelled, student)
     specs = None
     if isinstance(student, str) and student == AUTO:
-        specs = _proposed(data, max_kb, soft_labels)
+        specs = _proposed(data, max_kb)
     for name, value, bounds in (
         ("temperature", temperature, TEMPERATURES),
         ("alpha", alpha, ALPHAS),
@@ -151,7 +154,7 @@ def distill(
     train = data.train if unlabelled is None else with_unlabelled(data.train, unlabelled)
     fitted, stored = None, None
     if soft_labels is not None:
-        stored = _stored(soft_labels, teacher, unlabelled)
+        stored = _stored(soft_labels)
     elif checked and not (output is not None and is_begun(output)):  # It was checked then.
         _refuse_if_wasted(
             check(
@@ -288,22 +291,35 @@ def _judged(teacher, trained, data):
     return {"models": judged, "gain": {"accuracy": gain, "interval_95": [low, high]}}
 
 
-def _proposed(data, max_kb, soft_labels):
-    if soft_labels is not None:
-        raise ValueError(
-            "A student is proposed where there is a teacher. Received: student='auto' and soft "
-            "labels. Name a student, such as 'conv:16-32'."
-        )
+def _proposed(data, max_kb):
     require_extra("ai_edge_litert", "export", "Choosing a student by its file")
     return proposed(data, max_kb)
 
 
-def _stored(soft_labels, teacher, unlabelled):
+def check_soft_labels(teacher, unlabelled, student):
+    """Refuse what cannot stand beside soft labels.
+
+    Args:
+        teacher: as in `distill`, or its path.
+        unlabelled: the same.
+        student: as in `distill`.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    if isinstance(student, str) and student == AUTO:
+        raise ArgumentError(
+            "A student is proposed where there is a teacher. Received: student='auto' and soft "
+            "labels. Name a student, such as 'conv:16-32'."
+        )
     if teacher is not None or unlabelled is not None:
-        raise ValueError(
+        raise ArgumentError(
             "Soft labels stand for the teacher, on the training images alone. Received: a teacher "
             "or unlabelled images beside them. Pass one or the other."
         )
+
+
+def _stored(soft_labels):
     return soft_labels if isinstance(soft_labels, SoftLabels) else SoftLabels(soft_labels)
 
 

@@ -2,16 +2,17 @@
 
 import contextlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from keras_kd import export as export_module
 from keras_kd._backend import require_extra
+from keras_kd._checks import check_writable
 from keras_kd._files import remove_leftovers, written_whole
 from keras_kd._locks import at_work
 from keras_kd.experiment import folder as folder_module
+from keras_kd.export.proof import check_formats
 from keras_kd.own_data import report as report_module
 
 UNFINISHED = "unfinished"
@@ -32,19 +33,9 @@ def check_output(folder, formats):
     """
     require_extra("ai_edge_litert", "export", "A distillation's .tflite files")
     require_extra("matplotlib", "report", "The picture of an export")
-    unknown = [each for each in formats if each not in export_module.FORMATS]
-    if unknown or not formats:
-        raise ValueError(
-            f"`formats` must be some of {', '.join(export_module.FORMATS)}. "
-            f"Received: {', '.join(map(str, unknown)) or 'none'}."
-        )
+    check_formats(formats)
     _check_free(folder)
-    there = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK):
-        raise OSError(
-            "`output` must be a folder that can be written to. Received: "
-            f"{folder}, which would lie below {there.name}, a file or a read-only folder."
-        )
+    check_writable("output", folder)
 
 
 def is_begun(folder):

@@ -13,6 +13,7 @@ import urllib.parse
 import webbrowser
 from pathlib import PurePath
 
+from keras_kd._terminal import printable
 from keras_kd.serve.runtime import STATIC, vendored_files
 
 _ADDRESS = "127.0.0.1"
@@ -58,7 +59,7 @@ def serve(folder, *, data=None, data_dir=None, teacher=None, port=0, browser=Tru
     content = content_of(folder, data=data, data_dir=data_dir, teacher=teacher)
     with server_of(content, port) as server:
         url = f"http://{_ADDRESS}:{server.server_port}/"
-        print(f"{folder} is shown at {url} (Ctrl-C ends it)", flush=True)
+        print(f"{printable(folder)} is shown at {url} (Ctrl-C ends it)", flush=True)
         if browser:
             webbrowser.open(url)
         try:
