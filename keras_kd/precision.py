@@ -1,6 +1,7 @@
 """Which numbers a training step computes in; weights and losses stay float32."""
 
 import contextlib
+import os
 
 import keras
 
@@ -8,6 +9,8 @@ from keras_kd._backend import processor_flags
 from keras_kd.features import layers_of
 
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+# What a processor that computes in bfloat16 says of itself.
+BFLOAT16 = {"amx_bf16", "avx512_bf16"}
 
 
 def policy_for(precision, *, on_gpu, float16=True):
@@ -27,7 +30,7 @@ def policy_for(precision, *, on_gpu, float16=True):
     if precision == "mixed":
         if on_gpu:
             return ("mixed_float16" if float16 else "mixed_bfloat16"), "this GPU's fast numbers"
-        if processor_flags() & {"amx_bf16", "avx512_bf16"}:
+        if processor_flags() & BFLOAT16 and onednn_may_use_it():
             return "mixed_bfloat16", "this processor computes in bfloat16"
         return "float32", "this processor has no faster numbers"
     if precision not in _POLICIES:
@@ -65,6 +68,15 @@ def computing_in(policy, models):
     finally:
         for layer, own in before:
             layer.dtype_policy = own
+
+
+def onednn_may_use_it():
+    """Return whether oneDNN may use what the processor has for bfloat16.
+
+    TensorFlow asks the processor alone, and ends with an error where oneDNN is held back.
+    """
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "ALL").upper()
+    return any(word in limit for word in ("ALL", "DEFAULT", "BF16", "FP16", "AMX", "AVX10"))
 
 
 def scaled(optimizer):

@@ -125,6 +125,7 @@ class TestARun:
 
 
 @pytest.mark.slow
+@pytest.mark.bfloat16
 @pytest.mark.parametrize("kind", ["dense", "convolutions"])
 def test_measuring_keeps_nothing_and_changes_nothing(kind, digits, tmp_path):
     conv = functools.partial(kd.models.conv_net, [4], batch_norm=True)

@@ -40,7 +40,14 @@ def trained(folder, made_of="this", epochs=3, dtype="float32"):
     return each, stopping, kept
 
 
-@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16", "bfloat16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "float32",
+        pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16),
+        pytest.param("bfloat16", marks=pytest.mark.bfloat16),
+    ],
+)
 def test_it_holds_everything_that_training_depends_on(tmp_path, dtype):
     first, stopping, kept = trained(tmp_path, dtype=dtype)
     second, other, taken_up = trained(

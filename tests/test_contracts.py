@@ -266,7 +266,9 @@ class TestTraining:
         in_parts.fit(IMAGES, LABELS, batch_size=8, shuffle=False, verbose=0)
         assert_equal_weights(once.get_weights(), in_parts.get_weights(), rtol=1e-4, atol=1e-6)
 
-    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    @pytest.mark.parametrize(
+        "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16)]
+    )
     @pytest.mark.parametrize("teacher_policy", ["float32", "the same"])
     def test_mixed_precision(self, distiller_class, loss, policy, teacher_policy):
         teacher = net("teacher") if teacher_policy == "float32" else under(policy, net, "teacher")

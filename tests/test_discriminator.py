@@ -399,7 +399,9 @@ class TestHowItRuns:
         for key, values in logs.items():
             np.testing.assert_allclose(other_logs[key], values, rtol=1e-3)
 
-    @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+    @pytest.mark.parametrize(
+        "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16)]
+    )
     def test_mixed_precision(self, policy):
         keras.config.set_dtype_policy(policy)
         try:

@@ -55,7 +55,9 @@ def dtypes(monkeypatch):
     return seen
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    "precision", [pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16), "mixed_float16"]
+)
 class TestInAStep:
     def test_both_models_compute_in_it_and_their_logits_are_float32(self, precision, dtypes):
         distiller, _ = trained(precision)
@@ -84,6 +86,7 @@ class TestInAStep:
         assert history["loss"][-1] < 0.7 * history["loss"][0]
 
 
+@pytest.mark.bfloat16
 class TestOutsideOfAStep:
     def test_student_and_teacher_are_what_they_were(self, tmp_path):
         teacher = net(0, "softmax")
@@ -119,6 +122,7 @@ class TestOutsideOfAStep:
         assert keras.models.load_model(tmp_path / "distiller.keras").precision == "mixed_bfloat16"
 
 
+@pytest.mark.bfloat16
 def test_it_is_said_once(capsys):
     distiller, _ = trained("mixed_bfloat16")
     for _ in range(2):
@@ -137,8 +141,18 @@ class TestChoice:
         ],
     )
     def test_mixed_is_what_the_device_is_fast_in(self, gpu, flags, policy, monkeypatch):
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
         monkeypatch.setattr(module, "processor_flags", lambda: flags)
         assert policy_for("mixed", on_gpu=gpu)[0] == policy
+
+    @pytest.mark.parametrize(
+        ("limit", "policy"),
+        [("AVX2", "float32"), ("avx512_core", "float32"), ("AVX512_CORE_AMX", "mixed_bfloat16")],
+    )
+    def test_what_onednn_may_not_use_is_not_taken(self, limit, policy, monkeypatch):
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+        monkeypatch.setattr(module, "processor_flags", lambda: {"avx512_bf16", "amx_bf16"})
+        assert policy_for("mixed", on_gpu=False)[0] == policy
 
     def test_float16_scales_the_loss(self):
         distiller, _ = trained("mixed_float16")
@@ -164,6 +178,7 @@ class TestChoice:
         with pytest.raises(ValueError, match="share its precision"):
             kd.train_together(distillers, batches, verbose=0)
 
+    @pytest.mark.bfloat16
     def test_together_is_as_by_itself(self):
         alone, together = (
             kd.Distiller(student=net(1), teacher=net(0)).compile(
