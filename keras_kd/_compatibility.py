@@ -1,5 +1,6 @@
 """What a distiller's arguments must be, and whether teacher, student and losses fit each other."""
 
+import inspect
 import numbers
 
 import keras
@@ -8,6 +9,58 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd.heads import head_of
+
+# What others call what is ours: `keras.distillation`, and the class in Keras's guide, whose `alpha`
+# weighs the labels.
+_OUR_LOSS = "`distillation_loss=losses.SoftTargets(temperature=3.0)` to the distiller"
+_WORDS_OF_OTHERS = {
+    "distillation_losses": _OUR_LOSS,
+    "distillation_loss_fn": _OUR_LOSS,
+    "temperature": _OUR_LOSS,
+    "student_loss_weight": "`alpha=1 - student_loss_weight`: the weight of the distillation loss",
+    "student_loss_fn": "`loss` to `compile`, or nothing for cross-entropy on logits",
+    "alpha": "`alpha` to the distiller: the weight of the distillation loss, not of the labels",
+}
+
+
+def check_words(method, options, *, known=()):
+    """Refuse arguments that are another library's, naming ours.
+
+    Args:
+        method: what was called.
+        options: its arguments by name.
+        known: those that it has itself.
+
+    Raises:
+        TypeError: in one sentence.
+    """
+    for name, ours in _WORDS_OF_OTHERS.items():
+        if name in options and name not in known:
+            raise TypeError(
+                f"`{method}` has no argument `{name}`. Received: {name}=... Pass {ours}."
+            )
+
+
+def check_by_name(kind, arguments, options):
+    """Refuse student and teacher by position, and arguments that are another library's.
+
+    Args:
+        kind: the class of the distiller.
+        arguments: what was given by position.
+        options: what was given by name.
+
+    Raises:
+        TypeError: in one sentence.
+    """
+    parameters = inspect.signature(kind.__init__).parameters
+    if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+        check_words(kind.__name__, options, known={"alpha", *parameters})
+    student = parameters.get("student")
+    if arguments and student is not None and student.kind is student.KEYWORD_ONLY:
+        raise TypeError(
+            f"{kind.__name__} takes its models by name, so that they cannot be swapped. Received: "
+            f"{len(arguments)} by position. Pass `student=..., teacher=...`."
+        )
 
 
 def check_distribution():

@@ -6,10 +6,10 @@ import keras
 class EarlyStopping(keras.callbacks.EarlyStopping):
     """Keras's early stopping, watching validation accuracy and keeping the best weights.
 
-    A distiller's `evaluate` leaves the teacher alone and so reports no `val_loss`, which Keras
-    watches by default. This one watches `val_accuracy`, or whatever `monitor` names; for names
-    that hold `loss` less is better, for the others more, unless `mode` says otherwise. At the
-    end of `fit` the model has the weights of its best epoch, stopped early or not.
+    Keras's watches `val_loss`, by default, which a distiller reports too. This one watches
+    `val_accuracy`, or whatever `monitor` names; for names that hold `loss` less is better, for
+    the others more, unless `mode` says otherwise. At the end of `fit` the model has the weights
+    of its best epoch, stopped early or not.
 
     Args:
         monitor: a key of the epoch's logs. `"val_accuracy"` needs `metrics=["accuracy"]` in

@@ -1,5 +1,7 @@
 """The distillation losses of a distiller, by name, and what each of them compares."""
 
+import itertools
+
 import keras
 from keras import ops
 
@@ -181,8 +183,9 @@ def _names_of(losses):
     names = []
     for loss in losses:
         name = base = getattr(loss, "name", type(loss).__name__)
+        numbers_of_base = itertools.count(2)
         while name in names:
-            name = f"{base}_{len(names) + 1}"
+            name = f"{base}_{next(numbers_of_base)}"
         names.append(name)
     return names
 

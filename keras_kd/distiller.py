@@ -9,9 +9,11 @@ from keras_kd._backend import num_replicas
 from keras_kd._compatibility import (
     check_alpha,
     check_answers,
+    check_by_name,
     check_distribution,
     check_fit,
     check_student,
+    check_words,
     shape_of,
 )
 from keras_kd.data.minibatches import Stack
@@ -22,6 +24,7 @@ from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
 from keras_kd.fitting import build_variables, with_soft_labels, with_stored_logits, with_watch
 from keras_kd.losses import SoftTargets, as_loss_on_logits
+from keras_kd.losses.lookup import get_each
 from keras_kd.losses.weights import weighed
 from keras_kd.precision import computing_in, policy_for, scaled
 from keras_kd.stacked_step import (
@@ -51,15 +54,15 @@ class Distiller(keras.Model):
 
     `fit` reports `loss`, `hard_loss` (unless alpha is 1), `distillation_loss` (unless it is 0)
     and the compiled metrics. `evaluate` leaves the teacher alone and reports what labels tell:
-    `hard_loss` and the metrics; given images without labels it asks the teacher and reports
-    `distillation_loss`. So what to watch on validation data is `val_hard_loss` or a metric (see
-    `callbacks.EarlyStopping`).
+    `hard_loss`, the metrics, and `loss`, which is `hard_loss` and the student's regularisers; so
+    Keras's callbacks find the `val_loss` that they watch. Given images without labels it asks the
+    teacher, and `distillation_loss` takes the place of `hard_loss`.
 
     Args:
         student: a built `keras.Model` that returns logits.
         teacher: a trained `keras.Model` ending in logits, softmax or sigmoid, or a `Teacher`; a
             list of them or an `Ensemble`. `None` if no loss needs it, or it is attached later.
-        distillation_loss: a loss of `keras_kd.losses`, or any
+        distillation_loss: a loss of `keras_kd.losses`, or its name, `"soft_targets"`, or any
             `keras.distillation.DistillationLoss`; or a list, or a dict by name, of several.
             `SoftTargets()` by default. What a loss compares (logits, or layers by name) comes
             from one pass of each model.
@@ -103,6 +106,10 @@ class Distiller(keras.Model):
     # Whether every loss is scaled by the optimizer that float16 needs.
     trains_in_float16 = True
 
+    def __new__(cls, *args, **kwargs):
+        check_by_name(cls, args, kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
     def __init__(
         self,
         *,
@@ -121,7 +128,9 @@ class Distiller(keras.Model):
         # The student's policy decides whether Keras scales the loss for mixed_float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
-        self.distillation_loss = SoftTargets() if distillation_loss is None else distillation_loss
+        self.distillation_loss = (
+            SoftTargets() if distillation_loss is None else get_each(distillation_loss)
+        )
         self.distillation_loss_weights = distillation_loss_weights
         self.alpha = check_alpha(alpha)
         self.soft_labels = soft_labels
@@ -146,6 +155,9 @@ class Distiller(keras.Model):
         self._teacher_fingerprint = None
         # Whether the teacher's logits of the step being traced were checked before it.
         self._known_finite = False
+        # What `compile` is told beside Keras's own arguments.
+        self._policy, self._policy_reason, self._said_precision = None, None, False
+        self._own_choices = {}
         # The step whose teacher logits were not finite, -1 while there is none.
         self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
@@ -212,6 +224,7 @@ class Distiller(keras.Model):
         Raises:
             ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
         """
+        check_words("compile", kwargs)
         self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
         if metrics and self._terms.is_binary():
             # Keras would compare the logits with a probability of 0.5.
@@ -269,7 +282,9 @@ class Distiller(keras.Model):
             ValueError: if the teacher's logits for an image or a batch are not finite; nothing is
                 trained on it.
         """
+        self.check_compiled("fit")
         check_distribution()
+        self._forget_steps_without_metrics()
         x, y, kwargs = with_stored_logits(x, y, {**kwargs, "batch_size": batch_size})
         batch_size = kwargs.pop("batch_size", None)
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
@@ -301,7 +316,7 @@ class Distiller(keras.Model):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=with_watch(callbacks),
+            callbacks=with_watch(callbacks, self.losses_in_logs()),
             **kwargs,
         )
 
@@ -309,6 +324,11 @@ class Distiller(keras.Model):
         # Keras does these two lines for a model whose `compile` is its own.
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
+
+    def _forget_steps_without_metrics(self):
+        # A step that was traced before the metrics had seen labels may make no variables for them.
+        if not all(getattr(metric, "built", True) for metric in super().metrics):
+            self.train_function = self.test_function = None
 
     @property
     def metrics(self):
@@ -320,8 +340,60 @@ class Distiller(keras.Model):
     def call(self, inputs, training=None):
         return self.student(inputs, training=training)
 
-    def train_on_batch(self, x, y=None, **kwargs):
-        logs = super().train_on_batch(x, y, **kwargs)
+    def check_compiled(self, method):
+        """Refuse to start what needs an optimizer and metrics.
+
+        Args:
+            method: what was called.
+
+        Raises:
+            ValueError: if `compile` was not called before.
+        """
+        if not self.compiled:
+            raise ValueError(
+                f"`{method}` needs a compiled distiller. Received: {self.name}, which is not. Call "
+                "`distiller.compile(...)` before."
+            )
+
+    def losses_in_logs(self):
+        """Return the names in the logs of what is better when it is less."""
+        return {"loss", *(tracker.name for tracker in self._trackers)}
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Report what labels tell of the student; see `keras.Model.evaluate`.
+
+        Without labels, the distillation loss. `loss` is `hard_loss` (or else
+        `distillation_loss`) and the student's regularisers.
+        """
+        self.check_compiled("evaluate")
+        if y is not None or not hasattr(x, "shape"):
+            self._forget_steps_without_metrics()
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        self.check_compiled("test_on_batch")
+        if y is not None:
+            self._forget_steps_without_metrics()
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    def export(self, filepath, format="tf_saved_model", *args, **kwargs):
+        """Export the student, as `keras.Model.export` does.
+
+        `keras_kd.export` writes files that are run and compared with the student before they are
+        kept.
+
+        Args:
+            filepath: a folder, or a file for formats that are one.
+            format: as in `keras.Model.export`.
+            *args, **kwargs: the other arguments of `keras.Model.export`.
+        """
+        return self.student.export(filepath, format, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self.check_compiled("train_on_batch")
+        if y is not None:
+            self._forget_steps_without_metrics()
+        logs = super().train_on_batch(x, y, *args, **kwargs)
         self.raise_if_teacher_failed(int(self.optimizer.iterations.numpy()))
         return logs
 
@@ -383,17 +455,25 @@ class Distiller(keras.Model):
 
     def test_step(self, data):
         images, labels, sample_weight, stored = unpack(data)
-        if labels is None:
-            if self.alpha == 0:
-                raise ValueError("Evaluating with alpha=0 needs labels. Received: images alone.")
-            teacher = stored or self._ask_teacher(images)
-            student = self._ask_student(images, training=False)
+        if labels is not None:
+            student = {"logits": self(images, training=False)}
+            losses = self._loss_terms(labels, None, student, sample_weight, hard=True)
+            losses["loss"] = losses["hard_loss"]
         else:
-            teacher, student = None, {"logits": self(images, training=False)}
-        losses = self._loss_terms(labels, teacher, student, sample_weight, hard=labels is not None)
-        if weighted := self._weighted(losses):
-            losses["loss"] = _sum([*weighted, *self._regularizers()])
+            if self.alpha == 0 or not self._terms.needs_teacher():
+                raise ValueError(
+                    "Evaluating without a teacher's part needs labels. Received: images alone, and "
+                    f"alpha={self.alpha}."
+                )
+            student = self._ask_student(images, training=False)
+            losses = self._losses_without_labels(images, student, sample_weight, stored)
+            losses["loss"] = losses["distillation_loss"]
+        losses["loss"] = _sum([losses["loss"], *self._regularizers(self.student)])
         return self._update_logs(images, labels, student["logits"], sample_weight, losses)
+
+    def _losses_without_labels(self, images, student, sample_weight, stored):
+        teacher = stored or self._ask_teacher(images)
+        return self._loss_terms(None, teacher, student, sample_weight, hard=False)
 
     def get_config(self):
         fingerprint = self.teacher.fingerprint if self.teacher else self._teacher_fingerprint
@@ -563,9 +643,9 @@ class Distiller(keras.Model):
         known = weights.keys() <= losses.keys()
         return [weight * losses[name] for name, weight in weights.items()] if known else []
 
-    def _regularizers(self):
+    def _regularizers(self, model=None):
         # Keras's optimizer sums gradients over replicas; the other losses are divided already.
-        return [ops.sum(term) / num_replicas() for term in self.losses]
+        return [ops.sum(term) / num_replicas() for term in (model or self).losses]
 
     def _learns_labels(self, labels):
         # At alpha=1 labels may be placeholders, for the compiled metrics alone.

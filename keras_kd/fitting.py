@@ -131,16 +131,33 @@ def _labels_in(spec):
     return targets.labels if isinstance(targets, Targets) else targets
 
 
-def with_watch(callbacks):
+def with_watch(callbacks, losses):
     """Return the callbacks of `fit` with one that ends it where the teacher fails.
 
     Args:
         callbacks: as in `keras.Model.fit`.
+        losses: names in the logs of what is better when it is less.
     """
+    watch_for_less(callbacks, losses)
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks.append(_TeacherWatch())
         return callbacks
-    return [_TeacherWatch(), *(callbacks or [])]
+    return [_TeacherWatch(), *keras.tree.flatten(callbacks or [])]
+
+
+def watch_for_less(callbacks, losses):
+    """Tell callbacks whose mode is `"auto"`, and that watch a loss of ours, that less is better.
+
+    Keras knows it of `val_loss` and of compiled metrics alone.
+
+    Args:
+        callbacks: as in `keras.Model.fit`.
+        losses: their names in the logs.
+    """
+    for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks)):
+        watched = getattr(callback, "monitor", None)
+        if isinstance(watched, str) and watched.removeprefix("val_") in losses:
+            callback.mode = "min" if getattr(callback, "mode", None) == "auto" else callback.mode
 
 
 class _TeacherWatch(keras.callbacks.Callback):

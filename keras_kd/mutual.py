@@ -4,7 +4,6 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd.data.targets import unpack
 from keras_kd.distiller import Distiller
 from keras_kd.losses import SoftTargets
 
@@ -18,7 +17,8 @@ class MutualDistiller(Distiller):
 
     No gradient goes through the student that teaches. `hard_loss` and `distillation_loss` in the
     logs are means over the students; the compiled metrics, `evaluate` and `predict` are about
-    the first one; all of them are in `students`.
+    the first one; all of them are in `students`. Without labels, `evaluate` reports what the
+    first one loses by what the others say.
 
     NOTE: the paper updates one student after another; here all take their step together, which
     costs one pass of each.
@@ -92,13 +92,9 @@ class MutualDistiller(Distiller):
         self._apply(tape, scaled_loss)
         return self._update_logs(images, labels, logits[0], sample_weight, losses)
 
-    def test_step(self, data):
-        images, labels, sample_weight, _ = unpack(data)
-        logits = self(images, training=False)
-        losses = self._loss_terms(
-            labels, None, {"logits": logits}, sample_weight, hard=labels is not None
-        )
-        return self._update_logs(images, labels, logits, sample_weight, losses)
+    def _losses_without_labels(self, images, student, sample_weight, stored):
+        others = [other(images, training=False) for other in self.students[1:]]
+        return self._student_terms(0, [student["logits"], *others], None, sample_weight)
 
     def get_config(self):
         config = super().get_config()

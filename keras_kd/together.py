@@ -6,6 +6,7 @@ import keras
 
 from keras_kd.distiller import Distiller
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
+from keras_kd.fitting import watch_for_less
 from keras_kd.stacked_step import train_on_stack, with_teacher_logits
 
 
@@ -80,6 +81,8 @@ def train_together(
         distiller.prepare_for(stacks)
     distillers[0].say_precision(verbose)
     of_each = [callbacks(distiller) if callbacks else [] for distiller in distillers]
+    for distiller, own in zip(distillers, of_each, strict=True):
+        watch_for_less(own, distiller.losses_in_logs())
     members = _Members(distillers, of_each, epochs)
     group.fit(
         stacks,
@@ -208,6 +211,8 @@ def _checked(distillers):
             f"`distillers` must be at least one distiller, each once. Received: {len(distillers)}."
         )
     for distiller in distillers:
+        if isinstance(distiller, Distiller):
+            distiller.check_compiled("train_together")
         if not (isinstance(distiller, Distiller) and distiller.may_stack()):
             raise ValueError(
                 "What is trained together must be compiled distillers without steps_per_execution "

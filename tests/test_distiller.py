@@ -146,13 +146,15 @@ class TestLogs:
             distiller, metrics=["accuracy"], fit={"validation_data": (IMAGES, LABELS)}
         )
         assert set(history) == {
-            "loss", "hard_loss", "distillation_loss", "accuracy", "val_hard_loss", "val_accuracy",
+            "loss", "hard_loss", "distillation_loss", "accuracy",
+            "val_loss", "val_hard_loss", "val_accuracy",
         }  # fmt: skip
 
     def test_evaluate_begins_with_the_loss(self):
         student = net()
         distiller = kd.Distiller(student=student, teacher=net(8)).compile(metrics=["accuracy"])
-        hard_loss, accuracy = distiller.evaluate(IMAGES, LABELS, verbose=0)
+        loss, hard_loss, accuracy = distiller.evaluate(IMAGES, LABELS, verbose=0)
+        assert loss == hard_loss  # There are no regularisers.
         expected = kd.losses.CrossEntropy()(LABELS, student(IMAGES))
         assert hard_loss == pytest.approx(float(expected), rel=1e-5)
         assert accuracy == pytest.approx((np.argmax(student(IMAGES), -1) == LABELS).mean())
@@ -197,7 +199,7 @@ class TestAttachTeacher:
     def test_without_it_evaluate_and_predict_work(self, tmp_path):
         loaded = self.saved(tmp_path, net(8))
         assert loaded.predict(IMAGES, verbose=0).shape == (24, 3)
-        assert loaded.evaluate(IMAGES, LABELS, verbose=0) > 0
+        assert loaded.evaluate(IMAGES, LABELS, verbose=0)[0] > 0
 
     def test_saved_twice_it_still_knows_its_teacher(self, tmp_path):
         self.saved(tmp_path, net(8)).save(tmp_path / "again.keras")

@@ -67,7 +67,7 @@ class TestMutualDistiller:
         mutual = kd.MutualDistiller(students()).compile(metrics=["accuracy"])
         mutual.fit(IMAGES, LABELS, **FIT)
         before = mutual.get_weights()
-        hard_loss, accuracy = mutual.evaluate(IMAGES, LABELS, verbose=0)
+        _, hard_loss, accuracy = mutual.evaluate(IMAGES, LABELS, verbose=0)
         logits = mutual.students[0](IMAGES)
         assert hard_loss == pytest.approx(float(kd.losses.CrossEntropy()(LABELS, logits)), rel=1e-5)
         assert accuracy == pytest.approx((np.argmax(logits, -1) == LABELS).mean())

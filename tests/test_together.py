@@ -159,5 +159,5 @@ class TestBadInput:
         with pytest.raises(ValueError, match="run_eagerly of their own"):
             kd.train_together([one, eager], batches)
         never_compiled = kd.Distiller(student=mlp(6), teacher=teacher)
-        with pytest.raises(ValueError, match="must be compiled"):
+        with pytest.raises(ValueError, match="needs a compiled distiller"):
             kd.train_together([never_compiled], batches)

@@ -194,11 +194,11 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         variables = self.generator.trainable_variables
         return {"generator_optimizer": variables} if variables else {}
 
-    def fit(self, x=None, *, epochs=1, steps_per_epoch=100, **kwargs):
+    def fit(self, x=None, y=None, *, epochs=1, steps_per_epoch=100, **kwargs):
         """Train for `epochs` of `steps_per_epoch` steps; see `keras.Model.fit`.
 
         Args:
-            x: left out: the images are made here.
+            x, y: left out: the images are made here.
             epochs: as in Keras.
             steps_per_epoch: steps of the generator after which there are logs and callbacks.
             **kwargs: the other arguments of `keras.Model.fit`; `validation_data` may hold real
@@ -210,6 +210,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         Raises:
             ValueError: if there is data, or more than one replica.
         """
+        self.check_compiled("fit")
         if x is not None:
             raise ValueError(
                 f"{type(self).__name__} makes its own images. Received: `x` of type "
@@ -259,6 +260,9 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         """
         shape = (count, self.generator.input_shape[-1])
         return _noise(shape, [self.seed + _HELD_OUT, number])
+
+    def losses_in_logs(self):
+        return super().losses_in_logs() - {"agreement", "diversity", "rarest_class"}
 
     def get_config(self):
         config = super().get_config()

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_kd.losses import SoftTargets
+from keras_kd.losses import SoftTargets, get
 from keras_kd.losses.base import check_setting, serialized
 
 
@@ -224,7 +224,8 @@ class Disagreement(GeneratorTerm):
     Args:
         weight: 1 by default; `schedules.Linear(0.0, 1.0, steps=...)` warms it up, so that the
             generator finds the classes before it seeks what the student misses.
-        distance: D, a loss on logits with one value an example; `SoftTargets(1.0)` by default.
+        distance: D, a loss on logits with one value an example, or its name; `SoftTargets(1.0)`
+            by default.
         bounded: which of the two.
 
     References:
@@ -238,7 +239,7 @@ class Disagreement(GeneratorTerm):
 
     def __init__(self, weight=1.0, *, distance=None, bounded=True):
         super().__init__(weight)
-        self.distance = SoftTargets(1.0) if distance is None else distance
+        self.distance = SoftTargets(1.0) if distance is None else get(distance)
         self.bounded = bounded
 
     def call(self, teacher, student):

@@ -6,6 +6,7 @@ import itertools
 
 from keras_kd import losses
 from keras_kd._checks import ALPHAS, TEMPERATURES, is_number, words
+from keras_kd.losses.lookup import class_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,22 +61,23 @@ def _losses(recipe, loss):
     if loss is None:
         yield type(recipe.distillation_loss()).__name__, recipe.loss, True
         return
-    if not loss or len(set(loss)) < len(loss):
+    if not loss or len({class_of(name) or name for name in loss}) < len(loss):
         raise ValueError(f"`loss` must name different losses, at least one. Received: {loss}.")
     for name in loss:
         if isinstance(loss, dict):
             yield name, loss[name], True
             continue
-        found = getattr(losses, name, None) if isinstance(name, str) else None
+        found = class_of(name)
         on_logits = [each for each in sorted(losses.__all__) if _is_on_logits(each)]
-        if name not in on_logits:
+        if found is None or found.__name__ not in on_logits:
             raise ValueError(
                 f"`loss` must name losses on logits: {', '.join(on_logits)}. "
                 f"Received: {name!r}. Pass a dict by name of functions of the temperature for "
                 "others."
             )
         has_temperature = "temperature" in inspect.signature(found).parameters
-        yield name, found if has_temperature else _without_temperature(found), has_temperature
+        build = found if has_temperature else _without_temperature(found)
+        yield found.__name__, build, has_temperature
 
 
 def _without_temperature(loss):

@@ -15,6 +15,7 @@ from keras_kd.losses.feature import (
     hints,
 )
 from keras_kd.losses.hard import CrossEntropy, as_loss_on_logits, cross_entropy
+from keras_kd.losses.lookup import deserialize, get, serialize
 from keras_kd.losses.relation import (
     DIST,
     dist,
@@ -67,12 +68,15 @@ __all__ = [
     "contrastive",
     "cross_entropy",
     "decoupled_kd",
+    "deserialize",
     "dist",
+    "get",
     "hints",
     "logit_distance",
     "logit_matching",
     "relational_angle",
     "relational_distance",
+    "serialize",
     "similarity_preserving",
     "soft_targets",
     "standardized",

@@ -10,6 +10,8 @@ _CROSS_ENTROPY_NAMES = (
     "categorical_crossentropy",
     "crossentropy",
     "ce",
+    "cross_entropy",
+    "CrossEntropy",
 )
 
 

@@ -414,7 +414,7 @@ class StandardizedLogits(DistillationLoss):
     wraps `SoftTargets` or `DecoupledKD`.
 
     Args:
-        loss: a response loss of ours; `SoftTargets(2.0)` by default.
+        loss: a response loss of ours, or its name; `SoftTargets(2.0)` by default.
         name: name of the loss.
 
     References:
@@ -423,7 +423,10 @@ class StandardizedLogits(DistillationLoss):
 
     def __init__(self, loss=None, *, name="standardized_logits", **kwargs):
         super().__init__(name=name, **kwargs)
-        self.loss = SoftTargets(2.0) if loss is None else loss
+        # It knows this class too, so it is imported after this module.
+        from keras_kd.losses.lookup import get
+
+        self.loss = SoftTargets(2.0) if loss is None else get(loss)
         if not isinstance(self.loss, DistillationLoss):
             raise ValueError(
                 "`loss` must be a loss of keras_kd.losses. "

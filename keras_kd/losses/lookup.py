@@ -1,0 +1,143 @@
+"""Losses by name, and as what a file holds, as in `keras.losses`."""
+
+import inspect
+import re
+
+import keras
+
+from keras_kd.losses.contrastive import Contrastive
+from keras_kd.losses.feature import (
+    AttentionTransfer,
+    Hints,
+    RelationalAngle,
+    RelationalDistance,
+    SimilarityPreserving,
+)
+from keras_kd.losses.hard import CrossEntropy
+from keras_kd.losses.relation import DIST
+from keras_kd.losses.response import (
+    BinarySoftTargets,
+    DecoupledKD,
+    LabelSmoothing,
+    LogitDistance,
+    LogitMatching,
+    SoftTargets,
+    StandardizedLogits,
+    TeacherLabels,
+)
+
+_CLASSES = (
+    SoftTargets,
+    BinarySoftTargets,
+    TeacherLabels,
+    LogitMatching,
+    LogitDistance,
+    DecoupledKD,
+    StandardizedLogits,
+    DIST,
+    LabelSmoothing,
+    Hints,
+    AttentionTransfer,
+    SimilarityPreserving,
+    RelationalDistance,
+    RelationalAngle,
+    Contrastive,
+    CrossEntropy,
+)
+
+
+def _in_small_letters(name):
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
+
+
+_BY_NAME = {_in_small_letters(each.__name__): each for each in _CLASSES}
+
+
+def class_of(name):
+    """Return the class of a loss, `None` if there is none of that name.
+
+    Args:
+        name: of the class, `"SoftTargets"`, or of the loss, `"soft_targets"`.
+    """
+    return _BY_NAME.get(_in_small_letters(name)) if isinstance(name, str) else None
+
+
+def get(identifier):
+    """Return a loss, as `keras.losses.get` does.
+
+    Args:
+        identifier: a name, `"soft_targets"` or `"SoftTargets"`, for the loss with its defaults;
+            a class, likewise; a configuration (see `serialize`); or a loss, which is returned as
+            it is.
+
+    Raises:
+        ValueError: if there is no such loss, or it has no defaults.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    assert kd.losses.get("soft_targets").temperature == 2.0
+    ```
+    """
+    if isinstance(identifier, dict):
+        return deserialize(identifier)
+    found = class_of(identifier) if isinstance(identifier, str) else identifier
+    if found is None and identifier is not None:
+        raise ValueError(
+            f"There is no loss of that name. Received: {identifier!r}. "
+            f"There are: {', '.join(_BY_NAME)}."
+        )
+    if not inspect.isclass(found):
+        return found
+    needed = [
+        name
+        for name, parameter in inspect.signature(found).parameters.items()
+        if parameter.default is parameter.empty and parameter.kind not in _COLLECTING
+    ]
+    if needed:
+        raise ValueError(
+            f"{found.__name__} has no default for {', '.join(needed)}. Received: {identifier!r}. "
+            f"Pass keras_kd.losses.{found.__name__}(...)."
+        )
+    return found()
+
+
+_COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def get_each(identifiers):
+    """Return `get` of one, or of each in a list, or in a dict by name.
+
+    Args:
+        identifiers: as in `get`, or several.
+    """
+    if isinstance(identifiers, (list, tuple)):
+        return [get(each) for each in identifiers]
+    if isinstance(identifiers, dict) and "class_name" not in identifiers:
+        return {name: get(each) for name, each in identifiers.items()}
+    return get(identifiers)
+
+
+def serialize(loss):
+    """Return the configuration of a loss, as `keras.losses.serialize` does."""
+    return keras.saving.serialize_keras_object(loss)
+
+
+def deserialize(config, custom_objects=None):
+    """Return the loss of a configuration or a name, as `keras.losses.deserialize` does.
+
+    Args:
+        config: what `serialize` returned, or a name.
+        custom_objects: classes of your own by name.
+
+    Raises:
+        ValueError: if it is the configuration of something else.
+    """
+    if isinstance(config, str):
+        return get(config)
+    loss = keras.saving.deserialize_keras_object(config, custom_objects)
+    if not isinstance(loss, (keras.losses.Loss, keras.distillation.DistillationLoss)):
+        raise ValueError(f"The configuration must be that of a loss. Received: {config!r}.")
+    return loss
