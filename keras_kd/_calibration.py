@@ -2,11 +2,13 @@
 
 import numpy as np
 
+from keras_kd._inputs import as_taken
+
 # More than these change the ranges no further, and cost time.
 _MOST_IMAGES = 500
 
 
-def calibration_images(calibration, image_shape, input_range):
+def calibration_images(calibration, image_shape, input_range, vocabularies=()):
     """Return up to 500 images, evenly spread over a calibration set, as float32.
 
     Every check here stands for a file that is written without an error and answers like chance.
@@ -16,6 +18,8 @@ def calibration_images(calibration, image_shape, input_range):
             a `tf.data.Dataset` of batches of images or of `(images, labels)`.
         image_shape: shape of one image, as the model takes it.
         input_range: lowest and highest pixel that the model expects.
+        vocabularies: of a model that takes numbers of words instead, as `_inputs.vocabularies`
+            tells them.
 
     Raises:
         ValueError: if there are no images, or their shape, dtype, scale or content cannot be what
@@ -37,14 +41,18 @@ def calibration_images(calibration, image_shape, input_range):
             "The calibration set must hold images. Received: an empty one, which would give a "
             "float file."
         )
-    if images.shape[1:] != tuple(image_shape):
+    taken = as_taken(images, image_shape)
+    if taken is None:
         raise ValueError(
             f"The calibration images must be of shape {tuple(image_shape)}, as the model takes "
             f"them. Received: {images.shape[1:]}."
         )
     chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).astype(int)
-    images = images[chosen].astype("float32")
-    _check_pixels(images, input_range)
+    images = taken[chosen].astype("float32")
+    if vocabularies:
+        _check_words(images, max(vocabularies))
+    else:
+        _check_pixels(images, input_range)
     return images
 
 
@@ -60,6 +68,14 @@ def _as_array(calibration):
         if count >= _MOST_IMAGES:
             break
     return np.concatenate(batches) if batches else np.zeros((0,), "float32")
+
+
+def _check_words(numbers, vocabulary):
+    if not ((numbers == np.round(numbers)) & (numbers >= 0) & (numbers < vocabulary)).all():
+        raise ValueError(
+            "The calibration texts must be whole numbers, as the model was trained on them, from "
+            f"0 to {vocabulary - 1}. Received: {numbers.min():g} to {numbers.max():g}."
+        )
 
 
 def _check_pixels(images, input_range):

@@ -9,6 +9,8 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
+    {"graph"},
+    {"_inputs"},
     {
         "_backend",
         "_calibration",

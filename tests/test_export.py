@@ -272,7 +272,7 @@ class TestCalibration:
             (lambda images: images / 127.5 - 1.0, "scale of `input_range`.*from -1 to 1"),
             (lambda images: np.full_like(images, 7), "Received: images of one colour"),
             (lambda images: images[:, :4], r"shape \(8, 8, 1\).*Received: \(4, 8, 1\)"),
-            (lambda images: images[..., 0], r"Received: \(8, 8\)"),
+            (lambda images: images[..., 0, 0], r"Received: \(8,\)"),
             (lambda images: images.astype(str), "Received: an array of <U"),
             (lambda images: images * np.nan, "Received: NaN"),
         ],
@@ -296,6 +296,14 @@ class TestCalibration:
         for calibration in (few, few.images, few.batches(16), few.batches(16).map(lambda x, _: x)):
             found = calibration_images(calibration, (8, 8, 1), (0, 255))
             np.testing.assert_array_equal(found, wanted)
+
+    def test_the_last_axis_of_1_may_be_missing_or_one_too_many_as_for_keras(self, digits):
+        images = digits.train.images[:60]
+        for shape in ((8, 8, 1), (8, 8), (None, None, 1)):
+            for given in (images, images[..., 0]):
+                found = calibration_images(given, shape, (0, 255))
+                np.testing.assert_array_equal(found.reshape(-1), images.reshape(-1))
+                assert found.shape[1:] == ((8, 8, 1) if len(shape) == 3 else (8, 8))
 
     def test_a_sorted_set_is_sampled_from_end_to_end(self):
         images = np.arange(2000, dtype="float32")[:, None] + [0.0, 1.0]

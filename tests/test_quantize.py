@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd.export.runner import LiteRTFile
+from keras_kd.export.runner import LiteRTFile, logits_of
 from keras_kd.quantize.layers import ActivationRange, on_learned_grid, symmetric
 
 LAYERS = importlib.import_module("keras_kd.quantize.layers")
@@ -220,21 +220,21 @@ class TestPrepare:
                 keras.Input((8, 8, 1)),
                 layers.Rescaling(1 / 255),
                 layers.Conv2D(8, 3, activation="relu"),
-                layers.LeakyReLU(name="leaky"),
+                layers.ELU(name="elu"),
                 layers.BatchNormalization(name="norm"),
                 layers.Flatten(),
-                layers.Dense(64, activation="tanh", name="tanh"),
+                layers.Dense(64, activation="softsign", name="hidden"),
                 layers.Dense(10),
             ]
         )
         model.compile("adam", kd.losses.CrossEntropy())
         model.fit(digits.train.batches(64, shuffle_seed=0), epochs=3, shuffle=False, verbose=0)
         twin = kd.quantize.prepare(model, calibration=digits.train)
-        assert kd.quantize.float_layers(twin) == ["leaky", "norm", "tanh"]
+        assert kd.quantize.float_layers(twin) == ["elu", "norm", "hidden_activation"]
         path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
         logits = kd.export.run_litert(path, digits.test.images).logits
         assert kd.metrics.agreement(logits, twin(digits.test.images)) >= 0.98
-        assert kd.export.embedded(path)["float_layers"] == ["leaky", "norm", "tanh"]
+        assert kd.export.embedded(path)["float_layers"] == ["elu", "norm", "hidden_activation"]
 
     def test_a_float_layer_may_take_the_image(self, digits, tmp_path):
         image = keras.Input((8, 8, 1))
@@ -256,6 +256,17 @@ class TestPrepare:
             (lambda: kd.quantize.prepare(kd.models.mlp([4])), {}, "must be a float model"),
             (lambda: half(), {}, "must compute in float32. Received: conv_1 in float16"),
             (lambda: without_kernels(), {}, "layers with an integer twin. Received: .*LeakyReLU"),
+            (
+                lambda: keras.Sequential([keras.Input((8, 8, 1)), half()]),
+                {},
+                "must compute in float32. Received: conv_1 in",
+            ),
+            (
+                lambda: without_config(),
+                {},
+                r"made from their `get_config\(\)`. Received: own_layer",
+            ),
+            (lambda: with_call_of_its_own(), {}, "a built Functional or Sequential"),
         ],
     )
     def test_bad_input_is_one_sentence(self, build, arguments, sentence):
@@ -272,6 +283,202 @@ def half():
 def without_kernels():
     image = keras.Input((8, 8, 10))
     return keras.Model(image, layers.GlobalAveragePooling2D()(layers.LeakyReLU()(image)))
+
+
+def without_config():
+    class OwnLayer(layers.Layer):
+        def __init__(self, factor):
+            super().__init__(name="own_layer")
+            self.factor = factor
+
+        def call(self, inputs):
+            return self.factor * inputs
+
+        def get_config(self):
+            raise NotImplementedError  # As Keras does for an argument that it cannot write.
+
+    image = keras.Input((4,))
+    return keras.Model(image, OwnLayer(ops.ones(()))(layers.Dense(3)(image)))
+
+
+def with_call_of_its_own():
+    class Doubled(keras.Model):
+        def call(self, inputs):
+            return 2 * super().call(inputs)
+
+    image = keras.Input((4,))
+    return Doubled(image, layers.Dense(3)(image))
+
+
+@pytest.fixture
+def without_rounding(monkeypatch):
+    """With rounding out of the way, twin and student are one function."""
+    monkeypatch.setattr(LAYERS, "symmetric", lambda kernel, num_bits: kernel)
+    monkeypatch.setattr(ActivationRange, "call", lambda self, inputs, **_: inputs)
+
+
+def residual_block(name, shape=(6, 6, 8)):
+    image = keras.Input(shape)
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False, name="conv")(image)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.ReLU(name="relu")(x + 1.0)
+    return keras.Model(image, layers.Add(name="sum")([x, image]), name=name)
+
+
+def twice_nested():
+    image = keras.Input((6, 6, 8))
+    x = residual_block("inner_2")(residual_block("inner_1")(image) * 0.5)
+    return keras.Model(image, x, name="outer")
+
+
+def called_twice(x):
+    block = residual_block("block")
+    return block(block(x), training=False)
+
+
+def shared_layer(x):
+    conv = layers.Conv2D(8, 3, padding="same", name="shared")
+    norm = layers.BatchNormalization(name="shared_norm")
+    return norm(conv(ops.relu(norm(conv(x)))))
+
+
+def by_names(x):
+    ends = {name: keras.Input((6, 6, 8), name=name) for name in "qp"}
+    outputs = {"b": layers.Conv2D(4, 1)(ends["p"] - ends["q"]), "a": ends["p"]}
+    return keras.Model(ends, outputs, name="by_names")({"p": 2.0 * x, "q": x})["b"]
+
+
+def hard_sigmoid(x):
+    return layers.ReLU(6.0)(x + 3.0) * (1.0 / 6.0)
+
+
+# What people write between two layers, and what `keras.applications` does.
+GRAPHS = {
+    "constants": lambda h: [
+        h + 3.0, 1.0 - h, 2 * h, h / 4.0, -h, h * np.linspace(0.5, 2, 8, dtype="float32"),
+        ops.maximum(h, 0.5), ops.clip(h, -0.5, 0.5), ops.abs(h),
+    ],
+    "activations": lambda h: [
+        ops.relu(h), ops.relu6(h), ops.sigmoid(h), ops.leaky_relu(h), h * hard_sigmoid(h),
+        layers.LeakyReLU()(h), layers.Activation("silu")(h),
+        layers.Activation("hard_silu")(layers.Conv2D(4, 1)(h)),
+        layers.Conv2D(4, 1, activation="gelu")(h), layers.Conv2D(4, 1, activation="tanh")(h),
+    ],
+    "pieces": lambda h: [
+        h[:, 1:, ::2, :4], h[..., 0:1], ops.reshape(h, (-1, 3, 12, 8)), *ops.split(h, 2, -1),
+        ops.transpose(h, (0, 2, 1, 3)), ops.squeeze(ops.expand_dims(h, 1), 1), ops.flip(h, 1),
+        layers.Cropping2D(1)(h), layers.Permute((2, 1, 3))(h), layers.UpSampling2D()(h),
+        ops.pad(h, ((0, 0), (1, 1), (1, 1), (0, 0))), layers.GaussianNoise(0.1)(h),
+    ],
+    "sums": lambda h: [
+        ops.concatenate([h, 2.0 * h, layers.Conv2D(4, 1)(h)], -1), h + layers.Conv2D(8, 1)(h),
+        h * layers.Conv2D(8, 1)(h), h * layers.GlobalAveragePooling2D(keepdims=True)(h),
+        ops.mean(h, (1, 2)), ops.average_pool(h, 2), ops.max_pool(h, 2), ops.max(h, (1, 2)),
+        layers.Subtract()([h, layers.Conv2D(8, 1)(h)]), layers.Dense(6, activation="relu")(h),
+        layers.Dense(6)(ops.reshape(h, (-1, 36, 8))), layers.Conv2D(16, 3, groups=8)(h),
+    ],
+    "models": lambda h: [
+        twice_nested()(h), called_twice(h), shared_layer(h), by_names(h),
+        keras.Sequential([keras.Input((6, 6, 8)), layers.Dropout(0.5), layers.ReLU()])(inputs=h),
+    ],
+}  # fmt: skip
+
+
+def student_around(build):
+    """A student with what `build` returns between a convolution and its logits."""
+    keras.utils.set_random_seed(0)
+    image = keras.Input((8, 8, 1))
+    normalization = layers.Normalization(mean=[100.0], variance=[80.0**2])(image)
+    h = layers.Conv2D(8, 3, use_bias=False)(normalization)
+    ends = [layers.Flatten()(x) for x in build(layers.BatchNormalization()(h))]
+    student = keras.Model(image, layers.Dense(5)(ops.concatenate(ends, -1)), name="student")
+    rng = np.random.default_rng(0)
+    for weight in student.weights:  # Or a BatchNormalization that is lost would not show.
+        if weight.name in ("gamma", "moving_variance", "beta", "moving_mean"):
+            weight.assign(weight + rng.uniform(0, 0.5, weight.shape))
+    return student
+
+
+class TestGraphs:
+    @pytest.mark.parametrize("kind", GRAPHS)
+    def test_operations_and_models_inside_are_walked_like_layers(
+        self, kind, digits, without_rounding
+    ):
+        student = student_around(GRAPHS[kind])
+        before, images = student.get_weights(), digits.test.images[:20].astype("float32")
+        twin = kd.quantize.prepare(student)
+        expected = student(images, training=False)
+        np.testing.assert_allclose(twin(images), expected, rtol=1e-4, atol=1e-4)
+        assert kd.quantize.float_layers(twin) == [] and kd.quantize.float_share(twin) == 0
+        assert not any(isinstance(layer, keras.Model) for layer in twin.layers)
+        for old, new in zip(before, student.get_weights(), strict=True):
+            np.testing.assert_array_equal(old, new)
+
+    @pytest.mark.parametrize("kind", GRAPHS)
+    def test_the_file_computes_them_in_integers_as_the_twin_does(self, kind, digits, tmp_path):
+        twin = kd.quantize.prepare(student_around(GRAPHS[kind]), calibration=digits.train)
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
+        file = LiteRTFile(path)
+        types = {tensor["dtype"] for tensor in file.interpreter.get_tensor_details()}
+        assert not types & {np.float32, np.float16}
+        images = digits.test.images[:100].astype("float32")
+        scale, _ = file.logits["quantization"]
+        steps = np.abs(logits_of(file, images) - twin(images)) / scale
+        # A value half-way between two steps falls to either side, and is carried through the rest.
+        assert steps.mean() < 1 and steps.max() < 6.5
+
+    def test_a_twin_of_them_is_saved_and_loaded(self, digits, tmp_path):
+        twin = kd.quantize.prepare(student_around(GRAPHS["models"]), calibration=digits.train)
+        twin.save(tmp_path / "twin.keras")
+        images = digits.test.images[:10].astype("float32")
+        np.testing.assert_array_equal(
+            keras.models.load_model(tmp_path / "twin.keras")(images), twin(images)
+        )
+
+    def test_models_inside_may_share_names(self, without_rounding):
+        image = keras.Input((6, 6, 8))
+        x = residual_block("two")(residual_block("one")(image))
+        twin = kd.quantize.prepare(keras.Model(image, layers.GlobalAveragePooling2D()(x)))
+        names = [each.name for each in twin.layers if isinstance(each, kd.quantize.IntegerConv2D)]
+        assert names == ["one_conv", "two_conv"]
+
+    def test_mobilenet_v3_small_becomes_integers_whole(self, without_rounding):
+        student = keras.applications.MobileNetV3Small(
+            (32, 32, 3), weights=None, classes=3, classifier_activation=None
+        )
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (2, 32, 32, 3)).astype("float32")
+        for weight in student.weights:
+            if weight.name in ("moving_variance", "moving_mean"):
+                weight.assign(weight * 0.1 + rng.uniform(0, 0.1, weight.shape))
+        twin = kd.quantize.prepare(student)
+        expected = student(images, training=False).numpy()
+        np.testing.assert_allclose(
+            twin(images, training=False), expected, atol=1e-3 * expected.std()
+        )
+        assert kd.quantize.float_layers(twin) == []
+
+    def test_the_share_of_float_arithmetic_is_told(self):
+        image = keras.Input((8, 8, 1))
+        x = layers.Conv2D(4, 3, name="conv")(image)  # 36 places x 9 x 4.
+        x = layers.Conv2D(4, 3, groups=2, name="grouped")(x)  # 16 places x 9 x 2 x 4.
+        x = layers.Reshape((16, 4))(x)
+        x = ops.matmul(x, ops.transpose(x, (0, 2, 1)))  # 16 x 16 x 4.
+        x = layers.GRU(3, name="gru")(x)  # 16 places x (16 + 3) x 9.
+        twin = kd.quantize.prepare(keras.Model(image, layers.Dense(5, name="logits")(x)))  # 3 x 5.
+        assert kd.quantize.float_layers(twin) == ["grouped", "matmul", "gru"]
+        floats, integers = 16 * 72 + 1024 + 16 * 19 * 9, 36 * 36 + 15
+        share = kd.quantize.float_share(twin)
+        assert share == pytest.approx(floats / (floats + integers))
+
+    def test_masks_pass_through_the_grids(self, without_rounding):
+        words = keras.Input((6,), dtype="int32")
+        x = layers.Embedding(20, 8, mask_zero=True)(words)
+        x = layers.GRU(5)(layers.Dense(8, activation="relu")(x))
+        student = keras.Model(words, layers.Dense(3)(x))
+        texts = np.array([[3, 4, 0, 0, 0, 0], [5, 0, 0, 0, 0, 0]])
+        twin = kd.quantize.prepare(student)
+        np.testing.assert_allclose(twin(texts), student(texts), rtol=1e-4, atol=1e-5)
 
 
 @pytest.fixture(scope="module", params=["int8", "int4"])

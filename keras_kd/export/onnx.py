@@ -39,8 +39,7 @@ def onnx(model, path, *, input_range=(0.0, 255.0)):
     """
     require_extra("tf2onnx", "onnx", "An ONNX file")
     require_extra("onnxruntime", "onnx", "An ONNX file")
-    check_model(model)
-    model = in_float32(model)
+    model = in_float32(check_model(model))
     with written_whole(path) as unfinished:
         unfinished.write_bytes(_convert(model))
         images = probe_images(model, input_range)
@@ -65,17 +64,27 @@ def _name_by_order(graph):
 
     The converter numbers names through the life of the process, and orders constants by chance.
     """
-    names = {end.name: end.name for end in (*graph.input, *graph.output)}
+    _rename(graph, {end.name: end.name for end in (*graph.input, *graph.output)})
+    for end in (*graph.input, *graph.output):
+        end.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _rename(graph, names):
+    """Give the values of a graph, and of the loops in it, which know those around, new names."""
+    for end in (*graph.input, *graph.output):
+        end.name = names.setdefault(end.name, f"value_{len(names)}")
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{number}"
         for values in (node.input, node.output):
             new = [names.setdefault(name, f"value_{len(names)}") if name else "" for name in values]
             values[:] = new
-    order = {name: place for place, name in enumerate(names.values())}
+        for attribute in node.attribute:
+            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+                inner.name = node.name
+                _rename(inner, names)
     for constant in graph.initializer:
         constant.name = names[constant.name]
+    order = {name: place for place, name in enumerate(names.values())}
     graph.initializer.sort(key=lambda constant: order[constant.name])
     graph.doc_string = ""  # It holds another number.
     del graph.value_info[:]  # Shapes inside, which a runtime finds out by itself.
-    for end in (*graph.input, *graph.output):
-        end.type.tensor_type.shape.dim[0].dim_param = "batch"

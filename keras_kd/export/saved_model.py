@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._files import written_whole
+from keras_kd._inputs import vocabularies
+from keras_kd.features import layers_of
 from keras_kd.heads import head_of
 
 
@@ -26,7 +28,7 @@ def saved_model(model, path):
         ValueError: if the model has several inputs or outputs, or the written one answers
             otherwise than the model.
     """
-    check_model(model)
+    model = check_model(model)
     with written_whole(path) as unfinished:
         write_serving(model, unfinished, batch_size=None)
         serve = tf.saved_model.load(str(unfinished)).signatures["serve"]
@@ -55,7 +57,7 @@ def in_float32(model):
 
     Half-precision arithmetic is no builtin operation of LiteRT; the weights are float32 anyway.
     """
-    if not any("mixed" in layer.dtype_policy.name for layer in model.layers):
+    if not any("mixed" in layer.dtype_policy.name for layer in layers_of(model)):
         return model
     copy = type(model).from_config(_without_mixed_precision(model.get_config()))
     copy.set_weights(model.get_weights())
@@ -81,14 +83,21 @@ def serving_function(model):
     return serve
 
 
-def write_serving(model, folder, *, batch_size):
-    """Write the SavedModel of the two signatures for a batch of `batch_size` (`None`: any)."""
+def write_serving(model, folder, *, batch_size, dtype=tf.float32):
+    """Write the SavedModel of the two signatures; return the graph of `serve`.
+
+    Args:
+        model: a `keras.Model` that `check_model` returned.
+        folder: where to write it.
+        batch_size: of the images; `None` for any.
+        dtype: of `image`.
+    """
     # Keras's `model.export` stores every weight twice (keras#23553); an archive that is told of
     # the function only stores them once.
     archive = keras.export.ExportArchive()
     shape = (batch_size, *model.inputs[0].shape[1:])
-    archive.add_endpoint(
-        "serve", serving_function(model), [tf.TensorSpec(shape, tf.float32, name="image")]
+    serve = archive.add_endpoint(
+        "serve", serving_function(model), [tf.TensorSpec(shape, dtype, name="image")]
     )
     logger = tf.get_logger()
     level = logger.level
@@ -97,10 +106,14 @@ def write_serving(model, folder, *, batch_size):
         archive.write_out(str(folder), verbose=False)
     finally:
         logger.setLevel(level)
+    return serve.get_concrete_function().graph.as_graph_def()
 
 
 def check_model(model):
     """Refuse what is no built classifier with one input of known shape and one output of logits.
+
+    Returns:
+        The model; or, where its one input or output stands in a list or a dict, the same without.
 
     Raises:
         ValueError: in one sentence.
@@ -128,6 +141,12 @@ def check_model(model):
             f"Received: {tuple(inputs[0].shape[1:])}. Wrap it in a model with a keras.Input of "
             "the shape that it will be given."
         )
+    if inputs[0].dtype == "string":
+        raise ValueError(
+            f"A model to export must take numbers. Received: {model.name}, which takes strings. "
+            "Export the model behind its TextVectorization or StringLookup."
+        )
+    model = _without_structure(model)
     head = head_of(model)
     if head is None and _are_probabilities(model(probe_images(model), training=False)):
         head = "probabilities"
@@ -137,6 +156,15 @@ def check_model(model):
             "Leave its last activation out (`keras_kd.heads.open_head(model)[0]` does); the file "
             "adds the probabilities itself."
         )
+    return model
+
+
+def _without_structure(model):
+    if all(isinstance(end, keras.KerasTensor) for end in (model.input, model.output)):
+        return model
+    (image,) = (keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in model.inputs)
+    (logits,) = keras.tree.flatten(model(keras.tree.pack_sequence_as(model.input, [image])))
+    return keras.Model(image, logits, name=model.name)
 
 
 def _are_probabilities(answers):
@@ -146,9 +174,17 @@ def _are_probabilities(answers):
 
 
 def probe_images(model, input_range=(0.0, 255.0), count=4):
-    """Return `count` made-up images, with pixels over `input_range`, that fit a model's input."""
+    """Return `count` made-up images that fit a model's input, with pixels over `input_range`.
+
+    For a model that takes numbers of words these are numbers that it knows.
+    """
     shape = (count, *model.inputs[0].shape[1:])
-    return np.random.default_rng(0).uniform(*input_range, shape).astype("float32")
+    rng = np.random.default_rng(0)
+    sizes = vocabularies(model)
+    if sizes:
+        # Not 0, which often stands for no word: a text of none may have no answer.
+        return rng.integers(min(1, min(sizes) - 1), min(sizes), shape).astype("float32")
+    return rng.uniform(*input_range, shape).astype("float32")
 
 
 def check_equal_answers(answers, model, images, path, tolerance=1e-3):

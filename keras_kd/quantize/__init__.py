@@ -1,5 +1,6 @@
 """A student that is trained as the integer file will compute."""
 
+from keras_kd.quantize.arithmetic import float_layers, float_share
 from keras_kd.quantize.layers import (
     ActivationRange,
     IntegerConv2D,
@@ -7,7 +8,6 @@ from keras_kd.quantize.layers import (
     IntegerDepthwiseConv2D,
 )
 from keras_kd.quantize.prepare import prepare, weight_bits
-from keras_kd.quantize.rewriting import float_layers
 
 __all__ = [
     "ActivationRange",
@@ -15,6 +15,7 @@ __all__ = [
     "IntegerDense",
     "IntegerDepthwiseConv2D",
     "float_layers",
+    "float_share",
     "prepare",
     "weight_bits",
 ]

@@ -18,57 +18,72 @@ _ACTIVATIONS = (keras.activations.linear, keras.activations.relu, keras.activati
 def has_integer_kernel(layer, args):
     """Return whether a layer, called with `args`, has a twin with integer weights."""
     if type(layer) is layers.Dense:
-        return layer.activation in _ACTIVATIONS and len(args[0].shape) == 2
+        return len(args[0].shape) in (2, 3, 4) and None not in args[0].shape[1:]
     return (
         type(layer) in (*_TWINS, layers.SeparableConv2D)
-        and layer.activation in _ACTIVATIONS
         and layer.data_format == "channels_last"
-        and getattr(layer, "groups", 1) == 1
+        and getattr(layer, "groups", 1) in (1, args[0].shape[-1])
     )
 
 
-def can_fold(layer, follower):
-    """Return whether the next layer is a BatchNormalization of what a layer's filters return."""
-    if type(follower) is not layers.BatchNormalization:
+def is_fused(activation):
+    """Return whether a file computes an activation together with the layer that has it."""
+    return activation in _ACTIVATIONS
+
+
+def can_fold(call, batch_norm):
+    """Return whether an operation is a BatchNormalization of what a layer's filters return.
+
+    Args:
+        call: of a layer that `has_integer_kernel`.
+        batch_norm: what comes next.
+    """
+    if type(batch_norm) is not layers.BatchNormalization:
         return False
-    last_axis = follower.axis in (-1, len(layer.output.shape) - 1)
-    return layer.activation is keras.activations.linear and last_axis
+    last_axis = batch_norm.axis in (-1, len(call.outputs.shape) - 1)
+    return call.operation.activation is keras.activations.linear and last_axis
 
 
-def integer_kernels(layer, batch_norm, weight_bits):
+def integer_kernels(layer, batch_norm, weight_bits, name):
     """Return what stands for a layer: a list of pairs of an integer layer and its weights.
 
     Args:
-        layer: one that `has_integer_kernel`.
+        layer: one that `has_integer_kernel`; an activation that is not `is_fused` is left out.
         batch_norm: the BatchNormalization after it, to be folded in, or `None`.
         weight_bits: 4 or 8.
+        name: of the last integer layer.
     """
     weights = layer.get_weights()
     kernel, bias = weights[-2:] if layer.use_bias else (weights[-1], 0.0)
+    is_depthwise = type(layer) is layers.DepthwiseConv2D
+    if getattr(layer, "groups", 1) > 1:  # As many as channels: a depthwise one by another name.
+        is_depthwise = True
+        kernel = np.reshape(kernel, (*layer.kernel_size, layer.groups, -1))
     if batch_norm is not None:
-        kernel, bias = _folded(kernel, bias, batch_norm, type(layer) is layers.DepthwiseConv2D)
+        kernel, bias = _folded(kernel, bias, batch_norm, is_depthwise)
     config = {
-        "name": layer.name,
-        "activation": layer.activation,
+        "name": name,
+        "activation": layer.activation if is_fused(layer.activation) else None,
         "use_bias": layer.use_bias or batch_norm is not None,
         "weight_bits": weight_bits,
         "trainable": layer.trainable,
     }
     weights = [kernel, bias] if config["use_bias"] else [kernel]
     if type(layer) is layers.SeparableConv2D:
-        name = f"{layer.name}_depthwise"
+        own = {"name": f"{name}_depthwise", "activation": None, "use_bias": False}
         depthwise = IntegerDepthwiseConv2D(
-            **_window(layer), **{**config, "name": name, "activation": None, "use_bias": False}
+            **_window(layer), depth_multiplier=layer.depth_multiplier, **{**config, **own}
         )
         pointwise = IntegerConv2D(layer.filters, 1, **config)
         return [(depthwise, layer.get_weights()[:1]), (pointwise, weights)]
     if type(layer) is layers.Dense:
         return [(IntegerDense(layer.units, **config), weights)]
-    if type(layer) is layers.DepthwiseConv2D:
-        return [(IntegerDepthwiseConv2D(**_window(layer), **config), weights)]
-    window = _window(layer)
-    del window["depth_multiplier"]
-    return [(IntegerConv2D(layer.filters, **window, **config), weights)]
+    if is_depthwise:
+        depthwise = IntegerDepthwiseConv2D(
+            **_window(layer), depth_multiplier=kernel.shape[-1], **config
+        )
+        return [(depthwise, weights)]
+    return [(IntegerConv2D(layer.filters, **_window(layer), **config), weights)]
 
 
 def _window(layer):
@@ -77,7 +92,6 @@ def _window(layer):
         "strides": layer.strides,
         "padding": layer.padding,
         "dilation_rate": layer.dilation_rate,
-        "depth_multiplier": getattr(layer, "depth_multiplier", None),
     }
 
 

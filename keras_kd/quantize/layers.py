@@ -102,6 +102,7 @@ class ActivationRange(keras.layers.Layer):
         super().__init__(**kwargs)
         self.low, self.high, self.momentum, self.learned = low, high, momentum, learned
         self.observing = False
+        self.supports_masking = True
 
     def build(self, input_shape):
         # Zero is always on the grid: it is what padding writes.
@@ -185,7 +186,7 @@ class _WithIntegerKernel:
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class IntegerDense(_WithIntegerKernel, keras.layers.Dense):
-    """`keras.layers.Dense` on `[batch, features]` with integer weights, one scale a unit.
+    """`keras.layers.Dense` on up to two axes of places, with integer weights, one scale a unit.
 
     NOTE: computed, and written, as a convolution of one pixel: LiteRT's converter takes weights
     with one scale a unit in a convolution only.
@@ -198,9 +199,11 @@ class IntegerDense(_WithIntegerKernel, keras.layers.Dense):
     def call(self, inputs, training=None):
         num_features, units = self.kernel.shape
         kernel = ops.reshape(self.kernel, (1, 1, num_features, units))
-        pixels = ops.reshape(inputs, (-1, 1, 1, num_features))
+        places = tuple(inputs.shape[1:-1])
+        height_and_width = (1,) * (2 - len(places)) + places
+        pixels = ops.reshape(inputs, (-1, *height_and_width, num_features))
         outputs = ops.conv(pixels, symmetric(kernel, self.weight_bits))
-        return self._finish(ops.reshape(outputs, (-1, units)))
+        return self._finish(ops.reshape(outputs, (-1, *places, units)))
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

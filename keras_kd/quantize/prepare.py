@@ -3,7 +3,9 @@
 import keras
 
 from keras_kd._calibration import calibration_images
-from keras_kd.features import walk
+from keras_kd._inputs import vocabularies
+from keras_kd.graph import graph_of, has_graph
+from keras_kd.quantize import roles
 from keras_kd.quantize.kernels import INTEGER_KERNELS
 from keras_kd.quantize.layers import ActivationRange
 from keras_kd.quantize.rewriting import Rewriting
@@ -32,14 +34,19 @@ def prepare(
     learning rate that trained the student; a few epochs will do. `export.litert` then writes the
     file from the twin's own ranges.
 
-    Twins: `Dense` on `[batch, features]`, `Conv2D`, `DepthwiseConv2D`, `SeparableConv2D` (all
-    with no activation, ReLU or ReLU6), `ReLU`, pooling, `Add`, `Concatenate`, `Rescaling`,
-    `Flatten`, `Reshape`, `Dropout`, `ZeroPadding2D`. Any other layer stays in float32;
-    `float_layers` names them.
+    The student's graph is walked call by call: through operations (`h + 3.0`, `ops.relu(h)`,
+    slices), shared layers, branches, and models inside, such as a backbone.
+
+    Twins: `Dense`, `Conv2D`, `DepthwiseConv2D`, `SeparableConv2D`, pooling, sums, products,
+    `Concatenate`, `Rescaling`, `Normalization`, what only moves values (`Flatten`, slices,
+    `ops.transpose`), and ReLU, leaky ReLU, GELU, SiLU, sigmoid, tanh, softmax. Any other layer
+    computes in float32: `float_layers` names them, `float_share` says how much of the arithmetic
+    that is.
 
     Args:
         student: a built Functional or Sequential `keras.Model` in float32. It is not changed; a
-            layer of the twin has the name of the layer it stands for.
+            layer of the twin has the name of the layer it stands for, with the names of the
+            models around it in front where two would be equal.
         weights: `"int8"` or `"int4"`.
         activations: `"int8"`.
         ranges: where activations are cut off: `"moving"`, at a moving average of the batches'
@@ -84,16 +91,16 @@ def prepare(
             "Received: calibration=None."
         )
     _check_student(student)
-    rewriting = Rewriting(student, _WEIGHT_BITS[weights], input_range, ranges == "learned")
-    image, logits = walk(student, rewriting.visit)
-    twin = keras.Model(image, rewriting.on_grid(logits), name=f"{student.name}_{weights}")
-    if weight_bits(twin) is None:
-        raise ValueError(
-            f"A student to quantise must have layers with an integer twin. Received: "
-            f"{student.name} with {', '.join(type(layer).__name__ for layer in student.layers)}."
-        )
+    graph = graph_of(student)
+    _check_layers(student, graph)
+    tables = vocabularies(student)
+    is_on_a_grid = not tables and "float" in student.inputs[0].dtype
+    pixels = input_range if is_on_a_grid else None
+    rewriting = Rewriting(graph, _WEIGHT_BITS[weights], pixels, ranges == "learned")
+    image, logits = rewriting.ends()
+    twin = keras.Model(image, logits, name=f"{student.name}_{weights}")
     if calibration is not None:
-        _observe(twin, calibration_images(calibration, image.shape[1:], input_range))
+        _observe(twin, calibration_images(calibration, image.shape[1:], input_range, tables))
     return twin
 
 
@@ -123,7 +130,7 @@ def _check_choice(name, value, known):
 
 
 def _check_student(student):
-    if not isinstance(student, keras.Model) or not getattr(student, "outputs", None):
+    if not has_graph(student):
         raise ValueError(
             "A student to quantise must be a built Functional or Sequential keras.Model. "
             f"Received: {getattr(student, 'name', type(student).__name__)}."
@@ -138,10 +145,20 @@ def _check_student(student):
             f"A student to quantise must be a float model. Received: {student.name}, which "
             "`quantize.prepare` made."
         )
-    for layer in student.layers:
-        if layer.compute_dtype not in (None, "float32"):
+
+
+def _check_layers(student, graph):
+    operations = [call.operation for call in graph.calls]
+    for layer in operations:
+        if getattr(layer, "compute_dtype", None) not in (None, "float32"):
             raise ValueError(
                 "A student to quantise must compute in float32. Received: "
                 f"{layer.name} in {layer.compute_dtype}. Build it under the float32 policy and "
                 "give it these weights."
             )
+    if not any(roles.role_of(call) == roles.KERNEL for call in graph.calls):
+        kinds = dict.fromkeys(type(operation).__name__ for operation in operations)
+        raise ValueError(
+            "A student to quantise must have layers with an integer twin. Received: "
+            f"{student.name} with {', '.join(kinds)}."
+        )

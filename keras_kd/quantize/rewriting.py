@@ -1,97 +1,117 @@
 """The walk through a student that calls an integer twin wherever a layer has one."""
 
+import collections
+
 import keras
 import numpy as np
 from keras import layers
 
-from keras_kd.features import walk
-from keras_kd.quantize.kernels import INTEGER_KERNELS, can_fold, has_integer_kernel, integer_kernels
+from keras_kd.quantize import roles
+from keras_kd.quantize.kernels import can_fold, integer_kernels, is_fused
 from keras_kd.quantize.layers import ActivationRange
-
-# These choose, move or average the values they are given, within their range.
-_ON_THE_SAME_GRID = (
-    layers.AveragePooling2D,
-    layers.Dropout,
-    layers.Flatten,
-    layers.GlobalMaxPooling2D,
-    layers.MaxPooling2D,
-    layers.Reshape,
-    layers.ZeroPadding2D,
-)
-# These make new values of their own range.
-_ON_A_NEW_GRID = (layers.Add, layers.GlobalAveragePooling2D)
-_OTHER_INTEGER = (layers.Concatenate, layers.InputLayer, layers.Rescaling)
 
 
 class Rewriting:
-    """Goes through a student's layers once, in their order, and calls their twins instead."""
+    """Goes through a student's calls once, in their order, and calls their twins instead.
 
-    def __init__(self, student, num_bits, input_range, learned):
+    Args:
+        graph: of the student.
+        num_bits: of the weights, 4 or 8.
+        input_range: lowest and highest pixel; `None` for numbers of words.
+        learned: whether the ends of ranges are to be learned.
+    """
+
+    def __init__(self, graph, num_bits, input_range, learned):
+        self.graph = graph
         self.num_bits, self.input_range, self.learned = num_bits, input_range, learned
-        self.consumers = _consumers(student)
-        self.copies, self.folded = {}, set()
-        # By the id of a tensor: itself (which keeps the id its own), the same on a grid, and the
-        # layer that has the ends of that grid.
+        self.takers = _takers(graph)
+        self.names = _Names(graph)
+        self.copies = {}  # By the id of an operation: what stands for it, also if it is shared.
+        self.folded = _folded(graph, self.takers)
+        # By the id of a student's tensor: the twin's.
+        self.now = {}
+        # By the id of a twin's tensor: itself (which keeps the id its own), the same on a grid,
+        # and the layer that has the ends of that grid.
         self.known = {}
-        self.num_ranges = {}
 
-    def visit(self, layer, *args, **kwargs):
-        """Call what stands for a layer; return its outputs."""
-        kind = type(layer)
-        if not self.known:
-            self.on_grid(args[0])  # The image.
-        if layer.name in self.folded or _is_linear_activation(layer):
+    def ends(self):
+        """Return the twin's input and its output."""
+        (image,), (logits,) = self.graph.inputs, self.graph.outputs
+        new = keras.Input(batch_shape=image.shape, dtype=image.dtype, name=image.name)
+        self.now[id(image)] = new
+        if self.input_range is not None:
+            grid = self._grid("image", *self.input_range)
+            self._remember(new, grid(new), grid)
+        for call in self.graph.calls:
+            returned = keras.tree.flatten(self._visit(call))
+            self.now.update(zip(map(id, keras.tree.flatten(call.outputs)), returned, strict=True))
+        return new, self.on_grid(self.now[id(logits)])
+
+    def _visit(self, call):
+        """Call what stands for a layer or an operation; return its outputs."""
+        args, kwargs = self._of_twin((call.args, call.kwargs))
+        if any(call.operation is each for each in self.folded.values()):  # In what came before.
             return args[0]
-        if has_integer_kernel(layer, args):
-            return self._kernels(layer, self.on_grid(args[0]))
-        if kind is layers.Rescaling:
-            return self._rescaling(layer, self.on_grid(args[0]))
-        if kind is layers.Concatenate:
-            return self._concatenation(layer, args[0])
-        if _is_rectifier(layer):
+        role = roles.role_of(call)
+        if role == roles.NOTHING:
+            return args[0]
+        if role == roles.KERNEL:
+            return self._kernels(call, self.on_grid(args[0]))
+        if role == roles.SCALE_AND_OFFSET:
+            return self._scaled(call, self.on_grid(self._of_twin(call.tensors()[0])))
+        if role == roles.CONCATENATION:
+            return self._concatenation(call, args[0])
+        if role == roles.RECTIFIER:
             # Not on_grid: what comes before may have left its range to this layer.
-            return self._on_own_grid(layer, self._copy(layer, *args))
-        if kind in _ON_A_NEW_GRID:
-            inputs = keras.tree.map_structure(self.on_grid, args[0])
-            return self._on_own_grid(layer, self._copy(layer, inputs))
-        if kind in _ON_THE_SAME_GRID:
-            inputs = self.on_grid(args[0])
-            _, _, grid = self.known[id(inputs)]
-            outputs = self._copy(layer, inputs)
+            return self._on_own_grid(call, self._copy(call, *args, **kwargs))
+        if role == roles.NEW_GRID:
+            args = keras.tree.map_structure(self._on_grid_if_a_tensor, args)
+            return self._on_own_grid(call, self._copy(call, *args, **kwargs))
+        if role in (roles.SAME_GRID, roles.TRAINING):
+            x = self.on_grid(args[0])
+            _, _, grid = self.known[id(x)]
+            outputs = self._copy(call, x, *args[1:], **kwargs)
             # An average is rounded to the grid; for the others this changes nothing, but without
             # it the converter may lose the grid and compute what follows in floats.
-            if kind is not layers.Dropout:
-                outputs = grid(outputs, follow=False)
-            return self._remember(outputs, outputs, grid)
+            if role == roles.SAME_GRID:  # One by one: a split returns several.
+                outputs = keras.tree.map_structure(lambda x: grid(x, follow=False), outputs)
+            return keras.tree.map_structure(lambda x: self._remember(x, x, grid), outputs)
         args, kwargs = keras.tree.map_structure(self._on_grid_if_it_has_one, (args, kwargs))
-        return self._copy(layer, *args, **kwargs)
+        return self._copy(call, *args, **kwargs)
 
     def on_grid(self, tensor):
         """Return a tensor as integers can hold it: itself, if they can."""
-        if id(tensor) not in self.known:
-            # Only the image, which comes first, and what float layers return have no range yet.
-            grid = self._grid("float") if self.known else self._grid("image", *self.input_range)
+        if id(tensor) not in self.known:  # What float layers return has no range yet.
+            grid = self._grid("float")
             self._remember(tensor, grid(tensor), grid)
         return self.known[id(tensor)][1]
+
+    def _of_twin(self, structure):
+        return keras.tree.map_structure(lambda x: self.now.get(id(x), x), structure)
+
+    def _on_grid_if_a_tensor(self, value):
+        return self.on_grid(value) if isinstance(value, keras.KerasTensor) else value
 
     def _on_grid_if_it_has_one(self, value):
         return self.known[id(value)][1] if id(value) in self.known else value
 
     def _grid(self, name, low=None, high=None):
-        number = self.num_ranges[name] = self.num_ranges.get(name, 0) + 1
-        name = f"{name}_range" if number == 1 else f"{name}_range_{number}"
+        name = self.names.new(f"{name}_range")
         return ActivationRange(low, high, learned=self.learned, name=name)
 
-    def _on_own_grid(self, layer, outputs):
+    def _on_own_grid(self, call, outputs):
         """Give what a layer returns a range, unless the only layer that takes it will."""
-        followers = self.consumers[layer.name]
-        if len(followers) == 1 and (
+        takers = self.takers[id(call.outputs)]
+        if len(takers) == 1 and (
             # The file computes layer and rectifier in one operation, and joins one grid only.
-            isinstance(followers[0], layers.Concatenate)
-            or (_is_rectifier(followers[0]) and not _is_rectifier(layer))
+            roles.role_of(takers[0]) == roles.CONCATENATION
+            or (
+                roles.role_of(takers[0]) == roles.RECTIFIER
+                and roles.role_of(call) != roles.RECTIFIER
+            )
         ):
             return outputs
-        grid = self._grid(layer.name)
+        grid = self._grid(self.names.of(call))
         return self._remember(outputs, grid(outputs), grid)
 
     def _remember(self, tensor, ranged, grid):
@@ -99,100 +119,142 @@ class Rewriting:
             self.known[id(known)] = (known, ranged, grid)
         return ranged
 
-    def _concatenation(self, layer, inputs):
+    def _concatenation(self, call, inputs):
         """Join tensors on one grid; those that lie on one of their own come over from there."""
-        grid = self._grid(layer.name)
+        grid = self._grid(self.names.of(call))
         free = [tensor for tensor in inputs if id(tensor) not in self.known]
         ranged = iter(grid(free) if free else ())
         inputs = [tensor if id(tensor) in self.known else next(ranged) for tensor in inputs]
-        outputs = grid(self._copy(layer, inputs))
+        outputs = grid(self._copy(call, inputs))
         return self._remember(outputs, outputs, grid)
 
-    def _kernels(self, layer, x):
-        last = layer
-        follower = (self.consumers[layer.name] + [None])[0]
-        batch_norm = None
-        if len(self.consumers[layer.name]) == 1 and can_fold(layer, follower):
-            last = batch_norm = follower
-            self.folded.add(batch_norm.name)
-        *inner, (twin, weights) = integer_kernels(layer, batch_norm, self.num_bits)
-        for depthwise, kernel in inner:
-            grid = self._grid(depthwise.name)
-            x = grid(self._once(depthwise, kernel, x))
-        return self._on_own_grid(last, self._once(twin, weights, x))
+    def _kernels(self, call, x):
+        layer, last, name = call.operation, call, self.names.of(call)
+        batch_norm = self.folded.get(id(layer))
+        if batch_norm is not None:
+            (last,) = self.takers[id(call.outputs)]
+        *inner, kernel = integer_kernels(layer, batch_norm, self.num_bits, name)
+        for twin, weights in inner:
+            grid = self._grid(twin.name)
+            x = grid(self._called((id(layer), "depthwise"), (twin, weights), x))
+        outputs = self._called(id(layer), kernel, x)
+        if is_fused(layer.activation):
+            return self._on_own_grid(last, outputs)
+        grid = self._grid(name)
+        key = id(layer), "activation"
+        if key not in self.copies:
+            own_name = self.names.new(f"{name}_activation")
+            self.copies[key] = layers.Activation(layer.activation, name=own_name)
+        outputs = self.copies[key](self._remember(outputs, grid(outputs), grid))
+        is_integer = layer.activation in roles.INTEGER_ACTIVATIONS
+        return self._on_own_grid(call, outputs) if is_integer else outputs
 
-    def _rescaling(self, layer, x):
+    def _scaled(self, call, x):
         """Scale, then shift: two operations in the file, each on a grid of its own."""
         _, _, grid = self.known[id(x)]
         low, high = grid.low, grid.high
-        scale, offset = np.asarray(layer.scale), np.asarray(layer.offset)
-        shifted = bool(offset.any())
-        steps = [(f"{layer.name}_scale" if shifted else layer.name, scale, np.asarray(0.0))]
-        if shifted:
-            steps.append((layer.name, np.asarray(1.0), offset))
+        scale, offset = roles.scale_and_offset(call)
+        name, steps = self.names.of(call), []
+        if offset.any():
+            steps.append((name, np.asarray(1.0), offset))
+        if (scale != 1).any() or not steps:
+            steps.insert(0, (f"{name}_scale" if steps else name, scale, np.asarray(0.0)))
         for name, scale, offset in steps:
             if low is not None:
                 ends = [scale * low + offset, scale * high + offset]
                 low, high = float(np.min(ends)), float(np.max(ends))
             grid = self._grid(name, low, high)
-            rescaled = layers.Rescaling(scale.tolist(), offset.tolist(), name=name)(x)
+            rescaling = layers.Rescaling(scale.tolist(), offset.tolist(), name=name)
+            rescaled = self._called((id(call.operation), name), (rescaling, None), x)
             x = self._remember(rescaled, grid(rescaled), grid)
         return x
 
-    def _copy(self, layer, *args, **kwargs):
-        copy = type(layer).from_config(layer.get_config())
-        return self._once(copy, layer.get_weights(), *args, **kwargs)
+    def _copy(self, call, *args, **kwargs):
+        operation = call.operation
+        weights = operation.get_weights() if isinstance(operation, keras.Layer) else None
+        copy = copied(operation, self.names.of(call))
+        return self._called(id(operation), (copy, weights), *args, **kwargs)
 
-    def _once(self, layer, weights, *args, **kwargs):
-        """Call a layer, or the one of its name that was called before, if it is shared."""
-        is_new = layer.name not in self.copies
-        layer = self.copies.setdefault(layer.name, layer)
-        outputs = layer(*args, **kwargs)
-        if is_new:
-            layer.set_weights(weights)
+    def _called(self, key, new, *args, **kwargs):
+        """Call what stands under a key, or, the first time, a new operation with its weights."""
+        if key in self.copies:
+            return self.copies[key](*args, **kwargs)
+        operation, weights = new
+        self.copies[key] = operation
+        outputs = operation(*args, **kwargs)
+        if weights:
+            operation.set_weights(weights)
         return outputs
 
 
-def _consumers(student):
-    """Return, by a layer's name, the layers that take its outputs, once for each time."""
-    made_by, consumers = {}, {layer.name: [] for layer in student.layers}
+def copied(operation, name):
+    """Return a new layer or operation such as one is, under a name, without its weights.
 
-    def visit(layer, *args, **kwargs):
-        for tensor in keras.tree.flatten((args, kwargs)):
+    Raises:
+        ValueError: if it cannot be made from its configuration.
+    """
+    try:
+        return type(operation).from_config({**operation.get_config(), "name": name})
+    except (NotImplementedError, TypeError) as error:
+        raise ValueError(
+            "A student to quantise must consist of layers that can be made from their "
+            f"`get_config()`. Received: {operation.name}, a {type(operation).__name__} that "
+            "cannot. Give its class a `get_config` with all arguments of its `__init__`."
+        ) from error
+
+
+class _Names:
+    """The names in a twin: the student's own, unless models inside the student share one."""
+
+    def __init__(self, graph):
+        self.taken, self.chosen = set(), {}
+        operations = {id(call.operation): call for call in graph.calls}
+        own = collections.Counter(call.operation.name for call in operations.values())
+        for key, call in operations.items():
+            is_unique = own[call.operation.name] == 1
+            self.chosen[key] = self.new(call.operation.name if is_unique else "_".join(call.path))
+
+    def of(self, call):
+        """Return the name of what stands for the operation of a call."""
+        return self.chosen[id(call.operation)]
+
+    def new(self, name):
+        """Return a name that nothing has had: this one, or with a number behind it."""
+        number, free = 1, name
+        while free in self.taken:
+            number += 1
+            free = f"{name}_{number}"
+        self.taken.add(free)
+        return free
+
+
+def _takers(graph):
+    """Return, by the id of what a call returns, the calls that take it, once for each time."""
+    made_by, takers = {}, {id(call.outputs): [] for call in graph.calls}
+    for call in graph.calls:
+        for tensor in call.tensors():
             if id(tensor) in made_by:
-                consumers[made_by[id(tensor)][1]].append(layer)
-        outputs = layer(*args, **kwargs)
-        for tensor in keras.tree.flatten(outputs):
-            made_by[id(tensor)] = (tensor, layer.name)
-        return outputs
-
-    walk(student, visit)
-    return consumers
+                takers[made_by[id(tensor)]].append(call)
+        made_by.update(
+            (id(tensor), id(call.outputs)) for tensor in keras.tree.flatten(call.outputs)
+        )
+    return takers
 
 
-def _is_rectifier(layer):
-    if isinstance(layer, layers.ReLU):
-        plain = not layer.negative_slope and not layer.threshold
-        return plain and layer.max_value in (None, 6)
-    rectifiers = (keras.activations.relu, keras.activations.relu6)
-    return isinstance(layer, layers.Activation) and layer.activation in rectifiers
-
-
-def _is_linear_activation(layer):
-    return isinstance(layer, layers.Activation) and layer.activation is keras.activations.linear
-
-
-def float_layers(twin):
-    """Return the names of the twin's layers that the file will compute in float32."""
-    integer = (
-        ActivationRange,
-        *INTEGER_KERNELS,
-        *_ON_THE_SAME_GRID,
-        *_ON_A_NEW_GRID,
-        *_OTHER_INTEGER,
-    )
-    return [
-        layer.name
-        for layer in twin.layers
-        if not isinstance(layer, integer) and not _is_rectifier(layer)
-    ]
+def _folded(graph, takers):
+    """Return, by the id of a layer, the BatchNormalization that goes into its weights."""
+    calls = collections.defaultdict(list)
+    for call in graph.calls:
+        calls[id(call.operation)].append(call)
+    folded = {}
+    for key, own in calls.items():
+        followers = [takers[id(call.outputs)] for call in own]
+        if roles.role_of(own[0]) != roles.KERNEL or any(len(each) != 1 for each in followers):
+            continue
+        batch_norms = [follower.operation for (follower,) in followers]
+        batch_norm = batch_norms[0]
+        # A shared layer has one kernel: what follows must be the same each time and its alone.
+        is_its_own = all(each is batch_norm for each in batch_norms)
+        if is_its_own and len(calls[id(batch_norm)]) == len(own) and can_fold(own[0], batch_norm):
+            folded[key] = batch_norm
+    return folded

@@ -1,0 +1,99 @@
+"""What of a twin its file computes in float32, and how much of the arithmetic that is."""
+
+import math
+
+import keras
+from keras import layers
+
+from keras_kd.graph import graph_of, name_of_operation
+from keras_kd.quantize import roles
+
+# Layers that put their weights to each place of what they return; the others, of what they take.
+_PLACES_OF_OUTPUTS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)
+
+
+def float_layers(twin):
+    """Return the names of the twin's layers and operations that compute in float32.
+
+    So they do in the file, unless LiteRT's converter finds integers for one by itself.
+    """
+    names = [call.operation.name for call in graph_of(twin).calls if _is_float(call)]
+    return list(dict.fromkeys(names))
+
+
+def float_share(twin):
+    """Return the share, 0 to 1, of a twin's multiply-adds that `float_layers` make.
+
+    Counted are products of activations with a matrix of weights (or a filter), and of two tensors
+    (`ops.matmul`, `ops.einsum`, attention): what takes the time. BatchNormalization, activations
+    and sums count as none.
+    """
+    counts = [(multiply_adds(call), _is_float(call)) for call in graph_of(twin).calls]
+    total = sum(count for count, _ in counts)
+    return sum(count for count, is_float in counts if is_float) / total if total else 0.0
+
+
+def multiply_adds(call):
+    """Return the multiply-adds of a `Call` for one example; a length that is not known counts 1.
+
+    NOTE: what a layer of one's own does inside is not known: it counts as its matrices, at each
+    place of what it takes.
+    """
+    operation, name = call.operation, name_of_operation(call.operation)
+    shapes = [tensor.shape for tensor in call.tensors()]
+    if name in ("Matmul", "Dot"):
+        return _size(call.outputs.shape) * _size(shapes[0][-1:])
+    if name == "Einsum":
+        return _of_einsum(operation.subscripts, shapes)
+    if not isinstance(operation, keras.Layer) or isinstance(operation, layers.Embedding):
+        return 0
+    # A GRU has two biases, in one weight of rank 2.
+    matrices = [each for each in operation.weights if len(each.shape) > 1 and each.name != "bias"]
+    if isinstance(operation, layers.EinsumDense):
+        return _of_einsum(operation.equation, [shapes[0], operation.kernel.shape])
+    if isinstance(operation, layers.MultiHeadAttention):
+        return _of_attention(operation, matrices, *shapes[:2])
+    outputs = keras.tree.flatten(call.outputs)[0].shape
+    places = outputs if isinstance(operation, _PLACES_OF_OUTPUTS) else shapes[0]
+    return sum(_size(weight.shape) for weight in matrices) * _size(places[1:-1])
+
+
+def _is_float(call):
+    return roles.role_of(call) == roles.FLOAT
+
+
+def _size(shape):
+    return math.prod(size or 1 for size in shape)
+
+
+def _of_einsum(equation, shapes):
+    """Return the product of the sizes of all letters, each counted once."""
+    sizes = {}
+    for letters, shape in zip(equation.split("->")[0].split(","), shapes, strict=True):
+        before, dots, after = letters.replace(" ", "").partition("...")
+        sizes.update(zip(before, shape, strict=not dots))
+        sizes.update(zip(after[::-1], shape[::-1], strict=False))
+        if dots:
+            middle = shape[len(before) : len(shape) - len(after)]
+            sizes.update({(place, "..."): size for place, size in enumerate(middle)})
+    return _size(sizes.values())
+
+
+def _of_attention(layer, matrices, queries, values):
+    """Return projections, scores and their products with the values."""
+    num_queries, num_values = _size(queries[1:-1]), _size(values[1:-1])
+    heads = layer.num_heads * (layer.key_dim + layer.value_dim)
+    taken_of_values = ("/key/", "/value/")
+    return num_queries * num_values * heads + sum(
+        _size(weight.shape)
+        * (num_values if any(part in weight.path for part in taken_of_values) else num_queries)
+        for weight in matrices
+    )
