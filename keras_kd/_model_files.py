@@ -1,11 +1,15 @@
 """`.keras` files, loaded without running code that they may carry."""
 
+import contextlib
 import importlib
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import keras
+
+from keras_kd._limits import check_archive, check_hdf5
 
 
 def load_model_file(
@@ -28,11 +32,7 @@ def load_model_file(
     """
     path = Path(path)
     check_path(path, what)
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            f"The {what} must be a whole .keras file. Received: {path}, which is damaged or of "
-            'another kind. Write it again with `model.save("model.keras")`.'
-        )
+    _check_content(path, what)
     importlib.import_module("keras_kd.quantize")  # Its layers may be in the file.
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
@@ -60,6 +60,23 @@ def check_path(path, what):
             f"The {what} must be a .keras file. Received: {path}. Write one with "
             '`model.save("model.keras")`.'
         )
+
+
+def _check_content(path, what):
+    """Refuse a damaged file, and one that unpacks to more than a file may."""
+    try:
+        check_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            for name in archive.namelist():
+                # What h5py cannot open Keras cannot either, and says why.
+                with archive.open(name) as file, contextlib.suppress(OSError):
+                    if name.endswith(".h5"):
+                        check_hdf5(file, path, os.path.getsize(path))
+    except (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(
+            f"The {what} must be a whole .keras file. Received: {path}, which is damaged or of "
+            'another kind. Write it again with `model.save("model.keras")`.'
+        ) from error
 
 
 def first_sentence(error):

@@ -9,12 +9,11 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
-    {"graph"},
-    {"_inputs"},
+    {"_checks", "graph"},
+    {"_inputs", "_limits"},
     {
         "_backend",
         "_calibration",
-        "_checks",
         "_files",
         "_json_files",
         "_model_files",

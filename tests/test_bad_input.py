@@ -280,7 +280,7 @@ CASES = {
     "data_empty_folder": (
         makes("empty", **{"--data": "empty"}),
         (
-            "The data must hold one folder of images (.png, .jpg, .jpeg, .bmp, .webp) for "
+            "The data must hold one folder of images (.png, .jpg, .jpeg, .bmp, .webp, .gif) for "
             "each class. Received: empty, where no folder holds any. Sort the images into "
             "folders, or name another folder."
         ),
@@ -295,7 +295,7 @@ CASES = {
     "data_without_classes": (
         nothing(**{"--data": "data/cat"}),
         (
-            "The data must hold one folder of images (.png, .jpg, .jpeg, .bmp, .webp) for "
+            "The data must hold one folder of images (.png, .jpg, .jpeg, .bmp, .webp, .gif) for "
             "each class. Received: data/cat, where no folder holds any. Sort the images "
             "into folders, or name another folder."
         ),
@@ -317,7 +317,7 @@ CASES = {
     "npz_empty": (
         writes("data.npz", "", **{"--data": "data.npz"}),
         (
-            "data.npz must be an .npz file of plain arrays. Received: No data left in "
+            "data.npz must be an .npz file of plain arrays. Received: File is not a zip "
             "file. Write it with `numpy.savez`."
         ),
     ),
@@ -351,7 +351,7 @@ CASES = {
         npz(train_images=IMAGES, train_labels=LABELS / 2, test_images=IMAGES, test_labels=LABELS),
         (
             "The train labels must be integers [n]. Received: float64 of shape (4,). Turn "
-            "one-hot labels into integers with `labels.argmax(-1)`."
+            'them into the numbers of classes, such as with `labels.astype("int64")`.'
         ),
     ),
     "npz_of_other_count": (
@@ -387,7 +387,7 @@ CASES = {
         writes("data/cat/x.png", "hello"),
         (
             "Every image must be readable. Received: 1 that cannot be decoded: "
-            "data/cat/x.png (no PNG, JPEG, BMP or WebP image). Repair or remove them, or "
+            "data/cat/x.png (no PNG, JPEG, BMP, WebP or GIF image). Repair or remove them, or "
             'go on without them by unreadable="leave_out" (--leave-out-unreadable).'
         ),
     ),
@@ -403,7 +403,7 @@ CASES = {
         writes("data/cat/x.png", b"GIF89a" + bytes(99)),
         (
             "Every image must be readable. Received: 1 that cannot be decoded: "
-            "data/cat/x.png (no PNG, JPEG, BMP or WebP image). Repair or remove them, or "
+            "data/cat/x.png (no PNG, JPEG, BMP, WebP or GIF image). Repair or remove them, or "
             'go on without them by unreadable="leave_out" (--leave-out-unreadable).'
         ),
     ),
@@ -411,8 +411,9 @@ CASES = {
         huge_header,
         (
             "Every image must be readable. Received: 1 that cannot be decoded: "
-            "data/cat/0.bmp (above 90,000,000 pixels). Repair or remove them, or go on "
-            'without them by unreadable="leave_out" (--leave-out-unreadable).'
+            "data/cat/0.bmp (of more pixels than Pillow takes, and above 31,250,000, which "
+            "KERAS_KD_MAX_GB can allow). Repair or remove them, or go on without them by "
+            'unreadable="leave_out" (--leave-out-unreadable).'
         ),
     ),
     "image_is_a_loop": (
@@ -435,7 +436,7 @@ CASES = {
         writes("data/cat/a\nb.png", "hello"),
         (
             "Every image must be readable. Received: 1 that cannot be decoded: "
-            "data/cat/a\\nb.png (no PNG, JPEG, BMP or WebP image). Repair or remove them, "
+            "data/cat/a\\nb.png (no PNG, JPEG, BMP, WebP or GIF image). Repair or remove them, "
             'or go on without them by unreadable="leave_out" (--leave-out-unreadable).'
         ),
     ),
@@ -443,7 +444,7 @@ CASES = {
         writes("data/cat/[red]<b>.png", "hello"),
         (
             "Every image must be readable. Received: 1 that cannot be decoded: "
-            "data/cat/[red]<b>.png (no PNG, JPEG, BMP or WebP image). Repair or remove "
+            "data/cat/[red]<b>.png (no PNG, JPEG, BMP, WebP or GIF image). Repair or remove "
             'them, or go on without them by unreadable="leave_out" '
             "(--leave-out-unreadable)."
         ),
@@ -452,7 +453,7 @@ CASES = {
         writes("data/cat/" + 251 * "n" + ".png", "hello"),
         (
             "Every image must be readable. Received: 1 that cannot be decoded: "
-            "data/cat/{N}.png (no PNG, JPEG, BMP or WebP image). Repair or remove them, or "
+            "data/cat/{N}.png (no PNG, JPEG, BMP, WebP or GIF image). Repair or remove them, or "
             'go on without them by unreadable="leave_out" (--leave-out-unreadable).'
         ).replace("{N}", 251 * "n"),
     ),
@@ -483,8 +484,9 @@ CASES = {
         writes("class_names.json", json.dumps(["cat", "dog", "cow"])),
         (
             "There must be a folder of training images for each of the 3 classes, and no "
-            "other. Received: no training images: 'cow'. Rename the folders, or give the "
-            "names in the teacher's order with `class_names` (or class_names.json)."
+            "other. Received: no training images: 'cow'. Fill, remove or rename the "
+            "folders, or give the names in the teacher's order with `class_names` (or "
+            "class_names.json)."
         ),
     ),
     "class_names_twice": (
@@ -495,8 +497,8 @@ CASES = {
         writes("class_names.json", json.dumps(["cat"])),
         (
             "There must be a folder of training images for each of the 1 classes, and no "
-            "other. Received: a folder that is no class: 'dog'. Rename the folders, or "
-            "give the names in the teacher's order with `class_names` (or "
+            "other. Received: a folder that is no class: 'dog'. Fill, remove or rename "
+            "the folders, or give the names in the teacher's order with `class_names` (or "
             "class_names.json)."
         ),
     ),
@@ -607,7 +609,7 @@ CASES = {
         makes("empty", **{"--unlabelled": "empty"}),
         (
             "A folder of unlabelled images must hold some (.png, .jpg, .jpeg, .bmp, "
-            ".webp). Received: empty, which holds none."
+            ".webp, .gif). Received: empty, which holds none."
         ),
     ),
     "soft_labels_and_teacher": (

@@ -138,8 +138,8 @@ def test_fits_stretch_crop_and_pad():
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"not an image", "no PNG, JPEG, BMP or WebP image"),
-        (b"GIF89a" + bytes(50), "no PNG, JPEG, BMP or WebP image"),
+        (b"not an image", "no PNG, JPEG, BMP, WebP or GIF image"),
+        (b"GIF89a" + bytes(50), "no PNG, JPEG, BMP, WebP or GIF image"),
     ],
 )
 def test_what_is_no_image_says_so(content, reason):

@@ -237,3 +237,55 @@ def test_without_pillow_the_extra_is_named(pets, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'pip install "keras-kd\[images\]"'):
         kd.data.image_folder(pets)
+
+
+def test_gifs_are_read_and_their_first_picture_is_taken(tmp_path):
+    for number in range(20):
+        folder = tmp_path / ("cat" if number % 2 else "dog")
+        folder.mkdir(exist_ok=True)
+        frames = [Image.new("RGB", (6, 5), (10 * number, each, 0)) for each in (0, 255)]
+        frames[0].save(folder / f"{number}.gif", save_all=True, append_images=frames[1:])
+    data = kd.data.image_folder(tmp_path)
+    assert data.image_shape == (5, 6, 3) and len(data.train) + len(data.validation) == 18
+    assert data.train.images[..., 1].max() == 0
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".heic", ".avif", ".jp2", ".svg"])
+def test_images_of_other_kinds_are_told_not_dropped(tmp_path, suffix):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    for number in range(3):
+        (tmp_path / "cat" / f"x{number}{suffix}").write_bytes(b"II*\0" + bytes(30))
+    with pytest.raises(ValueError, match=rf"3 that cannot be decoded: .*x0\{suffix}"):
+        kd.data.image_folder(tmp_path)
+    left = kd.data.image_folder(tmp_path, unreadable="leave_out").left_out
+    assert len(left) == 3 and all(suffix in each for each in left)
+
+
+def test_a_class_without_images_is_told_not_dropped(tmp_path):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            for number in range(10):
+                path = tmp_path / split / name / f"{number}.png"
+                Image.new("RGB", (4, 4), (number, 0, 0)).save(path)
+    (tmp_path / "test" / "cow").mkdir()  # No class at all.
+    assert kd.data.image_folder(tmp_path).class_names == ("cat", "dog")
+    (tmp_path / "train" / "cow").mkdir()
+    (tmp_path / "train" / "cow" / "notes.txt").write_text("none yet")
+    with pytest.raises(ValueError, match=r"no training images: 'cow'. Fill, remove or rename"):
+        kd.data.image_folder(tmp_path)
+    Image.new("RGB", (4, 4)).save(tmp_path / "train" / "cow" / "0.png")
+    with pytest.raises(ValueError, match="none in the test folder of 'cow'. Fill or remove it"):
+        kd.data.image_folder(tmp_path)
+
+
+def test_a_pipe_among_the_images_is_named_not_waited_for(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "0.png")
+    os.mkfifo(tmp_path / "cat" / "x.png")
+    with pytest.raises(ValueError, match=r"x.png \(no file\)"):
+        kd.data.image_folder(tmp_path)

@@ -129,3 +129,27 @@ def test_an_image_that_cannot_be_decoded_is_named_by_its_place(shards):
 def test_a_missing_schema_is_explained(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"need a schema.json beside them"):
         kd.data.read_records(tmp_path)
+
+
+def masked_crc32c(content):
+    """The checksum of a record's length (Castagnoli's, bit by bit, turned as TFRecords do)."""
+    crc = 0xFFFFFFFF
+    for byte in content:
+        crc ^= byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (0x82F63B78 & -(crc & 1))
+    crc ^= 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def test_a_record_that_says_it_is_a_terabyte_is_not_made_room_for(shards):
+    length = (10**12).to_bytes(8, "little")
+    head = length + masked_crc32c(length).to_bytes(4, "little")
+    assert (shards / "train-1.tfrecord").read_bytes()[8:12] == masked_crc32c(
+        (shards / "train-1.tfrecord").read_bytes()[:8]
+    ).to_bytes(4, "little")
+    (shards / "train-1.tfrecord").write_bytes(head + bytes(100))
+    with pytest.raises(
+        ValueError, match=r"uncompressed TFRecords. Received: corrupted record at 0"
+    ):
+        kd.data.read(shards)

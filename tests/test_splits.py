@@ -157,11 +157,11 @@ IMAGES, LABELS = arrays()
     [
         ((IMAGES[:-1], LABELS), {}, "equally many. Received: 59 images and 60 labels"),
         ((IMAGES, LABELS - 1), {}, "must count from 0. Received: a label of -1"),
-        ((IMAGES, LABELS), {"class_names": "ab"}, r"from 0 to 1, .* Received: a label of 2"),
+        ((IMAGES, LABELS), {"class_names": ["a", "b"]}, r"from 0 to 1, .* Received: a label of 2"),
         ((IMAGES, LABELS * 1.0), {}, "must be integers"),
         ((IMAGES, np.eye(3)[LABELS]), {}, r"labels.argmax\(-1\)"),
         ((IMAGES[:, 0], LABELS), {}, r"must be \[n, height, width"),
-        ((IMAGES[:0], LABELS[:0]), {}, "n above 0"),
+        ((IMAGES[:0], LABELS[:0]), {}, "none of them 0"),
         ((IMAGES[:, :3], LABELS), {}, "must have the same shape"),
         ((IMAGES, LABELS), {"validation_fraction": 1.0}, "above 0 and below 1"),
         ((IMAGES, LABELS), {"validation_fraction": 0.001}, "leave images on both sides"),

@@ -1,9 +1,12 @@
 """Arrays in an `.npz` file -> train, validation and test."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 
+from keras_kd._limits import check_archive
 from keras_kd.data.splits import Data, Split, checked, from_arrays
 
 # (images, labels) of a split, in our words and in those of Keras's own files.
@@ -33,7 +36,8 @@ def read_npz(path, *, class_names=None, seed=0, validation_fraction=0.1, name=No
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is damaged or does not hold these arrays.
+        ValueError: if it is damaged, does not hold these arrays, or unpacks to more than a file
+            may (see `KERAS_KD_MAX_GB` in `data.image_folder`).
     """
     path = Path(path)
     if not path.is_file():
@@ -46,7 +50,7 @@ def read_npz(path, *, class_names=None, seed=0, validation_fraction=0.1, name=No
             f"`test_labels`. Received: {path} with {', '.join(sorted(arrays)) or 'nothing'}."
         )
     if class_names is None and "class_names" in arrays:
-        class_names = [str(each) for each in arrays["class_names"]]
+        class_names = _names(path, arrays["class_names"])
     data = from_arrays(
         pairs["train"],
         pairs["test"],
@@ -69,16 +73,44 @@ def read_npz(path, *, class_names=None, seed=0, validation_fraction=0.1, name=No
 
 
 def _arrays(path):
+    check_file(path)
+    wanted = {*sum(sum(_KEYS.values(), ()), ()), "class_names"}
     try:
         # NumPy leaves a file open that it cannot read.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            return {key: file[key] if key in wanted else None for key in file.files}
     except Exception as error:  # A damaged archive fails in any way: of zip, zlib, NumPy, ...
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise _no_archive(path, error) from error
+
+
+def check_file(path):
+    """Refuse an `.npz` file that unpacks to more than may be.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    try:
+        check_archive(path)
+    except (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise _no_archive(path, error) from error
+
+
+def _no_archive(path, error):
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ValueError(
+        f"{path} must be an .npz file of plain arrays. Received: {reason.rstrip('.')}. Write "
+        "it with `numpy.savez`."
+    )
+
+
+def _names(path, array):
+    if array.ndim != 1 or array.dtype.kind not in "US":
         raise ValueError(
-            f"{path} must be an .npz file of plain arrays. Received: {reason.rstrip('.')}. Write "
-            "it with `numpy.savez`."
-        ) from error
+            f"The `class_names` of an .npz file must be texts [classes]. Received: {array.dtype} "
+            f"of shape {array.shape} in {path}."
+        )
+    return [each.decode(errors="replace") if isinstance(each, bytes) else str(each)
+            for each in array]  # fmt: skip
 
 
 def _pair(arrays, split):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_kd._checks import check_integer, check_seed
+from keras_kd._checks import MOST_SIDE, check_integer, check_seed, is_number
 from keras_kd.data.cache import cached
 from keras_kd.data.encoded import EncodedImages, name_of, read
 from keras_kd.data.image_file import FITS, Form, facts_of
@@ -37,7 +37,7 @@ class Reading:
     def __post_init__(self):
         check_seed(self.seed)
         for name in ("validation_fraction", "test_fraction"):
-            if not 0 < getattr(self, name) < 1:
+            if not is_number(getattr(self, name), (0, 1)) or getattr(self, name) in (0, 1):
                 raise ValueError(
                     f"`{name}` must be above 0 and below 1. "
                     f"Received: {name}={getattr(self, name)!r}."
@@ -63,7 +63,7 @@ class Reading:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2:
                 raise ValueError(f"`{name}` must be (height, width). Received: {name}={pair!r}.")
             for size in pair:
-                check_integer(name, size, minimum=1)
+                check_integer(name, size, minimum=1, maximum=MOST_SIDE)
 
 
 def assembled(sources, labels, reading):
@@ -97,24 +97,6 @@ def assembled(sources, labels, reading):
         left_out=tuple(f"{name} ({reason})" for name, reason in sorted(left_out.items())),
         **splits,
     )
-
-
-def check_class_names(class_names):
-    """Return class names as a tuple of strings, each there once.
-
-    Raises:
-        ValueError: if they are none.
-    """
-    class_names = () if isinstance(class_names, str) else tuple(class_names)
-    if not class_names or not all(isinstance(each, str) and each for each in class_names):
-        raise ValueError(
-            "`class_names` must be a list of names in the order of the labels. "
-            f"Received: {class_names!r}."
-        )
-    twice = [each for each, count in collections.Counter(class_names).items() if count > 1]
-    if twice:
-        raise ValueError(f"`class_names` must name each class once. Received: {twice[0]!r} twice.")
-    return class_names
 
 
 def checked_images(images, *, keep, unreadable):

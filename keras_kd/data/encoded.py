@@ -4,9 +4,11 @@ import concurrent.futures
 import functools
 import hashlib
 import os
+import stat
 
 import numpy as np
 
+from keras_kd._limits import VARIABLE, most_bytes
 from keras_kd.data.image_file import decode
 
 # Python's own share of a small file is so large that threads only wait for each other.
@@ -115,8 +117,13 @@ class EncodedImages:
 def read(source):
     """Return the bytes of a source of `EncodedImages`."""
     path, offset, length = source
+    found = os.stat(path)
+    if not stat.S_ISREG(found.st_mode):  # A pipe would be waited for, for ever.
+        raise ValueError("no file")
     with open(path, "rb") as file:
         if offset is None:
+            if found.st_size > most_bytes():
+                raise ValueError(f"{found.st_size:,} bytes, above what {VARIABLE} allows")
             return file.read()
         file.seek(offset)
         return file.read(length)

@@ -1,14 +1,16 @@
 """Read IDX files, the format in which MNIST and Fashion-MNIST are distributed."""
 
-import gzip
 import math
 import struct
-import zlib
-from pathlib import Path
 
 import numpy as np
 
+from keras_kd._limits import maybe_gzipped, read_bounded
+
 _UINT8 = 0x08
+_MOST_DIMENSIONS = 4
+# Are counted, as many as this.
+_MOST_TRAILING = 1 << 20
 
 
 def read_idx(path):
@@ -26,50 +28,48 @@ def read_idx(path):
 
     Raises:
         ValueError: if the file is not IDX, holds another element type, is cut short, goes on
-            after its last element, or is a broken gzip stream.
+            after its last element, is a broken gzip stream, or unpacks to more than a file may
+            (see `KERAS_KD_MAX_GB` in `data.image_folder`).
 
     References:
         Y. LeCun, C. Cortes, C. Burges, The MNIST database, section "File formats".
     """
-    content = _read_bytes(path)
-    if len(content) < 4 or content[:2] != b"\0\0":
-        raise ValueError(
-            f"{path} is not an IDX file: expected it to start with bytes 00 00. "
-            f"Received: {content[:2].hex(' ') or 'an empty file'}."
-        )
-    element_type, rank = content[2], content[3]
-    if element_type != _UINT8:
-        raise ValueError(
-            f"{path} must hold unsigned bytes (type 0x08). Received: type 0x{element_type:02x}."
-        )
-    start = 4 + 4 * rank
-    if len(content) < start:
-        raise ValueError(
-            f"{path} is truncated: its header announces {rank} dimensions and ends before them. "
-            "Fetch it again."
-        )
-    shape = struct.unpack(f">{rank}I", content[4:start])
-    expected, received = math.prod(shape), len(content) - start
-    if received < expected:
-        raise ValueError(
-            f"{path} is truncated: expected {expected} bytes for shape {shape}. "
-            f"Received: {received}. Fetch it again."
-        )
-    if received > expected:
-        raise ValueError(
-            f"{path} has {received - expected} trailing bytes after the {expected} of its shape "
-            f"{shape}. Fetch it again."
-        )
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-
-
-def _read_bytes(path):
-    content = Path(path).read_bytes()
-    if content[:2] != b"\x1f\x8b":
-        return content
-    try:
-        return gzip.decompress(content)
-    except (EOFError, OSError, zlib.error) as error:
-        raise ValueError(
-            f"{path} is a broken gzip file ({error}). Remove it and fetch it again."
-        ) from error
+    with maybe_gzipped(path) as file:
+        head = file.read(4)
+        if len(head) < 4 or head[:2] != b"\0\0":
+            file.read(_MOST_TRAILING)  # A broken stream is told as one.
+            raise ValueError(
+                f"{path} is not an IDX file: expected it to start with bytes 00 00. "
+                f"Received: {head[:2].hex(' ') or 'an empty file'}."
+            )
+        element_type, rank = head[2], head[3]
+        if element_type != _UINT8:
+            raise ValueError(
+                f"{path} must hold unsigned bytes (type 0x08). Received: type 0x{element_type:02x}."
+            )
+        sizes = file.read(4 * rank)
+        if len(sizes) < 4 * rank:
+            raise ValueError(
+                f"{path} is truncated: its header announces {rank} dimensions and ends before "
+                "them. Fetch it again."
+            )
+        if not 1 <= rank <= _MOST_DIMENSIONS:
+            raise ValueError(
+                f"{path} must have from 1 to {_MOST_DIMENSIONS} dimensions. Received: {rank}."
+            )
+        shape = struct.unpack(f">{rank}I", sizes)
+        expected = math.prod(shape)
+        content = read_bounded(path, file, expected)
+        if len(content) < expected:
+            raise ValueError(
+                f"{path} is truncated: expected {expected} bytes for shape {shape}. "
+                f"Received: {len(content)}. Fetch it again."
+            )
+        trailing = len(file.read(_MOST_TRAILING))
+        if trailing:
+            many = "at least " if trailing == _MOST_TRAILING else ""
+            raise ValueError(
+                f"{path} has {many}{trailing} trailing bytes after the {expected} of its shape "
+                f"{shape}. Fetch it again."
+            )
+    return np.frombuffer(content, np.uint8).reshape(shape)

@@ -3,18 +3,26 @@
 import contextlib
 import dataclasses
 import io
+import threading
 
 import numpy as np
 
 from keras_kd._backend import require_extra
+from keras_kd._limits import VARIABLE, most_bytes
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
+# Of images too, which nobody means to leave out in silence; read if they are one of the others.
+OTHER_SUFFIXES = (
+    ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".jfif", ".jpe", ".ico",
+    ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw", ".exr",
+    ".hdr", ".dcm", ".apng",
+)  # fmt: skip
 FITS = ("stretch", "crop", "pad")
 
-_FORMATS = ("PNG", "JPEG", "BMP", "WEBP")
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF")
 _EXIF_ORIENTATION = 274
-# A quarter of a gigabyte of colours: more is an attack or an accident, never a training image.
-_MOST_PIXELS = 90_000_000
+# What decoding, turning, laying on a ground and resizing hold at once, at most.
+_BYTES_A_PIXEL = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +67,7 @@ def facts_of(content):
     """Return the `Facts` of an encoded image without decoding it.
 
     Args:
-        content: the bytes of a PNG, JPEG, BMP or WebP image.
+        content: the bytes of a PNG, JPEG, BMP, WebP or GIF image.
 
     Raises:
         ValueError: if it is none; the reason in a few words.
@@ -78,13 +86,13 @@ def decode(content, form):
     background, then turned to grey or colour and resized (bilinear, antialiased).
 
     Args:
-        content: the bytes of a PNG, JPEG, BMP or WebP image, the first picture of an animation.
+        content: the bytes of a PNG, JPEG, BMP, WebP or GIF image, the first one of an animation.
         form: a `Form`.
 
     Raises:
         ValueError: if it cannot be decoded; the reason in a few words.
     """
-    with _opened(content) as image, _reasons():
+    with _opened(content) as image, _ROOM.taken_by(image.size), _reasons():
         image.load()
         pixels = _as_grey_or_colour(_upright(image), form)
         if pixels.size != (form.width, form.height):
@@ -102,9 +110,43 @@ def _opened(content):
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
     with image:
         width, height = image.size
-        if width * height > _MOST_PIXELS:
-            raise ValueError(f"{width} x {height} pixels, above {_MOST_PIXELS:,}")
+        if width * height > _most_pixels():
+            raise ValueError(f"{width} x {height} pixels, {_above()}")
         yield image
+
+
+def _most_pixels():
+    # Half of the room: one picture more can be on its way.
+    return most_bytes() // 2 // _BYTES_A_PIXEL
+
+
+def _above():
+    return f"above {_most_pixels():,}, which {VARIABLE} can allow"
+
+
+class _Room:
+    """Lets as many pixels be decoded at once, by all threads, as memory may be taken for."""
+
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._pixels = 0
+
+    @contextlib.contextmanager
+    def taken_by(self, size):
+        """Wait until there is room for a picture of a size, and keep it while the block runs."""
+        pixels = size[0] * size[1]
+        with self._changed:
+            self._changed.wait_for(lambda: pixels + self._pixels <= 2 * _most_pixels())
+            self._pixels += pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._pixels -= pixels
+                self._changed.notify_all()
+
+
+_ROOM = _Room()
 
 
 @contextlib.contextmanager
@@ -115,9 +157,9 @@ def _reasons():
     try:
         yield
     except UnidentifiedImageError as error:
-        raise ValueError("no PNG, JPEG, BMP or WebP image") from error
+        raise ValueError("no PNG, JPEG, BMP, WebP or GIF image") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(f"above {_MOST_PIXELS:,} pixels") from error
+        raise ValueError(f"of more pixels than Pillow takes, and {_above()}") from error
     except MemoryError:
         raise
     except Exception as error:  # A decoder may fail in any way.
@@ -160,7 +202,9 @@ def _as_grey_or_colour(image, form):
     if image.mode.startswith("I") or image.mode == "F":
         # 16 bits a pixel. Pillow's own conversion would cut off what is above 255.
         values = np.asarray(image).astype(np.float64)
-        image = Image.fromarray(np.clip(np.round(values / 257), 0, 255).astype(np.uint8))
+        values /= 257
+        np.clip(np.round(values, out=values), 0, 255, out=values)
+        image = Image.fromarray(values.astype(np.uint8))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         ground = Image.new("RGBA", image.size, (*[form.background] * 3, 255))

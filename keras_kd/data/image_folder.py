@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_kd.data.assembling import Reading, assembled, check_class_names, checked_images
+from keras_kd.data.assembling import Reading, assembled, checked_images
 from keras_kd.data.encoded import EncodedImages, name_of
-from keras_kd.data.image_file import SUFFIXES, Form, require_decoder
+from keras_kd.data.image_file import OTHER_SUFFIXES, SUFFIXES, Form, require_decoder
+from keras_kd.data.splits import check_class_names
 
 SPLITS = {
     "train": ("train",),
@@ -35,10 +36,14 @@ def image_folder(
 ):
     """Read a folder of images: `path/<class>/...`, or `path/train/<class>/...` and so on.
 
-    Images are PNG, JPEG, BMP or WebP (told by their content), of any size and colours: turned as
+    Images are PNG, JPEG, BMP, WebP or GIF (told by their content, of an animation the first
+    picture), of any size and colours: turned as
     their EXIF orientation says, transparent pixels laid on `background`, 16 bits reduced to 8,
     all made grey or all coloured, and resized to one size. Below a class's folder they may lie in
-    folders of their own. Files of other suffixes and hidden ones are passed over.
+    folders of their own. Hidden files and those that are no images by their suffix are passed
+    over; TIFF, HEIC and the like are images that cannot be read. A class without images is
+    refused. A file may unpack to a gigabyte, a picture to half of it, which is 31 million pixels;
+    the environment variable `KERAS_KD_MAX_GB` holds another number of gigabytes.
 
     Beside `train` there may be `validation` (or `val`, `valid`) and `test`. What is missing is
     carved from the training images, stratified by class: the test images the same for every
@@ -177,7 +182,7 @@ def image_files(folder):
         files += [
             os.path.join(parent, each)
             for each in names
-            if each.lower().endswith(SUFFIXES) and not each.startswith(".")
+            if each.lower().endswith(SUFFIXES + OTHER_SUFFIXES) and not each.startswith(".")
         ]
     return sorted(files)
 
@@ -207,8 +212,7 @@ def _split_folders(root):
 
 
 def _files_by_class(folder):
-    by_class = {each.name: image_files(each) for each in _subfolders(folder)}
-    return {name: files for name, files in by_class.items() if files}
+    return {each.name: image_files(each) for each in _subfolders(folder)}
 
 
 def _subfolders(folder):
@@ -220,24 +224,31 @@ def _subfolders(folder):
 
 
 def _class_names(root, found, class_names):
-    if not found["train"]:
+    if not any(found["train"].values()):
         raise ValueError(
             f"The data must hold one folder of images ({', '.join(SUFFIXES)}) for each class. "
             f"Received: {name_of((root, None, None))}, where no folder holds any. Sort the images "
             "into folders, or name another folder."
         )
-    there = sorted(set().union(*found.values()))
+    there = {name for by_class in found.values() for name, files in by_class.items() if files}
     if class_names is None:
         class_names = sorted(found["train"])
     class_names = check_class_names(class_names)
-    unknown = [each for each in there if each not in class_names]
-    missing = [each for each in class_names if each not in found["train"]]
+    unknown = sorted(there - set(class_names))
+    missing = [each for each in class_names if not found["train"].get(each)]
+    for split, by_class in found.items():
+        empty = [each for each in class_names if by_class.get(each) == []]
+        if empty and not unknown and not missing:
+            raise ValueError(
+                f"A folder of a class must hold images. Received: none in the {split} folder of "
+                f"{empty[0]!a}. Fill or remove it."
+            )
     if unknown or missing:
         what = "no training images" if missing else "a folder that is no class"
         some = ", ".join(map(ascii, (missing or unknown)[:5]))
         raise ValueError(
             f"There must be a folder of training images for each of the {len(class_names)} "
-            f"classes, and no other. Received: {what}: {some}. Rename the folders, or give the "
-            "names in the teacher's order with `class_names` (or class_names.json)."
+            f"classes, and no other. Received: {what}: {some}. Fill, remove or rename the folders, "
+            "or give the names in the teacher's order with `class_names` (or class_names.json)."
         )
     return class_names

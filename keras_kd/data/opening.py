@@ -5,10 +5,10 @@ import os
 from pathlib import Path
 
 from keras_kd.data.archive import read_npz
-from keras_kd.data.assembling import check_class_names
 from keras_kd.data.encoded import name_of
 from keras_kd.data.image_folder import image_folder
 from keras_kd.data.records import SCHEMA, read_records
+from keras_kd.data.splits import check_class_names
 
 CLASS_NAMES = "class_names.json"
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_kd.data.assembling import Reading, assembled, check_class_names
+from keras_kd.data.assembling import Reading, assembled
 from keras_kd.data.image_file import require_decoder
+from keras_kd.data.splits import check_class_names
 
 SCHEMA = "schema.json"
 
@@ -37,7 +38,7 @@ def read_records(
 
     `train` (and maybe `validation`, `test`) name the shards by a pattern inside the folder;
     `image` and `label` name the features of each example, as here if left out: an encoded PNG,
-    JPEG, BMP or WebP image, and the number (or the name) of its class. The checksums of all
+    JPEG, BMP, WebP or GIF image, and the number (or the name) of its class. The checksums of all
     records are verified; shards are not compressed. What is missing is carved, decoded and kept
     as in `image_folder`, whose arguments these are.
 
@@ -165,6 +166,7 @@ def _examples(shard, schema, class_names):
 
 
 def _records(shard):
+    _check_lengths(shard)
     try:
         for record in tf.data.TFRecordDataset(str(shard)):
             yield record.numpy()
@@ -176,12 +178,27 @@ def _records(shard):
         ) from error
 
 
+def _check_lengths(shard):
+    """Refuse records that go beyond their file, for which TensorFlow would make room first."""
+    size, offset = shard.stat().st_size, 0
+    with shard.open("rb") as file:
+        while offset < size:
+            file.seek(offset)
+            length = int.from_bytes(file.read(8), "little")
+            if offset + _HEADER + length + _FOOTER > size:
+                raise ValueError(
+                    f"{shard} must be whole, uncompressed TFRecords. Received: corrupted record at "
+                    f"{offset}. Write or copy it again."
+                )
+            offset += _HEADER + length + _FOOTER
+
+
 def _label(feature, key, class_names, where):
     numbers, names = feature.int64_list.value, feature.bytes_list.value
     if len(numbers) == 1 and 0 <= numbers[0] < len(class_names):
         return numbers[0]
     if len(names) == 1 and names[0].decode(errors="replace") in class_names:
-        return class_names.index(names[0].decode())
+        return class_names.index(names[0].decode(errors="replace"))
     received = list(numbers) or [name.decode(errors="replace") for name in names]
     raise ValueError(
         f"Each example must hold a label {key!r} from 0 to {len(class_names) - 1}, or the name of "

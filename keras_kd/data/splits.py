@@ -1,5 +1,6 @@
 """Train, validation and test: arrays of raw pixels, and the tf.data pipelines over them."""
 
+import collections
 import dataclasses
 import functools
 import hashlib
@@ -7,10 +8,19 @@ import hashlib
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._checks import check_integer, check_seed
+from keras_kd._checks import MOST, check_integer, check_seed, is_number
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.minibatches import Minibatches, gathering
+
+_DTYPES = (
+    "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
+    "float16", "float32", "float64", "bfloat16",
+)  # fmt: skip
+# Images looked at at once.
+_CHUNK = 1000
+# Share of the classes that must have training images where nobody named the classes.
+_FEWEST_KNOWN = 0.1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -176,19 +186,23 @@ def from_arrays(
     ```
     """
     check_seed(seed)
-    if not 0 < validation_fraction < 1:
+    if not is_number(validation_fraction, (0, 1)) or validation_fraction in (0, 1):
         raise ValueError(
             "`validation_fraction` must be above 0 and below 1. "
-            f"Received: validation_fraction={validation_fraction}."
+            f"Received: validation_fraction={validation_fraction!r}."
         )
-    train, test = checked("train", *train), checked("test", *test)
+    train = checked("train", *_pair("train", train))
+    test = checked("test", *_pair("test", test))
     if train.images.shape[1:] != test.images.shape[1:]:
         raise ValueError(
             "Train and test images must have the same shape. "
             f"Received: {train.images.shape[1:]} and {test.images.shape[1:]}."
         )
     highest = int(max(train.labels.max(), test.labels.max()))
-    class_names = tuple(class_names or (str(label) for label in range(highest + 1)))
+    if class_names is None:
+        _check_classes(train, highest)
+        class_names = list(map(str, range(highest + 1)))
+    class_names = check_class_names(class_names)
     if highest >= len(class_names):
         raise ValueError(
             f"Labels must be from 0 to {len(class_names) - 1}, one a class name. "
@@ -255,20 +269,28 @@ def checked(part, images, labels):
     Raises:
         ValueError: if counts, shapes, dtypes or labels do not fit.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = _array(part, "images", images), _array(part, "labels", labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if images.ndim != 4 or len(images) == 0:
+    if images.ndim != 4 or images.size == 0:
         raise ValueError(
-            f"The {part} images must be [n, height, width(, channels)] with n above 0. "
+            f"The {part} images must be [n, height, width(, channels)], none of them 0. "
             f"Received: shape {images.shape}."
         )
+    if images.dtype.name not in _DTYPES:
+        raise ValueError(
+            f"The {part} images must be numbers, best uint8 pixels. Received: {images.dtype}. "
+            "Turn them into `uint8`."
+        )
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        remedy = "one-hot labels into integers with `labels.argmax(-1)`"
+        if labels.ndim == 1:
+            remedy = 'them into the numbers of classes, such as with `labels.astype("int64")`'
         raise ValueError(
             f"The {part} labels must be integers [n]. Received: {labels.dtype} of shape "
-            f"{labels.shape}. Turn one-hot labels into integers with `labels.argmax(-1)`."
+            f"{labels.shape}. Turn {remedy}."
         )
     if len(images) != len(labels):
         raise ValueError(
@@ -279,4 +301,64 @@ def checked(part, images, labels):
         raise ValueError(
             f"The {part} labels must count from 0. Received: a label of {labels.min()}."
         )
-    return Split(images, labels.astype(np.int32))
+    if labels.max() > MOST:
+        raise ValueError(
+            f"The {part} labels must be numbers of classes, from 0. Received: a label of "
+            f"{labels.max()}."
+        )
+    if images.dtype.kind == "f" and not _all_finite(images):
+        raise ValueError(
+            f"The {part} images must be finite. Received: NaN or infinity. Look at how they were "
+            "made."
+        )
+    return Split(images.astype(images.dtype.newbyteorder("="), copy=False), labels.astype(np.int32))
+
+
+def check_class_names(class_names):
+    """Return class names as a tuple of strings, each there once.
+
+    Raises:
+        ValueError: if they are none.
+    """
+    is_list = isinstance(class_names, (list, tuple, np.ndarray)) and np.ndim(class_names) == 1
+    names = tuple(class_names) if is_list else ()
+    if not names or not all(isinstance(each, str) and each.strip() for each in names):
+        raise ValueError(
+            "`class_names` must be a list of names in the order of the labels. "
+            f"Received: {class_names!r}."
+        )
+    twice = [each for each, count in collections.Counter(names).items() if count > 1]
+    if twice:
+        raise ValueError(f"`class_names` must name each class once. Received: {twice[0]!r} twice.")
+    return tuple(map(str, names))
+
+
+def _check_classes(train, highest):
+    """Refuse labels that make classes of which almost none has an image."""
+    num_known = len(np.unique(train.labels))
+    if num_known < _FEWEST_KNOWN * (highest + 1):
+        raise ValueError(
+            f"Labels must count the classes from 0. Received: a label of {highest}, and training "
+            f"images of {num_known} classes. Number the classes anew, or name them all with "
+            "`class_names`."
+        )
+
+
+def _array(part, what, values):
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # Lists of other lengths.
+        raise ValueError(f"The {part} {what} must be one array. Received: {error}.") from error
+
+
+def _all_finite(images):
+    return all(np.isfinite(images[n : n + _CHUNK]).all() for n in range(0, len(images), _CHUNK))
+
+
+def _pair(part, arrays):
+    if not isinstance(arrays, (list, tuple)) or len(arrays) != 2:
+        raise ValueError(
+            f"`{part}` must be `(images, labels)`. Received: {type(arrays).__name__}"
+            f"{f' of {len(arrays)}' if isinstance(arrays, (list, tuple)) else ''}."
+        )
+    return arrays

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd._files import written_whole
+from keras_kd._limits import check_archive
 
 # NOTE: Keras's `BackupAndRestore` keeps neither what `EarlyStopping` knows nor the logs of the
 # epochs, writes weights and epoch one after the other (a kill between the two leaves a pair that
@@ -171,6 +172,7 @@ def read(path):
     if not path.exists():
         return None
     try:
+        check_archive(path)
         # NumPy leaves a file open that it cannot read.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             head = json.loads(str(arrays["head"]))

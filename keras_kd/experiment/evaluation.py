@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_kd import metrics
 from keras_kd._files import size_of, written_whole
+from keras_kd._limits import check_archive
 
 _BATCH_SIZE = 1000
 # Images kept for the report, of those on which teacher and student differ.
@@ -51,6 +52,7 @@ class Predictions:
     """
 
     def __init__(self, folder):
+        check_archive(folder / "predictions.npz")
         with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
             self.labels, self.shown, self.images = (
                 arrays[name] for name in ("labels", "shown", "images")

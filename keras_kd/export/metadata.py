@@ -9,6 +9,8 @@ from keras_kd._files import sha256_of, written_whole
 from keras_kd.export.runner import LiteRTFile
 
 _NAME = "keras_kd.json"
+# Names of a hundred thousand classes are a few.
+_MOST_BYTES = 10_000_000
 
 
 def describe_litert(path, *, quantization, class_names, input_range, float_layers=None):
@@ -62,8 +64,8 @@ def embed(path, description):
 
 def embedded(path):
     """Return the description inside a `.tflite` file that `litert` wrote."""
-    with zipfile.ZipFile(path) as archive:
-        return json.loads(archive.read(_NAME))
+    with zipfile.ZipFile(path) as archive, archive.open(_NAME) as file:
+        return json.loads(file.read(_MOST_BYTES))
 
 
 def write_sidecar(path, description):
