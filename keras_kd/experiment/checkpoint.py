@@ -84,9 +84,11 @@ class Checkpoint:
         begins = not path.exists()
         with path.open("a", newline="") as file:
             writer = csv.writer(file)
+            # Those that an earlier version began with: what it did not report is left out.
+            columns = list(self._states[name]["logs"][0])
             if begins:
-                writer.writerow(row)
-            writer.writerow(row.values())
+                writer.writerow(columns)
+            writer.writerow(row.get(column, "") for column in columns)
 
     def restore(self, name):
         """Bring a distiller and its `EarlyStopping` to where they were."""
