@@ -111,7 +111,7 @@ class DistillationTerms:
         """Return the layers that bring features together, by name of the loss.
 
         Args:
-            teacher_shapes: `{layer: shape of a batch}`.
+            teacher_shapes: `{layer: shape of a batch}`, `"logits"` among the layers.
             student_shapes: the same.
 
         Raises:
@@ -120,10 +120,10 @@ class DistillationTerms:
         found = {}
         for name, loss in self.losses.items():
             pair = (
-                teacher_shapes.get(getattr(loss, "teacher_layer_name", None)),
-                student_shapes.get(getattr(loss, "student_layer_name", None)),
+                teacher_shapes.get(getattr(loss, "teacher_layer_name", None) or "logits"),
+                student_shapes.get(getattr(loss, "student_layer_name", None) or "logits"),
             )
-            if None not in pair and hasattr(loss, "projector"):
+            if None not in pair and hasattr(loss, "projector") and not _on_logits(loss):
                 projector = loss.projector(*pair)
                 found |= {} if projector is None else {name: projector}
         return found
@@ -155,7 +155,7 @@ class DistillationTerms:
                 else:
                     pair = projectors[name](pair)
                 teacher_outputs, student_outputs = pair
-            if class_map and getattr(loss, "student_layer_name", None) is None:
+            if class_map and _on_logits(loss):
                 # The teacher's classes, in its order.
                 student_outputs = ops.take(student_outputs, class_map, axis=-1)
                 known_labels = _labels_in(class_map, labels, student["logits"])
@@ -169,6 +169,11 @@ class DistillationTerms:
         """Return the weighted sum of what `values` returned."""
         weighted = [self.weights[name] * value for name, value in values.items()]
         return ops.sum(weighted) if len(weighted) > 1 else weighted[0]
+
+
+def _on_logits(loss):
+    names = ("teacher_layer_name", "student_layer_name")
+    return all(getattr(loss, name, None) is None for name in names)
 
 
 def _without_index(loss):

@@ -137,14 +137,19 @@ class Distiller(keras.Model):
         self._terms = DistillationTerms(self.distillation_loss, distillation_loss_weights)
         # A bound method, since the model would be tracked beside the student that it is made of.
         layers = self._terms.student_layers() if self.alpha != 0 else ()
-        if layers and soft_labels is not None:
+        named = layers or self._terms.teacher_layers()
+        if named and soft_labels is not None:
             raise ValueError(
                 "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
-                f"{layers[0]}. Leave `soft_labels` out, or use losses on logits."
+                f"{named[0]}. Leave `soft_labels` out, or use losses on logits."
             )
         features = feature_model(student, layers) if layers else None
         self._student_features = features and features.__call__
-        self._student_shapes = {name: features.output[name].shape for name in layers}
+        shapes = {name: features.output[name].shape for name in layers}
+        logits = shape_of(student, "outputs")
+        if logits is not None and self.alpha != 0:
+            shapes = {"logits": logits, **shapes}
+        self._student_shapes = shapes
         self.projectors = {}
         # Keras adds the tracker of `loss` itself when the model is compiled.
         names = ["hard_loss", "distillation_loss"]
@@ -188,7 +193,8 @@ class Distiller(keras.Model):
             )
         self._terms.check_teacher(teacher, self.student)
         layers = self.teacher_layers()
-        self._make_projectors({name: teacher.feature_shape(name) for name in layers})
+        shapes = {"logits": teacher.feature_shape(None)}
+        self._make_projectors(shapes | {name: teacher.feature_shape(name) for name in layers})
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
         self.teacher = teacher
 

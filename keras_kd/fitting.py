@@ -115,9 +115,12 @@ def build_variables(distiller, data, num_logits):
     if not isinstance(labels, tf.TensorSpec) or labels.shape.rank is None or num_logits is None:
         return
     holds_minibatches = isinstance(spec, Stack.Spec) and spec.gathered
-    inner = labels.shape[2 if holds_minibatches else 1 :]
+    inner, logits = list(labels.shape[2 if holds_minibatches else 1 :]), list(num_logits)
+    for axis in range(min(len(inner), len(logits) - 1)):
+        # A class at every place: a size that the one leaves free is the other's.
+        inner[axis], logits[axis] = inner[axis] or logits[axis], logits[axis] or inner[axis]
     labels = tf.zeros([1, *(size or 1 for size in inner)], labels.dtype)
-    y_pred = tf.zeros([1, *(size or 1 for size in num_logits)])
+    y_pred = tf.zeros([1, *(size or 1 for size in logits)])
     distiller.compute_loss(y=labels, y_pred=y_pred)
     distiller.compute_metrics(None, labels, y_pred)
     distiller.reset_metrics()

@@ -62,7 +62,7 @@ class MutualDistiller(Distiller):
             alpha=alpha,
             name=name,
         )
-        if self._student_features:
+        if self._student_features or self._terms.teacher_layers():
             raise ValueError(
                 "Students teach each other by their logits. Received: a loss on layers. "
                 "Use one of losses on logits, such as SoftTargets."

@@ -140,7 +140,8 @@ class Teacher:
     def feature_shape(self, layer_name):
         """Return the shape of a batch of a layer's output; of the logits for `None`."""
         if layer_name is None:
-            return (None, self.num_classes)
+            known = getattr(self._logits_model, "outputs", None)
+            return tuple(known[0].shape) if known else (None, self.num_classes)
         return tuple(self._feature_model((layer_name,)).output[layer_name].shape)
 
     def _prepared(self, images):

@@ -254,7 +254,8 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         features = feature_model(self.student, layers)
         # A bound method, since the model would be tracked beside the student.
         self._student_features = features.__call__
-        self._student_shapes = {name: features.output[name].shape for name in layers}
+        shapes = {name: features.output[name].shape for name in layers}
+        self._student_shapes = {**self._student_shapes, **shapes}
         for layer_name in judged:
             _check_no_probabilities(self.student.get_layer(layer_name.split("/")[0]))
 

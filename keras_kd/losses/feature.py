@@ -22,13 +22,15 @@ def hints(*, teacher_features, student_features):
         student_features: the same shape; a projector brings others to it.
 
     Returns:
-        One float32 value per example, shape `[batch]`.
+        One float32 value per example, shape `[batch]`; of `[batch, time, channels]` one a step,
+        `[batch, time]`, so that those of the padding can be left out.
 
     References:
         A. Romero et al., FitNets: Hints for Thin Deep Nets, 2015, equation 3.
     """
     difference = ops.cast(student_features, "float32") - ops.cast(teacher_features, "float32")
-    return ops.mean(ops.square(difference), axis=tuple(range(1, len(difference.shape))))
+    rank = len(difference.shape)
+    return ops.mean(ops.square(difference), axis=-1 if rank == 3 else tuple(range(1, rank)))
 
 
 def attention_transfer(*, teacher_features, student_features, power=2):
@@ -96,16 +98,18 @@ def pooled(features, size):
 class Projector(keras.layers.Layer):
     """Brings the student's features to the teacher's shape; trained, saved, never exported.
 
-    Maps are pooled to a common size and their channels mapped by a 1x1 convolution; vectors are
-    mapped by a dense layer; of a map and a vector the map is averaged over its places first.
+    Maps are pooled to a common size and their channels mapped by a 1x1 convolution; vectors, and
+    the steps of a sequence, are mapped by a dense layer; of a map and a vector the map is
+    averaged over its places first.
 
     Args:
         num_channels: channels of the teacher's features.
-        size: height and width of both, or `None` for vectors.
+        size: height and width of both, or `None` for vectors and sequences.
     """
 
     def __init__(self, num_channels, size=None, **kwargs):
         super().__init__(**kwargs)
+        self.supports_masking = True  # Steps of padding stay steps of padding.
         self.num_channels, self.size = num_channels, size and tuple(size)
         # A dense layer maps the last axis, whatever comes before: on maps it is a 1x1 convolution.
         self.channels = keras.layers.Dense(num_channels, dtype=self.dtype_policy)
@@ -173,11 +177,15 @@ class Hints(FeatureLoss):
     """FitNets hints: a layer of the student, projected, should equal a layer of the teacher.
 
     See `hints`. In `keras_kd.Distiller` a `Projector` is trained between the two (the paper's
-    regressor). Elsewhere the shapes must be equal.
+    regressor), where they have equal shapes too: the student then says the same in words of its
+    own. Elsewhere the shapes must be equal.
 
     Args:
-        teacher_layer_name: name of the teacher's layer, nested ones as `backbone/block_3`.
+        teacher_layer_name: name of the teacher's layer, nested ones as `backbone/block_3`; `None`
+            for its logits.
         student_layer_name: name of the student's layer, likewise.
+        project: `False` to compare features of one shape as they are, as Keras's
+            `FeatureDistillation` does.
         name: name of the loss.
 
     Raises:
@@ -189,28 +197,46 @@ class Hints(FeatureLoss):
 
     default_name = "hints"
 
+    def __init__(self, teacher_layer_name=None, student_layer_name=None, *, project=True, **kwargs):
+        super().__init__(teacher_layer_name, student_layer_name, **kwargs)
+        self.project = project
+
     def call(self, teacher_outputs, student_outputs):
-        if teacher_outputs.shape[1:] != student_outputs.shape[1:]:
+        shapes = tuple(teacher_outputs.shape)[1:], tuple(student_outputs.shape)[1:]
+        if len(shapes[0]) != len(shapes[1]) or not all(map(_may_be_equal, *shapes)):
             raise ValueError(
                 "Hints need features of one shape. Received: teacher "
                 f"{tuple(teacher_outputs.shape)} and student {tuple(student_outputs.shape)}. "
-                "Use keras_kd.Distiller, which trains a projector between them."
+                "Use keras_kd.Distiller, which trains a projector between them, with "
+                "`project=True`."
             )
         return hints(teacher_features=teacher_outputs, student_features=student_outputs)
 
     def projector(self, teacher_shape, student_shape):
+        if not self.project:
+            return None
         ranks = {len(teacher_shape), len(student_shape)}
         known = teacher_shape[-1] is not None and student_shape[-1] is not None
-        if not known or not (ranks <= {2, 4}):
+        in_step = ranks == {3} and _may_be_equal(teacher_shape[1], student_shape[1])
+        if not known or not (ranks <= {2, 4} or in_step):
             raise ValueError(
                 "No projector can bridge these features: teacher "
                 f"{tuple(teacher_shape)} and student {tuple(student_shape)}. Name layers that "
-                "return [batch, channels] or [batch, height, width, channels]."
+                "return [batch, channels], [batch, height, width, channels], or [batch, time, "
+                "channels] of as many steps."
             )
         size = common_size(teacher_shape, student_shape) if ranks == {4} else None
         layer = Projector(teacher_shape[-1], size, name=f"{self.name}_projector", dtype="float32")
         layer.build([tuple(teacher_shape), tuple(student_shape)])
         return layer
+
+    def get_config(self):
+        return {**super().get_config(), "project": self.project}
+
+
+def _may_be_equal(one, other):
+    """Return whether two sizes are equal, or one of them is not known yet."""
+    return one is None or other is None or one == other
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
