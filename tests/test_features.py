@@ -223,7 +223,7 @@ class TestInTheDistiller:
             ([kd.losses.SoftTargets()], [float("nan")], "must be a number from"),
             ({"soft": kd.losses.SoftTargets()}, {"hard": 1.0}, "a dict with the names of the loss"),
             ({"loss": kd.losses.SoftTargets()}, None, "cannot be called `loss`"),
-            ([kd.losses.SoftTargets(), "mse"], None, "Received: str"),
+            ([kd.losses.SoftTargets(), "mse"], None, "no loss of that name. Received: .mse"),
         ],
     )
     def test_weights_and_losses_that_do_not_fit_are_refused(self, losses, weights, sentence):

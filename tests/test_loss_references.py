@@ -278,7 +278,8 @@ class TestBadInput:
             (lambda: L.DIST(temperature="1"), "`temperature` must be a number from"),
             (lambda: L.LabelSmoothing(1.0), "`smoothing` must be above 0 and below 1"),
             (lambda: L.LabelSmoothing(0.0), "`smoothing` must be a number from"),
-            (lambda: L.StandardizedLogits("kd"), "`loss` must be a loss of keras_kd.losses"),
+            (lambda: L.StandardizedLogits("kd"), "no loss of that name"),
+            (lambda: L.StandardizedLogits(7), "`loss` must be a loss of keras_kd.losses"),
         ],
     )
     def test_settings_out_of_range_are_refused(self, build, sentence):
