@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_kd._checks import check_integer
+from keras_kd._repr import call_of_configured
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -41,6 +42,9 @@ class Linear(keras.optimizers.schedules.LearningRateSchedule):
 
     def get_config(self):
         return {"start": self.start, "end": self.end, "steps": self.steps}
+
+    def __repr__(self):
+        return call_of_configured(self)
 
     def _share_done(self, step):
         return ops.clip(ops.cast(step, "float32") / self.steps, 0.0, 1.0)

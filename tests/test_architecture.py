@@ -9,7 +9,7 @@ PACKAGE = Path(keras_kd.__file__).parent
 
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
-    {"_checks", "graph"},
+    {"_checks", "_repr", "graph"},
     {"_inputs", "_limits"},
     {
         "_backend",

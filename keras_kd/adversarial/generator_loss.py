@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from keras_kd._repr import call_of_configured
 from keras_kd.losses import SoftTargets, get
 from keras_kd.losses.base import check_setting, serialized
 
@@ -156,6 +157,9 @@ class GeneratorTerm:
 
     def get_config(self):
         return {"weight": serialized(self.weight)}
+
+    def __repr__(self):
+        return call_of_configured(self)
 
     @classmethod
     def from_config(cls, config):

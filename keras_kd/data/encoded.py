@@ -44,6 +44,9 @@ class EncodedImages:
     def __len__(self):
         return len(self.sources)
 
+    def __repr__(self):
+        return f"EncodedImages({list(self.shape)})"
+
     def __getitem__(self, positions):
         """Return the images at an integer, a slice, or an array of integers or booleans."""
         chosen = np.arange(len(self))[positions]

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._checks import MOST, check_integer, check_seed, is_number
+from keras_kd._repr import call_of
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.minibatches import Minibatches, gathering
@@ -23,7 +24,7 @@ _CHUNK = 1000
 _FEWEST_KNOWN = 0.1
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Split:
     """One part of a data set.
 
@@ -39,6 +40,9 @@ class Split:
 
     def __len__(self):
         return len(self.labels)
+
+    def __repr__(self):
+        return call_of(self, images=self.images, labels=self.labels)
 
     @functools.cached_property
     def digest(self):

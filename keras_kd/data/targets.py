@@ -6,6 +6,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_kd._repr import call_of
+
 
 class Targets(NamedTuple):
     """Labels and stored teacher logits of the same images, in the place of Keras's `y`.
@@ -41,6 +43,9 @@ class Targets(NamedTuple):
 
     labels: object = None
     teacher_logits: object = None
+
+    def __repr__(self):
+        return call_of(self, **self._asdict())
 
     def __array__(self, dtype=None, copy=None):
         # What Keras weighs by class, where a PyDataset or a generator yields it.

@@ -7,6 +7,7 @@ import numpy as np
 from keras_kd._backend import quiet_native_stderr, require_extra
 from keras_kd._calibration import calibration_images
 from keras_kd._files import written_whole
+from keras_kd._repr import call_of
 from keras_kd.export import metadata
 from keras_kd.export.conversion import INTEGER, convert
 from keras_kd.export.runner import LiteRTFile, logits_of, microseconds_of
@@ -136,7 +137,7 @@ def litert(
     return path
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LiteRTRun:
     """What the interpreter answered.
 
@@ -147,6 +148,9 @@ class LiteRTRun:
 
     logits: np.ndarray
     microseconds: float
+
+    def __repr__(self):
+        return call_of(self, logits=self.logits, microseconds=self.microseconds)
 
 
 def run_litert(path, images):

@@ -8,6 +8,7 @@ from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._checks import WEIGHTS, check_number
+from keras_kd._repr import call_of_configured
 
 
 class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
@@ -62,6 +63,9 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     @classmethod
     def from_config(cls, config):
         return cls(**{key: _deserialized(value) for key, value in config.items()})
+
+    def __repr__(self):
+        return call_of_configured(self)
 
     def now(self, setting):
         """Return the value of a setting at this step: a number as it is, a schedule's value."""

@@ -5,6 +5,8 @@ import inspect
 import keras
 from keras import ops
 
+from keras_kd._repr import call_of_configured
+
 _CROSS_ENTROPY_NAMES = (
     "sparse_categorical_crossentropy",
     "categorical_crossentropy",
@@ -51,6 +53,9 @@ class CrossEntropy(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         return cross_entropy(labels=y_true, student_logits=y_pred)
+
+    def __repr__(self):
+        return call_of_configured(self)
 
 
 def as_loss_on_logits(loss):
@@ -101,6 +106,9 @@ class FunctionLoss(keras.losses.Loss):
         if len(y_true.shape) + 1 == len(y_pred.shape) and y_pred.shape[-1] == 1:
             y_true = ops.expand_dims(y_true, -1)  # One label, one logit.
         return self.function(y_true, y_pred, **options)
+
+    def __repr__(self):
+        return call_of_configured(self)
 
     def get_config(self):
         function = keras.saving.serialize_keras_object(self.function)

@@ -1,10 +1,10 @@
 """Losses by name, and as what a file holds, as in `keras.losses`."""
 
 import inspect
-import re
 
 import keras
 
+from keras_kd._repr import in_small_letters
 from keras_kd.losses.contrastive import Contrastive
 from keras_kd.losses.feature import (
     AttentionTransfer,
@@ -46,11 +46,7 @@ _CLASSES = (
 )
 
 
-def _in_small_letters(name):
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
-_BY_NAME = {_in_small_letters(each.__name__): each for each in _CLASSES}
+_BY_NAME = {in_small_letters(each.__name__): each for each in _CLASSES}
 
 
 def class_of(name):
@@ -59,7 +55,7 @@ def class_of(name):
     Args:
         name: of the class, `"SoftTargets"`, or of the loss, `"soft_targets"`.
     """
-    return _BY_NAME.get(_in_small_letters(name)) if isinstance(name, str) else None
+    return _BY_NAME.get(in_small_letters(name)) if isinstance(name, str) else None
 
 
 def get(identifier):

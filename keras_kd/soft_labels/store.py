@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_kd._checks import check_integer, check_seed
 from keras_kd._locks import alone
+from keras_kd._repr import call_of
 from keras_kd.data.splits import Split
 from keras_kd.data.targets import Targets
 from keras_kd.ensemble import as_teacher
@@ -93,6 +94,10 @@ class SoftLabels:
         self._shards = [
             np.load(self.path / shard["file"], mmap_mode="r") for shard in self._made_of["shards"]
         ]
+
+    def __repr__(self):
+        shown = {name: getattr(self, name) for name in ("views", "num_examples", "num_classes")}
+        return call_of(self, path=str(self.path), **shown)
 
     @classmethod
     def create(
