@@ -57,16 +57,18 @@ format: $(INSTALLED)
 # Already there, or Keras's own download; else Debian's package, unpacked here without root.
 LOAD := $(VENV)/bin/python -c 'import keras_kd; keras_kd.data.load("fashion_mnist")'
 data: $(INSTALLED)
-	@load() { error=$$($(LOAD) 2>&1 >/dev/null) || { echo "$$error" | tail -n 1; return 1; }; }; \
+	@load() { error=$$($(LOAD) 2>&1 >/dev/null); }; \
+	tell() { echo "$$error" | tail -n 1 | sed 's/^[A-Za-z]*Error: //'; exit 1; }; \
 	load && exit 0; \
-	command -v apt-get >/dev/null && command -v dpkg >/dev/null || exit 1; \
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null || tell; \
 	echo "Fetching Debian's package dataset-fashion-mnist into ./data"; \
 	rm -rf data/.unpacking && mkdir -p data/.unpacking && cd data/.unpacking && \
 	(apt-get download dataset-fashion-mnist || \
 		{ test "$$(id -u)" = 0 && apt-get update && apt-get download dataset-fashion-mnist; }) \
 		>apt.log 2>&1 || { tail -n 3 apt.log; exit 1; }; \
 	dpkg -x dataset-fashion-mnist_*.deb . && rm -rf ../fashion-mnist && \
-	mv usr/share/datasets/fashion-mnist .. && cd ../.. && rm -rf data/.unpacking && load
+	mv usr/share/datasets/fashion-mnist .. && cd ../.. && rm -rf data/.unpacking && \
+	{ load || tell; }
 
 # What `keras-kd serve` needs beside itself: LiteRT's runtime for browsers, from npm.
 page: $(INSTALLED)

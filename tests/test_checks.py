@@ -1,5 +1,7 @@
 """What numbers arguments may be: the same bounds for the command, a loss, a grid and a search."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,25 @@ def test_at_both_ends_of_the_temperatures_a_loss_and_its_gradient_are_finite(tem
         loss = kd.losses.SoftTargets(temperature)(teacher, student)
     gradient = tape.gradient(loss, student).numpy()
     assert np.isfinite(loss) and np.isfinite(gradient).all() and np.abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"temperature": 1e308}, {"alpha": float("nan")}, {"learning_rate": 0}, {"epochs": 0},
+        {"batch_size": 2**40}, {"student_patience": -1}, {"teacher_epochs": 0.5},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_recipe_is_checked_where_it_is_made(change):
+    with pytest.raises(ValueError, match=f"`{next(iter(change))}` must be"):
+        dataclasses.replace(DIGITS, **change)
+
+
+def test_a_port_is_checked_before_anything_is_read(tmp_path):
+    for port in (-1, 65536, 99999, "80", 1.5):
+        with pytest.raises(ValueError, match="`port` must be"):
+            kd.serve.serve(tmp_path / "none", port=port)
 
 
 @pytest.mark.parametrize(

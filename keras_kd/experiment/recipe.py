@@ -6,6 +6,7 @@ from collections.abc import Callable
 import keras
 
 from keras_kd import data as data_module
+from keras_kd._checks import ALPHAS, RATES, TEMPERATURES, check_integer, check_number
 from keras_kd.distiller import Distiller
 from keras_kd.experiment.making import architecture, settings_of
 from keras_kd.experiment.run import run
@@ -82,6 +83,13 @@ class Recipe:
     best: "Recipe | None" = None
 
     def __post_init__(self):
+        check_number("temperature", self.temperature, TEMPERATURES)
+        check_number("alpha", self.alpha, ALPHAS)
+        check_number("learning_rate", self.learning_rate, RATES)
+        for name in ("epochs", "quick_epochs", "teacher_patience", "student_patience",
+                     "batch_size", "teacher_epochs", "teacher_batch_size", "views"):  # fmt: skip
+            if getattr(self, name) is not None:
+                check_integer(name, getattr(self, name), minimum=1)
         if self.views is not None and self.augmentation is None:
             raise ValueError(
                 f"Views are of an augmentation. Received: views={self.views} and none. "

@@ -13,6 +13,7 @@ import urllib.parse
 import webbrowser
 from pathlib import PurePath
 
+from keras_kd._checks import MOST_PORT, check_integer
 from keras_kd._terminal import printable
 from keras_kd.serve.runtime import STATIC, vendored_files
 
@@ -49,9 +50,10 @@ def serve(folder, *, data=None, data_dir=None, teacher=None, port=0, browser=Tru
 
     Raises:
         FileNotFoundError: if a file is missing, or the runtime (see `keras_kd.serve.vendor`).
-        ValueError: if what lies in the folder cannot be shown.
+        ValueError: if the port is none, or what lies in the folder cannot be shown.
         OSError: if the port is taken.
     """
+    check_integer("port", port, minimum=0, maximum=MOST_PORT)
     vendored_files()  # Before seconds of work, if they are missing.
     # Here, since it imports Keras, which the fetching of the runtime can do without.
     from keras_kd.serve.content import content_of
