@@ -1,6 +1,7 @@
 """A password in the URL of a search's storage is written nowhere."""
 
 import importlib
+import json
 import sys
 
 import pytest
@@ -80,6 +81,16 @@ def test_the_command_of_a_run_is_kept_without_it(tmp_path, monkeypatch):
     config = FOLDER.begin(tmp_path, **what, progress=Progress(verbose=False))
     assert config["command"] == f"keras-kd search digits '--storage={HIDDEN}'"
     assert "hunter2" not in (tmp_path / "config.json").read_text()
+
+
+def test_a_password_that_an_earlier_version_wrote_down_is_not_shown(tmp_path):
+    config = {
+        "kind": "search", "recipe": "digits", "settings": {}, "data": {}, "machine": {},
+        "options": {"storage": URL}, "command": f"keras-kd search digits --storage {URL}",
+    }  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert "hunter2" not in json.dumps(FOLDER.read_config(tmp_path))
+    assert FOLDER.read_config(tmp_path)["options"]["storage"] == HIDDEN
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_it(monkeypatch):

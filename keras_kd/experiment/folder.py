@@ -111,7 +111,13 @@ def read_config(path):
     if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
         return None
     texts = [config.get(name) for name in ("kind", "recipe", "command")]
-    return config if all(isinstance(each, str) for each in texts) else None
+    if not all(isinstance(each, str) for each in texts):
+        return None
+    # An earlier version wrote down the password of a search's storage.
+    config["command"] = without_password(config["command"])
+    if isinstance(config["options"].get("storage"), str):
+        config["options"]["storage"] = without_password(config["options"]["storage"])
+    return config
 
 
 def read_results(path):
