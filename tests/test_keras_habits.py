@@ -209,7 +209,7 @@ class TestBeforeCompile:
                 [net()], teacher=net(9, "teacher"), fit=lambda model: model.fit(IMAGES, LABELS)
             )
 
-    def test_what_needs_none_works(self, every_distiller, capsys):
+    def test_what_needs_none_works(self, every_distiller, capsys, tmp_path):
         expected = np.asarray(every_distiller.student(IMAGES))
         predicted = every_distiller.predict(IMAGES, verbose=0)
         np.testing.assert_allclose(predicted, expected, rtol=1e-5, atol=1e-5)
@@ -218,6 +218,10 @@ class TestBeforeCompile:
         assert every_distiller.count_params() >= every_distiller.student.count_params()
         every_distiller.summary()
         assert every_distiller.student.name in capsys.readouterr().out
+        every_distiller.save(tmp_path / "distiller.keras")
+        loaded = keras.models.load_model(tmp_path / "distiller.keras")
+        assert not loaded.compiled
+        np.testing.assert_array_equal(loaded.predict(IMAGES, verbose=0), predicted)
 
 
 class TestExport:

@@ -88,6 +88,8 @@ class OtherPlayers:
         return optimizer
 
     def get_compile_config(self):
+        if not self.compiled:
+            return super().get_compile_config()
         serialize = keras.saving.serialize_keras_object
         own = {name: serialize(getattr(self, name)) for name in self.players()}
         return {**super().get_compile_config(), **own}
