@@ -158,9 +158,9 @@ def watch_for_less(callbacks, losses):
         losses: their names in the logs.
     """
     for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks)):
-        watched = getattr(callback, "monitor", None)
-        if isinstance(watched, str) and watched.removeprefix("val_") in losses:
-            callback.mode = "min" if getattr(callback, "mode", None) == "auto" else callback.mode
+        watched = str(getattr(callback, "monitor", "")).removeprefix("val_")
+        if watched in losses and getattr(callback, "mode", None) == "auto":
+            callback.mode = "min"
 
 
 class _TeacherWatch(keras.callbacks.Callback):

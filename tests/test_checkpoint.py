@@ -95,3 +95,14 @@ def test_lines_of_the_history_past_the_checkpoint_are_forgotten(tmp_path):
 
 def test_there_is_nothing_to_read_where_there_is_none(tmp_path):
     assert checkpoint.read(tmp_path / "none.npz") is None
+
+
+def test_a_history_that_an_earlier_version_began_keeps_its_columns(tmp_path):
+    _, _, kept = trained(tmp_path, epochs=1)
+    for row in kept._states["one"]["logs"]:
+        row.pop("val_loss")  # It was not reported once.
+    kept._write()
+    trained(tmp_path, epochs=2)
+    header, *rows = (tmp_path / "one_history.csv").read_text().splitlines()
+    assert "val_hard_loss" in header and "val_loss" not in header
+    assert [len(row.split(",")) for row in rows] == [len(header.split(","))] * 2

@@ -171,6 +171,15 @@ class TestCallbacksOfKeras:
         history = fit(model, epochs=3, validation_data=(IMAGES, LABELS), callbacks=callbacks)
         assert [each.best for each in callbacks] == [min(history[monitor])] * 2
 
+    def test_callbacks_of_ones_own_are_left_alone(self):
+        class Watching(keras.callbacks.Callback):
+            monitor = "val_loss"
+
+        stopping = keras.callbacks.EarlyStopping("val_hard_loss", mode="max", patience=9)
+        model = distiller().compile(run_eagerly=True)
+        fit(model, validation_data=(IMAGES, LABELS), callbacks=[Watching(), stopping])
+        assert stopping.mode == "max"
+
     def test_and_for_students_that_train_together(self):
         batches = kd.data.Split(IMAGES, LABELS).batches(16, shuffle_seed=0)
         stoppings = []
