@@ -62,6 +62,10 @@ class DistillationTerms:
         """Return whether a loss needs a teacher."""
         return any(getattr(loss, "needs_teacher", True) for loss in self.losses.values())
 
+    def uses_labels(self):
+        """Return whether a loss takes labels for classes."""
+        return any(getattr(loss, "uses_labels", False) for loss in self.losses.values())
+
     def uses_index(self):
         """Return whether a loss takes the index of each image in the training data."""
         return any(getattr(loss, "uses_index", False) for loss in self.losses.values())

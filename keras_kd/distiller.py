@@ -16,13 +16,23 @@ from keras_kd._compatibility import (
     check_words,
     shape_of,
 )
+from keras_kd._xla import are_known_metrics, is_known, parts_of
 from keras_kd.data.minibatches import Stack
 from keras_kd.data.targets import unpack
 from keras_kd.distillation_terms import LOSS_NAMES, DistillationTerms
 from keras_kd.ensemble import as_teacher
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
-from keras_kd.fitting import build_variables, with_soft_labels, with_stored_logits, with_watch
+from keras_kd.fitting import (
+    as_list,
+    build_variables,
+    check_labels,
+    check_validation_labels,
+    labels_alone,
+    with_soft_labels,
+    with_stored_logits,
+    with_watch,
+)
 from keras_kd.losses import SoftTargets, as_loss_on_logits
 from keras_kd.losses.lookup import get_each
 from keras_kd.losses.weights import weighed
@@ -163,6 +173,8 @@ class Distiller(keras.Model):
         # What `compile` is told beside Keras's own arguments.
         self._policy, self._policy_reason, self._said_precision = None, None, False
         self._own_choices = {}
+        # Whether XLA is known to compute what `compile` was given as metrics.
+        self._metrics_are_known = False
         # The step whose teacher logits were not finite, -1 while there is none.
         self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
@@ -240,6 +252,7 @@ class Distiller(keras.Model):
                 else metric
                 for metric in metrics
             ]
+        self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
         self._policy, self._said_precision = None, False
         if precision is not None:
             self._policy, self._policy_reason = policy_for(
@@ -280,20 +293,25 @@ class Distiller(keras.Model):
         The fast path is taken for arrays and for data sets that `Split.batches` made, unless
         `compile` was given `steps_per_execution` or `run_eagerly`, or `fit` something that it
         does not serve (class or sample weights, `steps_per_epoch`, `validation_split`). The
-        updates, the epochs and what callbacks see of them are those of the plain path; a
-        callback's batch is then a stack of minibatches. A loss on logits asks the teacher about
-        images in memory once, before the first epoch. Any other data set is left as it is.
+        updates, the epochs and what callbacks see are those of the plain path: where a callback
+        overrides a batch hook, it sees every minibatch. A loss on logits asks the teacher about
+        images in memory once, before the first epoch, if its logits take less than 128 MB. Any
+        other data set is left as it is.
 
         Raises:
-            ValueError: if the teacher's logits for an image or a batch are not finite; nothing is
-                trained on it.
+            ValueError: if a label in memory is none that the losses can learn, or the teacher's
+                logits for an image or a batch are not finite; nothing is trained on it.
         """
         self.check_compiled("fit")
         check_distribution()
         self._forget_steps_without_metrics()
         x, y, kwargs = with_stored_logits(x, y, {**kwargs, "batch_size": batch_size})
         batch_size = kwargs.pop("batch_size", None)
+        check_labels(self, x, y)
+        check_validation_labels([self], kwargs.get("validation_data"))
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
+        kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
+        callbacks, steps = as_list(callbacks), None
         if self.soft_labels is not None and self.alpha != 0:
             minibatches = with_soft_labels(
                 minibatches, self.soft_labels, self._terms, self.teacher, verbose=bool(verbose)
@@ -305,10 +323,11 @@ class Distiller(keras.Model):
             with self.in_its_precision():
                 minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
             models = self.models_in_step(teacher=not minibatches.has_teacher_logits)
-            height, jit_compile = choose(models, len(minibatches))
-            if not on_gpu():  # There Keras's own choice stands.
-                self._prefer_jit(jit_compile)
-            x, y, batch_size = minibatches.stacks(height, gathered=on_gpu()), None, None
+            height, xla = choose(models, len(minibatches), callbacks)
+            xla = xla and self.may_use_xla(models)
+            steps = (height, len(minibatches))
+            x = minibatches.stacks(height, gathered=on_gpu(), xla=xla)
+            y, batch_size = None, None
         elif self.alpha != 0 and self._terms.uses_index():
             # One by one, but with the index, which a plain minibatch has not.
             x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
@@ -322,7 +341,7 @@ class Distiller(keras.Model):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=with_watch(callbacks, self.losses_in_logs()),
+            callbacks=with_watch(callbacks, self.losses_in_logs(), steps, verbose),
             **kwargs,
         )
 
@@ -374,7 +393,7 @@ class Distiller(keras.Model):
         self.check_compiled("evaluate")
         if y is not None or not hasattr(x, "shape"):
             self._forget_steps_without_metrics()
-        return super().evaluate(x, y, *args, **kwargs)
+        return super().evaluate(x, labels_alone(y), *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         self.check_compiled("test_on_batch")
@@ -520,9 +539,8 @@ class Distiller(keras.Model):
 
     def models_in_step(self, *, teacher):
         """Return every model that runs in a training step, with the teacher or without."""
-        live = self.teacher if teacher else None
-        teachers = getattr(live, "teachers", [live] if live else [])
-        return [self.student, *(teacher.model for teacher in teachers)]
+        live = teachers_in(self.teacher) if teacher else []
+        return [self.student, *(each.model for each in live)]
 
     def may_stack(self):
         """Return whether training steps are Keras's and ours alone, on one device."""
@@ -534,10 +552,25 @@ class Distiller(keras.Model):
             and num_replicas() == 1
         )
 
-    def _prefer_jit(self, jit_compile):
-        if self._own_choices["jit_compile"] is None and jit_compile != self.jit_compile:
-            self.jit_compile = jit_compile
-            self.train_function = self.test_function = None  # They were compiled the other way.
+    def may_use_xla(self, models):
+        """Return whether XLA computes a step through these models as TensorFlow does.
+
+        Args:
+            models: what `models_in_step` returned.
+        """
+        if on_gpu() or self._own_choices["jit_compile"] is not None:
+            return False  # What Keras or the user chose stands.
+        live = [each for each in teachers_in(self.teacher) if each.model in models]
+        of_optimizers = [part for each in self.optimizers() for part in parts_of(each)]
+        return (
+            self._metrics_are_known
+            and all(each.preprocess is None for each in live)
+            and is_known(
+                models=models,
+                losses=[self.hard_loss, *self._terms.losses.values()],
+                others=[self, self.alpha, *of_optimizers],
+            )
+        )
 
     def prepare_for(self, data):
         """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
@@ -653,9 +686,17 @@ class Distiller(keras.Model):
         # Keras's optimizer sums gradients over replicas; the other losses are divided already.
         return [ops.sum(term) / num_replicas() for term in (model or self).losses]
 
-    def _learns_labels(self, labels):
+    def learns_labels(self):
+        """Return whether the hard-label loss counts."""
         # At alpha=1 labels may be placeholders, for the compiled metrics alone.
-        return labels is not None and self.alpha != 1
+        return self.alpha != 1
+
+    def takes_labels_for_classes(self):
+        """Return whether anything but the hard-label loss takes labels for classes."""
+        return self.alpha != 0 and self._terms.uses_labels()
+
+    def _learns_labels(self, labels):
+        return labels is not None and self.learns_labels()
 
     def _apply(self, tape, scaled_loss, teacher_logits=None):
         """Update the weights, unless the teacher's logits are not finite or were not before."""
@@ -696,6 +737,11 @@ class Distiller(keras.Model):
         logs = self.compute_metrics(images, labels, student_logits, sample_weight)
         trackers = {"loss", *(tracker.name for tracker in self._trackers)}
         return {name: logs[name] for name in logs if name in losses or name not in trackers}
+
+
+def teachers_in(teacher):
+    """Return the teachers of an `Ensemble`, one alone, or none, as a list."""
+    return getattr(teacher, "teachers", [teacher] if teacher else [])
 
 
 def _sum(terms):

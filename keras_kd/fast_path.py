@@ -2,9 +2,24 @@
 
 A small model's step takes less time than the framework around it. So several minibatches go
 into one compiled step, which trains on one after the other: the same updates in the same order.
-The rules look at models, number of minibatches and device alone, never at a clock: the same seed
-gives the same weights. `benchmarks/speed.py choices` measures them; `benchmarks/RESULTS.md` has
-what came out on a processor of two cores.
+
+It may change the time and nothing else. What a Keras user may rely on:
+
+- **Errors.** Labels in memory are checked once, before anything is trained or the teacher asked
+  (`fitting.check_labels`). Of data that is read as it is needed, the errors are TensorFlow's.
+- **Callbacks.** One that overrides a batch hook sees every minibatch, with its logs: then stacks
+  hold one. One that does not sees the epochs; `params["steps"]` and the progress bar count
+  minibatches either way.
+- **Memory.** A stack of gathered minibatches and a teacher's kept logits are bounded in bytes;
+  above the bound, stacks are lower, and the teacher is asked in each step.
+- **Operations.** XLA is chosen only where each part of the step is known to compute under it what
+  it computes without (`_xla`), and for training alone: `evaluate` and `predict` are Keras's.
+- **What a user said.** `steps_per_execution`, `jit_compile`, `run_eagerly`, a `train_step`, a
+  pipeline, weights, `validation_split`, `steps_per_epoch`, `shuffle="batch"`: Keras's own path.
+
+The rules look at models, data, callbacks and device alone, never at a clock: the same seed gives
+the same weights. `benchmarks/speed.py choices` measures them; `benchmarks/RESULTS.md` has what
+came out on a processor of two cores.
 """
 
 import keras
@@ -33,10 +48,11 @@ def minibatches_of(x, y=None, *, batch_size=None, shuffle=True, initial_epoch=0,
         initial_epoch: as in `fit`, for arrays.
         **options: the other arguments of `fit`.
     """
-    if any(options.get(name) is not None for name in _NOT_STACKED):
+    if any(options.get(name) is not None for name in _NOT_STACKED) or shuffle not in (True, False):
         return None
     if isinstance(x, tf.data.Dataset):
-        return getattr(x, "minibatches", None)
+        # Labels beside a data set are refused by Keras.
+        return getattr(x, "minibatches", None) if y is None else None
     if not (isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and len(x) == len(y) > 0):
         return None
     # Keras's own generator of seeds, which `keras.utils.set_random_seed` sets.
@@ -45,20 +61,61 @@ def minibatches_of(x, y=None, *, batch_size=None, shuffle=True, initial_epoch=0,
     return batches.minibatches
 
 
-def choose(models, num_minibatches):
+def choose(models, num_minibatches, callbacks=()):
     """Return how many minibatches to stack, and whether XLA would pay on a processor.
 
     Args:
         models: every `keras.Model` that runs in the step.
         num_minibatches: minibatches an epoch.
+        callbacks: of `fit`.
 
     Returns:
-        `(height, jit_compile)`.
+        `(height, xla)`.
     """
-    if not dense(models):
-        # On processors XLA's convolutions are slower than TensorFlow's own.
-        return _HEIGHT_OF_CONVOLUTIONS, False
-    return _HEIGHT, num_minibatches >= _STEPS_WORTH_XLA and not _draws(models)
+    # On processors XLA's convolutions are slower than TensorFlow's own.
+    xla = dense(models) and num_minibatches >= _STEPS_WORTH_XLA and not _draws(models)
+    if any(map(sees_minibatches, callbacks)):
+        return 1, xla
+    return (_HEIGHT if dense(models) else _HEIGHT_OF_CONVOLUTIONS), xla
+
+
+# Hooks of Keras's own callbacks that do nothing while a setting of theirs is `"epoch"`.
+_AT_EPOCHS = {
+    keras.callbacks.ModelCheckpoint.on_train_batch_end: "save_freq",
+    keras.callbacks.BackupAndRestore.on_train_batch_end: "save_freq",
+    keras.callbacks.TensorBoard.on_train_batch_begin: "update_freq",
+    keras.callbacks.TensorBoard.on_train_batch_end: "update_freq",
+}
+# It counts alone, and is told how many there were.
+_BAR = keras.callbacks.ProgbarLogger.on_train_batch_end
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+
+
+def sees_minibatches(callback):
+    """Return whether a callback wants to see every minibatch: whether it overrides a batch hook.
+
+    Args:
+        callback: a `keras.callbacks.Callback`, or a list of some.
+    """
+    if isinstance(callback, keras.callbacks.CallbackList):
+        return any(map(sees_minibatches, callback.callbacks))
+    for hook in _BATCH_HOOKS:
+        own = getattr(callback, hook)  # A class's, or one that was set on the object.
+        function = getattr(own, "__func__", own)
+        if function in (getattr(keras.callbacks.Callback, hook), _BAR):
+            continue
+        rests = getattr(callback, _AT_EPOCHS.get(function, ""), None) == "epoch"
+        if not rests or _traces(callback):
+            return True
+    return False
+
+
+def _traces(callback):
+    """Return whether a `TensorBoard` measures single steps."""
+    is_board = isinstance(callback, keras.callbacks.TensorBoard)
+    return is_board and (
+        callback.write_steps_per_second or getattr(callback, "_should_trace", True)
+    )
 
 
 def _draws(models):

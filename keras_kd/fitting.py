@@ -5,6 +5,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._backend import num_replicas
+from keras_kd._compatibility import shape_of
+from keras_kd._labels import check_labels as refuse_bad_labels
 from keras_kd.data.minibatches import Stack
 from keras_kd.data.targets import Targets, weights_by_class
 from keras_kd.fast_path import minibatches_of
@@ -28,6 +30,10 @@ def with_stored_logits(x, targets, options):
     Raises:
         ValueError: if the arrays do not belong together, or a logit is not finite.
     """
+    validation = options.get("validation_data")
+    if isinstance(validation, tuple) and len(validation) > 1:
+        images, answers, *weights = validation
+        options = options | {"validation_data": (images, labels_alone(answers), *weights)}
     class_weight = options.get("class_weight")
     if isinstance(x, tf.data.Dataset):
         spec = x.element_spec
@@ -60,9 +66,68 @@ def with_stored_logits(x, targets, options):
     return minibatches.dataset(), None, {k: v for k, v in options.items() if k not in rest}
 
 
+def labels_alone(targets):
+    """Return the labels of `Targets` that have some, since they are all that is evaluated."""
+    has_labels = isinstance(targets, Targets) and targets.labels is not None
+    return targets.labels if has_labels else targets
+
+
 def _of_arrays(options):
     names = ("batch_size", "shuffle", "initial_epoch")
     return {name: options[name] for name in names if name in options}
+
+
+def check_labels(distiller, x, y=None, *, name="training data"):
+    """Refuse labels in memory that a distiller cannot learn, before it learns any.
+
+    Args:
+        distiller: a compiled `Distiller`.
+        x: as in `keras.Model.fit`.
+        y: likewise.
+        name: what they are called in an error.
+
+    Raises:
+        ValueError: naming label and image.
+    """
+    if isinstance(x, tf.data.Dataset) and hasattr(x, "minibatches"):
+        x, y = x.minibatches.split.images, x.minibatches.split.labels
+    y = y.labels if isinstance(y, Targets) else y
+    # At alpha=1 labels may be placeholders, but those of validation data are always compared.
+    learned = distiller.learns_labels() or name != "training data"
+    as_classes = distiller.takes_labels_for_classes()
+    if not hasattr(y, "__array__") or not (learned or as_classes) or not len(y):
+        return
+    logits = shape_of(distiller.student, "outputs")
+    if logits is None:
+        if not hasattr(x, "shape"):
+            return
+        logits = distiller.student(x[:1], training=False).shape
+    refuse_bad_labels(
+        np.asarray(y),
+        logits_shape=logits[1:],
+        hard_loss=distiller.hard_loss if learned else None,
+        as_classes=as_classes,
+        name=name,
+    )
+
+
+def check_validation_labels(distillers, validation_data):
+    """Refuse labels in memory that a distiller cannot be judged by; see `check_labels`.
+
+    Args:
+        distillers: those that `validation_data` is for.
+        validation_data: as in `keras.Model.fit`.
+    """
+    parts = validation_data if isinstance(validation_data, tuple) else (validation_data,)
+    for distiller in distillers:
+        check_labels(distiller, *parts[:2], name="validation data")
+
+
+def as_list(callbacks):
+    """Return what `fit` was given as callbacks as a list, a `CallbackList` as it is."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    return keras.tree.flatten(callbacks) if callbacks is not None else []
 
 
 def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
@@ -134,18 +199,21 @@ def _labels_in(spec):
     return targets.labels if isinstance(targets, Targets) else targets
 
 
-def with_watch(callbacks, losses):
+def with_watch(callbacks, losses, steps, verbose):
     """Return the callbacks of `fit` with one that ends it where the teacher fails.
 
     Args:
-        callbacks: as in `keras.Model.fit`.
+        callbacks: what `as_list` returned.
         losses: names in the logs of what is better when it is less.
+        steps: minibatches a stack and an epoch, `None` if there are no stacks: so many steps are
+            what the others are told of.
+        verbose: as in `keras.Model.fit`.
     """
     watch_for_less(callbacks, losses)
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(_TeacherWatch())
+        callbacks.append(_TeacherWatch(steps))
         return callbacks
-    return [_TeacherWatch(), *keras.tree.flatten(callbacks or [])]
+    return with_bar([_TeacherWatch(steps), *callbacks], steps, verbose)
 
 
 def watch_for_less(callbacks, losses):
@@ -163,8 +231,42 @@ def watch_for_less(callbacks, losses):
             callback.mode = "min"
 
 
+def with_bar(callbacks, steps, verbose):
+    """Return callbacks with a progress bar that counts minibatches; see `with_watch`."""
+    has_bar = any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks)
+    return [*callbacks, _StackProgress(*steps)] if steps and verbose and not has_bar else callbacks
+
+
+class _StackProgress(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar, which counts minibatches where `fit` goes by stacks."""
+
+    def __init__(self, height, num_minibatches):
+        super().__init__()
+        self.height, self.num_minibatches = height, num_minibatches
+
+    def set_params(self, params):
+        super().set_params(params)
+        self.target = self.num_minibatches
+
+    def on_train_batch_end(self, batch, logs=None):
+        done = min((batch + 1) * self.height, self.num_minibatches)
+        super().on_train_batch_end(done - 1, logs)
+
+
 class _TeacherWatch(keras.callbacks.Callback):
-    """Ends the training where the teacher's logits are not finite."""
+    """Ends the training where the teacher's logits are not finite.
+
+    It comes first, and so tells the others how many minibatches an epoch has.
+    """
+
+    def __init__(self, steps):
+        super().__init__()
+        self.steps = steps
+
+    def set_params(self, params):
+        if self.steps and params:
+            params["steps"] = self.steps[1]
+        super().set_params(params)
 
     def on_epoch_begin(self, epoch, logs=None):
         self.since = int(self.model.optimizer.iterations.numpy())

@@ -1,5 +1,7 @@
 """One compiled step through several minibatches, for one distiller or several."""
 
+import math
+
 import tensorflow as tf
 
 from keras_kd._backend import num_replicas
@@ -7,6 +9,8 @@ from keras_kd.data.targets import Targets
 from keras_kd.ensemble import Ensemble
 from keras_kd.soft_labels import logits_of_all
 
+# Above this, the teacher is asked in each step.
+_KEPT_BYTES = 128 * 2**20
 NOT_FINITE = "NaN or infinity"
 
 
@@ -22,6 +26,14 @@ def train_on_stack(distillers, stack):
     Returns:
         A list of dicts, one a distiller.
     """
+
+    def train(stack):
+        return _train(distillers, stack)
+
+    return tf.function(train, jit_compile=True)(stack) if stack.xla else train(stack)
+
+
+def _train(distillers, stack):
     names = [set() for _ in distillers]
 
     def train(number):
@@ -64,7 +76,8 @@ def with_teacher_logits(minibatches, distillers, verbose):
 
     Examples that lie in memory are the same in every epoch, and so are the logits of one teacher
     for them. Losses on layers, several teachers, and data that is read or changed as it is
-    needed are left to the training step.
+    needed are left to the training step; so are logits of more than `_KEPT_BYTES`, those of many
+    classes or places, which would cost more memory than they save time.
 
     Args:
         minibatches: `Minibatches`.
@@ -84,9 +97,20 @@ def with_teacher_logits(minibatches, distillers, verbose):
     if len(teachers) != 1 or on_layers or some_lack_one:
         return minibatches
     (teacher,) = teachers.values()
+    if _bytes_of_logits(teacher, minibatches.split.images) > _KEPT_BYTES:
+        return minibatches
     return minibatches.with_teacher_logits(
         logits_of_all(teacher, minibatches.split.images, verbose)
     )
+
+
+def _bytes_of_logits(teacher, images):
+    """Return how much memory the float32 logits of all images take, without asking the teacher."""
+    shapes = [tuple(output.shape) for output in getattr(teacher.model, "outputs", None) or ()]
+    if len(shapes) != 1 or None in shapes[0][1:]:
+        one = tf.TensorSpec([1, *images.shape[1:]], images.dtype)
+        shapes = [tf.function(teacher).get_concrete_function(one).output_shapes]
+    return 4 * len(images) * math.prod(shapes[0][1:])
 
 
 def ask_teacher(teacher, images, layers):

@@ -6,7 +6,13 @@ import keras
 
 from keras_kd.distiller import Distiller
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
-from keras_kd.fitting import watch_for_less
+from keras_kd.fitting import (
+    as_list,
+    check_labels,
+    check_validation_labels,
+    watch_for_less,
+    with_bar,
+)
 from keras_kd.stacked_step import train_on_stack, with_teacher_logits
 
 
@@ -69,27 +75,31 @@ def train_together(
             "Distillers are trained together on what `Split.batches` or `SoftLabels.join` "
             f"returned. Received: {type(data).__name__}."
         )
+    for distiller in distillers:
+        check_labels(distiller, data)
+    check_validation_labels(distillers, validation_data)
     with group.in_its_precision():
         minibatches = with_teacher_logits(minibatches, distillers, bool(verbose))
     live = not minibatches.has_teacher_logits
     models = [model for each in distillers for model in each.models_in_step(teacher=live)]
-    height, jit_compile = choose(models, len(minibatches))
+    of_each = [as_list(callbacks(each)) if callbacks else [] for each in distillers]
+    height, xla = choose(models, len(minibatches), [one for some in of_each for one in some])
+    xla = xla and all(each.may_use_xla(each.models_in_step(teacher=live)) for each in distillers)
     # No optimizer: each distiller has its own.
-    group.compile(optimizer=None, jit_compile="auto" if on_gpu() else jit_compile)
-    stacks = minibatches.stacks(height, gathered=on_gpu())
+    group.compile(optimizer=None)
+    stacks = minibatches.stacks(height, gathered=on_gpu(), xla=xla)
     for distiller in distillers:
         distiller.prepare_for(stacks)
     distillers[0].say_precision(verbose)
-    of_each = [callbacks(distiller) if callbacks else [] for distiller in distillers]
     for distiller, own in zip(distillers, of_each, strict=True):
         watch_for_less(own, distiller.losses_in_logs())
-    members = _Members(distillers, of_each, epochs)
+    members = _Members(distillers, of_each, epochs, len(minibatches))
     group.fit(
         stacks,
         epochs=epochs,
         initial_epoch=initial_epoch,
         validation_data=validation_data,
-        callbacks=[members],
+        callbacks=with_bar([members], (height, len(minibatches)), verbose),
         shuffle=False,
         verbose=verbose,
     )
@@ -128,11 +138,13 @@ class _Group(keras.Model):
 class _Members(keras.callbacks.Callback):
     """Gives each distiller's callbacks the training as if it were alone."""
 
-    def __init__(self, distillers, callbacks, epochs):
+    def __init__(self, distillers, callbacks, epochs, steps):
         super().__init__()
         self.distillers = distillers
         self.lists = [
-            keras.callbacks.CallbackList(each, add_history=True, model=distiller, epochs=epochs)
+            keras.callbacks.CallbackList(
+                each, add_history=True, model=distiller, epochs=epochs, steps=steps, verbose=0
+            )
             for each, distiller in zip(callbacks, distillers, strict=True)
         ]
         self.stopped = {}
@@ -149,11 +161,31 @@ class _Members(keras.callbacks.Callback):
         for number in self._training():
             self.lists[number].on_epoch_begin(epoch)
 
+    def on_train_batch_begin(self, batch, logs=None):
+        for number in self._training():
+            self.lists[number].on_train_batch_begin(batch)
+
     def on_train_batch_end(self, batch, logs=None):
         for distiller, since in zip(self.distillers, self.since, strict=True):
             distiller.raise_if_teacher_failed(since)
         for number in self._training():
             self.lists[number].on_train_batch_end(batch, _of(number, logs))
+
+    def on_test_begin(self, logs=None):
+        for number in self._training():
+            self.lists[number].on_test_begin()
+
+    def on_test_batch_begin(self, batch, logs=None):
+        for number in self._training():
+            self.lists[number].on_test_batch_begin(batch)
+
+    def on_test_batch_end(self, batch, logs=None):
+        for number in self._training():
+            self.lists[number].on_test_batch_end(batch, _of(number, logs))
+
+    def on_test_end(self, logs=None):
+        for number in self._training():
+            self.lists[number].on_test_end(_of(number, logs))
 
     def on_epoch_end(self, epoch, logs=None):
         for number in self._training():

@@ -23,7 +23,7 @@ FLOORS = [
     },
     {"_console", "_interruptions", "_locks", "_registration", "device", "metrics", "quantize"},
     {"data", "precision", "schedules", "models", "teacher", "losses", "export", "callbacks"},
-    {"ensemble", "_compatibility", "distillation_terms", "fast_path"},
+    {"ensemble", "_compatibility", "distillation_terms", "fast_path", "_labels", "_xla"},
     {"soft_labels"},
     {"fitting", "stacked_step"},
     {"distiller"},

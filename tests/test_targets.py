@@ -131,6 +131,18 @@ class TestEveryCarrier:
         found = model.evaluate(**data, verbose=0, return_dict=True)
         assert found["hard_loss"] == pytest.approx(losses_by_hand(model.student, None)[0], rel=1e-5)
 
+    def test_weights_of_any_shape_and_validation_beside_arrays(self):
+        model = distiller(net(5), kd.losses.BinarySoftTargets())
+        labels, logits = ints(24, 5), GENERATOR.normal(size=(24, 5))
+        weights = GENERATOR.uniform(0, 2, (24, 5)).astype("float32")
+        history = model.fit(
+            IMAGES, kd.Targets(labels, logits), sample_weight=weights, verbose=0,
+            validation_data=(IMAGES, kd.Targets(labels, logits), weights),
+        ).history  # fmt: skip
+        expected = float(weighed(BINARY, labels, model.student(IMAGES), weights))
+        assert history["hard_loss"][0] == pytest.approx(expected, rel=1e-5)
+        assert history["val_hard_loss"][0] == pytest.approx(expected, rel=1e-5)
+
     def test_one_batch(self):
         targets = kd.Targets(LABELS, LOGITS)
         for options, weights in (

@@ -109,6 +109,9 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
     def players(self):
         return {"discriminator_optimizer": self.discriminator.trainable_variables}
 
+    def takes_labels_for_classes(self):
+        return self.adversarial_weight != 0 or super().takes_labels_for_classes()
+
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), self.discriminator]
 

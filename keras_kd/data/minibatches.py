@@ -1,10 +1,10 @@
 """Epochs of minibatches over resident arrays, one by one or stacked for one compiled step."""
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from keras_kd.data.targets import Targets
@@ -26,6 +26,8 @@ class Stack(tf.experimental.ExtensionType):
         positions: where the minibatches lie among all examples, `[height, batch_size]`.
         count: integer scalar, how many of them count; the rest is padding.
         gathered: see above.
+        xla: whether XLA compiles the step. It stands here, not in the model, so that what else
+            the model does (`evaluate`, `predict`, another `fit`) is as Keras does it.
     """
 
     images: tf.Tensor
@@ -36,6 +38,7 @@ class Stack(tf.experimental.ExtensionType):
     positions: tf.Tensor
     count: tf.Tensor
     gathered: bool
+    xla: bool
 
     def minibatch(self, number):
         """Return one minibatch, as `Minibatches.dataset` would have had it."""
@@ -99,23 +102,21 @@ class Minibatches:
         dataset.minibatches = self
         return dataset
 
-    def stacks(self, height, *, gathered):
+    def stacks(self, height, *, gathered, xla=False):
         """Return a `tf.data.Dataset` of `Stack`s of up to `height` minibatches, in the same order.
 
         Args:
             height: at least 1.
             gathered: whether a stack holds its minibatches (for a device that is not where the
                 examples lie), or all examples, which costs nothing where they lie already.
+            xla: whether XLA compiles the step that goes through a stack.
 
         The minibatches of full size come first, then, if the last one is smaller, a stack of it
         alone. All stacks but that one have the same shape, so that they compile once.
         """
         gathered = gathered or self.resident is None
-        if self.resident is None:
-            # What is read as it is needed waits in memory, a stack at a time.
-            images = self.split.images
-            size = self.batch_size * int(np.prod(images.shape[1:])) * images.dtype.itemsize
-            height = min(height, max(1, _STACK_BYTES // size))
+        if gathered:  # What waits in memory, a stack at a time.
+            height = min(height, max(1, _STACK_BYTES // self._bytes_of_minibatch()))
         num_full, rest = divmod(self.num_examples, self.batch_size)
         height = min(height, num_full) or 1
         num_stacks = -(-num_full // height)
@@ -127,7 +128,7 @@ class Minibatches:
                 if isinstance(labels, Targets):
                     labels, logits = labels
                 weights = weights[0] if weights else None
-                return Stack(images, labels, logits, weights, chosen, count, gathered)
+                return Stack(images, labels, logits, weights, chosen, count, gathered, xla)
 
             full = order[: num_full * self.batch_size]
             # Zeros are padding: whatever is there is gathered, and passed over.
@@ -146,6 +147,11 @@ class Minibatches:
             return stacks.concatenate(last.map(lambda some: stack_of(some, 1)))
 
         return self._epochs(epoch_of, num_stacks + bool(rest))
+
+    def _bytes_of_minibatch(self):
+        parts = tf.nest.flatten(self.dataset().element_spec)
+        sizes = [math.prod(part.shape[1:]) * part.dtype.size for part in parts]
+        return max(1, self.batch_size * sum(sizes))
 
     def _epochs(self, epoch_of, num_elements):
         def next_epoch(_):

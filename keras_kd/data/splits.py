@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import hashlib
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -93,7 +94,7 @@ class Split:
             check_integer("shuffle_seed", shuffle_seed, minimum=0)
         resident = None
         if not isinstance(self.images, (np.memmap, EncodedImages)):
-            resident = tf.constant(self.images), tf.constant(self.labels)
+            resident = _as_keras(tf.constant(self.images)), _as_keras(tf.constant(self.labels))
         gather = gathering(resident) if resident else _reading(self.images, self.labels)
         if augmentation is not None:
             gather, resident = augmenting(gather, augmentation, shuffle_seed or 0), None
@@ -240,14 +241,19 @@ def stratified(labels, fraction, seed):
 
 def _reading(images, labels):
     """Return the function from positions and epoch to images of a file and their labels."""
-    labels = tf.constant(labels)
+    labels = _as_keras(tf.constant(labels))
 
     def read(chosen, epoch):
         found = tf.numpy_function(images.__getitem__, [chosen], images.dtype, stateful=False)
         found = tf.ensure_shape(found, [*chosen.shape, *images.shape[1:]])
-        return found, tf.gather(labels, chosen)
+        return _as_keras(found), tf.gather(labels, chosen)
 
     return read
+
+
+def _as_keras(tensor):
+    """Return numbers with a point as `keras.config.floatx()`, as `fit` does with arrays."""
+    return tf.cast(tensor, keras.config.floatx()) if tensor.dtype.is_floating else tensor
 
 
 def _digest_of(*splits):

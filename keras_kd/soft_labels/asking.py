@@ -29,26 +29,28 @@ def logits_of_all(teacher, images, verbose):
         ValueError: if a logit is not finite, naming the image.
     """
     ask = tf.function(teacher, reduce_retracing=True)
-    found, batch_size = [], images_at_once(images.shape[1:])
+    found, batch_size = None, images_at_once(images.shape[1:])
     with progress_bar("teacher", verbose) as bar:
         task = bar.add_task("", total=len(images), pace="")
         for start in range(0, len(images), batch_size):
-            found.append(ask(images[start : start + batch_size]).numpy())
-            bar.advance(task, len(found[-1]))
+            some = ask(images[start : start + batch_size]).numpy()
+            check_finite(some, start)
+            if found is None:
+                found = np.empty((len(images), *some.shape[1:]), "float32")
+            found[start : start + len(some)] = some
+            bar.advance(task, len(some))
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
-    found = np.concatenate(found)
-    check_finite(found)
     return found
 
 
-def check_finite(logits):
-    """Refuse logits `[n, ...]` of which one is not finite, naming the image."""
+def check_finite(logits, start=0):
+    """Refuse logits `[n, ...]` of the images from `start` on, of which one is not finite."""
     bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(-1))
     if len(bad):
         raise ValueError(
             "The teacher's logits must be finite. Received: NaN or infinity for image "
-            f"{bad[0]} of the training data; nothing was trained. Look at that image, or at the "
-            "teacher's normalisation."
+            f"{start + bad[0]} of the training data; nothing was trained. Look at that image, or "
+            "at the teacher's normalisation."
         )
 
 
