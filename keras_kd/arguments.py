@@ -134,7 +134,8 @@ def _add_search(commands):
     search.add_argument(
         "--storage",
         metavar="URL",
-        help="a journal file or database that other machines share (default: in the folder)",
+        help="a journal file or database that other machines share (default: in the folder); for "
+        "a password write ***, and the whole URL into KERAS_KD_STORAGE",
     )
     for name in ("temperature", "alpha", "learning-rate"):
         search.add_argument(f"--{name}", type=float, nargs=2, metavar=("LOW", "HIGH"))

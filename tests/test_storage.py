@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 
 import pytest
@@ -9,7 +10,12 @@ import pytest
 import keras_kd as kd
 from keras_kd.experiment import folder as FOLDER
 from keras_kd.experiment.progress import Progress
-from keras_kd.experiment.storage import VARIABLE, with_password, without_password
+from keras_kd.experiment.storage import (
+    VARIABLE,
+    check_storage,
+    with_password,
+    without_password,
+)
 
 SEARCH = importlib.import_module("keras_kd.experiment.search")
 STUDY = importlib.import_module("keras_kd.experiment.study")
@@ -50,8 +56,8 @@ def test_a_hidden_password_comes_from_the_environment(monkeypatch):
     assert with_password(HIDDEN) == URL
 
 
-class OpenedError(Exception):
-    """The search has come to its study."""
+class TrainingError(Exception):
+    """The search has come to its trainings."""
 
 
 @pytest.mark.parametrize("storage", [URL, HIDDEN])
@@ -60,17 +66,21 @@ def test_a_search_opens_the_url_and_writes_none_of_its_password(storage, tmp_pat
 
     def open_study(name, storage, **_):
         opened.append(storage)
-        raise OpenedError
+
+    def train(*_):
+        raise TrainingError
 
     monkeypatch.setenv(VARIABLE, URL)
     monkeypatch.setattr(SEARCH, "check_storage", lambda storage: None)  # It wants the driver.
     monkeypatch.setattr(STUDY, "open_study", open_study)
+    monkeypatch.setattr(SEARCH, "Trainer", train)
     monkeypatch.setattr(sys, "argv", ["keras-kd", "search", "digits", "--storage", storage])
-    with pytest.raises(OpenedError):
+    with pytest.raises(TrainingError):
         kd.experiment.search(
             kd.recipes.digits, storage=storage, output=tmp_path / "search", verbose=False
         )
-    assert opened == [URL]
+    assert opened[0] == URL
+    assert HIDDEN in (tmp_path / "search" / "config.json").read_text()
     for path in tmp_path.rglob("*"):
         assert path.is_dir() or b"hunter2" not in path.read_bytes(), path
 
@@ -93,13 +103,31 @@ def test_a_password_that_an_earlier_version_wrote_down_is_not_shown(tmp_path):
     assert FOLDER.read_config(tmp_path)["options"]["storage"] == HIDDEN
 
 
-def test_a_database_that_cannot_be_reached_is_named_without_it(monkeypatch):
+def test_a_database_that_cannot_be_reached_leaves_no_folder(tmp_path, monkeypatch):
     from sqlalchemy.exc import OperationalError
 
     def refuse(storage):
         raise OperationalError(f"cannot connect to {storage}", None, Exception("no"))
 
     monkeypatch.setattr(STUDY, "_open_storage", refuse)
+    monkeypatch.setattr(SEARCH, "check_storage", lambda storage: None)
     with pytest.raises(ValueError, match="that can be reached") as caught:
-        STUDY.open_study("s", URL, create=True, epochs=1)
+        kd.experiment.search(kd.recipes.digits, storage=URL, output=tmp_path / "new", verbose=False)
     assert "hunter2" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "is_taken"), [(b"", True), (b'{"op_code": 0}\n', True), (b"PK", False)]
+)
+def test_a_file_of_something_else_is_not_taken_for_a_journal(content, is_taken, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    if is_taken:
+        check_storage(path)
+        return
+    with pytest.raises(ValueError, match="which holds something else"):
+        check_storage(path)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ValueError, match="another thing"):
+        check_storage(tmp_path / "pipe")

@@ -119,23 +119,29 @@ def search(
         },
         "data": describe(data),
     }  # fmt: skip
+    job = workers_module.Job(
+        recipe=recipe,
+        axes=space.axes,
+        # Of another search the trials would not count.
+        study=f"{recipe.name}_{digest_of(settings, what['data'], space.axes, seed)[:12]}",
+        storage=str(storage or folder / "study.journal"),
+        trials=trials,
+        seed=seed,
+        folder=folder,
+        data_dir=data_dir,
+        verbose=verbose,
+    )
+
+    def opened():
+        return study_module.open_study(job.study, job.storage, create=True, epochs=recipe.epochs)
+
+    # One that cannot be reached leaves no folder.
+    study = None if storage is None else opened()
     with at_work(folder):
         folder_module.begin(folder, **what, settings=settings, progress=progress)
-        job = workers_module.Job(
-            recipe=recipe,
-            axes=space.axes,
-            # Of another search the trials would not count.
-            study=f"{recipe.name}_{digest_of(settings, what['data'], space.axes, seed)[:12]}",
-            storage=str(storage or folder / "study.journal"),
-            trials=trials,
-            seed=seed,
-            folder=folder,
-            data_dir=data_dir,
-            verbose=verbose,
-        )
-        if storage is None:
+        if study is None:
             study_module.mend_journal(folder / "study.journal")
-        study = study_module.open_study(job.study, job.storage, create=True, epochs=recipe.epochs)
+            study = opened()
         trainer = Trainer(recipe, data, seed, folder, progress)
         teacher = trainer.teacher()
         alone = trainer.train_alone(teacher.model)

@@ -60,10 +60,24 @@ def check_storage(storage):
     if "://" in storage:
         _check_url(storage)
         return
-    if os.path.isdir(storage) or storage.endswith(os.sep):
-        raise ArgumentError(f"`storage` must be a file or a URL. Received: {storage}, a folder.")
+    if storage.endswith(os.sep) or (os.path.lexists(storage) and not os.path.isfile(storage)):
+        raise ArgumentError(
+            f"`storage` must be a file or a URL. Received: {storage}, another thing."
+        )
+    if os.path.isfile(storage) and not _is_journal(storage):
+        raise ArgumentError(
+            "`storage` must be a new file or the journal of a search. Received: "
+            f"{storage}, which holds something else. Name another file."
+        )
     place = Path(storage).absolute().parent if os.path.isfile(storage) else storage
     check_writable("storage", place, "a file")
+
+
+def _is_journal(path):
+    """Return whether a file is empty or begins like a journal of Optuna's."""
+    with open(path, "rb") as file:
+        first = file.readline(10_000)
+    return not first or first.startswith(b'{"op_code"')
 
 
 def _check_url(storage):
