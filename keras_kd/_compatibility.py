@@ -1,13 +1,13 @@
 """What a distiller's arguments must be, and whether teacher, student and losses fit each other."""
 
 import inspect
-import numbers
 
 import keras
 import numpy as np
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_kd._checks import ALPHAS, is_number
 from keras_kd.heads import head_of
 
 # What others call what is ours: `keras.distillation`, and the class in Keras's guide, whose `alpha`
@@ -77,7 +77,7 @@ def check_alpha(alpha):
     """Return `alpha` as a float, or as the schedule it is."""
     if isinstance(alpha, LearningRateSchedule):
         return alpha
-    if isinstance(alpha, bool) or not isinstance(alpha, numbers.Real) or not 0 <= alpha <= 1:
+    if not is_number(alpha, ALPHAS):
         raise ValueError(
             "`alpha`, the weight of the distillation loss, must be from 0 to 1, or a schedule. "
             f"Received: alpha={alpha!r}."

@@ -2,11 +2,11 @@
 
 import hashlib
 import math
-import numbers
 
 import numpy as np
 from keras import ops
 
+from keras_kd._checks import is_number
 from keras_kd.teacher import Teacher
 
 
@@ -130,10 +130,7 @@ def _in_order(logits, class_map):
 
 def _checked_weights(weights, count):
     weights = [1 / count] * count if weights is None else list(weights)
-    numbers_above_0 = all(
-        isinstance(weight, numbers.Real) and not isinstance(weight, bool) and weight > 0
-        for weight in weights
-    )
+    numbers_above_0 = all(is_number(weight, (0, 1)) and weight > 0 for weight in weights)
     if len(weights) != count or not numbers_above_0 or abs(sum(weights) - 1) > 1e-6:
         raise ValueError(
             f"`weights` must be {count} numbers above 0 that sum to 1, one a teacher. "

@@ -70,5 +70,5 @@ class TestRandomAffine:
     @pytest.mark.parametrize("field", ["degrees", "shear", "zoom", "stretch", "pixels"])
     @pytest.mark.parametrize("value", [-1, float("nan"), "much"])
     def test_what_is_no_size_is_refused(self, field, value):
-        with pytest.raises(ValueError, match=f"`{field}` must be a number of at least 0"):
+        with pytest.raises(ValueError, match=f"`{field}` must be a number from 0"):
             kd.data.RandomAffine(**{field: value})

@@ -106,6 +106,29 @@ def test_the_weight_of_a_loss_in_a_sum_is_one_that_float32_holds(weight):
         DistillationTerms([kd.losses.SoftTargets(), kd.losses.DIST()], [1.0, weight])
 
 
+@pytest.mark.parametrize("output", ["", " "])
+def test_an_output_of_nothing_is_not_the_folder_that_one_is_in(output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for call in (DIGITS, lambda **options: kd.experiment.sweep(DIGITS, **options)):
+        with pytest.raises(ValueError, match="`output` must not be empty"):
+            call(output=output, verbose=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("output", ["/dev/null/new", "n" * 300])
+def test_an_output_that_cannot_be_written_is_refused_before_data_is_read(output, monkeypatch):
+    monkeypatch.setattr(kd.data, "load", None)
+    with pytest.raises(ValueError, match="`output` must be a folder that can be written to"):
+        DIGITS(output=output, verbose=False)
+
+
+def test_an_axis_is_a_list():
+    with pytest.raises(ValueError, match="`temperature` must be different numbers"):
+        cells_of(DIGITS, 4.0, [0.5], None)
+    with pytest.raises(ValueError, match="`alpha` must be a list"):
+        Space(DIGITS, {"alpha": 0.5})
+
+
 @pytest.mark.parametrize("text", ["1e3s", "9" * 400 + "h", "3651d", float("inf")])
 def test_a_budget_is_a_duration_that_somebody_could_wait_for(text):
     with pytest.raises(ValueError, match="`budget` must be a duration above 0.*at most 3650d"):

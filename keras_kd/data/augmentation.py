@@ -2,12 +2,11 @@
 
 import dataclasses
 import math
-import numbers
 
 import keras
 import tensorflow as tf
 
-from keras_kd._checks import check_integer
+from keras_kd._checks import check_integer, check_number
 
 # Odd numbers of 64 bits, as signed ones: G. Steele, D. Lea, C. Flood, Fast Splittable
 # Pseudorandom Number Generators, 2014, figure 16, and two more.
@@ -15,6 +14,9 @@ _GOLDEN, _MIX_1, _MIX_2 = (
     number - 2**64 for number in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 )
 _ODD_EPOCH, _ODD_SEED = 0x2545F4914F6CDD1D, 0x5851F42D4C957F2D
+
+# Of degrees, shares, logarithms and pixels: beyond, nothing of an image is left.
+_SIZES = (0, 1e4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,10 +111,7 @@ class RandomAffine:
     def __post_init__(self):
         for field in ("degrees", "shear", "zoom", "stretch", "pixels"):
             value = getattr(self, field)
-            if not (isinstance(value, numbers.Real) and 0 <= value < math.inf):
-                raise ValueError(
-                    f"`{field}` must be a number of at least 0. Received: {field}={value!r}."
-                )
+            check_number(field, value, _SIZES)
 
     def __call__(self, images, seeds):
         """Return the views; see `RandomShift`."""

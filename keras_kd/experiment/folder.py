@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import os
 import shlex
 import sys
 from pathlib import Path
 
 from keras_kd._backend import describe_machine
+from keras_kd._checks import check_text, check_writable
 from keras_kd._files import written_whole
 from keras_kd._locks import is_held
 from keras_kd.experiment.storage import without_password
@@ -24,9 +26,12 @@ def output_for(kind, recipe, output):
         ValueError: if it is a file, or a directory that `begin` would refuse.
     """
     name = recipe if kind == "run" else f"{recipe}_{kind}"
+    if output is not None:
+        check_text("output", output)
     path = Path(output or f"saved_models/{name}")
-    if path.exists() and not path.is_dir():
+    if os.path.isfile(path):
         raise ValueError(f"`output` must be a folder. Received: {path}, a file.")
+    check_writable("output", path)
     _check_free(path, kind, recipe)
     return path
 

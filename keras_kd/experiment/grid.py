@@ -96,9 +96,10 @@ def _is_on_logits(name):
 
 
 def _check_axis(name, values, bounds):
-    numbers_alone = all(is_number(value, bounds) for value in values)
+    is_list = isinstance(values, (list, tuple))
+    numbers_alone = is_list and all(is_number(value, bounds) for value in values)
     if not values or not numbers_alone or len(set(values)) < len(values):
         raise ValueError(
             f"`{name}` must be different numbers {words(bounds)}, at least one. "
-            f"Received: {list(values)}."
+            f"Received: {values!r}."
         )

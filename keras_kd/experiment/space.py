@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from keras_kd._checks import ALPHAS, MOST, RATES, TEMPERATURES, is_number, words
+from keras_kd._checks import ALPHAS, MOST, RATES, TEMPERATURES, ArgumentError, is_number, words
 from keras_kd.experiment.grid import cells_of
 
 # Two numbers each; those of a scale, such as rates, are drawn by their logarithm.
@@ -35,6 +35,9 @@ class Space:
     def __init__(self, recipe, axes):
         _check_names(axes)
         self.recipe = recipe
+        for name, values in axes.items():
+            if not isinstance(values, (list, tuple, dict)):
+                raise ArgumentError(f"`{name}` must be a list. Received: {name}={values!r}.")
         self.axes = {name: list(values) for name, values in axes.items()}
         for name in _RANGES.keys() & axes.keys():
             _check_range(name, axes[name])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from keras_kd import _checks
 from keras_kd._backend import describe_machine, require_extra
-from keras_kd._checks import ArgumentError
+from keras_kd._checks import ArgumentError, check_text
 from keras_kd._console import Console
 from keras_kd._files import no_room, size_of, written_whole
 from keras_kd.export import report
@@ -83,6 +83,7 @@ def export(
     budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
     formats = _checked_formats(formats, model, data)
     check_budgets(budgets, data)
+    check_text("folder", folder)
     folder = Path(folder)
     console = Console(quiet=not verbose)
     started = time.perf_counter()

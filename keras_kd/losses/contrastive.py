@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._checks import TEMPERATURES, check_integer, check_number
+from keras_kd._checks import TEMPERATURES, check_integer, check_number, is_number
 from keras_kd.losses.feature import FeatureLoss, averaged
 from keras_kd.losses.relation import unit
 
@@ -218,7 +218,7 @@ class Contrastive(FeatureLoss):
                 f"`num_negatives` must be below `num_examples`, {num_examples}. "
                 f"Received: num_negatives={num_negatives}."
             )
-        if not 0 <= momentum < 1:
+        if not is_number(momentum, (0, 1)) or momentum == 1:
             raise ValueError(f"`momentum` must be from 0 to below 1. Received: {momentum!r}.")
         check_number("temperature", temperature, TEMPERATURES)
         self.num_examples, self.num_negatives = num_examples, num_negatives
