@@ -50,7 +50,7 @@ def _wrong_option(options):
             # TensorFlow makes its devices ready at the first operation, and says so.
             tf.zeros(())
         judging.judge(options)
-    except (ImportError, OSError, ValueError) as error:
+    except (OSError, ValueError) as error:
         return error
     return None
 

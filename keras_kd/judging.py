@@ -49,7 +49,7 @@ def judge(options):
     Raises:
         ValueError: in one sentence.
         OSError: if a file is not there.
-        ImportError: if a module of the user's cannot be imported.
+        ImportError: if a package of an extra is missing.
     """
     _JUDGES.get(options.command, lambda options: None)(options)
 
@@ -80,9 +80,11 @@ def _sweep(options):
 
 
 def _search(options):
+    from keras_kd._backend import require_extra
     from keras_kd.experiment.space import DEFAULT, Space
     from keras_kd.experiment.storage import check_storage
 
+    require_extra("optuna", "search", "A search")
     names = ("temperature", "alpha", "learning_rate", "loss", "batch_size")
     axes = {name: getattr(options, name) for name in names}
     Space(
@@ -150,7 +152,10 @@ def _own_data(options):
         opening.check_path(options.data, image_size=options.image_size)
     if options.class_map is not None:
         opening.check_class_names_path(options.class_map)
-    import_modules(options.modules)  # Last, since it runs them.
+    try:
+        import_modules(options.modules)  # Last, since it runs them.
+    except ImportError as error:
+        raise _checks.ArgumentError(str(error)) from error
 
 
 def _device(name):

@@ -6,6 +6,7 @@ one says here which of the values below it takes.
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -236,6 +237,12 @@ def test_options_that_do_not_go_together_end_with_2(words, sentence, place, caps
     assert code == 2 and error.count("\n") == 1
     assert sentence in error and "hunter2" not in error
     assert not Path("new").exists()
+
+
+def test_a_missing_extra_is_no_wrong_option(place, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    assert cli.main(["search", "digits", "--storage", "sqlite:///x.db"]) == 1
+    assert 'pip install "keras-kd[search]"' in capsys.readouterr().err
 
 
 def test_what_was_typed_reaches_the_terminal_without_its_escape_sequences(place, capsys):

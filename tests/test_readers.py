@@ -1,5 +1,7 @@
 """What arrays may hold: one sentence for each thing that they may not, in memory and in files."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -95,6 +97,19 @@ def test_class_names_that_are_none_are_refused(case, tmp_path):
     names, sentence = BAD_NAMES[case]
     with pytest.raises(ValueError, match=sentence):
         kd.data.read_npz(written(tmp_path / "data.npz", class_names=names))
+
+
+@pytest.mark.parametrize("name", ["class_names", "train_images", "train_labels"])
+def test_a_member_that_is_no_array_is_refused(name, tmp_path):
+    path = written(tmp_path / "data.npz")
+    with zipfile.ZipFile(path) as archive:
+        content = {each: archive.read(each) for each in archive.namelist()}
+    content.pop(f"{name}.npy", None)
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, bytes_ in {**content, name: b"no array"}.items():
+            archive.writestr(each, bytes_)
+    with pytest.raises(ValueError, match=r"must be .*Received: .*\(\)"):
+        kd.data.read_npz(path)
 
 
 def test_class_names_of_an_archive_may_be_bytes_and_more_than_there_are_labels(tmp_path):

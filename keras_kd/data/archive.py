@@ -104,6 +104,7 @@ def _no_archive(path, error):
 
 
 def _names(path, array):
+    array = np.asarray(array)  # NumPy returns bytes of what is no array.
     if array.ndim != 1 or array.dtype.kind not in "US":
         raise ValueError(
             f"The `class_names` of an .npz file must be texts [classes]. Received: {array.dtype} "
