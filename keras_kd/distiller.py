@@ -229,8 +229,8 @@ class Distiller(keras.Model):
                 or soft labels (binary cross-entropy beside `BinarySoftTargets`), a
                 `keras.losses.Loss`, a function `(labels, logits)`, or a name. Names and Keras's
                 functions are taken on logits, since the student returns them.
-            metrics: as in Keras. Beside `BinarySoftTargets`, `"accuracy"` counts labels whose
-                logit is on the right side of 0.
+            metrics: as in Keras. Beside `BinarySoftTargets`, `"accuracy"` and
+                `"binary_accuracy"` count labels whose logit is on the right side of 0.
             steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
             jit_compile: as in Keras; if `None`, XLA is used where it pays.
             precision: what training steps compute in: `"mixed"` for what the device is fast in
@@ -246,12 +246,7 @@ class Distiller(keras.Model):
         self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
         if metrics and self._terms.is_binary():
             # Keras would compare the logits with a probability of 0.5.
-            metrics = [
-                keras.metrics.BinaryAccuracy(name=metric, threshold=0.0)
-                if metric in ("accuracy", "acc")
-                else metric
-                for metric in metrics
-            ]
+            metrics = keras.tree.map_structure(_on_binary_logits, metrics)
         self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
         self._policy, self._said_precision = None, False
         if precision is not None:
@@ -742,6 +737,11 @@ class Distiller(keras.Model):
 def teachers_in(teacher):
     """Return the teachers of an `Ensemble`, one alone, or none, as a list."""
     return getattr(teacher, "teachers", [teacher] if teacher else [])
+
+
+def _on_binary_logits(metric):
+    by_name = metric in ("accuracy", "acc", "binary_accuracy")
+    return keras.metrics.BinaryAccuracy(name=metric, threshold=0.0) if by_name else metric
 
 
 def _sum(terms):

@@ -137,6 +137,17 @@ class TestEvaluate:
                 model.compile().evaluate(IMAGES, verbose=0)
 
 
+@pytest.mark.parametrize("metrics", [["accuracy"], ["binary_accuracy"], {"logits": ["accuracy"]}])
+def test_binary_accuracy_by_name_is_on_logits(metrics):
+    options = {"distillation_loss": "binary_soft_targets"}
+    model = distiller(**options).compile(metrics=metrics, run_eagerly=True)
+    several = np.eye(3, dtype="float32")[LABELS]
+    results = model.evaluate(IMAGES, several, verbose=0, return_dict=True)
+    (name,) = set(results) - {"loss", "hard_loss"}
+    expected = np.mean((np.asarray(model.student(IMAGES)) > 0) == several)
+    assert results[name] == pytest.approx(expected)
+
+
 class TestCallbacksOfKeras:
     def test_they_find_the_val_loss_untold(self, every_distiller, tmp_path):
         every_distiller.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
