@@ -1,14 +1,14 @@
 """What a distiller's arguments must be, and whether teacher, student and losses fit each other."""
 
 import inspect
+import warnings
 
 import keras
-import numpy as np
-from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._checks import ALPHAS, is_number
-from keras_kd.heads import head_of
+from keras_kd._probes import NotTriedError
+from keras_kd.heads import read_head
 
 # What others call what is ours: `keras.distillation`, and the class in Keras's guide, whose `alpha`
 # weighs the labels.
@@ -97,31 +97,35 @@ def check_student(student):
     outputs = getattr(student, "outputs", None) or [None]
     if len(outputs) != 1:
         raise ValueError(f"The student must have one output, its logits. Received: {len(outputs)}.")
-    head = head_of(student)
-    if head in ("softmax", "sigmoid"):
-        raise ValueError(
-            f"The student must return logits. Received: a model that ends in {head}. "
-            "Leave the last activation out; the exported model can add it again."
-        )
 
 
-def check_answers(student, image_shape):
-    """Refuse a student whose graph does not tell its head, but whose answers are probabilities.
+def check_answers(student, *, image_shape=None, examples=None):
+    """Refuse a student whose answers are probabilities.
 
     Args:
         student: the model.
-        image_shape: shape of one image, `None` where free.
+        image_shape: shape of one image, `None` where free, for a model that does not know it.
+        examples: a batch of inputs to try it on; made up if `None`, with a warning where the
+            student refuses those.
     """
-    inputs = getattr(student, "inputs", None) or []
-    if head_of(student) is not None or len(inputs) > 1 or any("int" in i.dtype for i in inputs):
+    try:
+        head = read_head(student, examples=examples, image_shape=image_shape, what="student")
+    except NotTriedError as error:
+        if examples is not None:
+            raise
+        warnings.warn(f"Whether the student returns logits was not tried. {error}", stacklevel=3)
         return
-    shape = (7, *(size or 32 for size in image_shape))
-    images = np.random.default_rng(0).uniform(0, 255, shape).astype("float32")
-    outputs = np.asarray(ops.cast(student(images, training=False), "float32"))
-    if outputs.shape[-1] > 1 and outputs.min() >= 0 and np.allclose(outputs.sum(-1), 1, atol=1e-3):
+    if keras.tree.is_nested(head.trial.outputs):
         raise ValueError(
-            f"The student must return logits. Received: {student.name}, whose answers are "
-            "probabilities (above 0, of sum 1). Leave its softmax out; the exported model can "
+            "The student must return one tensor, its logits. Received: "
+            f"{student.name}, which returns a {type(head.trial.outputs).__name__} of one. Take the "
+            "tensor out: `keras.Model(student.input, student.outputs[0])`."
+        )
+    if head.logits_model is not student and head.within_0_and_1:
+        kind = head.name or "an activation that stays between 0 and 1 whatever the weights are"
+        raise ValueError(
+            f"The student must return logits. Received: {student.name}, which ends in {kind}: its "
+            "answers are probabilities. Leave the last activation out; the exported model can "
             "add it again."
         )
 

@@ -1,4 +1,4 @@
-"""`.keras` files, loaded without running code that they may carry."""
+"""`.keras` and `.h5` files, loaded without running code that they may carry."""
 
 import contextlib
 import importlib
@@ -11,6 +11,17 @@ import keras
 
 from keras_kd._limits import check_archive, check_hdf5
 
+_KINDS = (".keras", ".h5", ".hdf5")
+# OSError is h5py's.
+_DAMAGE = (
+    EOFError,
+    NotImplementedError,
+    OSError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
 
 def load_model_file(
     path,
@@ -19,7 +30,7 @@ def load_model_file(
     remedy="For a class of yours, load it in Python, where the module that registers it was "
     "imported.",
 ):
-    """Load a `.keras` file with Keras's safe mode on.
+    """Load a `.keras` file, or a `.h5` file of a whole model, with Keras's safe mode on.
 
     Args:
         path: the file.
@@ -28,7 +39,7 @@ def load_model_file(
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no `.keras` file, is damaged, or holds what would run code.
+        ValueError: if it is another kind of file, is damaged, or holds what would run code.
     """
     path = Path(path)
     check_path(path, what)
@@ -46,7 +57,7 @@ def load_model_file(
 
 
 def check_path(path, what):
-    """Refuse the path of what is no `.keras` file, without looking into it.
+    """Refuse the path of what is no file of a whole model, without looking into it.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -55,16 +66,30 @@ def check_path(path, what):
     path = Path(path)
     if not os.path.exists(path):
         raise FileNotFoundError(f"The {what} must be a .keras file. Received: {path}, no file.")
-    if path.suffix != ".keras" or not os.path.isfile(path):
+    if os.path.isfile(path / "saved_model.pb"):
+        raise ValueError(
+            f"The {what} must be a .keras file. Received: {path}, a SavedModel, which is a "
+            "program. If you trust it, make a model of it: `keras.Sequential([keras.Input(shape), "
+            f"keras.layers.TFSMLayer({str(path)!r}, call_endpoint='serving_default')])`."
+        )
+    if path.suffix not in _KINDS or not os.path.isfile(path):
         raise ValueError(
             f"The {what} must be a .keras file. Received: {path}. Write one with "
             '`model.save("model.keras")`.'
+        )
+    if path.name.endswith(".weights.h5"):
+        raise ValueError(
+            f"The {what} must be a whole model. Received: {path}, weights alone. Build the model "
+            'in Python, call `model.load_weights(path)` and `model.save("model.keras")`.'
         )
 
 
 def _check_content(path, what):
     """Refuse a damaged file, and one that unpacks to more than a file may."""
     try:
+        if path.suffix != ".keras":
+            check_hdf5(path, path, os.path.getsize(path))
+            return
         check_archive(path)
         with zipfile.ZipFile(path) as archive:
             for name in archive.namelist():
@@ -72,10 +97,10 @@ def _check_content(path, what):
                 with archive.open(name) as file, contextlib.suppress(OSError):
                     if name.endswith(".h5"):
                         check_hdf5(file, path, os.path.getsize(path))
-    except (EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise ValueError(
-            f"The {what} must be a whole .keras file. Received: {path}, which is damaged or of "
-            'another kind. Write it again with `model.save("model.keras")`.'
+            f"The {what} must be a whole {path.suffix} file. Received: {path}, which is damaged or "
+            'of another kind. Write it again with `model.save("model.keras")`.'
         ) from error
 
 

@@ -85,6 +85,8 @@ class Distiller(keras.Model):
             teacher, for losses on logits. A folder that is not there yet is made by the first
             `fit`, from the teacher and the training images as they are. Like the teacher it is
             not saved: after loading, set `distiller.soft_labels` again.
+        examples: a batch of inputs from the data, to try student and teacher on; made up if
+            `None`. Pass some where made-up ones are refused.
         name: name of the model.
 
     Raises:
@@ -129,12 +131,12 @@ class Distiller(keras.Model):
         distillation_loss_weights=None,
         alpha=0.5,
         soft_labels=None,
+        examples=None,
         name="distiller",
     ):
         check_student(student)
-        image_shape = shape_of(student, "inputs")
-        if image_shape is not None:
-            check_answers(student, image_shape[1:])
+        if examples is not None or shape_of(student, "inputs"):
+            check_answers(student, examples=examples)
         # The student's policy decides whether Keras scales the loss for mixed_float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
@@ -178,14 +180,15 @@ class Distiller(keras.Model):
         # The step whose teacher logits were not finite, -1 while there is none.
         self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
-            self.attach_teacher(teacher)
+            self.attach_teacher(teacher, examples=examples)
         self.built = True
 
-    def attach_teacher(self, teacher):
+    def attach_teacher(self, teacher, *, examples=None):
         """Give the distiller its teacher, after loading or to begin with.
 
         Args:
             teacher: as in `Distiller`.
+            examples: as in `Distiller`.
 
         Raises:
             ValueError: if it does not fit the student or the losses, or is not the one the
@@ -194,10 +197,11 @@ class Distiller(keras.Model):
         if teacher is self.student:
             raise ValueError("Teacher and student must be two models. Received: one as both.")
         image_shape = shape_of(self.student, "inputs")
-        teacher = as_teacher(teacher, image_shape=image_shape and image_shape[1:])
+        options = {"image_shape": image_shape and image_shape[1:], "examples": examples}
+        teacher = as_teacher(teacher, **options)
         check_fit(teacher, self.student)
-        if image_shape is None and teacher.input_shape is not None:
-            check_answers(self.student, teacher.input_shape[1:])
+        if image_shape is None and examples is None and teacher.input_shape is not None:
+            check_answers(self.student, image_shape=teacher.input_shape[1:])
         if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
             raise ValueError(
                 "The teacher must be the one this distiller was saved with. Received: one with "

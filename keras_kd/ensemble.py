@@ -24,6 +24,7 @@ class Ensemble:
             of a teacher in another order must name all of them.
         weights: one number above 0 a teacher, 1 in sum; equal by default.
         average: `"probabilities"` or `"logits"`.
+        examples: as in `Teacher`, for those that are models.
 
     Raises:
         ValueError: if the teachers do not go together, or the weights do not sum to 1.
@@ -45,8 +46,8 @@ class Ensemble:
     model = None
     class_map = None
 
-    def __init__(self, teachers, *, weights=None, average="probabilities"):
-        self.teachers = [as_teacher(teacher) for teacher in teachers]
+    def __init__(self, teachers, *, weights=None, average="probabilities", examples=None):
+        self.teachers = [as_teacher(teacher, examples=examples) for teacher in teachers]
         if len(self.teachers) < 2:
             raise ValueError(
                 f"An ensemble must have at least two teachers. Received: {len(self.teachers)}."
@@ -71,6 +72,10 @@ class Ensemble:
                     "The `class_map` of a teacher in an ensemble must name every class. "
                     f"Received: {list(teacher.class_map)}. Distil from it alone instead."
                 )
+
+    def __repr__(self):
+        weights = ", ".join(f"{weight:.3g}" for weight in self.weights)
+        return f"<Ensemble of {self.teachers}: average={self.average!r}, weights=[{weights}]>"
 
     def __call__(self, images):
         """Return the logits of the ensemble as float32 `[batch, num_classes]`."""
@@ -114,13 +119,20 @@ class Ensemble:
         return values[0]
 
 
-def as_teacher(teacher, *, image_shape=None):
-    """Return a `Teacher` of a `keras.Model`, an `Ensemble` of a list, or either as it is."""
+def as_teacher(teacher, *, image_shape=None, examples=None):
+    """Return a `Teacher` of a `keras.Model`, an `Ensemble` of a list, or either as it is.
+
+    Args:
+        teacher: any of these.
+        image_shape: as in `Teacher`.
+        examples: as in `Teacher`.
+    """
+    options = {"image_shape": image_shape, "examples": examples}
     if isinstance(teacher, (Teacher, Ensemble)):
         return teacher
     if isinstance(teacher, (list, tuple)):
-        return Ensemble([as_teacher(each, image_shape=image_shape) for each in teacher])
-    return Teacher(teacher, image_shape=image_shape)
+        return Ensemble([as_teacher(each, **options) for each in teacher])
+    return Teacher(teacher, **options)
 
 
 def _in_order(logits, class_map):

@@ -72,9 +72,8 @@ def walk(model, visit):
         return image, x
     # A model of its own around the same graph: cloning a compiled one would compile the clone,
     # with another optimizer.
-    inputs = model.inputs if len(model.inputs) > 1 else model.inputs[0]
     clone = keras.models.clone_model(
-        keras.Model(inputs, model.outputs[0]),
+        keras.Model(model.input, model.outputs[0]),
         clone_function=lambda layer: layer,
         call_function=visit,
     )

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_kd._model_files import load_model_file
 from keras_kd.features import feature_model
-from keras_kd.heads import open_head
+from keras_kd.heads import read_head
 
 _HEADS = ("logits", "softmax", "sigmoid")
 
@@ -24,29 +24,35 @@ class Teacher:
 
     A model that ends in softmax or sigmoid gives away less than its logits; a distillation loss
     needs them. So the head is opened: the layers up to the last activation are used, sharing the
-    model's weights. A head that cannot be opened is read through `log(p)`, which equals the
-    logits up to a constant that a softmax ignores (for sigmoid, through `log(p / (1 - p))`).
+    model's weights. It counts as opened if the activation gives the model's own answers to a few
+    inputs. A head that cannot be opened is read through `log(p)`, which equals the logits up to a
+    constant that a softmax ignores (for sigmoid, through `log(p / (1 - p))`).
 
     The model is never changed: it runs with `training=False`, under `stop_gradient`, and is not
     tracked by what uses it, so that it is in no checkpoint and its `trainable` flags stay as
-    they are.
+    they are. One that would change itself, such as a stateful RNN, answers each batch from the
+    state that it has.
 
     Args:
         model: a built `keras.Model` with one input and one output `[batch, num_classes]` (or
-            `[batch, ..., num_classes]`, for a class at every place or time).
+            `[batch, ..., num_classes]`, for a class at every place or time), alone or in a dict
+            or list of one.
         head: what the model's output is: `"logits"`, `"softmax"` or `"sigmoid"`. Found out if
-            `None`: from the last layer, else from the model's answers to a few made-up images
-            (with a warning that says what was found), else refused.
+            `None`, from the model's answers (with a warning where the last layer does not say
+            it); refused if they do not tell.
         image_shape: shape of one input, for a model that does not know it (a subclassed one).
         preprocess: what turns the student's images into the model's, such as
             `keras.layers.Resizing(224, 224)`; called on each batch.
         class_map: for each class of the teacher, in its order, the student's class; for a
             teacher that knows fewer classes, or knows them in another order. The student is then
             compared on those classes alone.
+        examples: a batch of inputs as the teacher will be given them, to try the model on; made
+            up if `None`. Pass some where made-up ones are refused.
 
     Attributes:
         head: `"logits"`, `"softmax"` or `"sigmoid"`.
         num_classes: number of logits.
+        changes: paths of the variables that a plain call of the model would change.
         input_shape: shape of a batch of images, `None` where free; `None` itself if `preprocess`
             takes images of any shape.
 
@@ -69,7 +75,16 @@ class Teacher:
     ```
     """
 
-    def __init__(self, model, *, head=None, image_shape=None, preprocess=None, class_map=None):
+    def __init__(
+        self,
+        model,
+        *,
+        head=None,
+        image_shape=None,
+        preprocess=None,
+        class_map=None,
+        examples=None,
+    ):
         if not isinstance(model, keras.Model):
             raise ValueError(
                 f"The teacher must be a keras.Model. Received: {type(model).__name__}. "
@@ -84,22 +99,30 @@ class Teacher:
             )
         _check_weights(model)
         self.model = model
-        input_shape = _input_shape(model, image_shape)
-        outputs = _answers(model, input_shape)
+        if examples is not None and preprocess is not None:
+            examples = preprocess(examples)
+        input_shape = _input_shape(model, image_shape, examples)
+        found = read_head(
+            model,
+            examples=examples,
+            image_shape=input_shape and input_shape[1:],
+            what="teacher",
+        )
         self.preprocess = preprocess
         self.input_shape = input_shape if preprocess is None else None
-        self.num_classes = outputs.shape[-1]
+        self.num_classes = found.answers.shape[-1]
         self.class_map = _checked_class_map(class_map, self.num_classes)
-
-        self._logits_model, opened = open_head(model)
-        if head is not None and opened not in (None, head):
-            raise ValueError(
-                f"`head` must be what the teacher ends in. Received: head={head!r} for a model "
-                f"that ends in {opened}."
-            )
-        self.head = head or opened or _head_from_answers(model, outputs)
-        self._opened = opened is not None
+        self.head = _checked_head(model, found, head)
+        self.changes = found.trial.changed
+        self._opened = found.name == self.head and found.logits_model is not None
+        self._logits_model = found.logits_model if self._opened else model
         self._feature_models = {}
+
+    def __repr__(self):
+        told = {"head": self.head, "num_classes": self.num_classes, "input_shape": self.input_shape}
+        told |= {"class_map": self.class_map, "preprocess": self.preprocess}
+        told = ", ".join(f"{key}={value!r}" for key, value in told.items() if value is not None)
+        return f"<Teacher {self.model.name}: {told}>"
 
     def __call__(self, images):
         """Return the logits of `images` as float32 `[batch, num_classes]`, without gradient."""
@@ -131,9 +154,8 @@ class Teacher:
             layer_names: as in `with_features`.
         """
         if not layer_names:
-            outputs = self._logits_model(self._prepared(images), training=False)
-            return {"logits": self._as_logits(outputs)}
-        outputs = self._feature_model(tuple(layer_names))(self._prepared(images), training=False)
+            return {"logits": self._as_logits(self._ask(self._logits_model, images))}
+        outputs = self._ask(self._feature_model(tuple(layer_names)), images)
         features = {name: outputs[name] for name in layer_names}
         return {"logits": self._as_logits(outputs["logits"]), **features}
 
@@ -144,8 +166,12 @@ class Teacher:
             return tuple(known[0].shape) if known else (None, self.num_classes)
         return tuple(self._feature_model((layer_name,)).output[layer_name].shape)
 
-    def _prepared(self, images):
-        return images if self.preprocess is None else self.preprocess(images)
+    def _ask(self, model, images):
+        images = images if self.preprocess is None else self.preprocess(images)
+        if not self.changes:
+            return model(images, training=False)
+        with keras.StatelessScope():
+            return model(images, training=False)
 
     def _feature_model(self, layer_names):
         if layer_names not in self._feature_models:
@@ -153,6 +179,7 @@ class Teacher:
         return self._feature_models[layer_names]
 
     def _as_logits(self, outputs):
+        (outputs,) = keras.tree.flatten(outputs)
         outputs = ops.cast(outputs, "float32")
         if not self._opened and self.head == "softmax":
             outputs = ops.log(ops.maximum(outputs, _TINY))
@@ -183,13 +210,14 @@ class Teacher:
         return digest.hexdigest()
 
 
-def load_teacher(path, *, head=None, image_shape=None):
-    """Load a `.keras` file as a `Teacher`, without running any code the file may carry.
+def load_teacher(path, *, head=None, image_shape=None, examples=None):
+    """Load a `.keras` or `.h5` file as a `Teacher`, without running any code the file may carry.
 
     Args:
-        path: a model saved by `model.save("....keras")`.
+        path: a model saved by `model.save(...)`.
         head: as in `Teacher`.
         image_shape: as in `Teacher`.
+        examples: as in `Teacher`.
 
     Returns:
         A `Teacher`.
@@ -198,7 +226,8 @@ def load_teacher(path, *, head=None, image_shape=None):
         FileNotFoundError: if there is no such file.
         ValueError: if Keras cannot load the file safely, or `Teacher` refuses the model.
     """
-    return Teacher(load_model_file(path, "teacher"), head=head, image_shape=image_shape)
+    model = load_model_file(path, "teacher")
+    return Teacher(model, head=head, image_shape=image_shape, examples=examples)
 
 
 def _checked_class_map(class_map, num_classes):
@@ -227,7 +256,7 @@ def _check_weights(model):
             )
 
 
-def _input_shape(model, image_shape):
+def _input_shape(model, image_shape, examples):
     inputs = getattr(model, "inputs", None)
     if inputs:
         if len(inputs) > 1:
@@ -236,58 +265,52 @@ def _input_shape(model, image_shape):
                 "Wrap it in a model that takes one."
             )
         return tuple(inputs[0].shape)
-    if image_shape is None:
-        raise ValueError(
-            f"The teacher {model.name} does not know its input shape. "
-            "Pass `image_shape`, for example `Teacher(model, image_shape=(28, 28, 1))`."
-        )
-    return (None, *image_shape)
+    if image_shape is not None:
+        return (None, *image_shape)
+    return None if examples is None else (None, *np.shape(keras.tree.flatten(examples)[0])[1:])
 
 
-def _input_dtype(model):
-    return model.inputs[0].dtype if getattr(model, "inputs", None) else "float32"
-
-
-def _answers(model, input_shape):
-    """Return the model's outputs for a few made-up images, checked."""
-    shape = [size or 32 for size in input_shape[1:]]
-    noise = np.random.default_rng(0).uniform(size=(3, *shape))
-    # Black, pixels from 0 to 1, pixels from 0 to 255: whichever the teacher was trained on.
-    images = np.concatenate([np.zeros((1, *shape)), noise, 255 * noise]).astype("float32")
-    if "int" in _input_dtype(model):
-        # Numbers of words, say, unless they are pixels; 0 is always one of them.
-        images = (images if _input_dtype(model) == "uint8" else 0 * images).astype("int32")
-    outputs = keras.tree.flatten(model(images, training=False))
-    if len(outputs) != 1 or len(outputs[0].shape) < 2:
-        raise ValueError(
-            "The teacher must have one output [batch, num_classes]. Received: outputs of shapes "
-            f"{[tuple(output.shape) for output in outputs]} for a batch of {len(images)}."
-        )
-    outputs = ops.convert_to_numpy(ops.cast(outputs[0], "float32"))
-    if not np.isfinite(outputs).all():
-        raise ValueError(
-            "The teacher's outputs must be finite. Received: NaN or infinity for images between "
-            "0 and 255. Look at its normalisation (a division by a variance of 0?)."
-        )
-    return outputs
-
-
-def _head_from_answers(model, outputs):
-    """Return the head that a closed model's outputs prove, with a warning that says so."""
-    within = outputs.min() >= 0 and outputs.max() <= 1
-    if within and outputs.shape[-1] > 1 and np.allclose(outputs.sum(-1), 1, atol=1e-2):
-        head = "softmax"
-    elif within:
+def _checked_head(model, found, head):
+    """Return what the teacher ends in: as its answers prove it, else as its owner says."""
+    if head is not None:
+        is_proved = found.name in _HEADS[1:] or found.said == "logits" or not found.within_0_and_1
+        if found.name not in (None, head) and found.logits_model is not None and is_proved:
+            raise ValueError(
+                f"`head` must be what the teacher ends in. Received: head={head!r} for a model "
+                f"that ends in {found.name}."
+            )
+        if head != "logits" and not found.within_0_and_1:
+            raise ValueError(
+                f"A teacher that ends in {head} must answer with probabilities. Received: answers "
+                f"from {found.answers.min():.3g} to {found.answers.max():.3g}. Pass "
+                "`head='logits'` if they are logits, or leave the last layer out."
+            )
+        return head
+    if found.name is None and found.within_0_and_1:
         raise ValueError(
             f"It cannot be told whether the teacher {model.name} returns logits or independent "
             "probabilities. Say which: `Teacher(model, head='logits')` or `head='sigmoid'`."
         )
-    else:
-        head = "logits"
-    meaning = "probabilities, read through log(p)" if head == "softmax" else "logits"
+    if found.name is None:
+        raise ValueError(
+            f"The teacher {model.name} must end in logits, softmax or sigmoid. Received: a last "
+            f"layer with a {found.said} whose answers go from {found.answers.min():.3g} to "
+            f"{found.answers.max():.3g}. Leave out what comes after it, or pass `head='logits'` "
+            "if these are logits."
+        )
+    if found.logits_model is None:
+        form = "log(p)" if found.name == "softmax" else "log(p / (1 - p))"
+        _say(
+            model, found, f"cannot be taken off; its outputs are probabilities, read through {form}"
+        )
+    elif found.name == "logits" and found.said is None:
+        _say(model, found, "does not say what it returns; its outputs are logits")
+    return found.name
+
+
+def _say(model, found, what):
     warnings.warn(
-        f"The last layer of the teacher {model.name} does not say what it returns; its outputs "
-        f"are {meaning}. Say so to silence this: `Teacher(model, head={head!r})`.",
-        stacklevel=4,
+        f"The last layer of the teacher {model.name} {what}. Say so to silence this: "
+        f"`Teacher(model, head={found.name!r})`.",
+        stacklevel=5,
     )
-    return head

@@ -213,8 +213,8 @@ CASES = {
     "teacher_is_h5": (
         writes("model.h5", "x", **{"--teacher": "model.h5"}),
         (
-            "The teacher must be a .keras file. Received: model.h5. Write one with "
-            '`model.save("model.keras")`.'
+            "The teacher must be a whole .h5 file. Received: model.h5, which is damaged or of "
+            'another kind. Write it again with `model.save("model.keras")`.'
         ),
     ),
     "teacher_is_a_loop": (

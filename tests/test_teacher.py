@@ -1,5 +1,7 @@
 """Any trained classifier becomes frozen logits, or is refused with the remedy."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -287,3 +289,49 @@ class TestLoadTeacher:
         keras.Model(inputs, layers.Lambda(lambda x: x[:, :3])(inputs)).save(tmp_path / "t.keras")
         with pytest.raises(ValueError, match=r"[Ll]ambda"):
             kd.load_teacher(tmp_path / "t.keras")
+
+    def test_h5_files_answer_the_same(self, tmp_path):
+        model = ends_in_dense_softmax()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras calls the format a former one.
+            model.save(tmp_path / "teacher.h5")
+        teacher = kd.load_teacher(tmp_path / "teacher.h5")
+        np.testing.assert_array_equal(teacher(IMAGES), kd.Teacher(model)(IMAGES))
+
+    def test_code_in_an_h5_file_is_not_run(self, tmp_path):
+        inputs = keras.Input((6,))
+        model = keras.Model(inputs, layers.Lambda(lambda x: x[:, :3])(inputs))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.save(tmp_path / "t.h5")
+        with pytest.raises(ValueError, match=r"without code of its own such as a Lambda"):
+            kd.load_teacher(tmp_path / "t.h5")
+
+    def test_a_file_of_weights_is_named_as_such(self, tmp_path):
+        ends_in_dense_softmax().save_weights(tmp_path / "t.weights.h5")
+        with pytest.raises(ValueError, match=r"weights alone\. Build the model"):
+            kd.load_teacher(tmp_path / "t.weights.h5")
+
+    def test_the_way_in_of_a_saved_model_leads_in(self, tmp_path):
+        model = ends_in_dense_softmax()
+        model.export(tmp_path / "saved", verbose=False)
+        with pytest.raises(ValueError, match="a SavedModel, which is a program") as refusal:
+            kd.load_teacher(tmp_path / "saved")
+        way = str(refusal.value).split("`")[1]
+        with pytest.warns(UserWarning, match=r"read through log\(p\)"):
+            teacher = kd.Teacher(eval(way, {"keras": keras, "shape": (6,)}))
+        np.testing.assert_allclose(ops.softmax(teacher(IMAGES)), model(IMAGES), atol=1e-6)
+
+
+class TestRepr:
+    def test_a_teacher_says_what_it_is(self):
+        teacher = kd.Teacher(logits_net("small"), class_map=[2, 0, 1])
+        assert repr(teacher) == (
+            "<Teacher small: head='logits', num_classes=3, input_shape=(None, 6), "
+            "class_map=(2, 0, 1)>"
+        )
+
+    def test_an_ensemble_names_its_teachers(self):
+        ensemble = kd.Ensemble([logits_net("one"), logits_net("other")], weights=[0.3, 0.7])
+        assert repr(ensemble).startswith("<Ensemble of [<Teacher one: ")
+        assert repr(ensemble).endswith(": average='probabilities', weights=[0.3, 0.7]>")

@@ -161,9 +161,9 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         if teacher is not None:
             self.attach_teacher(teacher)
 
-    def attach_teacher(self, teacher):
+    def attach_teacher(self, teacher, *, examples=None):
         """Give the distiller its teacher; see `Distiller.attach_teacher`."""
-        super().attach_teacher(teacher)
+        super().attach_teacher(teacher, examples=examples)
         if self.teacher.model is None or self.teacher.class_map is not None:
             self.teacher = None
             raise ValueError(

@@ -13,7 +13,7 @@ from keras_kd.experiment.progress import Progress
 from keras_kd.own_data.data_findings import data_findings
 from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample_of
 from keras_kd.own_data.teacher_findings import teacher_findings
-from keras_kd.own_data.teachers import check_scale, fitting_teacher
+from keras_kd.own_data.teachers import check_scale, fitting_teacher, some_of
 from keras_kd.own_data.temperature import mean_entropy, temperature_of
 from keras_kd.own_data.training import build_student, compiled, logits_of
 
@@ -76,6 +76,7 @@ def check(teacher, data, *, student=None, scale="0..255", head=None, epochs=100,
     fitted = None
     try:
         options = {"image_shape": data.image_shape, "scale": scale, "head": head}
+        options["examples"] = some_of(data)
         fitted = fitting_teacher(teacher, **options)
     except ValueError as error:
         findings.append(_refused("teacher", error))
@@ -126,7 +127,7 @@ def _student(student, teacher, data):
         built = build_student(student, data, seed=0)
         check_student(built)
         _check_images(built, data.image_shape)
-        check_answers(built, data.image_shape)
+        check_answers(built, image_shape=data.image_shape, examples=some_of(data))
         images = np.asarray(data.train.images[:_TIMED])
         logits = np.asarray(built(images))
         if teacher is not None:

@@ -26,7 +26,7 @@ from keras_kd.own_data.findings import REFUSED
 from keras_kd.own_data.output import check_output, is_begun, remembered, workplace, write
 from keras_kd.own_data.proposing import lines, pick, proposed
 from keras_kd.own_data.result import Result
-from keras_kd.own_data.teachers import fitting_teacher
+from keras_kd.own_data.teachers import fitting_teacher, some_of
 from keras_kd.own_data.training import Training, logits_of, named
 from keras_kd.own_data.unlabelled import with_unlabelled
 from keras_kd.soft_labels import SoftLabels
@@ -168,7 +168,13 @@ def distill(
             )
         )
     if stored is None:
-        fitted = fitting_teacher(teacher, image_shape=data.image_shape, scale=scale, head=head)
+        fitted = fitting_teacher(
+            teacher,
+            image_shape=data.image_shape,
+            scale=scale,
+            head=head,
+            examples=some_of(data),
+        )
     settings = {
         "temperature": temperature,
         "alpha": alpha,

@@ -1,10 +1,10 @@
 """Any classifier as a teacher of images as they are: other size, colours, scale or head."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_kd.ensemble import as_teacher
-from keras_kd.heads import open_head
 from keras_kd.teacher import Teacher
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -12,6 +12,7 @@ _CAFFE_MEAN = (103.939, 116.779, 123.68)  # Blue, green, red.
 # What a model may have been trained on, from pixels of 0 to 255. The last two are those of
 # torchvision's and of Caffe's models.
 SCALES = ("0..255", "0..1", "-1..1", "imagenet", "caffe")
+_EXAMPLES = 8
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -71,7 +72,16 @@ def check_scale(scale):
         )
 
 
-def fitting_teacher(model, *, image_shape, scale="0..255", head=None):
+def some_of(data):
+    """Return a few training images, to try models on.
+
+    Args:
+        data: a `Data`.
+    """
+    return np.asarray(data.train.images[:_EXAMPLES])
+
+
+def fitting_teacher(model, *, image_shape, scale="0..255", head=None, examples=None):
     """Return a `Teacher` (or an `Ensemble`) that answers raw pixels with one logit a class.
 
     A head of independent probabilities is read as a choice of one class: one sigmoid unit as
@@ -83,30 +93,44 @@ def fitting_teacher(model, *, image_shape, scale="0..255", head=None):
         image_shape: shape of one of the images, raw pixels.
         scale: one of `SCALES`: what the model was trained on.
         head: as in `Teacher`, for a model whose last layer does not say what it returns.
+        examples: a batch of the images, to try the model on.
 
     Raises:
         ValueError: if the model is no classifier of images.
     """
     if isinstance(model, (list, tuple)):
-        options = {"image_shape": image_shape, "scale": scale, "head": head}
+        options = {"image_shape": image_shape, "scale": scale, "head": head, "examples": examples}
         each = [fitting_teacher(one, **options) for one in model]
         return each[0] if len(each) == 1 else as_teacher(each)
     if not isinstance(model, keras.Model):
-        return as_teacher(model, image_shape=image_shape)
+        return as_teacher(model, image_shape=image_shape, examples=examples)
     check_scale(scale)
     wanted = _wanted_shape(model, image_shape)
-    of_one_choice, model = _of_one_choice(model, wanted)
-    head = of_one_choice or head
-    if wanted == tuple(image_shape) and scale == "0..255":
-        return Teacher(model, head=head, image_shape=image_shape)
     if scale in ("imagenet", "caffe") and wanted[2] != 3:
         raise ValueError(
             f"The scale {scale!r} is for colours. Received: a teacher of grey images. Name "
             "another scale."
         )
-    size = None if wanted[:2] == tuple(image_shape)[:2] else wanted[:2]
-    preprocess = TeacherInput(size, wanted[2], scale)
-    return Teacher(model, head=head, image_shape=wanted, preprocess=preprocess)
+    options = {"image_shape": wanted, "examples": examples}
+    if wanted != tuple(image_shape) or scale != "0..255":
+        size = None if wanted[:2] == tuple(image_shape)[:2] else wanted[:2]
+        options["preprocess"] = TeacherInput(size, wanted[2], scale)
+    teacher = Teacher(model, head=head, **options)
+    if not teacher.is_sigmoid:
+        return teacher
+    if examples is not None and "preprocess" in options:
+        examples = options["preprocess"](examples)
+    sigmoid = Teacher(model, head="sigmoid", image_shape=wanted, examples=examples)
+    return Teacher(_of_one_choice(sigmoid, wanted), head="logits", **options)
+
+
+def parts_of(teacher):
+    """Return the `Teacher`s of an `Ensemble`, or the one that it is.
+
+    Args:
+        teacher: either.
+    """
+    return getattr(teacher, "teachers", [teacher])
 
 
 class TeacherModel(keras.Model):
@@ -125,8 +149,7 @@ class TeacherModel(keras.Model):
         return self.teacher(images)
 
     def count_params(self):
-        teachers = getattr(self.teacher, "teachers", [self.teacher])
-        return sum(each.model.count_params() for each in teachers)
+        return sum(each.model.count_params() for each in parts_of(self.teacher))
 
 
 def _wanted_shape(model, image_shape):
@@ -143,15 +166,12 @@ def _wanted_shape(model, image_shape):
     return tuple(own or free for own, free in zip(shape, image_shape, strict=True))
 
 
-def _of_one_choice(model, image_shape):
-    """Return the head and a model whose classes exclude each other."""
-    opened, head = open_head(model)
-    if head != "sigmoid":
-        return None, model
+def _of_one_choice(teacher, image_shape):
+    """Return a model whose classes exclude each other, of a teacher that ends in sigmoid."""
     images = keras.Input(image_shape, name="image")
-    logits = opened(images)
+    logits = teacher.with_gradient(images)["logits"]
     if logits.shape[-1] == 1:
         logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
     else:
         logits = ops.log_sigmoid(logits)
-    return "logits", keras.Model(images, logits, name=model.name)
+    return keras.Model(images, logits, name=teacher.model.name)
