@@ -122,12 +122,20 @@ def check_answers(student, *, image_shape=None, examples=None):
             "tensor out: `keras.Model(student.input, student.outputs[0])`."
         )
     if head.logits_model is not student and head.within_0_and_1:
-        kind = head.name or "an activation that stays between 0 and 1 whatever the weights are"
         raise ValueError(
-            f"The student must return logits. Received: {student.name}, which ends in {kind}: its "
-            "answers are probabilities. Leave the last activation out; the exported model can "
-            "add it again."
+            f"The student must return logits. Received: {_ending(student, head)}. Leave the last "
+            "activation out; the exported model can add it again."
         )
+
+
+def _ending(student, head):
+    if head.logits_model is not None:
+        return f"a model that ends in {head.name}"
+    if head.name == "softmax":
+        return (
+            f"{student.name}, whose answers are probabilities (above 0, of sum 1), as a softmax's"
+        )
+    return f"{student.name}, whose answers stay between 0 and 1 whatever its weights are"
 
 
 def check_fit(teacher, student):

@@ -12,6 +12,8 @@ from keras_kd.features import layers_of, walk
 
 _ACTIVATIONS = {"softmax": ops.softmax, "sigmoid": ops.sigmoid}
 _PRECISIONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
+# What weights are made smaller by, until not all answers are 0 or 1.
+_FACTORS = (1, 0.7, 0.3, 0.1, 0.01, 1e-4)
 # How many operations may follow the activation: a cast, a reshape.
 _FOLLOWING = 3
 
@@ -95,12 +97,9 @@ def read_head(model, *, examples=None, image_shape=None, what="model"):
         name, logits_model = (None, None) if said in _ACTIVATIONS else ("logits", model)
         return Head(name, logits_model, said, answers, trial)
     epsilon = _epsilon(model)
-    for candidate in _candidates(model):
-        logits = keras.tree.flatten(ask(candidate, trial.inputs)[0])[0][rows]
-        for name, activation in _ACTIVATIONS.items():
-            possible = name == "sigmoid" or logits.shape[-1] > 1
-            if possible and _are_equal(np.asarray(activation(logits)), answers, epsilon):
-                return Head(name, candidate, said, answers, trial)
+    name, logits_model = _opened(model, trial, rows, epsilon)
+    if name is not None:
+        return Head(name, logits_model, said, answers, trial)
     if answers.shape[-1] > 1 and np.allclose(answers.sum(-1), 1, atol=max(1e-3, 2 * epsilon)):
         return Head("softmax", None, said, answers, trial)
     if is_own and said == "sigmoid":  # A recurrent layer: no activation of a sum.
@@ -134,21 +133,41 @@ def _are_within_0_and_1(answers):
     return bool(answers.min() >= 0 and answers.max() <= 1 + 1e-6)
 
 
-def _are_equal(probabilities, answers, epsilon):
-    """Return whether two arrays of probabilities are equal, small ones in their logarithms too."""
-    if probabilities.shape != answers.shape:
-        return False
+def _opened(model, trial, rows, epsilon):
+    """Return the last activation's name and the model before it; `None`s if unproved."""
     half = epsilon > 1e-4  # Of whose small probabilities few digits are left.
     smallest, tolerance, of_logs = (10 * epsilon, 2 * epsilon, 0.1) if half else (1e-36, 1e-5, 1e-3)
-    telling = (answers > smallest) & (answers < 1 - tolerance)
-    if not telling.any():  # Many a function ends in zeros and ones.
-        return False
-    logs, wanted = (
-        np.log(np.maximum(each[telling], smallest)) for each in (probabilities, answers)
-    )
-    return np.allclose(probabilities, answers, rtol=0, atol=tolerance) and np.allclose(
-        logs, wanted, rtol=1e-5, atol=of_logs
-    )
+    weights = _float_weights(model)
+    for factor in _FACTORS:
+        values = [(weight, factor * weight) for weight in weights] if factor < 1 else ()
+        answers = keras.tree.flatten(ask(model, trial.inputs, values)[0])[0][rows]
+        telling = (answers > smallest) & (answers < 1 - tolerance)
+        if telling.any():  # Many a function ends in zeros and ones.
+            break
+    else:
+        return None, None
+
+    def are_equal(probabilities):
+        if probabilities.shape != answers.shape:
+            return False
+        logs, wanted = (
+            np.log(np.maximum(each[telling], smallest)) for each in (probabilities, answers)
+        )
+        return np.allclose(probabilities, answers, rtol=0, atol=tolerance) and np.allclose(
+            logs, wanted, rtol=1e-5, atol=of_logs
+        )
+
+    for candidate in _candidates(model):
+        logits = keras.tree.flatten(ask(candidate, trial.inputs, values)[0])[0][rows]
+        for name, activation in _ACTIVATIONS.items():
+            possible = name == "sigmoid" or logits.shape[-1] > 1
+            if possible and are_equal(np.asarray(activation(logits))):
+                return name, candidate
+    return None, None
+
+
+def _float_weights(model):
+    return [each for each in model.weights if keras.backend.is_float_dtype(each.dtype)]
 
 
 def _epsilon(model):
@@ -160,9 +179,10 @@ def _epsilon(model):
 def _leave_0_and_1(model, trial):
     """Return whether the answers leave 0 to 1 with other weights, as a weighted sum's would."""
     generator = np.random.default_rng(0)
-    weights = [each for each in model.weights if keras.backend.is_float_dtype(each.dtype)]
     for _ in range(4):
-        values = [(weight, _other_values(weight.shape, generator)) for weight in weights]
+        values = [
+            (weight, _other_values(weight.shape, generator)) for weight in _float_weights(model)
+        ]
         (answers,) = keras.tree.flatten(ask(model, trial.inputs, values)[0])
         if np.isfinite(answers).all() and not _are_within_0_and_1(answers):
             return True

@@ -221,6 +221,14 @@ class TestALayerThatDoesMoreThanItSays:
         with pytest.warns(UserWarning, match=r"read through log\(p\)"):
             kd.Teacher(model)
 
+    def test_a_softmax_that_has_nothing_but_zeros_and_ones_is_opened(self):
+        model = ends_in(layers.Dense(3, activation="softmax"))
+        for weight in model.weights:
+            weight.assign(1e5 * weight)
+        examples = VECTORS[:4]
+        assert set(np.unique(model(examples))) == {0, 1}
+        assert np.ptp(kd.Teacher(model, examples=examples)(examples)) > 1000
+
     def test_a_softmax_of_another_axis_is_refused(self):
         model = ends_in(layers.Dense(3), layers.Softmax(axis=1), shape=(4, 6))
         with pytest.raises(ValueError, match="cannot be told"):
