@@ -13,7 +13,7 @@ from keras_kd.features import layers_of, walk
 _ACTIVATIONS = {"softmax": ops.softmax, "sigmoid": ops.sigmoid}
 _PRECISIONS = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 # What weights are made smaller by, until not all answers are 0 or 1.
-_FACTORS = (1, 0.7, 0.3, 0.1, 0.01, 1e-4)
+_FACTORS = (0.7, 0.3, 0.1, 0.01, 1e-4)
 # How many operations may follow the activation: a cast, a reshape.
 _FOLLOWING = 3
 
@@ -97,7 +97,7 @@ def read_head(model, *, examples=None, image_shape=None, what="model"):
         name, logits_model = (None, None) if said in _ACTIVATIONS else ("logits", model)
         return Head(name, logits_model, said, answers, trial)
     epsilon = _epsilon(model)
-    name, logits_model = _opened(model, trial, rows, epsilon)
+    name, logits_model = _opened(model, trial, rows, answers, epsilon)
     if name is not None:
         return Head(name, logits_model, said, answers, trial)
     if answers.shape[-1] > 1 and np.allclose(answers.sum(-1), 1, atol=max(1e-3, 2 * epsilon)):
@@ -133,25 +133,27 @@ def _are_within_0_and_1(answers):
     return bool(answers.min() >= 0 and answers.max() <= 1 + 1e-6)
 
 
-def _opened(model, trial, rows, epsilon):
+def _opened(model, trial, rows, answers, epsilon):
     """Return the last activation's name and the model before it; `None`s if unproved."""
     half = epsilon > 1e-4  # Of whose small probabilities few digits are left.
     smallest, tolerance, of_logs = (10 * epsilon, 2 * epsilon, 0.1) if half else (1e-36, 1e-5, 1e-3)
-    weights = _float_weights(model)
+    values = ()
+
+    def telling():  # Many a function ends in zeros and ones.
+        return (answers > smallest) & (answers < 1 - tolerance)
+
     for factor in _FACTORS:
-        values = [(weight, factor * weight) for weight in weights] if factor < 1 else ()
-        answers = keras.tree.flatten(ask(model, trial.inputs, values)[0])[0][rows]
-        telling = (answers > smallest) & (answers < 1 - tolerance)
-        if telling.any():  # Many a function ends in zeros and ones.
-            break
-    else:
+        if not telling().any():
+            values = [(weight, factor * weight) for weight in _float_weights(model)]
+            answers = keras.tree.flatten(ask(model, trial.inputs, values)[0])[0][rows]
+    if not telling().any():
         return None, None
 
     def are_equal(probabilities):
         if probabilities.shape != answers.shape:
             return False
         logs, wanted = (
-            np.log(np.maximum(each[telling], smallest)) for each in (probabilities, answers)
+            np.log(np.maximum(each[telling()], smallest)) for each in (probabilities, answers)
         )
         return np.allclose(probabilities, answers, rtol=0, atol=tolerance) and np.allclose(
             logs, wanted, rtol=1e-5, atol=of_logs
