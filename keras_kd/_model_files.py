@@ -12,15 +12,8 @@ import keras
 from keras_kd._limits import check_archive, check_hdf5
 
 _KINDS = (".keras", ".h5", ".hdf5")
-# OSError is h5py's.
-_DAMAGE = (
-    EOFError,
-    NotImplementedError,
-    OSError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
+# OSError is h5py's: the file itself could be opened.
+_DAMAGE = (EOFError, NotImplementedError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def load_model_file(
@@ -86,22 +79,29 @@ def check_path(path, what):
 
 def _check_content(path, what):
     """Refuse a damaged file, and one that unpacks to more than a file may."""
-    try:
-        if path.suffix != ".keras":
-            check_hdf5(path, path, os.path.getsize(path))
-            return
-        check_archive(path)
-        with zipfile.ZipFile(path) as archive:
-            for name in archive.namelist():
-                # What h5py cannot open Keras cannot either, and says why.
-                with archive.open(name) as file, contextlib.suppress(OSError):
-                    if name.endswith(".h5"):
-                        check_hdf5(file, path, os.path.getsize(path))
-    except _DAMAGE as error:
-        raise ValueError(
-            f"The {what} must be a whole {path.suffix} file. Received: {path}, which is damaged or "
-            'of another kind. Write it again with `model.save("model.keras")`.'
-        ) from error
+    check = _check_zip if path.suffix == ".keras" else _check_h5
+    with open(path, "rb") as file:
+        try:
+            check(file, path)
+        except _DAMAGE as error:
+            raise ValueError(
+                f"The {what} must be a whole {path.suffix} file. Received: {path}, which is "
+                'damaged or of another kind. Write it again with `model.save("model.keras")`.'
+            ) from error
+
+
+def _check_zip(_, path):
+    check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            # What h5py cannot open Keras cannot either, and says why.
+            with archive.open(name) as file, contextlib.suppress(OSError):
+                if name.endswith(".h5"):
+                    check_hdf5(file, path, os.path.getsize(path))
+
+
+def _check_h5(file, path):
+    check_hdf5(file, path, os.path.getsize(path))
 
 
 def first_sentence(error):

@@ -275,8 +275,8 @@ def _add_own_data(command, default_student):
         "--teacher",
         action="append",
         metavar="FILE",
-        help="a .keras file; class_names.json beside it tells the order of its classes; several "
-        "teachers: named several times",
+        help="a .keras or .h5 file; class_names.json beside it tells the order of its classes; "
+        "several teachers: named several times",
     )
     command.add_argument(
         "--data",

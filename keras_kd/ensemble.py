@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd._checks import is_number
+from keras_kd._repr import call_of
 from keras_kd.teacher import Teacher
 
 
@@ -74,8 +75,7 @@ class Ensemble:
                 )
 
     def __repr__(self):
-        weights = ", ".join(f"{weight:.3g}" for weight in self.weights)
-        return f"<Ensemble of {self.teachers}: average={self.average!r}, weights=[{weights}]>"
+        return call_of(self, teachers=self.teachers, weights=self.weights, average=self.average)
 
     def __call__(self, images):
         """Return the logits of the ensemble as float32 `[batch, num_classes]`."""

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_kd._model_files import load_model_file
+from keras_kd._repr import call_of
 from keras_kd.features import feature_model
 from keras_kd.heads import read_head
 
@@ -119,10 +120,15 @@ class Teacher:
         self._feature_models = {}
 
     def __repr__(self):
-        told = {"head": self.head, "num_classes": self.num_classes, "input_shape": self.input_shape}
-        told |= {"class_map": self.class_map, "preprocess": self.preprocess}
-        told = ", ".join(f"{key}={value!r}" for key, value in told.items() if value is not None)
-        return f"<Teacher {self.model.name}: {told}>"
+        made_with = {"class_map": self.class_map, "preprocess": self.preprocess}
+        return call_of(
+            self,
+            model=self.model.name,
+            head=self.head,
+            num_classes=self.num_classes,
+            input_shape=self.input_shape,
+            **{name: value for name, value in made_with.items() if value is not None},
+        )
 
     def __call__(self, images):
         """Return the logits of `images` as float32 `[batch, num_classes]`, without gradient."""

@@ -327,11 +327,11 @@ class TestRepr:
     def test_a_teacher_says_what_it_is(self):
         teacher = kd.Teacher(logits_net("small"), class_map=[2, 0, 1])
         assert repr(teacher) == (
-            "<Teacher small: head='logits', num_classes=3, input_shape=(None, 6), "
-            "class_map=(2, 0, 1)>"
+            "Teacher(model='small', head='logits', num_classes=3, input_shape=(None, 6), "
+            "class_map=(2, 0, 1))"
         )
 
     def test_an_ensemble_names_its_teachers(self):
         ensemble = kd.Ensemble([logits_net("one"), logits_net("other")], weights=[0.3, 0.7])
-        assert repr(ensemble).startswith("<Ensemble of [<Teacher one: ")
-        assert repr(ensemble).endswith(": average='probabilities', weights=[0.3, 0.7]>")
+        assert repr(ensemble).startswith("Ensemble(teachers=[Teacher(model='one', ")
+        assert repr(ensemble).endswith("weights=[0.3, 0.7], average='probabilities')")
