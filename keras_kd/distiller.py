@@ -24,6 +24,7 @@ from keras_kd.ensemble import as_teacher
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.features import feature_model
 from keras_kd.fitting import (
+    KeptTeacher,
     as_list,
     build_variables,
     check_labels,
@@ -310,7 +311,7 @@ class Distiller(keras.Model):
         check_validation_labels([self], kwargs.get("validation_data"))
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
         kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
-        callbacks, steps = as_list(callbacks), None
+        watching, steps, kept = as_list(callbacks), None, []
         if self.soft_labels is not None and self.alpha != 0:
             minibatches = with_soft_labels(
                 minibatches, self.soft_labels, self._terms, self.teacher, verbose=bool(verbose)
@@ -319,10 +320,13 @@ class Distiller(keras.Model):
         if self.alpha != 0 and self._terms.uses_index():
             self._terms.check_examples(minibatches)
         if minibatches is not None and self.may_stack():
+            given = minibatches
             with self.in_its_precision():
-                minibatches = with_teacher_logits(minibatches, [self], bool(verbose))
+                minibatches = with_teacher_logits(given, [self], bool(verbose), watching)
+            if minibatches is not given and watching:
+                kept = [KeptTeacher(self.teacher)]
             models = self.models_in_step(teacher=not minibatches.has_teacher_logits)
-            height, xla = choose(models, len(minibatches), callbacks)
+            height, xla = choose(models, len(minibatches), watching)
             xla = xla and self.may_use_xla(models)
             steps = (height, len(minibatches))
             x = minibatches.stacks(height, gathered=on_gpu(), xla=xla)
@@ -340,7 +344,7 @@ class Distiller(keras.Model):
             batch_size=batch_size,
             epochs=epochs,
             verbose=verbose,
-            callbacks=with_watch(callbacks, self.losses_in_logs(), steps, verbose),
+            callbacks=with_watch(callbacks, self.losses_in_logs(), steps, verbose, kept),
             **kwargs,
         )
 

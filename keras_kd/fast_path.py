@@ -12,6 +12,8 @@ It may change the time and nothing else. What a Keras user may rely on:
   minibatches either way.
 - **Memory.** A stack of gathered minibatches and a teacher's kept logits are bounded in bytes;
   above the bound, stacks are lower, and the teacher is asked in each step.
+- **The teacher.** What it said is kept while its weights stay as they are: where a callback sees
+  every minibatch it is asked in each step, and where another changes it between epochs `fit` stops.
 - **Operations.** XLA is chosen only where each part of the step is known to compute under it what
   it computes without (`_xla`), and for training alone: `evaluate` and `predict` are Keras's.
 - **What a user said.** `steps_per_execution`, `jit_compile`, `run_eagerly`, a `train_step`, a
@@ -95,10 +97,8 @@ def sees_minibatches(callback):
     """Return whether a callback wants to see every minibatch: whether it overrides a batch hook.
 
     Args:
-        callback: a `keras.callbacks.Callback`, or a list of some.
+        callback: a `keras.callbacks.Callback`.
     """
-    if isinstance(callback, keras.callbacks.CallbackList):
-        return any(map(sees_minibatches, callback.callbacks))
     for hook in _BATCH_HOOKS:
         own = getattr(callback, hook)  # A class's, or one that was set on the object.
         function = getattr(own, "__func__", own)

@@ -124,10 +124,8 @@ def check_validation_labels(distillers, validation_data):
 
 
 def as_list(callbacks):
-    """Return what `fit` was given as callbacks as a list, a `CallbackList` as it is."""
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return callbacks
-    return keras.tree.flatten(callbacks) if callbacks is not None else []
+    """Return what `fit` was given as callbacks as a flat list."""
+    return keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
 
 
 def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
@@ -199,21 +197,25 @@ def _labels_in(spec):
     return targets.labels if isinstance(targets, Targets) else targets
 
 
-def with_watch(callbacks, losses, steps, verbose):
+def with_watch(callbacks, losses, steps, verbose, more):
     """Return the callbacks of `fit` with one that ends it where the teacher fails.
 
     Args:
-        callbacks: what `as_list` returned.
+        callbacks: as in `keras.Model.fit`.
         losses: names in the logs of what is better when it is less.
         steps: minibatches a stack and an epoch, `None` if there are no stacks: so many steps are
             what the others are told of.
         verbose: as in `keras.Model.fit`.
+        more: callbacks of `fit`'s own.
     """
     watch_for_less(callbacks, losses)
+    more = [_TeacherWatch(steps), *more]
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        callbacks.append(_TeacherWatch(steps))
+        for each in more:
+            each.set_model(callbacks.model)
+        callbacks.callbacks = [*more, *callbacks.callbacks]
         return callbacks
-    return with_bar([_TeacherWatch(steps), *callbacks], steps, verbose)
+    return with_bar([*more, *as_list(callbacks)], steps, verbose)
 
 
 def watch_for_less(callbacks, losses):
@@ -225,7 +227,7 @@ def watch_for_less(callbacks, losses):
         callbacks: as in `keras.Model.fit`.
         losses: their names in the logs.
     """
-    for callback in keras.tree.flatten(getattr(callbacks, "callbacks", callbacks)):
+    for callback in as_list(callbacks):
         watched = str(getattr(callback, "monitor", "")).removeprefix("val_")
         if watched in losses and getattr(callback, "mode", None) == "auto":
             callback.mode = "min"
@@ -251,6 +253,26 @@ class _StackProgress(keras.callbacks.ProgbarLogger):
     def on_train_batch_end(self, batch, logs=None):
         done = min((batch + 1) * self.height, self.num_minibatches)
         super().on_train_batch_end(done - 1, logs)
+
+
+class KeptTeacher(keras.callbacks.Callback):
+    """Ends the training where a teacher changes whose logits were kept.
+
+    Args:
+        teacher: the `Teacher` or `Ensemble`.
+    """
+
+    def __init__(self, teacher):
+        super().__init__()
+        self.teacher, self.fingerprint = teacher, teacher.fingerprint
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.teacher.fingerprint != self.fingerprint:
+            raise ValueError(
+                "The teacher must stay as it is while `fit` trains from what it said before the "
+                f"first epoch. Received: other weights at epoch {epoch}. Compile with "
+                "`steps_per_execution=1`: then it is asked in each step."
+            )
 
 
 class _TeacherWatch(keras.callbacks.Callback):

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_kd._backend import num_replicas
 from keras_kd.data.targets import Targets
 from keras_kd.ensemble import Ensemble
+from keras_kd.fast_path import sees_minibatches
 from keras_kd.soft_labels import logits_of_all
 
 # Above this, the teacher is asked in each step.
@@ -71,7 +72,7 @@ def _ask_teachers(distillers, images):
     }
 
 
-def with_teacher_logits(minibatches, distillers, verbose):
+def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
     """Return minibatches with the logits of the teacher, asked once for every image, if they can.
 
     Examples that lie in memory are the same in every epoch, and so are the logits of one teacher
@@ -83,11 +84,14 @@ def with_teacher_logits(minibatches, distillers, verbose):
         minibatches: `Minibatches`.
         distillers: those that train on them.
         verbose: show a progress bar.
+        callbacks: of `fit`. One that sees every minibatch may change the teacher at each.
 
     Raises:
         ValueError: if a logit is not finite.
     """
     if minibatches.has_teacher_logits or minibatches.resident is None:
+        return minibatches
+    if any(map(sees_minibatches, callbacks)):
         return minibatches
     asking = [each for each in distillers if each.asks_teacher()]
     teachers = {_key(each.teacher): each.teacher for each in asking}

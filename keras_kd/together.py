@@ -7,6 +7,7 @@ import keras
 from keras_kd.distiller import Distiller
 from keras_kd.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.fitting import (
+    KeptTeacher,
     as_list,
     check_labels,
     check_validation_labels,
@@ -78,12 +79,15 @@ def train_together(
     for distiller in distillers:
         check_labels(distiller, data)
     check_validation_labels(distillers, validation_data)
+    of_each = [as_list(callbacks(each)) if callbacks else [] for each in distillers]
+    given, every = minibatches, [callback for own in of_each for callback in own]
     with group.in_its_precision():
-        minibatches = with_teacher_logits(minibatches, distillers, bool(verbose))
+        minibatches = with_teacher_logits(given, distillers, bool(verbose), every)
+    asking = [each.teacher for each in distillers if each.asks_teacher()]
+    kept = [KeptTeacher(asking[0])] if minibatches is not given and every else []
     live = not minibatches.has_teacher_logits
     models = [model for each in distillers for model in each.models_in_step(teacher=live)]
-    of_each = [as_list(callbacks(each)) if callbacks else [] for each in distillers]
-    height, xla = choose(models, len(minibatches), [one for some in of_each for one in some])
+    height, xla = choose(models, len(minibatches), every)
     xla = xla and all(each.may_use_xla(each.models_in_step(teacher=live)) for each in distillers)
     # No optimizer: each distiller has its own.
     group.compile(optimizer=None)
@@ -99,7 +103,7 @@ def train_together(
         epochs=epochs,
         initial_epoch=initial_epoch,
         validation_data=validation_data,
-        callbacks=with_bar([members], (height, len(minibatches)), verbose),
+        callbacks=with_bar([*kept, members], (height, len(minibatches)), verbose),
         shuffle=False,
         verbose=verbose,
     )

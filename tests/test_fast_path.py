@@ -235,8 +235,6 @@ class TestCallbacks:
             (lambda at: keras.callbacks.LearningRateScheduler(float), False),
             (lambda at: keras.callbacks.CSVLogger(at + "/log.csv"), False),
             (lambda at: keras.callbacks.ProgbarLogger(), False),
-            (lambda at: keras.callbacks.CallbackList([OnlyEpochs(), Counter()]), True),
-            (lambda at: keras.callbacks.CallbackList([OnlyEpochs()]), False),
         ],
     )
     def test_the_rule(self, make, expected, tmp_path):
@@ -259,6 +257,48 @@ class TestCallbacks:
             np.testing.assert_allclose(one, other, atol=1e-6)
         for one, other in zip(rate.logs, plain_rate.logs, strict=True):
             assert one == pytest.approx(other, rel=1e-5)
+
+    @pytest.mark.parametrize("given", [lambda c: c, lambda c: [[c]], keras.callbacks.CallbackList])
+    def test_however_they_are_given(self, given):
+        counter, model = Counter(), distiller().compile("sgd")
+        callbacks = given(counter)
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = keras.callbacks.CallbackList([counter], add_history=True, model=model)
+        model.fit(IMAGES, LABELS, batch_size=100, verbose=0, callbacks=callbacks)
+        assert counter.batches == [0, 1, 2]
+
+    def test_a_teacher_that_changes_with_each_minibatch_is_asked_at_each(self):
+        class MeanTeacher(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                for variable in self.model.teacher.model.weights:
+                    variable.assign(0.9 * variable)
+
+        def run(**options):
+            model = distiller()
+            model.compile("sgd", **options)
+            data = SPLIT.batches(100, shuffle_seed=0)
+            model.fit(data, epochs=2, verbose=0, callbacks=[MeanTeacher()])
+            return model.get_weights()
+
+        for one, other in zip(run(), run(**PLAIN), strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+    def test_one_that_changes_between_epochs_is_refused_where_its_logits_were_kept(self):
+        class NextTeacher(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                self.model.teacher.model.weights[-1].assign_add([1.0, 0.0, 0.0])
+
+        data = SPLIT.batches(100, shuffle_seed=0)
+        sentence = "must stay as it is.*at epoch 1.*steps_per_execution=1"
+        with pytest.raises(ValueError, match=sentence):
+            distiller().compile().fit(data, epochs=2, verbose=0, callbacks=[NextTeacher()])
+        with pytest.raises(ValueError, match=sentence):
+            kd.train_together(
+                [distiller().compile()], data, epochs=2, verbose=0,
+                callbacks=lambda _: [NextTeacher()],
+            )  # fmt: skip
+        model = distiller().compile(steps_per_execution=1)
+        model.fit(data, epochs=2, verbose=0, callbacks=[NextTeacher()])
 
     def test_steps_are_minibatches_in_the_parameters_and_in_the_bar(self, capsys):
         class Steps(keras.callbacks.Callback):
