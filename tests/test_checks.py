@@ -75,7 +75,7 @@ def test_a_port_is_checked_before_anything_is_read(tmp_path):
         (range(99_999_999_999), "`seeds` must be at most 1000"),
         (0, "`seeds` must be an integer of at least 1"),
         (True, "`seeds` must be an integer of at least 1"),
-        ([], "`seeds` must be at least one"),
+        ([], "`seeds` must be different, and at least one"),
         ([1, 1], "`seeds` must be different"),
         ([2**32], "`seeds` must be at most 4294967295"),
     ],

@@ -137,14 +137,12 @@ def check_seeds(seeds):
     if not isinstance(seeds, (list, tuple, range)):
         check_integer("seeds", seeds, minimum=1, maximum=MOST_SEEDS)
         return list(range(seeds))
-    if not seeds:
-        raise ValueError("`seeds` must be at least one. Received: seeds=[].")
     if len(seeds) > MOST_SEEDS:
         raise ValueError(f"`seeds` must be at most {MOST_SEEDS}. Received: {len(seeds)} of them.")
     for seed in seeds:
         check_seed(seed, "seeds")
-    if len(set(seeds)) < len(seeds):
-        raise ValueError(f"`seeds` must be different. Received: seeds={list(seeds)}.")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"`seeds` must be different, and at least one. Received: {list(seeds)}.")
     return list(seeds)
 
 
