@@ -71,6 +71,6 @@ def test_too_late(monkeypatch):
 def test_the_command_takes_it_too(capsys):
     from keras_kd.cli import main
 
-    assert main(["--device", "gpu:7", "list", "nowhere"]) == 1
+    assert main(["--device", "gpu:7", "list", "nowhere"]) == 2
     assert "Received: device='gpu:7' with 0 GPUs" in capsys.readouterr().err
-    assert main(["--device", "tpu", "list", "nowhere"]) == 1
+    assert main(["--device", "tpu", "list", "nowhere"]) == 2

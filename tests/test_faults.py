@@ -193,10 +193,10 @@ def test_a_read_only_disk_is_told_before_the_work(root, small_disk):
     disk, _ = small_disk
     subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
     code, error = ended(started(root, command(disk / "out", student="mlp:4")))
-    assert code == 1
+    assert code == 2
     assert error == (
         "keras-kd: error: `output` must be a folder that can be written to. Received: "
-        f"{disk / 'out'}, which would lie below disk, a file or a read-only folder.\n"
+        f"{disk / 'out'} (Read-only file system).\n"
     )
 
 

@@ -221,7 +221,7 @@ def test_a_device_that_is_none_ends_with_2(value, place, capsys):
         ("check --data data.npz", "There must be a teacher"),
         ("check --teacher model.keras --data data.npz --image-size 99999", "image size"),
         ("check --teacher model.keras --data data.npz --image-size 8x8", "Arrays keep their shape"),
-        ("check --teacher model.keras --data data.npz --student mlp:99999999", "at most 65536"),
+        ("check --teacher model.keras --data data.npz --student mlp:99999999", "at most 10000000"),
         ("check --teacher model.keras --data data.npz --student resnet18:99", "at most 16"),
         ("check --teacher model.keras --data data.npz --student lenet5@99999", "at most 8192"),
         ("distill --data data.npz --output new --soft-labels here", "Name a student"),

@@ -240,7 +240,7 @@ def test_an_ordinary_end_of_a_batch_job_is_an_interruption(tmp_path):
 
 
 def test_a_best_form_can_be_run_and_found(monkeypatch, capsys):
-    assert cli.main(["run", "digits", "--best"]) == 1
+    assert cli.main(["run", "digits", "--best"]) == 2
     assert "has no best form" in capsys.readouterr().err
     digits = kd.recipes.digits
     best = dataclasses.replace(digits, name="digits_best", epochs=1)

@@ -22,8 +22,8 @@ _APPLICATIONS = {
 }
 FAMILIES = (*_LAYERS, *_WIDTH, *_APPLICATIONS)
 
-# More is a slip of the finger: no such layer fits into memory, nor such a batch.
-_MOST_UNITS, _MOST_WIDTH = 65_536, 16
+# More is a slip of the finger: no such layer fits into memory.
+_MOST_UNITS, _MOST_WIDTH = 10_000_000, 16
 
 _SPEC = re.compile(r"(?P<family>[a-z0-9_]+)(:(?P<sizes>[0-9.\-]+))?(@(?P<side>[0-9]+))?")
 
