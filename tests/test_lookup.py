@@ -1,6 +1,8 @@
 """Losses by name, and the words that others have for what is ours."""
 
+import dataclasses
 import inspect
+import pickle
 
 import keras
 import pytest
@@ -85,6 +87,16 @@ class TestWhereLossesAreTaken:
         assert of_class == of_loss == ["SoftTargets_T_2_alpha_0.5", "DecoupledKD_T_2_alpha_0.5"]
         with pytest.raises(ValueError, match="must name different losses"):
             cells_of(None, (2.0,), (0.5,), ["SoftTargets", "soft_targets"])
+
+    def test_recipes_too(self):
+        recipe = kd.recipes.digits
+        for name, kind in (("decoupled_kd", kd.losses.DecoupledKD), ("DIST", kd.losses.DIST)):
+            loss = dataclasses.replace(recipe, loss=name).distillation_loss()
+            assert type(loss) is kind and loss.temperature == recipe.temperature
+        matching = pickle.loads(pickle.dumps(dataclasses.replace(recipe, loss="logit_matching")))
+        assert isinstance(matching.distillation_loss(), kd.losses.LogitMatching)
+        with pytest.raises(ValueError, match=r"Received: 'soft'\. There are: soft_targets"):
+            dataclasses.replace(recipe, loss="soft")
 
 
 def test_losses_of_one_name_are_counted():

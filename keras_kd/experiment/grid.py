@@ -6,7 +6,7 @@ import itertools
 
 from keras_kd import losses
 from keras_kd._checks import ALPHAS, TEMPERATURES, is_number, words
-from keras_kd.losses.lookup import class_of
+from keras_kd.losses.lookup import builder_of, class_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +75,7 @@ def _losses(recipe, loss):
                 f"Received: {name!r}. Pass a dict by name of functions of the temperature for "
                 "others."
             )
-        has_temperature = "temperature" in inspect.signature(found).parameters
-        build = found if has_temperature else _without_temperature(found)
-        yield found.__name__, build, has_temperature
-
-
-def _without_temperature(loss):
-    return lambda temperature: loss()
+        yield found.__name__, *builder_of(name)
 
 
 def _is_on_logits(name):

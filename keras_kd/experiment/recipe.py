@@ -11,6 +11,7 @@ from keras_kd.distiller import Distiller
 from keras_kd.experiment.making import architecture, settings_of
 from keras_kd.experiment.run import run
 from keras_kd.losses import SoftTargets
+from keras_kd.losses.lookup import builder_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class Recipe:
         student_patience: the same for both students.
         batch_size: examples a step.
         learning_rate: of Adam, where there is no other optimizer.
-        loss: builds the distillation loss, `(temperature) -> loss`.
+        loss: builds the distillation loss, `(temperature) -> loss`; or the name of one.
         distiller: builds what trains the student, `(student=..., teacher=...,
             distillation_loss=..., alpha=...) -> Distiller`, such as a `functools.partial` of
             `adversarial.DiscriminatorDistiller`; a plain `Distiller` if `None`.
@@ -67,7 +68,7 @@ class Recipe:
     student_patience: int
     batch_size: int
     learning_rate: float = 1e-3
-    loss: Callable = SoftTargets
+    loss: Callable | str = SoftTargets
     distiller: Callable[..., Distiller] | None = None
     optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
     augmentation: Callable | None = None
@@ -83,6 +84,8 @@ class Recipe:
     best: "Recipe | None" = None
 
     def __post_init__(self):
+        if isinstance(self.loss, str):
+            object.__setattr__(self, "loss", builder_of(self.loss)[0])
         check_number("temperature", self.temperature, TEMPERATURES)
         check_number("alpha", self.alpha, ALPHAS)
         check_number("learning_rate", self.learning_rate, RATES)

@@ -1,5 +1,6 @@
 """Losses by name, and as what a file holds, as in `keras.losses`."""
 
+import functools
 import inspect
 
 import keras
@@ -101,6 +102,25 @@ def get(identifier):
 
 
 _COLLECTING = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+
+def builder_of(name):
+    """Return what builds a loss at a temperature, `(temperature) -> loss`, and whether it has one.
+
+    Args:
+        name: as in `class_of`.
+
+    Raises:
+        ValueError: as in `get`.
+    """
+    found = class_of(name) or type(get(name))
+    if "temperature" in inspect.signature(found).parameters:
+        return found, True
+    return functools.partial(_without_temperature, found), False
+
+
+def _without_temperature(kind, temperature):
+    return get(kind)
 
 
 def get_each(identifiers):
