@@ -71,9 +71,10 @@ def misfit(found, shape, where="it"):
 
     Args:
         found: a value of JSON.
-        shape: a type or several; `None`; a list of one shape, for a list of such; a dict of
-            shapes by name, where others may stand beside, or with the key `str`, for any names;
-            a tuple of shapes, for any of them; a function that tells whether a value will do.
+        shape: a type; `None`; a list of one shape, for a list of such; a dict of shapes by name,
+            where others may stand beside and a name with a question mark may be missing, or with
+            the key `str`, for any names; a tuple of shapes, for any of them; a function that
+            tells whether a value will do.
         where: what the value is called.
     """
     if isinstance(shape, tuple):
@@ -85,10 +86,11 @@ def misfit(found, shape, where="it"):
         if str in shape:
             parts = [(found[name], shape[str], name) for name in found]
         else:
-            missing = [name for name in shape if name not in found]
+            names = {name.removesuffix("?"): each for name, each in shape.items()}
+            missing = [name for name in shape if not name.endswith("?") and name not in found]
             if missing:
                 return f"which is damaged: `{missing[0]}` is missing"
-            parts = [(found[name], each, name) for name, each in shape.items()]
+            parts = [(found[name], each, name) for name, each in names.items() if name in found]
     elif isinstance(shape, list):
         if not isinstance(found, list):
             return _no(where, found)
@@ -98,7 +100,8 @@ def misfit(found, shape, where="it"):
             fits = found is None
         elif isinstance(shape, type):
             # True is an int to Python, and none to anybody else.
-            fits = isinstance(found, shape) and (shape is bool or not isinstance(found, bool))
+            fits = isinstance(found, shape)
+            fits = fits and (shape in (bool, object) or not isinstance(found, bool))
         else:
             fits = shape(found)
         return None if fits else _no(where, found)

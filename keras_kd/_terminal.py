@@ -1,5 +1,6 @@
 """Text from files, made harmless for a terminal."""
 
+import textwrap
 import unicodedata
 
 # Control characters (escape sequences begin with one), what reverses the order of letters, and
@@ -22,3 +23,15 @@ def printable(text, kept=""):
         else each.encode("unicode_escape").decode()
         for each in str(text)
     )
+
+
+def wrapped(text, width):
+    """Return the lines of a text, printable, broken between words; `None` for one line.
+
+    A word that is longer than a line, such as a path, stays whole.
+    """
+    text = printable(text)
+    if width is None or len(text) <= width:
+        return [text]
+    options = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.wrap(text, width, **options) or [""]

@@ -59,8 +59,18 @@ def _add_recipe(parser, folder):
     parser.add_argument(
         "--output", metavar="DIR", help=f"folder to write to (default: saved_models/{folder})"
     )
+    _add_overwrite(parser)
     parser.add_argument(
         "--data-dir", metavar="DIR", help="where the data set lies, if it is not found by itself"
+    )
+
+
+def _add_overwrite(parser):
+    """Add the word without which no folder's results are replaced by others."""
+    parser.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace what the folder holds, though its settings were others",
     )
 
 
@@ -193,6 +203,7 @@ def _add_export(commands):
     export.add_argument("--teacher", metavar="FILE", help="a .keras file to compare with")
     export.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
     export.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
+    _add_overwrite(export)
     export.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
 
 
@@ -227,6 +238,7 @@ def _add_distill(commands):
     )
     _add_own_data(distill, default_student="auto")
     distill.add_argument("--output", metavar="DIR", required=True, help="a new or empty folder")
+    _add_overwrite(distill)
     distill.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
     distill.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
     distill.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")

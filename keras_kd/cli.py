@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 
 import keras_kd
@@ -10,24 +11,25 @@ from keras_kd._backend import quiet_native_stderr
 from keras_kd._checks import ArgumentError
 from keras_kd._files import no_room
 from keras_kd._interruptions import interruptions
-from keras_kd._terminal import printable
+from keras_kd._terminal import wrapped
 from keras_kd.arguments import parser
 
 
 def main(arguments=None):
     """Run the command line; return its exit code."""
-    options = parser().parse_args(arguments)
     with interruptions() as came:
+        options = None
         try:
+            options = parser().parse_args(arguments)
             wrong = _wrong_option(options)
-            if wrong is not None:
+            if wrong is not None and not came.is_set():
                 return _say(2, f"error: {wrong}")
             return _CALLS[options.command](options) or 0
         except ArgumentError as error:
             return _say(2, f"error: {error}")
         except (Exception, KeyboardInterrupt) as error:
             if came.is_set() or isinstance(error, KeyboardInterrupt):
-                goes_on = _goes_on(options.command)
+                goes_on = _goes_on(options and options.command)
                 return _say(130, f"interrupted. Nothing half-written was left.{goes_on}")
             sentence = _sentence_of(error)
             if sentence is None:
@@ -56,8 +58,15 @@ def _wrong_option(options):
 
 
 def _say(exit_code, sentence):
-    print(f"keras-kd: {printable(sentence)}", file=sys.stderr)
+    width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    print("\n".join(wrapped(f"keras-kd: {sentence}", width)), file=sys.stderr)
     return exit_code
+
+
+def _show(sentence):
+    from keras_kd._console import Console
+
+    Console().say(sentence)
 
 
 def _sentence_of(error):
@@ -138,7 +147,7 @@ def _list(options):
 
 
 def _report(options):
-    print(f"Written to {printable(keras_kd.experiment.write_report(options.folder))}")
+    _show(f"Written to {keras_kd.experiment.write_report(options.folder)}")
 
 
 def _recipe(options):
@@ -147,7 +156,7 @@ def _recipe(options):
 
 
 def _options_of_recipes(options):
-    names = ("epochs", "quick", "output", "data_dir")
+    names = ("epochs", "quick", "output", "overwrite", "data_dir")
     return {name: getattr(options, name) for name in names}
 
 
@@ -174,9 +183,10 @@ def _export(options):
         max_kb=options.max_kb,
         max_drop=options.max_drop,
         max_us=options.max_us,
+        overwrite=options.overwrite,
     )
     seconds = f"{results['seconds']:.0f} s"
-    print(f"Written to {printable(options.to)} in {seconds}: export.json, export.png, files")
+    _show(f"Written to {options.to} in {seconds}: export.json, export.png, files")
     return 0 if results["ok"] else 1
 
 

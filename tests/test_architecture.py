@@ -22,8 +22,10 @@ FLOORS = [
     },
     {
         "_console",
+        "_differences",
         "_interruptions",
         "_locks",
+        "_pictures",
         "_probes",
         "_registration",
         "device",

@@ -112,8 +112,11 @@ class TestARun:
         assert len(measured) == 1
         assert len(results["curves"]["teacher"]["loss"]) == 3
         assert len(results["curves"]["student_alone"]["loss"]) == 6
+        with pytest.raises(ValueError, match="budget: 40500.0 there, 7200.0 here"):
+            recipe(output=tmp_path, budget="2h", verbose=False)
+        assert len(measured) == 1
         with pytest.raises(ValueError, match="must hold one epoch of each training"):
-            recipe(output=tmp_path, budget="2h", verbose=False)  # Another run.
+            recipe(output=tmp_path, budget="2h", overwrite=True, verbose=False)
         assert len(measured) == 2
 
     def test_a_budget_too_small_is_one_sentence(self, tmp_path, measured, capsys):

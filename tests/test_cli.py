@@ -151,3 +151,57 @@ def test_no_interruption_is_lost(work, monkeypatch, capsys):
     assert time.monotonic() - start < 60
     assert capsys.readouterr().err == "keras-kd: interrupted. Nothing half-written was left.\n"
     assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_words_are_parsed_ends_quietly(number, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "parser", lambda: os.kill(os.getpid(), number) or time.sleep(5))
+    assert cli.main(["list"]) == 130
+    assert capsys.readouterr().err == "keras-kd: interrupted. Nothing half-written was left.\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_it_is_imported_ends_quietly(number):
+    code = (
+        "import os, sys, time, types\n"
+        "from keras_kd.__main__ import main\n"
+        "class Interrupts:\n"
+        "    def find_spec(name, *rest):\n"
+        "        if name == 'argparse':\n"
+        f"            os.kill(os.getpid(), {int(number)}); time.sleep(5)\n"
+        "sys.modules.pop('argparse', None); sys.meta_path.insert(0, Interrupts)\n"
+        "sys.exit(main())"
+    )
+    result = keras_kd_command(code=code)
+    assert (result.returncode, result.stdout, result.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list", "."], ["list", "/nowhere", "--no"]])
+def test_nobody_who_reads_is_no_error(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    process = subprocess.run(
+        [sys.executable, "-m", "keras_kd", *arguments], stdout=writer, stderr=subprocess.PIPE,
+        text=True, timeout=300,
+    )  # fmt: skip
+    os.close(writer)
+    wrong = arguments[-1] == "--no"
+    assert process.returncode == (2 if wrong else 0)
+    assert ("unrecognized arguments: --no" in process.stderr) == wrong
+    assert "Broken" not in process.stderr and "Traceback" not in process.stderr
+
+
+def test_a_terminal_without_the_signs_gets_escapes():
+    result = keras_kd_command("list", "no such ± folder", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "There is no run in or below no such \\xb1 folder" in result.stdout
+
+
+def test_a_training_goes_on_when_nobody_reads(tmp_path, monkeypatch):
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", closefd=False) as nobody, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", nobody)
+        assert cli.main(["run", "digits", "--epochs", "1", "--output", str(tmp_path)]) == 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+    assert (tmp_path / "results.json").is_file()

@@ -203,7 +203,7 @@ def test_three_seeds_with_spread_are_judged_and_a_first_look_is_not():
     ("options", "sentence"),
     [
         ({"seeds": 0}, "`seeds` must be an integer of at least 1"),
-        ({"seeds": [1, 1]}, "different, and at least one"),
+        ({"seeds": [1, 1]}, "`seeds` must be different"),
         ({"seeds": [0, -1]}, "`seeds` must be an integer of at least 0"),
         ({"epochs": 0}, "`epochs` must be an integer of at least 1"),
     ],

@@ -114,7 +114,7 @@ def test_a_teacher_of_other_making_is_not_used(folder, results, monkeypatch, cha
         (folder / "teacher.keras").write_bytes(record + b"\0")
     try:
         with pytest.raises(TrainedAnew):
-            recipe(quick=True, seed=seed, output=folder, verbose=False)
+            recipe(quick=True, seed=seed, output=folder, overwrite=True, verbose=False)
     finally:
         (folder / "teacher.keras").write_bytes(record)
 

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment import records
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +111,7 @@ def assert_same_to_the_bit(folder, expected):
         history = f"{name}_history.csv"
         assert (folder / history).read_text() == (expected / history).read_text()
     assert (folder / "student.tflite").read_bytes() == (expected / "student.tflite").read_bytes()
-    ours, theirs = (folder_module.read_results(each)["models"] for each in (folder, expected))
+    ours, theirs = (records.read_results(each)["models"] for each in (folder, expected))
     for name in MODELS:
         assert ours[name]["test"] == theirs[name]["test"]
 

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import time
 
 import keras
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 
 import keras_kd as kd
 from keras_kd._locks import at_work
+from keras_kd.experiment import checkpoint
 from keras_kd.experiment.checkpoint import Checkpoint
 from keras_kd.own_data import distilling
 from keras_kd.own_data.output import UNFINISHED, is_begun, remembered
@@ -138,12 +140,12 @@ def copied(begun, tmp_path):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"student": "mlp:7"}, "student='mlp:7' for {output}, begun with student='mlp:6'."),
-        ({"alpha": 0.5}, "alpha=0.5 for {output}, begun with alpha=0.6."),
-        ({"epochs": 9}, "epochs=9 for {output}, begun with epochs=4."),
-        ({"seed": 1}, "seed=1 for {output}, begun with seed=0."),
-        ({"scale": "0..1"}, "scale='0..1' for {output}, begun with scale='0..255'."),
-        ({"unlabelled": IMAGES[:9]}, "unlabelled=9 for {output}, begun with unlabelled=0."),
+        ({"student": "mlp:7"}, "student: mlp:6 there, mlp:7 here)"),
+        ({"alpha": 0.5}, "alpha: 0.6 there, 0.5 here)"),
+        ({"epochs": 9}, "epochs: 4 there, 9 here)"),
+        ({"seed": 1}, "seed: 0 there, 1 here)"),
+        ({"scale": "0..1"}, "scale: 0..255 there, 0..1 here; another teacher)"),
+        ({"unlabelled": IMAGES[:9]}, "unlabelled: 0 there, 9 here; "),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else None,
 )
@@ -151,20 +153,19 @@ def test_other_settings_are_refused_by_name(change, sentence, copied, data, teac
     before = files_of(copied)
     with pytest.raises(ValueError) as caught:
         kd.distill(teacher, data, output=copied, **(FAST | change))
-    assert str(caught.value) == (
-        "An unfinished distillation must go on with what it was begun with. Received: "
-        + sentence.format(output=copied)
-        + " Say the same as then, or remove the folder to begin anew."
+    assert str(caught.value).startswith(
+        "A folder must be new, or hold what the same settings made. Received: "
+        f"{copied}, which holds an unfinished distillation of other settings ({sentence}"
     )
     assert files_of(copied) == before
 
 
 def test_another_teacher_and_other_images_are_refused(copied, data, teacher):
     other = kd.models.mlp([16], image_shape=(6, 6, 1), num_classes=3)
-    with pytest.raises(ValueError, match="Received: teacher='"):
+    with pytest.raises(ValueError, match="settings .another teacher"):
         kd.distill(other, data, output=copied, **FAST)
     few = kd.data.from_arrays((IMAGES[:240], LABELS[:240]), (IMAGES[250:], LABELS[250:]))
-    with pytest.raises(ValueError, match="Received: data='"):
+    with pytest.raises(ValueError, match="settings .another data"):
         kd.distill(teacher, few, output=copied, **FAST)
 
 
@@ -203,7 +204,7 @@ def test_where_nothing_was_trained_anything_may_be_begun(data, teacher, tmp_path
 
 def test_two_processes_do_not_work_on_one(copied, data, teacher):
     with (
-        at_work(copied / UNFINISHED),
+        at_work(copied),
         pytest.raises(ValueError, match=r"Another process is at work in .* \(process \d+ on "),
     ):
         kd.distill(teacher, data, output=copied, **FAST)
@@ -216,9 +217,81 @@ def uninterrupted(data, teacher, tmp_path_factory):
     return output
 
 
-def test_what_is_finished_is_not_overwritten(uninterrupted, data, teacher):
-    with pytest.raises(FileExistsError, match="which holds something"):
-        kd.distill(teacher, data, output=uninterrupted, **FAST)
+def contents_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_is_finished_is_answered_at_once(uninterrupted, data, teacher, monkeypatch):
+    before = contents_of(uninterrupted)
+    monkeypatch.setattr(distilling, "Training", None)
+    result = kd.distill(teacher, data, output=uninterrupted, **FAST)
+    assert contents_of(uninterrupted) == before
+    assert result.report == json.loads((uninterrupted / "report.json").read_text())
+    expected = keras.models.load_model(uninterrupted / "student.keras").get_weights()
+    for one, other in zip(result.student.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"epochs": 3}, "epochs: 4 there, 3 here"),
+        ({"formats": ("float16",)}, r'formats: \["float32"\] there, \["float16"\] here'),
+        ({"control": True}, "control: no there, yes here"),
+        ({"max_kb": 5}, "budgets max kb: none there, 5 here"),
+    ],
+)
+def test_what_is_finished_is_not_replaced_by_others(change, sentence, uninterrupted, data, teacher):
+    before = contents_of(uninterrupted)
+    with pytest.raises(ValueError, match=rf"a finished distillation of .*{sentence}.*overwrite"):
+        kd.distill(teacher, data, output=uninterrupted, **(FAST | change))
+    assert contents_of(uninterrupted) == before
+
+
+def test_what_a_former_version_finished_is_refused_by_name(uninterrupted, data, teacher, tmp_path):
+    output = shutil.copytree(uninterrupted, tmp_path / "out")
+    (output / "config.json").unlink()
+    with pytest.raises(ValueError, match="the former version did not say"):
+        kd.distill(teacher, data, output=output, **FAST)
+
+
+@pytest.mark.parametrize("state", ["finished", "unfinished"])
+def test_it_is_replaced_where_that_is_meant(state, copied, uninterrupted, data, teacher, tmp_path):
+    output = copied
+    if state == "finished":
+        output = shutil.copytree(uninterrupted, tmp_path / "finished")
+    change = {"epochs": 1, "formats": ("float16",), "overwrite": True}
+    kd.distill(teacher, data, output=output, **(FAST | change))
+    assert files_of(output) == {
+        "config.json", "export.json", "export.png", "report.json", "student.keras",
+        "student_float16.tflite", "student_float16.tflite.json",
+    }  # fmt: skip
+    assert json.loads((output / "report.json").read_text())["settings"]["epochs"] == 1
+
+
+def test_seconds_are_those_of_all_processes(copied, data, teacher, monkeypatch):
+    path = copied / UNFINISHED / "chosen.json"
+    temperature, alpha, how, *_ = json.loads(path.read_text())
+    path.write_text(json.dumps([temperature, alpha, how, 1000.0]))
+
+    def read_as_slow(path, read=checkpoint.read):
+        found = read(path)
+        return found and {**found, "seconds": 500.0}
+
+    monkeypatch.setattr(checkpoint, "read", read_as_slow)
+    began = time.perf_counter()
+    report = kd.distill(teacher, data, output=copied, **FAST).report
+    assert 1500 < report["seconds"] < 1500 + time.perf_counter() - began
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "null", "[1, 2]", '{"models": 7}', '{"data": "[/x]"}']
+)
+def test_a_damaged_report_is_named(content, uninterrupted, data, teacher, tmp_path):
+    output = shutil.copytree(uninterrupted, tmp_path / "out")
+    (output / "report.json").write_text(content)
+    with pytest.raises(ValueError, match=r"must be as it was written\. Received: .*report\.json, "):
+        kd.distill(teacher, data, output=output, **FAST)
 
 
 def damage(path):
@@ -250,9 +323,11 @@ def test_a_damaged_record_is_named(copied, data, teacher):
     with pytest.raises(ValueError) as caught:
         kd.distill(teacher, data, output=copied, **FAST)
     assert str(caught.value) == (
-        "The record of an unfinished distillation must be as it was written. Received: "
-        f"{path}, which is damaged. Remove {copied} to begin anew."
+        f"The record of a run must be as it was written. Received: {path}, which is damaged: it is "
+        "no JSON. Remove it: the command that began the run then goes on with what is trained."
     )
+    path.unlink()
+    kd.distill(teacher, data, output=copied, **FAST)
 
 
 def test_a_damaged_student_is_trained_again(data, teacher, uninterrupted, tmp_path, monkeypatch):

@@ -59,7 +59,8 @@ def write(path, value):
 
 def config(kind):
     return {
-        "kind": kind, "recipe": "mine <b>", "options": {"seed": 0}, "command": "keras-kd <x>",
+        "kind": kind, "recipe": "mine <b>", "command": "keras-kd <x>",
+        "options": {"seeds": [0, 1]} if kind == "compare" else {"seed": 0},
     }  # fmt: skip
 
 
@@ -80,10 +81,11 @@ def one_seed(folder, seed, names=("teacher", "student_alone", "label_smoothing",
         model.save(folder / f"{name}.keras")
     _, figures = evaluation.evaluate(trained, TEST, folder)
     models = evaluation.describe_models(folder, trained, figures)
-    return {"seed": seed, "models": models, "curves": {n: c for n, (_, c) in trained.items()}}
+    curves_ = {name: each.curves for name, each in trained.items()}
+    return {"seed": seed, "seconds": 9.0, "models": models, "curves": curves_}
 
 
-DATA = {"class_names": CLASS_NAMES, "test": 60, "validation": 30}
+DATA = {"name": "mine", "class_names": CLASS_NAMES, "test": 60, "validation": 30}
 
 
 def comparison(folder):
@@ -91,6 +93,7 @@ def comparison(folder):
     for run in runs:
         write(folder / f"seed_{run['seed']}" / "results.json", run)
     results = {"kind": "compare", "recipe": "mine <b>", "seeds": [0, 1], "data": DATA}
+    results["seconds"] = 9.0
     write(folder / "config.json", config("compare"))
     write(folder / "results.json", {**results, **summary(runs)})
     return folder

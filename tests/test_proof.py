@@ -90,9 +90,18 @@ class TestExport:
 
     def test_the_next_export_leaves_nothing_of_the_last(self, proved, digits, digits_teacher):
         folder, _ = proved
-        results = kd.export.export(
-            digits_teacher, folder, formats=["int8"], data=digits, max_kb=1, verbose=False
-        )
+        before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+        asked = {"formats": ["int8"], "data": digits, "max_kb": 1, "verbose": False}
+        with pytest.raises(ValueError, match="holds an export of other settings .formats: "):
+            kd.export.export(digits_teacher, folder, **asked)
+        assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+        left = folder / ".export.a1b2c3d4" / "export" / "int8"
+        left.mkdir(parents=True)  # By a process that was killed.
+        results = kd.export.export(digits_teacher, folder, **asked, overwrite=True)
+        assert {path.name for path in folder.iterdir()} == {
+            "export.json", "export.png", "student_int8.missed_budget.tflite",
+            "student_int8.missed_budget.tflite.json",
+        }  # fmt: skip
         assert results["files"][0]["file"] == "student_int8.missed_budget.tflite"
         assert not (folder / "student_int8.tflite").exists()
         assert not (folder / "student_int8.tflite.json").exists()
@@ -167,7 +176,7 @@ class TestFailures:
 
     def test_a_folder_that_cannot_be_written_is_one_sentence(self, digits_teacher, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(OSError, match="must be writable. Received: .*file"):
+        with pytest.raises(OSError, match="one that can be written to. Received: .*file"):
             kd.export.export(digits_teacher, tmp_path / "file", verbose=False)
 
     @pytest.mark.parametrize(

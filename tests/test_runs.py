@@ -14,7 +14,7 @@ import pytest
 
 import keras_kd as kd
 from keras_kd import cli
-from keras_kd.experiment import checkpoint
+from keras_kd.experiment import checkpoint, records
 from keras_kd.experiment import folder as folder_module
 
 RUN = importlib.import_module("keras_kd.experiment.run")
@@ -140,26 +140,105 @@ def test_a_folder_in_which_a_process_works_is_running_and_refused(tmp_path):
     assert kd.experiment.list_runs(tmp_path)[0]["state"] == "unfinished"
 
 
-def test_results_of_another_run_do_not_stay(tmp_path):
+def begin(folder, kind="run", overwrite=False, settings=(), data=(), **options):
     from keras_kd.experiment.progress import Progress
 
-    def begin(seed):
-        return folder_module.begin(
-            tmp_path,
-            kind="run",
-            recipe="digits",
-            options={"seed": seed, "data_dir": f"place {seed}"},
-            settings={},
-            data={},
-            progress=Progress(verbose=False),
-        )
+    of_kind = {"compare": {"seeds": [0]}, "search": {"space": {}, "trials": 2, "workers": 1}}
+    common = {"epochs": 2, "quick": False, "data_dir": None}
+    if kind != "compare":
+        common["seed"] = 0
+    if kind == "search":
+        common["storage"] = None
+    return folder_module.begin(
+        folder,
+        kind=kind,
+        recipe="digits",
+        options={**common, **of_kind.get(kind, {}), **options},
+        settings={"epochs": 2, "loss": {"class_name": "A", "config": {"temperature": 2.0}}}
+        | dict(settings),
+        data={"digest": "0" * 64, "train": 9} | dict(data),
+        progress=Progress(verbose=False),
+        overwrite=overwrite,
+    )
 
-    begin(0)
+
+@pytest.mark.parametrize("state", ["finished", "unfinished"])
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"epochs": 1, "settings": {"epochs": 1}}, "epochs: 2 there, 1 here"),
+        ({"seed": 1}, "seed: 0 there, 1 here"),
+        ({"quick": True, "settings": {"share": 0.1}}, "quick: no there, yes here"),
+        ({"budget": 60.0}, "budget: none there, 60.0 here"),
+        ({"settings": {"loss": {"class_name": "A", "config": {"temperature": 4.0}}}},
+         "loss temperature: 2.0 there, 4.0 here"),
+        ({"settings": {"student": "f" * 64}}, "another student"),
+        ({"settings": {"precision": "mixed"}}, "precision: none there, mixed here"),
+        ({"data": {"digest": "1" * 64}}, "another data"),
+        ({"kind": "compare", "seeds": [1]}, r"seeds: \[0\] there, \[1\] here"),
+        ({"kind": "search", "trials": 1}, "trials: 2 there, 1 here"),
+        ({"kind": "search", "storage": "s.db"}, "storage: none there, s.db here"),
+        ({"kind": "search", "space": {"alpha": [0, 1]}}, r"space alpha: none there, \[0, 1\] here"),
+    ],
+)  # fmt: skip
+def test_no_run_is_replaced_by_one_of_other_settings(tmp_path, change, sentence, state):
+    kind = change.get("kind", "run")
+    begin(tmp_path, kind)
+    if state == "finished":
+        folder_module.finish(tmp_path, {"seed": 0})
+    (tmp_path / "report.html").write_text("of it")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=rf"a.? {state} .* of other settings \({sentence}\)"):
+        begin(tmp_path, **change)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    config = begin(tmp_path, **change, overwrite=True)
+    assert config == records.read_config(tmp_path) != json.loads(before[tmp_path / "config.json"])
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "stays"),
+    [
+        ("run", {}, True),
+        ("run", {"data_dir": "elsewhere"}, True),
+        ("run", {"epochs": None}, True),  # The recipe's own: the settings are the same.
+        ("run", {"tensorboard": True}, True),
+        ("run", {"budget": None}, True),  # Former versions had none.
+        ("search", {"workers": 3}, True),
+        ("search", {"trials": 5}, False),
+        ("compare", {"seeds": [0, 1, 2]}, False),
+    ],
+)
+def test_the_same_run_goes_on_and_so_does_more_of_it(tmp_path, kind, change, stays):
+    begin(tmp_path, kind)
     folder_module.finish(tmp_path, {"seed": 0})
-    begin(0)
-    assert folder_module.read_results(tmp_path) == {"seed": 0}
-    begin(1)
-    assert folder_module.read_results(tmp_path) is None
+    config = begin(tmp_path, kind, **change)
+    assert (tmp_path / "results.json").exists() == stays
+    assert config == records.read_config(tmp_path)
+    for name, value in change.items():
+        assert config["options"].get(name) in (value, None, 2)
+
+
+@pytest.mark.parametrize("name", ["teacher", "student", "student_alone"])
+def test_a_model_that_no_run_left_is_not_replaced(tmp_path, name):
+    model = tmp_path / f"{name}.keras"
+    model.write_bytes(b"mine")
+    with pytest.raises(ValueError, match=rf"which holds {name}.keras of something else"):
+        begin(tmp_path)
+    (tmp_path / f"{name}.json").write_text("{}")  # Of a run whose damaged record was removed.
+    begin(tmp_path)
+    assert model.read_bytes() == b"mine"
+
+
+def test_a_run_of_other_settings_is_refused_before_data_is_read(tmp_path):
+    recipe = dataclasses.replace(kd.recipes.digits, dataset="not read")
+    begin(tmp_path)
+    for call, change in (
+        (kd.experiment.run, {"seed": 1}),
+        (kd.experiment.run, {"budget": "1h"}),
+    ):
+        with pytest.raises(ValueError, match="which holds an unfinished run of other settings"):
+            call(recipe, output=tmp_path, verbose=False, **change)
 
 
 @pytest.mark.parametrize("holds", ["seed of digits", "run of digits", "compare of mine", None])
@@ -201,7 +280,7 @@ def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path, monkeypatch, c
     machine = {"keras": "3.15.1", "numpy": "2.4"}
     monkeypatch.setattr(folder_module, "describe_machine", lambda: machine)
     options = {
-        "kind": "run", "recipe": "digits", "options": {}, "settings": {}, "data": {},
+        "kind": "seed", "recipe": "digits", "options": {}, "settings": {}, "data": {},
         "progress": Progress(),
     }  # fmt: skip
     folder_module.begin(tmp_path, **options)
@@ -214,7 +293,7 @@ def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path, monkeypatch, c
 
 def test_a_folder_without_runs_says_so(tmp_path, capsys):
     # What others call so is none.
-    for number, text in enumerate(("{}", "[]", "no JSON")):
+    for number, text in enumerate(("{}", "[]", '{"model_type": "bert"}')):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "config.json").write_text(text)
     assert cli.main(["list", str(tmp_path)]) == 0

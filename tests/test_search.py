@@ -134,6 +134,11 @@ def test_it_goes_on_to_more_trials_and_has_a_page(folder, results, capsys):
     assert "is finished" in capsys.readouterr().out
     assert cli.main(["report", str(folder)]) == 0
     assert "The search" in (folder / "report.html").read_text()
+    found = json.loads((folder / "results.json").read_text())
+    assert all(trial["seconds"] > 0 for trial in found["trials"])
+    # Nine trials, teacher and student alone took theirs in another call.
+    trained = sum(found["curves"][name]["seconds"] for name in ("teacher", "student_alone"))
+    assert found["seconds"] > trained + sum(trial["seconds"] for trial in found["trials"])
 
 
 def wait_for(process, condition):
@@ -174,6 +179,7 @@ def test_two_workers_share_a_study_in_a_database(tmp_path):
     recipe = dataclasses.replace(kd.recipes.digits, share=0.5)
     together = search(recipe, trials=4, workers=2, output=tmp_path / "two", **options)
     assert len(together["trials"]) == 4
+    assert together["seconds"] > sum(trial["seconds"] for trial in together["trials"])
     assert len({json.dumps(trial["settings"]) for trial in together["trials"]}) == 4
     # Another machine that asks for no more than there are has nothing to try, and the same best.
     joined = search(recipe, trials=4, output=tmp_path / "one", **options)
@@ -271,6 +277,19 @@ def test_a_journal_that_a_kill_left_locked_and_half_written_is_read(tmp_path):
         study = study_module.open_study("s", path, create=True, epochs=1)
         study.tell(study.ask(), 0.5)
     assert study_module.num_finished(study) == 3
+
+
+@pytest.mark.parametrize(
+    "content", [b"garbage\n", b"\xff\xfe\n", b'{"a": 1}\n', b"[1]\n", b"null\n", None]
+)
+def test_a_damaged_journal_is_named(tmp_path, content):
+    path = tmp_path / "study.journal"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"must be as it was written.*study\.journal, which is "):
+        study_module.open_study("s", path, create=True, epochs=1)
 
 
 def test_one_seed_draws_the_same_again_and_workers_draw_apart(tmp_path):

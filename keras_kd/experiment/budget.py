@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._checks import is_number
-from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment import records
 from keras_kd.experiment.progress import Progress, clock, quiet_about_tracing
 from keras_kd.fast_path import dense
 from keras_kd.models import mlp
@@ -83,17 +83,18 @@ def seconds_of(budget):
     return float(seconds)
 
 
-def fitted(trainer, students, *, budget, what, started, num_runs=1):
+def fitted(trainer, students, *, budget, overwrite, started, num_runs=1):
     """Return the trainer with the epochs of its recipe cut to what a budget holds.
 
-    What was chosen for the run that lies in the trainer's folder is kept.
+    What was chosen for the run that lies in the trainer's folder is kept; `folder.begin` tells
+    whether that is this run.
 
     Args:
         trainer: a `Trainer`; its recipe's epochs and views are the most.
         students: `(trainer, teacher) -> [{name: Distiller}]`, a dict for each training of
             students.
         budget: seconds, or `None` for the trainer as it is.
-        what: what tells the run from others, as in `folder.is_begun`, but for its settings.
+        overwrite: choose anew, whatever run lies in the folder.
         started: the `time.perf_counter()` at which the budget began.
         num_runs: how often teacher and students are trained.
 
@@ -103,12 +104,12 @@ def fitted(trainer, students, *, budget, what, started, num_runs=1):
     if budget is None:
         return trainer
     recipe, say = trainer.recipe, trainer.progress.say
-    settings = (folder_module.read_config(trainer.folder) or {}).get("settings", {})
+    stored = None if overwrite else records.read_config(trainer.folder)
+    settings = (stored or {}).get("settings", {})
     if settings.keys() >= set(_CHOSEN):
         kept = dataclasses.replace(recipe, **{name: settings[name] for name in _CHOSEN})
-        if folder_module.is_begun(trainer.folder, **what, settings=kept.settings(trainer.data)):
-            say(f"Budget: {_epochs_of(kept)}, as the run was begun with")
-            return dataclasses.replace(trainer, recipe=kept)
+        say(f"Budget: {_epochs_of(kept)}, as the run was begun with")
+        return dataclasses.replace(trainer, recipe=kept)
     say(f"Budget: {clock(budget)}; timing a few steps of teacher and students")
     pace = measured(trainer, students)
     spent = time.perf_counter() - started

@@ -2,18 +2,34 @@
 
 import csv
 import json
+import os
 import time
 
 import keras
 import numpy as np
 
 from keras_kd._files import written_whole
+from keras_kd._json_files import NUMBER, misfit
 from keras_kd._limits import check_archive
 
 # NOTE: Keras's `BackupAndRestore` keeps neither what `EarlyStopping` knows nor the logs of the
 # epochs, writes weights and epoch one after the other (a kill between the two leaves a pair that
 # does not belong together), and knows of one model alone.
 _OF_STOPPING = ("best", "best_epoch", "wait", "stopped_epoch")
+_HEAD = {
+    "made_of": str,
+    "epoch": int,
+    "seconds": NUMBER,
+    "states": {
+        str: {
+            "variables": int,
+            "best_weights": int,
+            "stopped": bool,
+            "stopping": dict.fromkeys(_OF_STOPPING, NUMBER),
+            "logs": [{str: NUMBER}],
+        }
+    },
+}
 
 
 class Checkpoint:
@@ -72,7 +88,7 @@ class Checkpoint:
             self.epoch, self.seconds = found["epoch"], found["seconds"]
             self._states = found["states"]
         for name in self.distillers:
-            self._history(name).unlink(missing_ok=True)
+            _remove(self._history(name))
             for row in self._states[name]["logs"] if taken_up else ():
                 self._append(name, row)
 
@@ -160,6 +176,16 @@ class _Member(keras.callbacks.Callback):
         self.checkpoint.end_epoch(self.name, epoch, logs)
 
 
+def _remove(path):
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:  # A folder, to some systems a matter of permission.
+        raise OSError(
+            f"A history must be a file that can be written. Received: {path} ({error.strerror}). "
+            "Remove it, and say the same command again."
+        ) from error
+
+
 def path_of(folder, name):
     """Return where the checkpoint of a training lies."""
     return folder / f"{name}.checkpoint.npz"
@@ -171,14 +197,18 @@ def read(path):
     Raises:
         ValueError: if it is damaged.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
+        if not path.is_file():  # A pipe would be waited for, for ever.
+            raise ValueError("no file")
         check_archive(path)
         # NumPy leaves a file open that it cannot read.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             head = json.loads(str(arrays["head"]))
-            _ = head["made_of"], head["epoch"], head["seconds"]
+            reason = misfit(head, _HEAD)
+            if reason is not None:
+                raise ValueError(reason)
             for name, state in head["states"].items():
                 for part in ("variables", "best_weights"):
                     state[part] = [arrays[f"{name}/{part}/{n}"] for n in range(state[part])]

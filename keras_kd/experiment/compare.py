@@ -29,6 +29,7 @@ def compare(
     budget=None,
     tensorboard=False,
     output=None,
+    overwrite=False,
     data_dir=None,
     verbose=True,
 ):
@@ -41,7 +42,8 @@ def compare(
     when every model of every seed is trained.
 
     A comparison that was killed goes on where it stopped when it is called again with the same
-    arguments; what lies in the folder of the same making is used again.
+    arguments; what lies in the folder of the same making is used again. With more `seeds` it goes
+    on as well.
 
     Written to the folder: `config.json`, `results.json`, and one directory a seed with what
     `experiment.run` leaves of its trainings. See `experiment.write_report` for a page.
@@ -58,6 +60,8 @@ def compare(
         tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
             interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>_compare` if `None`.
+        overwrite: replace a run of other settings that the folder holds, finished or not; what it
+            trained in the same way is used again.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.
 
@@ -80,7 +84,15 @@ def compare(
     require_extra("matplotlib", "report", "A comparison's report")
     budget = budget_module.seconds_of(budget)
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
-    folder = folder_module.output_for("compare", recipe.name, output)
+    options = {
+        "seeds": seeds,
+        "epochs": epochs,
+        "quick": quick,
+        "budget": budget,
+        "tensorboard": tensorboard,
+        "data_dir": data_dir,
+    }
+    folder = folder_module.output_for("compare", recipe.name, output, options, overwrite)
     events.callbacks_for(folder, tensorboard)  # Refused now, if it cannot be.
     progress = Progress(verbose)
     started = time.perf_counter()
@@ -88,14 +100,7 @@ def compare(
     what = {
         "kind": "compare",
         "recipe": recipe.name,
-        "options": {
-            "seeds": seeds,
-            "epochs": epochs,
-            "quick": quick,
-            "budget": budget,
-            "tensorboard": tensorboard,
-            "data_dir": data_dir,
-        },
+        "options": options,
         "data": describe(data),
     }
     trainer = Trainer(recipe, data, seeds[0], folder, progress)
@@ -104,13 +109,15 @@ def compare(
             trainer,
             lambda *given: [_students(*given)],
             budget=budget,
-            what=what,
+            overwrite=overwrite,
             started=started,
             num_runs=len(seeds),
         )
         settings = trainer.recipe.settings(data)
-        folder_module.begin(folder, **what, settings=settings, progress=progress)
-        trained = {seed: _train(trainer, seed, data_dir, tensorboard) for seed in seeds}
+        folder_module.begin(
+            folder, **what, settings=settings, progress=progress, overwrite=overwrite
+        )
+        trained = {seed: _train(trainer, seed, data_dir, tensorboard, overwrite) for seed in seeds}
         # Every choice is made. No seed has another test split.
         test = data.test
         runs = [
@@ -176,7 +183,7 @@ def summary(runs, *, quick=False):
     return {"models": models, "gains": gains, "verdict": verdict}
 
 
-def _train(trainer, seed, data_dir, tensorboard):
+def _train(trainer, seed, data_dir, tensorboard, overwrite):
     """Return `{name: Trained}` of one seed, all written."""
     recipe, progress = trainer.recipe, trainer.progress
     progress.say(f"Seed {seed}")
@@ -194,6 +201,7 @@ def _train(trainer, seed, data_dir, tensorboard):
         settings=recipe.settings(data),
         data=describe(data),
         progress=progress,
+        overwrite=overwrite,
     )
     callbacks = events.callbacks_for(folder, tensorboard)
     trainer = dataclasses.replace(trainer, data=data, seed=seed, folder=folder, callbacks=callbacks)

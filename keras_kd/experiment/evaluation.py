@@ -1,5 +1,8 @@
 """What trained models are worth on a split, and what the report needs to know of it."""
 
+import zipfile
+import zlib
+
 import numpy as np
 
 from keras_kd import metrics
@@ -43,6 +46,7 @@ class Predictions:
 
     Args:
         folder: where `evaluate` left it.
+        num_classes: of the data.
 
     Attributes:
         labels: integers `[n]`.
@@ -51,17 +55,49 @@ class Predictions:
         images: those images.
     """
 
-    def __init__(self, folder):
-        check_archive(folder / "predictions.npz")
-        with np.load(folder / "predictions.npz", allow_pickle=False) as arrays:
-            self.labels, self.shown, self.images = (
-                arrays[name] for name in ("labels", "shown", "images")
+    def __init__(self, folder, num_classes):
+        path = folder / "predictions.npz"
+        if not path.is_file():
+            raise _damaged(path, "which is not there, or no file")
+        try:
+            check_archive(path)
+        except (EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+            raise _damaged(path, "which is damaged") from error
+        try:
+            # NumPy leaves a file open that it cannot read.
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                self.labels, self.shown, self.images = (
+                    arrays[name] for name in ("labels", "shown", "images")
+                )
+                self.logits = {
+                    name.removeprefix("logits/"): arrays[name]
+                    for name in arrays.files
+                    if name.startswith("logits/")
+                }
+        except OSError as error:
+            raise _damaged(path, f"which cannot be read ({error.strerror or error})") from error
+        # What is no archive of NumPy's, or one cut short.
+        except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile,
+                zlib.error) as error:  # fmt: skip
+            raise _damaged(path, "which is damaged") from error
+        if not self._fits(num_classes):
+            raise _damaged(path, "whose arrays do not fit")
+
+    def _fits(self, num_classes):
+        """Return whether the arrays are what `evaluate` writes, for so many classes."""
+        if self.labels.ndim != 1 or self.shown.ndim != 1 or self.images.ndim != 4:
+            return False
+        count = len(self.labels)
+        return (
+            _are_below(num_classes, self.labels)
+            and _are_below(count, self.shown)
+            and len(self.images) == len(self.shown)
+            and {"teacher", "student", "student_alone"} <= self.logits.keys()
+            and all(
+                each.shape == (count, num_classes) and each.dtype.kind == "f"
+                for each in self.logits.values()
             )
-            self.logits = {
-                name.removeprefix("logits/"): arrays[name]
-                for name in arrays.files
-                if name.startswith("logits/")
-            }
+        )
 
     def confusion(self, name):
         """Return the shares of each label's images that are taken for each class, row by row."""
@@ -74,6 +110,17 @@ class Predictions:
         """Return the largest probability for each image, and whether that class is right."""
         logits = self.logits[name]
         return metrics.softmax(logits).max(axis=-1), logits.argmax(-1) == self.labels
+
+
+def _are_below(limit, values):
+    return values.dtype.kind in "iu" and bool(((values >= 0) & (values < limit)).all())
+
+
+def _damaged(path, reason):
+    return ValueError(
+        f"What a run's models predicted must be as it was written. Received: {path}, {reason}. Say "
+        "the command of the run again: what is trained is used."
+    )
 
 
 def predict(trained, split):

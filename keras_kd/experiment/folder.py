@@ -1,6 +1,5 @@
 """The directory of a run: what it was asked for, whether it is finished, who is at work in it."""
 
-import contextlib
 import json
 import os
 import shlex
@@ -8,22 +7,32 @@ import sys
 from pathlib import Path
 
 from keras_kd._backend import describe_machine
-from keras_kd._checks import check_text, check_writable
+from keras_kd._checks import ArgumentError, check_text, check_writable
+from keras_kd._differences import differences, refuse_others
 from keras_kd._files import written_whole
 from keras_kd._locks import is_held
+from keras_kd.experiment.records import read_config, read_head
 from keras_kd.experiment.storage import without_password
 
+# How a run is made, and not what.
+_HOW = ("data_dir", "tensorboard", "workers")
+# What they say stands among the settings too.
+_IN_SETTINGS = ("epochs", "quick")
+_NOUNS = {"compare": "comparison", "distill": "distillation"}
 
-def output_for(kind, recipe, output):
+
+def output_for(kind, recipe, output, options, overwrite):
     """Return the directory of a run, where one can be written there.
 
     Args:
         kind: as in `begin`.
         recipe: as in `begin`.
         output: the directory, below `saved_models/` and named after recipe and kind if `None`.
+        options: as in `begin`.
+        overwrite: as in `begin`.
 
     Raises:
-        ValueError: if it is a file, or a directory that `begin` would refuse.
+        ValueError: if it is a file, or a directory that `begin` would refuse whatever the data.
     """
     name = recipe if kind == "run" else f"{recipe}_{kind}"
     if output is not None:
@@ -32,12 +41,18 @@ def output_for(kind, recipe, output):
     if os.path.isfile(path):
         raise ValueError(f"`output` must be a folder. Received: {path}, a file.")
     check_writable("output", path)
-    _check_free(path, kind, recipe)
+    stored = _held(path, kind, recipe)
+    if stored is not None and not overwrite:
+        there, here = stored["options"], _plain(**options)
+        _check_same(path, kind, _different_options(there, here, _IN_SETTINGS))
     return path
 
 
-def begin(path, *, kind, recipe, options, settings, data, progress):
+def begin(path, *, kind, recipe, options, settings, data, progress, overwrite=False):
     """Write `config.json`, or go on with the run that is there if it is the same one.
+
+    The same is a run of the same recipe, settings, data and options. A comparison of more seeds
+    and a search of more trials go on too.
 
     Args:
         path: the directory.
@@ -48,12 +63,13 @@ def begin(path, *, kind, recipe, options, settings, data, progress):
         settings: of the recipe.
         data: what it is trained on, with a digest.
         progress: a `Progress`, to say what goes on with what.
+        overwrite: replace a run of the same kind and recipe with other settings.
 
     Raises:
-        ValueError: if the directory holds another kind of run or one of another recipe, which
-            would be lost, or a `config.json` that is none of ours.
+        ValueError: if the directory holds another run, which would be lost, or a `config.json`
+            that is none of ours.
     """
-    _check_free(path, kind, recipe)
+    stored = _held(path, kind, recipe)
     config = _plain(
         kind=kind,
         recipe=recipe,
@@ -63,25 +79,26 @@ def begin(path, *, kind, recipe, options, settings, data, progress):
         machine=describe_machine(),
         command=_command(),
     )
-    stored = read_config(path)
-    if is_begun(path, kind=kind, recipe=recipe, options=options, settings=settings, data=data):
-        _say_what_changed(stored["machine"], config["machine"], progress)
-        return stored
-    (path / "results.json").unlink(missing_ok=True)
-    with written_whole(path / "config.json") as unfinished:
-        unfinished.write_text(json.dumps(config, indent=1) + "\n")
+    goes_on = stored is not None and not (different := _different(stored, config))
+    if stored is not None and not goes_on and not overwrite:
+        _check_same(path, kind, different)
+    if goes_on:
+        before = stored.get("machine", {})
+        _say_what_changed(before, config["machine"], progress)
+        config["machine"] = before or config["machine"]
+        if _without(stored["options"], "data_dir") == _without(config["options"], "data_dir"):
+            return stored
+    if not goes_on or _is_more(stored["options"], config["options"]):
+        for name in ("results.json", "report.html"):
+            (path / name).unlink(missing_ok=True)
+    write_json(path / "config.json", config)
     return config
 
 
-def is_begun(path, **what):
-    """Return whether the run in a directory is this one.
-
-    Args:
-        path: the directory.
-        **what: `kind`, `recipe`, `options`, `settings` and `data`, as in `begin`.
-    """
-    stored = read_config(path)
-    return stored is not None and _identity(stored) == _identity(_plain(**what))
+def write_json(path, content):
+    """Write a JSON file whole."""
+    with written_whole(path) as unfinished:
+        unfinished.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
 
 
 def head(what, settings, test):
@@ -104,44 +121,24 @@ def head(what, settings, test):
 
 
 def finish(path, results):
-    """Write `results.json`, the last file of a run."""
-    with written_whole(path / "results.json") as unfinished:
-        unfinished.write_text(json.dumps(results, indent=1) + "\n")
-
-
-def read_config(path):
-    """Return `config.json` of a directory as a dict, or `None` if there is none of ours."""
-    config = _read(Path(path) / "config.json")
-    # Others write files of that name too.
-    if not isinstance(config, dict) or not isinstance(config.get("options"), dict):
-        return None
-    texts = [config.get(name) for name in ("kind", "recipe", "command")]
-    if not all(isinstance(each, str) for each in texts):
-        return None
-    # An earlier version wrote down the password of a search's storage.
-    config["command"] = without_password(config["command"])
-    if isinstance(config["options"].get("storage"), str):
-        config["options"]["storage"] = without_password(config["options"]["storage"])
-    return config
-
-
-def read_results(path):
-    """Return `results.json` of a directory as a dict, or `None` if there is none."""
-    return _read(Path(path) / "results.json")
+    """Write `results.json`; what is drawn of it comes after, and may fail."""
+    write_json(path / "results.json", results)
 
 
 def state_of(path):
     """Return `"running"`, `"finished"` or `"unfinished"`."""
     if is_held(path):
         return "running"
-    return "finished" if (Path(path) / "results.json").is_file() else "unfinished"
+    return "finished" if os.path.lexists(Path(path) / "results.json") else "unfinished"
 
 
-def _check_free(path, kind, recipe):
-    stored = read_config(path)
+def _held(path, kind, recipe):
+    """Return the `config.json` of a directory, `None` if there is none; refuse another run's."""
+    stored = read_head(path)
     if stored is None:
         if not (path / "config.json").exists():
-            return
+            _check_no_foreign_models(path, kind)
+            return None
         holds = "config.json of something else"
     else:
         holds = f"{stored['kind']} of {stored['recipe']}"
@@ -150,24 +147,61 @@ def _check_free(path, kind, recipe):
             f"The folder of a {kind} must be a new folder or hold a {kind} of {recipe}. Received: "
             f"{path}, which holds a {holds}. Choose another folder."
         )
+    return read_config(path)
 
 
-def _identity(config):
-    """Return what makes a run this one: where its data was found does not."""
-    identity = {key: config[key] for key in ("kind", "recipe", "settings", "data")}
-    return identity, {k: v for k, v in config["options"].items() if k != "data_dir"}
+def _check_no_foreign_models(path, kind):
+    """Refuse a folder with a model that a run would replace, and that no run left there."""
+    for name in ("teacher", "student", "student_alone"):
+        model = path / f"{name}.keras"
+        if model.exists() and not (path / f"{name}.json").exists():
+            raise ArgumentError(
+                f"The folder of a {_NOUNS.get(kind, kind)} must be new, or hold what one left. "
+                f"Received: {path}, which holds {model.name} of something else. Choose another "
+                "folder, or move that file away."
+            )
+
+
+def _different(there, here):
+    """Return where two runs of one kind and recipe differ, a few words each, the options first."""
+    settings = differences(there.get("settings", {}), here["settings"])
+    data = differences(there.get("data", {}), here["data"], "data")
+    # Other words for the same, such as the epochs that the recipe has by itself.
+    words = () if settings or data else _IN_SETTINGS
+    return _different_options(there["options"], here["options"], words) or settings or data
+
+
+def _different_options(there, here, left_out):
+    there, here = (_without(each, *_HOW, *left_out) for each in (there, here))
+    for name in ("seeds", "trials"):
+        if name in there and name in here and _holds(here[name], there[name]):
+            there, here = _without(there, name), _without(here, name)
+    return differences(there, here)
+
+
+def _holds(more, few):
+    """Return whether seeds are among others, or trials no more than others."""
+    if isinstance(more, list):
+        return isinstance(few, list) and set(few) <= set(more)
+    return more >= few
+
+
+def _is_more(there, here):
+    return any(there.get(name) != here.get(name) for name in ("seeds", "trials"))
+
+
+def _check_same(path, kind, different):
+    state = "a finished" if (path / "results.json").exists() else "an unfinished"
+    refuse_others(path, f"{state} {_NOUNS.get(kind, kind)}", different)
+
+
+def _without(options, *names):
+    return {name: value for name, value in options.items() if name not in names}
 
 
 def _plain(**parts):
-    """Return what JSON makes of a dict."""
-    return json.loads(json.dumps(parts))
-
-
-def _read(path):
-    # ValueError: what others call so need not be JSON.
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
-        return json.loads(path.read_text())
-    return None
+    """Return what JSON makes of a dict; a path is a text."""
+    return json.loads(json.dumps(parts, default=str))
 
 
 def _command():

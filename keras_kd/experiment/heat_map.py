@@ -1,8 +1,10 @@
 """The heat map of a sweep: validation accuracy by temperature and alpha, one panel a loss."""
 
 from keras_kd._files import written_whole
+from keras_kd._pictures import label, plain_text
 
 
+@plain_text()
 def draw(path, results):
     """Draw the heat map of a sweep.
 
@@ -14,6 +16,7 @@ def draw(path, results):
         figure(results).savefig(unfinished, dpi=110)
 
 
+@plain_text()
 def figure(results):
     """Return the heat map of a sweep as a `matplotlib.figure.Figure`."""
     from matplotlib.figure import Figure
@@ -25,9 +28,8 @@ def figure(results):
     drawing = Figure(figsize=(1.5 + 4.2 * len(losses), 4.5), layout="constrained")
     alone = results["validation"]["student_alone"]["accuracy"]
     drawing.suptitle(
-        f"{results['recipe']}\n"
+        f"{label(results['recipe'])}\n"
         f"validation accuracy; alone {100 * alone:.2f} %, the best cell framed",
-        parse_math=False,
         fontsize=11,
     )
     grid = drawing.subplots(1, len(losses), squeeze=False)[0]
@@ -52,7 +54,7 @@ def _draw_loss(axes, loss, cells, low, high):
     axes.set_yticks(
         range(len(temperatures)), ["none" if each is None else f"{each:g}" for each in temperatures]
     )
-    axes.set_title(loss, parse_math=False, fontsize=10)
+    axes.set_title(label(loss), fontsize=10)
     axes.set_xlabel("alpha, weight of the distillation loss")
     axes.set_ylabel("temperature")
     return image

@@ -1,6 +1,5 @@
 """Trainings in a folder: what is finished is used again, what was killed goes on, to the bit."""
 
-import contextlib
 import dataclasses
 import json
 import typing
@@ -10,6 +9,7 @@ import keras
 
 from keras_kd import export
 from keras_kd._files import sha256_of, written_whole
+from keras_kd._json_files import NUMBER, misfit, parsed
 from keras_kd.callbacks import EarlyStopping
 from keras_kd.experiment.checkpoint import Checkpoint
 from keras_kd.experiment.progress import quiet_about_tracing, title_of
@@ -103,17 +103,24 @@ class Keeper:
 
     def _finished(self, name, distillers, made_of):
         """Return what the folder holds of the same making, or `None`."""
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError, KeyError):
-            record = json.loads((self.folder / f"{name}.json").read_text())
-            paths = {each: self.folder / f"{each}.keras" for each in distillers}
-            whole = all(sha256_of(path) == record["sha256"][each] for each, path in paths.items())
-            if whole and record["made_of"] == made_of:
-                self._say_used_again(name, paths)
-                return {
-                    each: _loaded(distillers[each], path, record["curves"][each])
-                    for each, path in paths.items()
-                }
-        return None
+        try:
+            record = parsed(self.folder / f"{name}.json")
+        except (FileNotFoundError, ValueError):
+            return None  # What cannot be read tells of no training, which then begins anew.
+        paths = {each: self.folder / f"{each}.keras" for each in distillers}
+        shape = {"made_of": str, "sha256": dict.fromkeys(paths, str)}
+        shape["curves"] = {each: {"best_epoch": int, "seconds": NUMBER} for each in paths}
+        whole = misfit(record, shape) is None and all(
+            path.is_file() and sha256_of(path) == record["sha256"][each]
+            for each, path in paths.items()
+        )
+        if not whole or record["made_of"] != made_of:
+            return None
+        self._say_used_again(name, paths)
+        return {
+            each: _loaded(distillers[each], path, record["curves"][each])
+            for each, path in paths.items()
+        }
 
     def _say_used_again(self, name, paths):
         first, *others = paths.values()

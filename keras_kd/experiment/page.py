@@ -15,11 +15,27 @@ import numpy as np
 from keras_kd import metrics
 from keras_kd._backend import require_extra
 from keras_kd._files import written_whole
-from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment import heat_map, plots, report, search_picture, tables
+from keras_kd._json_files import NUMBER, read_json
+from keras_kd._locks import at_work
+from keras_kd.experiment import heat_map, plots, records, report, search_picture, tables
 from keras_kd.experiment.evaluation import Predictions
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.runs import check_run
+
+_EXPORT = {
+    "files": [
+        (
+            {"format": str, "failed": str},
+            {
+                "file": str,
+                "bytes": int,
+                "accuracy?": (*NUMBER, None),
+                "agreement_with_student": NUMBER,
+                "microseconds": {"1 thread": {"p50": NUMBER}},
+            },
+        )
+    ]
+}
 
 
 def write_report(folder):
@@ -40,19 +56,25 @@ def write_report(folder):
 
     Raises:
         FileNotFoundError: if there is no run in the folder.
-        ValueError: if it is not finished, or a part of another.
+        ValueError: if it is not finished, a part of another, or damaged, or if another process
+            works in the folder.
         ImportError: if matplotlib is missing.
     """
     require_extra("matplotlib", "report", "A report")
     folder = Path(folder)
     config = check_run(folder)
-    results = folder_module.read_results(folder)
+    results = records.read_results(folder, config["kind"])
     if results is None:
         raise ValueError(
             f"The run in {folder} is not finished. Go on with it: `keras-kd resume {folder}`."
         )
-    seeds = _seeds(folder, config["kind"], results)
     class_names = results["data"]["class_names"]
+    with at_work(folder):
+        return _written(folder, config, results, class_names)
+
+
+def _written(folder, config, results, class_names):
+    seeds = _seeds(folder, config["kind"], results)
     lines, verdict = _verdict(config["kind"], results)
     template = string.Template(
         importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
@@ -87,15 +109,25 @@ class _Seed(typing.NamedTuple):
 
 
 def _seeds(folder, kind, results):
+    num_classes = len(results["data"]["class_names"])
     if kind != "compare":
         curves = dict(results["curves"])
         if kind == "sweep":  # The best cell last, in the student's colour, over the grey ones.
             curves["student"] = curves.pop(results["best"])
-        return [_Seed(curves, Predictions(folder))]
+        return [_Seed(curves, Predictions(folder, num_classes))]
     folders = [folder / f"seed_{seed}" for seed in results["seeds"]]
-    return [
-        _Seed(folder_module.read_results(each)["curves"], Predictions(each)) for each in folders
-    ]
+    return [_Seed(_curves(each), Predictions(each, num_classes)) for each in folders]
+
+
+def _curves(folder):
+    """Return the curves of a seed of a comparison."""
+    results = records.read_results(folder, "seed")
+    if results is None:
+        raise FileNotFoundError(
+            f"A comparison's folder must hold all of its seeds. Received: {folder} without "
+            "results.json. Say the command again: what is trained is used."
+        )
+    return results["curves"]
 
 
 def _verdict(kind, results):
@@ -286,7 +318,8 @@ def _sizes(results, folder):
             ]
         )
     for path in sorted(folder.rglob("export.json")):
-        for file in json.loads(path.read_text())["files"]:
+        what, way_out = "What an export says", "Remove it, or export again."
+        for file in read_json(path, _EXPORT, what=what, way_out=way_out)["files"]:
             rows.append(_exported(file))
     columns = ["file", "size", "accuracy", "agrees with Keras", "microseconds an image, 1 thread"]
     return _table(columns, rows) if rows else ""

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 
+from keras_kd._pictures import labels, plain_text
 from keras_kd.experiment.progress import title_of
 
 COLOURS = {
@@ -16,6 +17,7 @@ COLOURS = {
 _NUM_BINS = 15
 
 
+@plain_text()
 def svg(figure):
     """Return a `matplotlib.figure.Figure` as the text of an SVG element."""
     import matplotlib
@@ -27,6 +29,7 @@ def svg(figure):
     return text.getvalue()[text.getvalue().index("<svg") :]
 
 
+@plain_text()
 def curves(curves_of_seeds):
     """Draw validation accuracy by epoch, a line for each model and seed.
 
@@ -52,6 +55,7 @@ def curves(curves_of_seeds):
     return figure
 
 
+@plain_text()
 def per_class(accuracies, class_names):
     """Draw the accuracy on each class, models side by side, with the spread over seeds.
 
@@ -79,13 +83,14 @@ def per_class(accuracies, class_names):
             label=title_of(name),
         )
     axes.set_ylim(max(0, 100 * lowest - 10), 101)
-    axes.set_xticks(places, class_names, rotation=30, ha="right", parse_math=False)
+    axes.set_xticks(places, labels(class_names), rotation=30, ha="right")
     axes.set_ylabel("accuracy on test images, %")
     axes.grid(axis="y", alpha=0.3)
     axes.legend(ncols=len(names), loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     return figure
 
 
+@plain_text()
 def confusions(matrices, class_names):
     """Draw the confusion matrix of each model, and what distillation changed in it.
 
@@ -108,6 +113,7 @@ def confusions(matrices, class_names):
     return figure
 
 
+@plain_text()
 def reliability(predictions):
     """Draw accuracy by confidence for each model, over all seeds.
 
@@ -133,6 +139,7 @@ def reliability(predictions):
     return figure
 
 
+@plain_text()
 def cells_per_class(results):
     """Draw the accuracy of every cell of a sweep on each class, beside teacher and alone.
 
@@ -152,7 +159,7 @@ def cells_per_class(results):
     for (y, x), value in np.ndenumerate(values):
         colour = "white" if value < middle else "black"
         axes.text(x, y, f"{value:.0f}", ha="center", va="center", fontsize=8, color=colour)
-    axes.set_yticks(range(len(rows)), list(rows), fontsize=8, parse_math=False)
+    axes.set_yticks(range(len(rows)), labels(rows), fontsize=8)
     _name_classes(axes, class_names)
     figure.colorbar(image, ax=axes, label="accuracy on validation images, %")
     return figure
@@ -171,17 +178,16 @@ def _matrix(axes, values, class_names, title, colours, limits, form="{:.0f}"):
     axes.set_xlabel("predicted")
     axes.set_ylabel("label")
     _name_classes(axes, class_names)
-    axes.set_yticks(range(len(class_names)), class_names, fontsize=7, parse_math=False)
+    axes.set_yticks(range(len(class_names)), labels(class_names), fontsize=7)
 
 
 def _name_classes(axes, class_names):
     axes.set_xticks(
         range(len(class_names)),
-        class_names,
+        labels(class_names),
         rotation=45,
         ha="right",
         fontsize=7,
-        parse_math=False,
     )
 
 

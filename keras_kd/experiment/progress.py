@@ -8,9 +8,12 @@ import keras
 import rich.progress
 
 from keras_kd._console import Console
+from keras_kd._terminal import printable
 
 # Where no line can be drawn over, one is printed at most this often.
 SECONDS_BETWEEN_LINES = 10
+# What a live line takes beside what is told: a title and a mark that moves.
+_BESIDE = 20
 _TITLES = {
     "student": "student distilled",
     "student_alone": "student alone",
@@ -24,18 +27,13 @@ class Progress:
 
     Args:
         verbose: show anything at all.
+        console: where to, a `Console`; a new one if `None`.
     """
 
-    def __init__(self, verbose=True):
+    def __init__(self, verbose=True, console=None):
         self.verbose = verbose
-        self.console = Console(quiet=not verbose)
-
-    def say(self, *lines):
-        for line in lines:
-            self.console.print(line, soft_wrap=True)
-
-    def show(self, table):
-        self.console.print(table)
+        self.console = console or Console(quiet=not verbose)
+        self.say, self.show = self.console.say, self.console.show
 
     @contextlib.contextmanager
     def of(self, name, epochs, stoppings, checkpoint):
@@ -50,16 +48,17 @@ class Progress:
         """
         title = title_of(name)
         columns = (
-            rich.progress.TextColumn("{task.description:<17}"),
+            rich.progress.TextColumn("{task.description:<17}", markup=False),
             rich.progress.SpinnerColumn(),
-            rich.progress.TextColumn("{task.fields[state]}"),
+            rich.progress.TextColumn("{task.fields[state]}", markup=False),
         )
         live = self.console.is_terminal
         with rich.progress.Progress(
             *columns, console=self.console, disable=not live, transient=True
         ) as bar:
-            task = bar.add_task(title, state="compiling")
-            display = _Display(epochs, stoppings, checkpoint)
+            task = bar.add_task(printable(title), state="compiling")
+            width = self.console.width - _BESIDE if live else None
+            display = _Display(epochs, stoppings, checkpoint, width)
             display.update = (
                 (lambda state: bar.update(task, state=state))
                 if live
@@ -82,8 +81,9 @@ class Progress:
 
 
 class _Display:
-    def __init__(self, epochs, stoppings, checkpoint):
+    def __init__(self, epochs, stoppings, checkpoint, width=None):
         self.epochs, self.stoppings, self.checkpoint = epochs, stoppings, checkpoint
+        self.width = width
         self.update = None
         self.done, self.since = checkpoint.epoch, None
         self.logs = {}
@@ -100,15 +100,18 @@ class _Display:
     def end_epoch(self, name, epoch, logs):
         self.done = epoch + 1
         self.logs[name] = logs
-        # Fits a terminal of 80 columns.
-        self.update(f"{self.done}/{self.epochs} {self._figures()} {self._time_left()}")
+        self.update(
+            that_fits(
+                [f"{self.done}/{self.epochs}", *self._figures(), self._time_left()], self.width
+            )
+        )
 
     def _figures(self):
         if len(self.stoppings) == 1:
             (logs,) = self.logs.values()
-            return f"loss {logs['loss']:.3f} val_accuracy {logs['val_accuracy']:.4f}"
+            return [f"loss {logs['loss']:.3f}", f"val_accuracy {logs['val_accuracy']:.4f}"]
         best = max(logs["val_accuracy"] for logs in self.logs.values())
-        return f"{len(self.stoppings)} models, best val_accuracy {best:.4f}"
+        return [f"{len(self.stoppings)} models,", f"best val_accuracy {best:.4f}"]
 
     def _time_left(self):
         """Return how long it takes if no epoch gets better, to how long at most."""
@@ -140,6 +143,17 @@ class _Member(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.display.end_epoch(self.name, epoch, logs)
+
+
+def that_fits(parts, width):
+    """Return as many of the first parts, in one line, as fit; a number that is cut is another."""
+    line = ""
+    for part in parts:
+        longer = f"{line} {part}".strip()
+        if width is not None and len(longer) > width:
+            break
+        line = longer
+    return line
 
 
 @contextlib.contextmanager

@@ -1,11 +1,11 @@
 """A run for people: the closing table, what it means, and the picture."""
 
 import numpy as np
-import rich.box
-import rich.table
 
 from keras_kd import metrics
+from keras_kd._console import Table
 from keras_kd._files import written_whole
+from keras_kd._pictures import label, labels, plain_text
 from keras_kd.experiment.plots import COLOURS
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.statistics import NO_VERDICT, TOO_SHORT
@@ -14,19 +14,14 @@ _TEMPERATURES = (1, 2, 4, 8)
 
 
 def table(results):
-    """Return the closing table of a run's results, as rich draws it."""
-    closing = rich.table.Table(
-        title=f"{results['recipe']}, seed {results['seed']}: "
+    """Return the closing table of a run's results, a `Table`."""
+    closing = Table(
+        f"{results['recipe']}, seed {results['seed']}: "
         f"{results['data']['test']:,} test images, read once",
+        ["", "accuracy", "NLL", "ECE", "agreement", "parameters", "file"],
         caption="NLL: negative log-likelihood. ECE: expected calibration error. "
         "Agreement: with the teacher.",
-        box=rich.box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
     )
-    closing.add_column("", no_wrap=True)
-    for column in ("accuracy", "NLL", "ECE", "agreement", "parameters", "file"):
-        closing.add_column(column, justify="right", no_wrap=True)
     for name, model in results["models"].items():
         test = model["test"]
         closing.add_row(
@@ -71,6 +66,7 @@ def verdict(gain, *, quick=False):
     return f"{points}: {judgement}. This is one seed; another may turn it."
 
 
+@plain_text()
 def draw(path, *, title, curves, test, class_names, teacher_logits):
     """Draw the learning curves beside the soft targets of three test images.
 
@@ -95,7 +91,7 @@ def draw(path, *, title, curves, test, class_names, teacher_logits):
 
 def _draw_curves(figure, title, curves):
     axes = figure.subplots()
-    figure.suptitle(f"{title}: accuracy while training")
+    figure.suptitle(f"{label(title)}: accuracy while training")
     for name, logs in curves.items():
         epochs = np.arange(1, len(logs["val_accuracy"]) + 1)
         colour = COLOURS[name]
@@ -112,7 +108,7 @@ def _draw_curves(figure, title, curves):
 
 
 def _draw_soft_targets(figure, test, class_names, teacher_logits):
-    chosen = _sure_to_torn(teacher_logits)
+    chosen, named = _sure_to_torn(teacher_logits), labels(class_names)
     figure.suptitle(
         "What the teacher says of three test images: softmax(logits / T); the label in blue"
     )
@@ -125,20 +121,20 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
         image = test.images[index]
         row[0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r")
         row[0].set_axis_off()
-        label = test.labels[index]
-        row[0].set_title(f"label: {class_names[label]}", fontsize=9)
+        number = test.labels[index]
+        row[0].set_title(f"label: {named[number]}", fontsize=9)
         for axes, temperature in zip(row[1:], _TEMPERATURES, strict=True):
             soft_targets = metrics.softmax(teacher_logits[index] / temperature)
             colours = [
-                COLOURS["student"] if number == label else "#999999"
-                for number in range(len(class_names))
+                COLOURS["student"] if each == number else "#999999"
+                for each in range(len(class_names))
             ]
             axes.barh(range(len(class_names)), soft_targets, color=colours)
             axes.set_xlim(0, 1)
             axes.invert_yaxis()
             axes.set_yticks([])
             axes.tick_params(labelsize=7)
-        row[1].set_yticks(range(len(class_names)), class_names, fontsize=7)
+        row[1].set_yticks(range(len(class_names)), named, fontsize=7)
 
 
 def _sure_to_torn(logits):

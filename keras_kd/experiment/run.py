@@ -26,6 +26,7 @@ def run(
     budget=None,
     tensorboard=False,
     output=None,
+    overwrite=False,
     data_dir=None,
     verbose=True,
 ):
@@ -34,7 +35,7 @@ def run(
     Every choice is made on the validation split; the test split is read once, at the end. A run
     that was killed goes on where it stopped when it is called again with the same arguments, and
     ends with the same weights, to the bit. What the same recipe, seed and data left in the folder
-    is used again.
+    is used again; a run of other settings is refused by name.
 
     Written to the folder, each file whole or not at all: `config.json`; `teacher.keras`,
     `student.keras`, `student_alone.keras` (uncompiled), each with a `.json` by which a later run
@@ -54,6 +55,8 @@ def run(
         tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
             interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>` if `None`.
+        overwrite: replace a run of other settings that the folder holds, finished or not; what it
+            trained in the same way is used again.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.
 
@@ -73,7 +76,15 @@ def run(
     require_extra("matplotlib", "report", "A run's picture")
     budget = budget_module.seconds_of(budget)
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
-    folder = folder_module.output_for("run", recipe.name, output)
+    options = {
+        "seed": seed,
+        "epochs": epochs,
+        "quick": quick,
+        "budget": budget,
+        "tensorboard": tensorboard,
+        "data_dir": data_dir,
+    }
+    folder = folder_module.output_for("run", recipe.name, output, options, overwrite)
     callbacks = events.callbacks_for(folder, tensorboard)
     progress = Progress(verbose)
     started = time.perf_counter()
@@ -81,23 +92,18 @@ def run(
     what = {
         "kind": "run",
         "recipe": recipe.name,
-        "options": {
-            "seed": seed,
-            "epochs": epochs,
-            "quick": quick,
-            "budget": budget,
-            "tensorboard": tensorboard,
-            "data_dir": data_dir,
-        },
+        "options": options,
         "data": describe(data),
     }
     trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
     with at_work(folder):  # Before minutes of work, if it cannot be.
         trainer = budget_module.fitted(
-            trainer, _students, budget=budget, what=what, started=started
+            trainer, _students, budget=budget, overwrite=overwrite, started=started
         )
         settings = trainer.recipe.settings(data)
-        folder_module.begin(folder, **what, settings=settings, progress=progress)
+        folder_module.begin(
+            folder, **what, settings=settings, progress=progress, overwrite=overwrite
+        )
         trained = _train_and_export(trainer, folder)
         # Every choice is made: from here on the test split may be read.
         test = data.test
@@ -109,6 +115,8 @@ def run(
             "litert": _run_litert(folder / "student.tflite", test, logits["student"]),
             "curves": {name: curves for name, (_, curves) in trained.items()},
         }
+        results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
+        folder_module.finish(folder, results)
         report.draw(
             folder / "picture.png",
             title=recipe.name,
@@ -117,8 +125,6 @@ def run(
             class_names=data.class_names,
             teacher_logits=logits["teacher"],
         )
-        results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
-        folder_module.finish(folder, results)
     progress.show(report.table(results))
     progress.say(*report.sentences(results, folder))
     return results

@@ -1,10 +1,10 @@
 """The runs below a folder: what they are, how far they are, and how one goes on."""
 
+import os
 from pathlib import Path
 
-import rich.table
-
-from keras_kd.experiment import checkpoint, report, tables
+from keras_kd._console import Table
+from keras_kd.experiment import checkpoint, records, report, tables
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.compare import compare
 from keras_kd.experiment.progress import Progress, title_of
@@ -39,9 +39,9 @@ def resume(folder, recipe, *, data_dir=None, verbose=True):
         raise ValueError(
             f"The run in {folder} is of the recipe {config['recipe']}. Received: {recipe.name}."
         )
-    results = folder_module.read_results(folder)
+    results = records.read_results(folder, config["kind"])
     if results is not None:
-        _show(results, folder, Progress(verbose))
+        _show(results, config["kind"], folder, Progress(verbose))
         return results
     options = {**config["options"], "output": folder, "verbose": verbose}
     if data_dir is not None:
@@ -54,10 +54,10 @@ def check_run(folder):
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if the folder is a part of another run.
+        ValueError: if the folder is a part of another run, or its `config.json` is damaged.
     """
     folder = Path(folder)
-    config = folder_module.read_config(folder)
+    config = records.read_config(folder)
     if config is None:
         raise FileNotFoundError(
             f"There is no run in {folder}. Look for one with `keras-kd list DIR`."
@@ -72,15 +72,15 @@ def check_run(folder):
     return config
 
 
-def _show(results, folder, progress):
+def _show(results, kind, folder, progress):
     progress.say(f"{folder} is finished:")
-    if results.get("kind") == "compare":
+    if kind == "compare":
         progress.show(tables.comparison(results))
         progress.say(*tables.verdicts(results))
-    elif results.get("kind") == "sweep":
+    elif kind == "sweep":
         progress.show(tables.grid(results))
         progress.say(*tables.best_cell(results))
-    elif results.get("kind") == "search":
+    elif kind == "search":
         progress.show(tables.trials(results))
         progress.say(*tables.best_trial(results))
     else:
@@ -89,22 +89,26 @@ def _show(results, folder, progress):
 
 
 def list_runs(folder="saved_models"):
-    """Return the runs in and below a folder, as dicts.
+    """Return the runs in and below a folder, as dicts, each judged by itself.
 
     Args:
         folder: where to look.
 
     Returns:
         A list, by path, of dicts: `path`, `kind`, `recipe`, `seeds`, `state` (`"running"`,
-        `"finished"`, `"unfinished"`), `at` (what an unfinished one was training) and `figures`
-        (of a finished one, on the test split), both text.
+        `"finished"`, `"unfinished"`, `"damaged"`), `at` (what an unfinished one was training),
+        `figures` (of a finished one, on the test split) and `damage` (of a damaged one, a
+        sentence), all three text.
     """
     found = []
-    for path in sorted(Path(folder).rglob("config.json")):
-        config = folder_module.read_config(path.parent)
-        if config is not None and config["kind"] in _CALLS:
-            found.append(_described(path.parent, config))
-    return found
+    for parent, folders, names in os.walk(folder, onerror=lambda error: found.append(error)):
+        folders.sort()
+        if "config.json" in (*folders, *names):
+            found.append(Path(parent))
+    described = [
+        _not_looked_into(each) if isinstance(each, OSError) else _described(each) for each in found
+    ]
+    return sorted(filter(None, described), key=lambda run: run["path"])
 
 
 def print_runs(folder):
@@ -114,9 +118,8 @@ def print_runs(folder):
     if not runs:
         progress.say(f"There is no run in or below {folder}")
         return
-    table = rich.table.Table(box=tables.BOX, pad_edge=False, collapse_padding=True)
-    for column in ("run", "recipe", "seeds", "state", "at"):
-        table.add_column(column, overflow="fold")
+    columns = ["run", "recipe", "seeds", "state", "at"]
+    table = Table("", columns, left=range(len(columns)))
     for each in runs:
         table.add_row(
             each["path"],
@@ -126,20 +129,54 @@ def print_runs(folder):
             each["figures"] or each["at"],
         )
     progress.show(table)
+    progress.say(*(each["damage"] for each in runs if each["damage"]))
 
 
-def _described(path, config):
-    results = folder_module.read_results(path)
-    options = config["options"]
-    seeds = options.get("seeds")
+def _not_looked_into(error):
+    """Return the row of a folder that the system does not let us read, `None` of none at all."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+        return None
+    sentence = f"A folder of runs must be one that can be read. Received: {error.filename} "
+    return _damaged(error.filename, f"{sentence}({error.strerror}).")
+
+
+def _described(path):
+    """Return the row of a folder with a `config.json`, `None` if that is none of ours."""
+    config = None
+    try:
+        config = records.read_config(path)
+        if config is None or config["kind"] in records.PARTS:
+            return None
+        state = folder_module.state_of(path)
+        results = None
+        if state == "finished":
+            results = records.read_results(path, config["kind"])
+    except ValueError as error:
+        return _damaged(path, str(error), config)
     return {
-        "path": str(path),
-        "kind": config["kind"],
-        "recipe": config["recipe"],
-        "seeds": seeds if isinstance(seeds, list) else [options.get("seed")],
-        "state": folder_module.state_of(path),
+        **_named(path, config),
+        "state": state,
         "at": "" if results else _at(path),
-        "figures": _figures(results) if results else "",
+        "figures": _figures(results, config["kind"]) if results else "",
+        "damage": "",
+    }
+
+
+def _named(path, config):
+    options = config["options"]
+    seeds = options["seeds"] if "seeds" in options else [options.get("seed", "")]
+    kind, recipe = config["kind"], config["recipe"]
+    return {"path": str(path), "kind": kind, "recipe": recipe, "seeds": seeds}
+
+
+def _damaged(path, sentence, config=None):
+    unknown = {"path": str(path), "kind": "", "recipe": "", "seeds": []}
+    return {
+        **(_named(path, config) if config else unknown),
+        "state": "damaged",
+        "at": "",
+        "figures": "",
+        "damage": sentence,
     }
 
 
@@ -155,15 +192,8 @@ def _at(path):
     return "between two trainings"
 
 
-def _figures(results):
-    try:
-        return _closing_figures(results)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return "results.json is damaged"
-
-
-def _closing_figures(results):
-    if results.get("kind") == "compare":
+def _figures(results, kind):
+    if kind == "compare":
         gain = results["gains"]["student_alone"]["accuracy"]
         return f"{results['verdict']}, {100 * gain['mean']:+.2f} points"
     student = results["models"]["student"]["test"]["accuracy"]

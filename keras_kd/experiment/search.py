@@ -1,5 +1,6 @@
 """A search over the settings of a distillation, its trials in a study that survives a kill."""
 
+import dataclasses
 import time
 
 from keras_kd._backend import require_extra
@@ -27,6 +28,7 @@ def search(
     epochs=None,
     quick=False,
     output=None,
+    overwrite=False,
     data_dir=None,
     verbose=True,
 ):
@@ -67,15 +69,18 @@ def search(
         epochs: the most epochs of each training; the recipe's if `None`.
         quick: a first look: the recipe's `quick_epochs`; too short to judge.
         output: folder to write to; `saved_models/<recipe.name>_search` if `None`.
+        overwrite: replace a run of other settings that the folder holds, finished or not; what it
+            trained in the same way is used again.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.
 
     Returns:
         The contents of `results.json`, as a dict: `space`, `trials` (each with `name`,
-        `settings`, `state`: `"complete"` or `"pruned"`, `epochs`, `value`: the best validation
-        accuracy, `validation`), `validation` (of `teacher` and `student_alone`), `best` (name of
-        a trial), `models` (figures on test of `teacher`, `student_alone` and `student`, the best
-        trial), `curves`.
+        `settings`, `state`: `"complete"` or `"pruned"`, `epochs`, `seconds`, `value`: the best
+        validation accuracy, `validation`), `validation` (of `teacher` and `student_alone`),
+        `best` (name of a trial), `models` (figures on test of `teacher`, `student_alone` and
+        `student`, the best trial), `curves`, `seconds` (of all trials, whichever process or
+        machine ran them, and of this process and the trainings that earlier ones did).
 
     Raises:
         ValueError: if an argument is out of range, the folder holds another run, or another process
@@ -104,7 +109,12 @@ def search(
     space = space_module.Space(recipe, space_module.DEFAULT if space is None else space)
     if workers > 1:
         workers_module.check_can_be_sent(recipe)
-    folder = folder_module.output_for("search", recipe.name, output)
+    options = {
+        "space": space.axes, "trials": trials, "workers": workers, "seed": seed,
+        "storage": storage and without_password(str(storage)),
+        "epochs": epochs, "quick": quick, "data_dir": data_dir,
+    }  # fmt: skip
+    folder = folder_module.output_for("search", recipe.name, output, options, overwrite)
     progress = Progress(verbose)
     started = time.perf_counter()
     data = load(recipe, seed, data_dir, progress)
@@ -112,11 +122,7 @@ def search(
     what = {
         "kind": "search",
         "recipe": recipe.name,
-        "options": {
-            "space": space.axes, "trials": trials, "workers": workers, "seed": seed,
-            "storage": storage and without_password(str(storage)),
-            "epochs": epochs, "quick": quick, "data_dir": data_dir,
-        },
+        "options": options,
         "data": describe(data),
     }  # fmt: skip
     job = workers_module.Job(
@@ -138,7 +144,9 @@ def search(
     # One that cannot be reached leaves no folder.
     study = None if storage is None else opened()
     with at_work(folder):
-        folder_module.begin(folder, **what, settings=settings, progress=progress)
+        folder_module.begin(
+            folder, **what, settings=settings, progress=progress, overwrite=overwrite
+        )
         if study is None:
             study_module.mend_journal(folder / "study.journal")
             study = opened()
@@ -146,12 +154,15 @@ def search(
         teacher = trainer.teacher()
         alone = trainer.train_alone(teacher.model)
         objective = trial_module.Objective(trainer, space, teacher)
+        trying = time.perf_counter()
         workers_module.run_trials(study, job, objective, workers)
+        trying = time.perf_counter() - trying
         finished = study_module.finished(study)
         best = study_module.best_of(finished)
         name = best["name"]
         # On a shared study it may have been another machine's: then it is trained here too.
-        student = trial_module.train(trainer, space, name, best["settings"], teacher)
+        elsewhere = dataclasses.replace(trainer, earlier=[])  # Its seconds are those of the trial.
+        student = trial_module.train(elsewhere, space, name, best["settings"], teacher)
         trained = {"teacher": teacher, "student_alone": alone, "student": student}
         validation = _validate(trained, data.validation)
         # Every choice is made: from here on the test split may be read.
@@ -166,10 +177,15 @@ def search(
             "best": name,
             "models": describe_models(folder, trained, figures, files),
             "curves": {each: curves for each, (_, curves) in trained.items()},
-            "seconds": time.perf_counter() - started,
+            # The trials count once, whoever ran them, and not the waiting for them.
+            "seconds": time.perf_counter()
+            - started
+            - trying
+            + sum(trainer.earlier)
+            + sum(trial["seconds"] for trial in finished),
         }
-        search_picture.draw(folder / "search.png", results)
         folder_module.finish(folder, results)
+        search_picture.draw(folder / "search.png", results)
     progress.show(tables.trials(results))
     progress.say(*tables.best_trial(results), f"Written to {folder}")
     return results

@@ -1,10 +1,12 @@
 """The picture of a search: how it got better, and where the good settings lie."""
 
 from keras_kd._files import written_whole
+from keras_kd._pictures import label, plain_text
 
 _COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
 
 
+@plain_text()
 def draw(path, results):
     """Draw a search.
 
@@ -16,6 +18,7 @@ def draw(path, results):
         figure(results).savefig(unfinished, dpi=110)
 
 
+@plain_text()
 def figure(results):
     """Return the picture of a search as a `matplotlib.figure.Figure`."""
     from matplotlib.figure import Figure
@@ -25,8 +28,7 @@ def figure(results):
     drawing = Figure(figsize=(1.0 + 3.9 * num_panels, 4.5), layout="constrained")
     panels = drawing.subplots(1, num_panels, sharey=True, squeeze=False)[0]
     drawing.suptitle(
-        f"{results['recipe']}: best validation accuracy of {len(results['trials'])} trials",
-        parse_math=False,
+        f"{label(results['recipe'])}: best validation accuracy of {len(results['trials'])} trials",
         fontsize=11,
     )
     _draw_progress(panels[0], results)
@@ -58,10 +60,15 @@ def _draw_progress(panel, results):
 
 
 def _scatter(panel, results, name):
+    from matplotlib.ticker import LogFormatter
+
     settings = {trial["name"]: trial["settings"].get(name) for trial in results["trials"]}
     _points(panel, results, settings)
     if name in ("temperature", "learning_rate"):
         panel.set_xscale("log")
+        # Those that come by themselves write formulas.
+        panel.xaxis.set_major_formatter(LogFormatter())
+        panel.xaxis.set_minor_formatter(LogFormatter())
     panel.set_xlabel(name.replace("_", " "))
 
 

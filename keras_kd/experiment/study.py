@@ -4,6 +4,7 @@ Imported by `experiment.search` alone, once it is known that Optuna is there.
 """
 
 import contextlib
+import json
 import os
 import platform
 import warnings
@@ -14,6 +15,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
+from keras_kd._json_files import misfit
 from keras_kd.experiment.progress import quiet_about_tracing
 from keras_kd.experiment.storage import without_password
 
@@ -32,7 +34,7 @@ def open_study(name, storage, *, create, epochs):
         epochs: of a trial, at most; none is pruned in their first fifth.
 
     Raises:
-        ValueError: if the storage is a database that cannot be reached.
+        ValueError: if the storage is a database that cannot be reached, or a damaged journal.
     """
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -86,6 +88,7 @@ def finished(study):
     found = []
     for trial in study.get_trials(deepcopy=False, states=FINISHED):
         each = {key: trial.user_attrs[key] for key in ("name", "settings", "epochs")}
+        each["seconds"] = trial.user_attrs.get("seconds", 0.0)  # Former versions did not note it.
         if trial.state is TrialState.COMPLETE:
             each |= {"state": "complete", "validation": trial.user_attrs["validation"]}
             each["value"] = trial.value
@@ -149,10 +152,35 @@ def mend_journal(path):
         os.truncate(path, whole)
 
 
+def _check_journal(path):
+    """Refuse a journal that Optuna would stumble over."""
+    if not os.path.lexists(path):
+        return
+    reason = None
+    if not path.is_file():  # A pipe would be waited for, for ever.
+        reason = "which is no file"
+    else:
+        # What stands behind the last line end is being written.
+        for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+            try:
+                fits = misfit(json.loads(line), {"op_code": int, "worker_id": str}) is None
+            except (ValueError, RecursionError):
+                fits = False
+            if not fits:
+                reason = f"which is damaged in line {number}"
+                break
+    if reason is not None:
+        raise ValueError(
+            f"The journal of a search must be as it was written. Received: {path}, {reason}. "
+            "Remove it: the trials then begin anew."
+        )
+
+
 def _open_storage(storage):
     if "://" not in str(storage):
         path = Path(storage)
         path.parent.mkdir(parents=True, exist_ok=True)
+        _check_journal(path)
         # NOTE: The default lock is a symbolic link to the journal. Left by a killed process, it is
         # never broken where its target's path means nothing: relative, or of another machine.
         lock = JournalFileOpenLock(str(path))

@@ -28,6 +28,7 @@ def sweep(
     budget=None,
     tensorboard=False,
     output=None,
+    overwrite=False,
     data_dir=None,
     verbose=True,
 ):
@@ -62,6 +63,8 @@ def sweep(
         tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
             interrupted run go on without a gap.
         output: folder to write to; `saved_models/<recipe.name>_sweep` if `None`.
+        overwrite: replace a run of other settings that the folder holds, finished or not; what it
+            trained in the same way is used again.
         data_dir: as in `data.load`.
         verbose: show the progress and the closing table.
 
@@ -85,7 +88,18 @@ def sweep(
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
     temperature = recipe.temperatures if temperature is None else temperature
     cells = cells_of(recipe, temperature, alpha, loss)
-    folder = folder_module.output_for("sweep", recipe.name, output)
+    options = {
+        "temperature": list(temperature),
+        "alpha": list(alpha),
+        "loss": loss and list(loss),
+        "seed": seed,
+        "epochs": epochs,
+        "quick": quick,
+        "budget": budget,
+        "tensorboard": tensorboard,
+        "data_dir": data_dir,
+    }
+    folder = folder_module.output_for("sweep", recipe.name, output, options, overwrite)
     callbacks = events.callbacks_for(folder, tensorboard)
     progress = Progress(verbose)
     started = time.perf_counter()
@@ -93,17 +107,7 @@ def sweep(
     what = {
         "kind": "sweep",
         "recipe": recipe.name,
-        "options": {
-            "temperature": list(temperature),
-            "alpha": list(alpha),
-            "loss": loss and list(loss),
-            "seed": seed,
-            "epochs": epochs,
-            "quick": quick,
-            "budget": budget,
-            "tensorboard": tensorboard,
-            "data_dir": data_dir,
-        },
+        "options": options,
         "data": describe(data),
     }
     trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
@@ -112,11 +116,13 @@ def sweep(
             trainer,
             lambda *given: [_students(*given, cells)],
             budget=budget,
-            what=what,
+            overwrite=overwrite,
             started=started,
         )
         settings = trainer.recipe.settings(data)
-        folder_module.begin(folder, **what, settings=settings, progress=progress)
+        folder_module.begin(
+            folder, **what, settings=settings, progress=progress, overwrite=overwrite
+        )
         trained = _train(trainer, cells)
         validation = _validate(trained, data.validation)
         best = _best(cells, validation)
@@ -142,8 +148,8 @@ def sweep(
             "curves": {name: curves for name, (_, curves) in trained.items()},
             "seconds": time.perf_counter() - started + sum(trainer.earlier),
         }
-        heat_map.draw(folder / "heat_map.png", results)
         folder_module.finish(folder, results)
+        heat_map.draw(folder / "heat_map.png", results)
     progress.show(tables.grid(results))
     progress.say(*tables.best_cell(results), f"Written to {folder}")
     return results

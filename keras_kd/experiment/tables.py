@@ -1,13 +1,10 @@
 """Comparisons, sweeps and searches for people: their tables and sentences on a terminal."""
 
-import rich.box
-import rich.table
-
+from keras_kd._console import Table
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.space import title as title_of_settings
 from keras_kd.experiment.statistics import INCONCLUSIVE, NO_VERDICT, TOO_SHORT
 
-BOX = rich.box.SIMPLE_HEAD
 # What columns are called, and numbers of a width that fits a terminal of 80 columns.
 METRICS = {
     "accuracy": ("accuracy", "{:.4f}"),
@@ -86,9 +83,10 @@ def grid(results):
         table.add_row(title_of(name), *_cells(figures), f"{model['epochs']}")
     table.add_section()
     for cell in results["cells"]:
-        style = "bold" if cell["name"] == best else None
         title = f"{cell_title(cell)}{' *' if cell['name'] == best else ''}"
-        table.add_row(title, *_cells(cell["validation"]), f"{cell['epochs']}", style=style)
+        table.add_row(
+            title, *_cells(cell["validation"]), f"{cell['epochs']}", bold=cell["name"] == best
+        )
     return table
 
 
@@ -120,17 +118,15 @@ def trials(results):
     finished = [trial for trial in results["trials"] if trial["state"] == "complete"]
     finished.sort(key=lambda trial: trial["validation"]["negative_log_likelihood"])
     finished.sort(key=lambda trial: trial["value"], reverse=True)  # Sorting is stable.
-    table = new_table(
+    shown = ("accuracy", "negative_log_likelihood", "agreement_with_teacher")
+    table = Table(
         f"{results['recipe']}, seed {results['seed']}: {len(results['trials'])} trials, "
         f"{len(results['trials']) - len(finished)} of them pruned; "
         f"{results['data']['validation']:,} validation images",
-        [],
+        ["", "settings", *(METRICS[metric][0] for metric in shown), "epochs"],
+        caption="NLL: negative log-likelihood. Agreement: with the teacher.",
+        left=(0, 1),
     )
-    table.caption = "NLL: negative log-likelihood. Agreement: with the teacher."
-    table.add_column("settings", overflow="fold")
-    shown = ("accuracy", "negative_log_likelihood", "agreement_with_teacher")
-    for column in (*(METRICS[metric][0] for metric in shown), "epochs"):
-        table.add_column(column, justify="right", no_wrap=True)
 
     def cells(figures, epochs):
         return [*(METRICS[metric][1].format(figures[metric]) for metric in shown), f"{epochs}"]
@@ -144,7 +140,7 @@ def trials(results):
             f"{trial['name']}{' *' if is_best else ''}",
             title_of_settings(trial["settings"]),
             *cells(trial["validation"], trial["epochs"]),
-            style="bold" if is_best else None,
+            bold=is_best,
         )
     return table
 
@@ -168,17 +164,7 @@ def _cells(figures):
 
 def new_table(title, columns):
     """Return an empty table in the style of all of ours, its first column for names."""
-    table = rich.table.Table(
-        title=title,
-        caption=_CAPTION,
-        box=BOX,
-        pad_edge=False,
-        collapse_padding=True,
-    )
-    table.add_column("", no_wrap=True)
-    for column in columns:
-        table.add_column(column, justify="right", no_wrap=True)
-    return table
+    return Table(title, ["", *columns], caption=_CAPTION)
 
 
 def mean_and_std(spread, form="{:.4f}"):

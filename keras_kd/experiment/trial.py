@@ -4,6 +4,7 @@ Imported where a search runs, once it is known that Optuna is there.
 """
 
 import dataclasses
+import time
 
 import keras
 import optuna
@@ -44,9 +45,18 @@ class Objective:
         trial.set_user_attr("settings", settings)
         say = self.trainer.progress.say
         say(f"{name:<17} {title(settings)}")
+        # What this trial took in processes before this one.
+        trainer = dataclasses.replace(self.trainer, earlier=[])
+        began = time.perf_counter()
+
+        def note_seconds():
+            seconds = time.perf_counter() - began + sum(trainer.earlier)
+            trial.set_user_attr("seconds", seconds)
+
         try:
-            trained = train(self.trainer, self.space, name, settings, self.teacher, trial)
+            trained = train(trainer, self.space, name, settings, self.teacher, trial)
         except optuna.TrialPruned:
+            note_seconds()
             say(f"{name:<17} pruned after epoch {trial.user_attrs['epochs']}")
             for path in self._files_of(name):
                 path.unlink(missing_ok=True)
@@ -54,6 +64,7 @@ class Objective:
         validation = self._validate(trained)
         trial.set_user_attr("validation", validation)
         trial.set_user_attr("epochs", len(trained.curves["loss"]))
+        note_seconds()
         return validation["accuracy"]
 
     def _files_of(self, name):

@@ -123,9 +123,8 @@ def _run_workers(job, num_workers, num_trials):
 def _worker(job, number, left, errors):
     _end_with_parent()
     try:
-        progress = Progress(job.verbose)
         # One line is drawn over by one process at most.
-        progress.console = Console(quiet=not job.verbose, force_terminal=False)
+        progress = Progress(console=Console(quiet=not job.verbose, force_terminal=False))
         data = job.recipe.data(job.seed, job.data_dir)
         trainer = Trainer(job.recipe, data, job.seed, job.folder, Progress(verbose=False))
         teacher = trainer.teacher()

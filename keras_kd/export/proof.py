@@ -1,5 +1,6 @@
 """Every format in one call: each file run in a process of its own, and measured."""
 
+import hashlib
 import importlib.util
 import json
 import shutil
@@ -11,7 +12,10 @@ from keras_kd import _checks
 from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import ArgumentError, check_text
 from keras_kd._console import Console
+from keras_kd._differences import differences, refuse_others
 from keras_kd._files import no_room, size_of, written_whole
+from keras_kd._json_files import read_json
+from keras_kd._locks import at_work
 from keras_kd.export import report
 from keras_kd.export.litert import litert
 from keras_kd.export.measuring import Question, measured
@@ -39,6 +43,7 @@ def export(
     max_kb=None,
     max_drop=None,
     max_us=None,
+    overwrite=False,
     verbose=True,
 ):
     """Write a student in every format, run every file in a fresh process, and say what it is worth.
@@ -66,6 +71,7 @@ def export(
         max_kb: budget of a file in kilobytes (1000 bytes).
         max_drop: budget of the drop in accuracy, in points.
         max_us: budget of the median microseconds for one image on one thread.
+        overwrite: replace an export of another model, or of other settings, in the folder.
         verbose: show the progress and the table.
 
     Returns:
@@ -73,7 +79,8 @@ def export(
         its budgets.
 
     Raises:
-        ValueError: if an argument does not fit, or the model cannot be exported at all.
+        ValueError: if an argument does not fit, the model cannot be exported at all, the folder
+            holds another export, or another process works in it.
         OSError: if the folder cannot be written to.
         ImportError: if LiteRT or matplotlib is not installed (extras `export` and `report`).
     """
@@ -85,6 +92,26 @@ def export(
     check_budgets(budgets, data)
     check_text("folder", folder)
     folder = Path(folder)
+    with at_work(folder):
+        return export_held(
+            model, folder, formats=formats, data=data, teacher=teacher, input_range=input_range,
+            budgets=budgets, overwrite=overwrite, verbose=verbose,
+        )  # fmt: skip
+
+
+def export_held(
+    model, folder, *, formats, data, teacher, input_range, budgets, overwrite, verbose
+):  # fmt: skip
+    """Do what `export` does, in a folder that the caller holds; the arguments are checked."""
+    made_of = {
+        "model": _digest(model),
+        "formats": list(formats),
+        "data": data and data.digest,
+        "teacher": _digest(teacher),
+        "input_range": [float(end) for end in input_range],
+        "budgets": budgets,
+    }
+    _make_room(folder, made_of, overwrite)
     console = Console(quiet=not verbose)
     started = time.perf_counter()
     with _workshop(folder) as workshop:
@@ -93,9 +120,10 @@ def export(
         for form in formats:
             with console.status(f"{form}: written, run and measured"):
                 files.append(_proved(form, question, folder, budgets))
-            console.print(report.line(files[-1]), soft_wrap=True)
+            console.say(report.line(files[-1]))
     results = {
         "model": model.name,
+        "made_of": made_of,
         "machine": describe_machine(),
         "data": None if data is None else data.name,
         "images": len(question.images),
@@ -109,8 +137,43 @@ def export(
     with written_whole(folder / "export.json") as unfinished:
         unfinished.write_text(json.dumps(results, indent=1) + "\n")
     report.draw(folder / "export.png", results)
-    console.print(report.table(results))
+    console.show(report.table(results))
     return results
+
+
+def _make_room(folder, made_of, overwrite):
+    """Refuse a folder that holds another export, or remove that one's files."""
+    path = folder / "export.json"
+    shape = {"files": [{"file?": _is_name}], "made_of?": {str: object}}
+    way_out = "Remove it, and look which files beside it are to stay."
+    there = read_json(path, shape, what="What an export says", way_out=way_out)
+    if there is None:
+        return
+    if "made_of" in there:
+        different = differences(there["made_of"], json.loads(json.dumps(made_of)))
+    else:
+        different = ["of which model, the former version did not say"]
+    if different and not overwrite:
+        refuse_others(folder, "an export", different)
+    if different:
+        for name in (each["file"] for each in there["files"] if "file" in each):
+            _remove(folder, name)
+        path.unlink()
+
+
+def _is_name(value):
+    # Nothing that lies elsewhere is removed.
+    return isinstance(value, str) and Path(value).name == value
+
+
+def _digest(model):
+    """Return a digest of a model's weights, `None` of what has none."""
+    if not hasattr(model, "get_weights"):
+        return None
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(f"{weight.dtype} {weight.shape}".encode() + weight.tobytes())
+    return digest.hexdigest()
 
 
 def _proved(form, question, folder, budgets):
@@ -167,13 +230,17 @@ def _place(path, folder, missed):
     kept = path.with_stem(f"{path.stem}.{_MISSED_BUDGET}").name
     placed = kept if missed else path.name
     for name in (path.name, kept):  # One of another run would be taken for this one.
-        for old in (folder / name, folder / f"{name}.json"):
-            shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
+        _remove(folder, name)
     path.rename(folder / placed)
     sidecar = path.with_name(f"{path.name}.json")
     if sidecar.exists():
         sidecar.rename(folder / f"{placed}.json")
     return placed
+
+
+def _remove(folder, name):
+    for old in (folder / name, folder / f"{name}.json"):
+        shutil.rmtree(old) if old.is_dir() else old.unlink(missing_ok=True)
 
 
 def _workshop(folder):

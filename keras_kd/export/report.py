@@ -1,9 +1,8 @@
 """An export for people: a line a file, the table, and the picture."""
 
-import rich.box
-import rich.table
-
+from keras_kd._console import Table
 from keras_kd._files import written_whole
+from keras_kd._pictures import label, plain_text
 
 _COLOURS = {"kept": "#0072b2", "missed": "#d55e00", "student": "#009e73", "teacher": "#555555"}
 
@@ -22,20 +21,16 @@ def line(file):
 
 
 def table(results):
-    """Return the table of all files, as rich draws it."""
+    """Return the table of all files, a `Table`."""
     source = f"{results['images']:,} {results['data'] or 'made-up'} images"
-    closing = rich.table.Table(
-        title=f"{results['model']}: every file run on {source}",
+    closing = Table(
+        f"{results['model']}: every file run on {source}",
+        ["", "KB", "acc. %", "drop", "student", "teacher", "1 thread", "2 threads", "MB"],
         caption="* misses a budget. Accuracy; its drop in points from the Keras student's; "
         "agreement with student and teacher in %. Microseconds for one image: p50, p90, p99. "
         "MB: memory that runtime and file add to a process.",
-        box=rich.box.SIMPLE_HEAD,
-        pad_edge=False,
         padding=0,
     )
-    closing.add_column("", no_wrap=True)
-    for column in ("KB", "acc. %", "drop", "student", "teacher", "1 thread", "2 threads", "MB"):
-        closing.add_column(column, justify="right", no_wrap=True)
     for name in ("teacher", "student"):
         if name in results:
             reference = results[name]
@@ -71,6 +66,7 @@ def _percent(share):
     return "" if share is None else f"{100 * share:.2f}"
 
 
+@plain_text()
 def draw(path, results):
     """Draw accuracy (or agreement with the student, without labels) over size.
 
@@ -103,7 +99,7 @@ def draw(path, results):
     _label(figure, axes, points)
     axes.set_xlabel("size in KB (for Keras models: of their float32 weights)")
     axes.set_ylabel(f"{key.replace('_', ' ')} on {results['images']:,} images")
-    axes.set_title(f"{results['model']}: what each file is worth")
+    axes.set_title(f"{label(results['model'])}: what each file is worth")
     axes.grid(alpha=0.3)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=110)

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_kd._files import written_whole
 from keras_kd._inputs import vocabularies
+from keras_kd._locks import alone
 from keras_kd.features import layers_of
 from keras_kd.heads import head_of
 
@@ -29,7 +30,8 @@ def saved_model(model, path):
             otherwise than the model.
     """
     model = check_model(model)
-    with written_whole(path) as unfinished:
+    # A folder is not replaced in one step: of two processes one waits.
+    with alone(path), written_whole(path) as unfinished:
         write_serving(model, unfinished, batch_size=None)
         serve = tf.saved_model.load(str(unfinished)).signatures["serve"]
         images = probe_images(model)

@@ -37,6 +37,7 @@ def run_distill(options):
         max_kb=options.max_kb,
         max_drop=options.max_drop,
         max_us=options.max_us,
+        overwrite=options.overwrite,
         **settings,
     )
     return 0 if result.report["to_ship"] else 1

@@ -15,6 +15,7 @@ from keras_kd._checks import (
     check_integer,
     check_number,
     check_seed,
+    is_number,
 )
 from keras_kd._files import sha256_of
 from keras_kd.experiment.evaluation import figures_of
@@ -23,7 +24,16 @@ from keras_kd.own_data import report as report_module
 from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
 from keras_kd.own_data.checking import check
 from keras_kd.own_data.findings import REFUSED
-from keras_kd.own_data.output import check_output, is_begun, remembered, workplace, write
+from keras_kd.own_data.model_files import load_model_file
+from keras_kd.own_data.output import (
+    check_output,
+    finished,
+    is_begun,
+    is_finished,
+    remembered,
+    workplace,
+    write,
+)
 from keras_kd.own_data.proposing import lines, pick, proposed
 from keras_kd.own_data.result import Result
 from keras_kd.own_data.teachers import fitting_teacher, some_of
@@ -58,6 +68,7 @@ def distill(
     max_kb=None,
     max_drop=None,
     max_us=None,
+    overwrite=False,
     verbose=True,
 ):
     """Distil a teacher into a student, train the same student alone, and say what each is worth.
@@ -74,8 +85,9 @@ def distill(
             is trained), or a function `(image_shape=..., num_classes=...) -> keras.Model`.
             `"auto"` proposes three of one family from `max_kb`, trains them together on one
             teacher pass, runs their int8 files, and takes the most accurate within the budgets.
-        output: a new or empty folder for `student.keras`, `student_alone.keras`, `report.json`
-            and the exported files; nothing is written if `None`. While it works, `unfinished/`
+        output: a new or empty folder for `student.keras`, `student_alone.keras`, `report.json`,
+            `config.json` and the exported files, or that of the same distillation, which is then
+            read back; nothing is written if `None`. While it works, `unfinished/`
             lies there too: called again with the same, a distillation that was interrupted or
             killed goes on after its last whole epoch, and ends with the weights of an
             uninterrupted one, to the bit, on the same machine.
@@ -101,6 +113,7 @@ def distill(
         max_kb: budget of a file in kilobytes (1000 bytes).
         max_drop: budget of a file's drop in accuracy from the student's, in points.
         max_us: budget of the median microseconds for one image on one thread.
+        overwrite: replace a distillation of other settings that lies in `output`, finished or not.
         verbose: show progress, table and verdict.
 
     Returns:
@@ -155,7 +168,7 @@ def distill(
     fitted, stored = None, None
     if soft_labels is not None:
         stored = _stored(soft_labels)
-    elif checked and not (output is not None and is_begun(output)):  # It was checked then.
+    elif checked and (overwrite or not _is_there(output)):  # If it is, it was checked then.
         _refuse_if_wasted(
             check(
                 teacher,
@@ -186,6 +199,7 @@ def distill(
         "seed": seed,
         "scale": scale,
     }
+    asked = {"formats": list(formats), "control": control, "budgets": budgets}
     made_of = {}
     if output is not None:
         made_of = {
@@ -201,7 +215,15 @@ def distill(
             "max_kb": specs and max_kb,
             "max_us": specs and max_us,
         }
-    with workplace(output, made_of, data, progress) as folder:
+        report = finished(output, made_of, asked, overwrite)
+        if report is not None:
+            progress.say(f"{output} is finished:")
+            _show(report, progress)
+            progress.say(report_module.to_ship(report))
+            return Result(
+                load_model_file(output / "student.keras", "student"), report, fitted, data
+            )
+    with workplace(output, made_of, data, progress, overwrite) as folder:
         started = time.perf_counter()
         training = Training(
             data=data,
@@ -214,14 +236,13 @@ def distill(
             folder=folder,
             progress=progress,
         )
-        temperature, alpha, chosen = remembered(
+        was_chosen = (folder / "chosen.json").is_file()
+        temperature, alpha, chosen, *seconds = remembered(
             folder / "chosen.json",
-            lambda: (
-                choose(training, fitted, temperature, alpha)
-                if stored is None
-                else choose_without_probe(stored, data, temperature, alpha)
-            ),
+            lambda: _chosen(training, fitted, stored, temperature, alpha),
+            _is_choice,
         )
+        training.earlier.extend(seconds if was_chosen else [])
         progress.say(*([sentence(temperature, alpha, chosen)] if chosen else []))
         how = {"temperature": temperature, "alpha": alpha, "train": train}
         proposals = []
@@ -249,15 +270,42 @@ def distill(
             "data": _describe(data),
             **_judged(fitted, trained, data),
             "curves": {name: each.curves for name, each in trained.items()},
-            "seconds": time.perf_counter() - started,
+            "seconds": time.perf_counter() - started + sum(training.earlier),
         }
         result = Result(distilled.model, report, fitted, data)
-        progress.show(report_module.table(report))
-        progress.say(report_module.verdict(report))
+        _show(report, progress)
         if output is not None:
             models = {name: each.model for name, each in trained.items()}
-            write(result, models, output, formats, budgets, progress)
+            write(result, models, output, asked, budgets, progress)
     return result
+
+
+def _is_there(output):
+    return output is not None and (is_begun(output) or is_finished(output))
+
+
+def _show(report, progress):
+    progress.show(report_module.table(report))
+    progress.say(report_module.verdict(report))
+
+
+def _chosen(training, teacher, soft_labels, temperature, alpha):
+    """Return temperature and alpha, how they were chosen, and in how many seconds."""
+    began = time.perf_counter()
+    if soft_labels is None:
+        chosen = choose(training, teacher, temperature, alpha)
+    else:
+        chosen = choose_without_probe(soft_labels, training.data, temperature, alpha)
+    return *chosen, time.perf_counter() - began
+
+
+def _is_choice(found):
+    """Return whether a value is what `_chosen` returns, or what it returned without the time."""
+    if not isinstance(found, list) or len(found) not in (3, 4):
+        return False
+    temperature, alpha, how, *seconds = found
+    fits = is_number(temperature, TEMPERATURES) and is_number(alpha, ALPHAS)
+    return fits and isinstance(how, dict) and all(isinstance(each, float) for each in seconds)
 
 
 def _refuse_if_wasted(found):

@@ -9,6 +9,7 @@ import numpy as np
 from keras_kd import export, metrics
 from keras_kd._backend import quiet_native_stderr
 from keras_kd._files import size_of
+from keras_kd._json_files import NUMBER
 from keras_kd.distiller import Distiller
 from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
@@ -22,6 +23,12 @@ _SHARES = (1.0, 0.5, 0.25)  # Of the budget in kilobytes.
 _GRAPH_BYTES, _CHANNEL_BYTES = 6000, 27
 _WIDEST = 512
 _JUDGES = 1000
+_FIGURES = {
+    "parameters": int,
+    "kilobytes": NUMBER,
+    "microseconds": NUMBER,
+    "validation_accuracy": NUMBER,
+}
 
 
 def proposed(data, max_kb=None):
@@ -86,6 +93,7 @@ def pick(training, teacher, specs, *, temperature, alpha, train=None, max_kb=Non
             {"student": spec, **_measured(student.model, training.data)}
             for spec, student in students.items()
         ],
+        [{"student": lambda name: name in specs, **_FIGURES}],
     )
     for row in table:
         row["within_budgets"] = row["kilobytes"] <= (max_kb or np.inf) and row["microseconds"] <= (

@@ -1,8 +1,6 @@
 """A distillation for people: the closing table, and what it means."""
 
-import rich.box
-import rich.table
-
+from keras_kd._console import Table
 from keras_kd.experiment.report import verdict as verdict_of
 
 _TITLES = {
@@ -13,18 +11,13 @@ _TITLES = {
 
 
 def table(report):
-    """Return the closing table of a distillation, as rich draws it."""
-    closing = rich.table.Table(
-        title=f"{report['data']['test']:,} test images, read once",
+    """Return the closing table of a distillation, a `Table`."""
+    closing = Table(
+        f"{report['data']['test']:,} test images, read once",
+        ["", "accuracy", "NLL", "ECE", "agreement", "parameters"],
         caption="NLL: negative log-likelihood. ECE: expected calibration error. Agreement: with "
         "the teacher.",
-        box=rich.box.SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
     )
-    closing.add_column("", no_wrap=True)
-    for column in ("accuracy", "NLL", "ECE", "agreement", "parameters"):
-        closing.add_column(column, justify="right", no_wrap=True)
     for name, model in report["models"].items():
         test = model["test"]
         agreement = test.get("agreement_with_teacher")

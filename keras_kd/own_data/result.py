@@ -7,6 +7,7 @@ import numpy as np
 
 from keras_kd import export as export_module
 from keras_kd.data import Data, Split
+from keras_kd.export.proof import export_held
 from keras_kd.own_data.teachers import TeacherModel
 
 _CALIBRATION_IMAGES = 500
@@ -40,10 +41,24 @@ class Result:
         Returns:
             What `export.json` holds, as a dict.
         """
-        teacher = None if self.teacher is None else TeacherModel(self.teacher)
-        return export_module.export(
-            self.student, folder, data=_decoded(self.data), teacher=teacher, **options
+        return export_module.export(self.student, folder, **self._beside(), **options)
+
+    def export_held(self, folder, formats, budgets, verbose):
+        """Do what `export` does, in a folder that the caller holds, where nothing is exported."""
+        return export_held(
+            self.student,
+            folder,
+            formats=tuple(dict.fromkeys(formats)),
+            budgets=budgets,
+            input_range=(0.0, 255.0),
+            overwrite=True,
+            verbose=verbose,
+            **self._beside(),
         )
+
+    def _beside(self):
+        teacher = None if self.teacher is None else TeacherModel(self.teacher)
+        return {"data": _decoded(self.data), "teacher": teacher}
 
 
 def _decoded(data):

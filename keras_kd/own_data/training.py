@@ -37,6 +37,7 @@ class Training:
         seed: of the first weights and the order of the data.
         folder: where trainings lie until they are finished.
         progress: a `Progress`.
+        earlier: seconds that trainings took in earlier processes, an entry each is added to it.
     """
 
     data: Data
@@ -48,6 +49,7 @@ class Training:
     seed: int
     folder: Path
     progress: Progress
+    earlier: list[float] = dataclasses.field(default_factory=list)
 
     def build(self):
         """Return the student with its first weights, the same at each call."""
@@ -100,7 +102,7 @@ class Training:
             each.compile(optimizer=optimizer, metrics=["accuracy"])
         descriptions = {each: description(distiller) for each, distiller in distillers.items()}
         settings = (self.epochs, self.patience, self.batch_size, self.seed)
-        return Keeper(self.folder, self.progress).train(
+        return Keeper(self.folder, self.progress, earlier=self.earlier).train(
             name,
             distillers,
             lambda epoch: train.batches(

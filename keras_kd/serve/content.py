@@ -10,6 +10,7 @@ import numpy as np
 
 from keras_kd import data as data_module
 from keras_kd import export
+from keras_kd._json_files import read_json
 from keras_kd.teacher import load_teacher
 
 # What a browser should be asked to load at once: all of Fashion-MNIST or CIFAR-10, and a part of
@@ -136,11 +137,15 @@ def _check_fit(files, name, image_shape, num_classes):
 def _data_name(folder):
     """Return the data set that a run or an export left the name of, if it is one to be loaded."""
     results, exported = folder / "results.json", folder / "export.json"
-    name = None
-    if results.is_file():
-        name = json.loads(results.read_text())["data"]["name"]
-    elif exported.is_file():
-        name = json.loads(exported.read_text())["data"]
+    way_out = "Name the test images yourself: `--data NAME`."
+    found = read_json(
+        results, {"data": {"name": str}}, what="The results of a run", way_out=way_out
+    )
+    name = found and found["data"]["name"]
+    if found is None:
+        shape = {"data": (str, None)}
+        found = read_json(exported, shape, what="What an export says", way_out=way_out)
+        name = found and found["data"]
     return name if name in data_module.NAMES else None
 
 

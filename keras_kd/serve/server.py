@@ -14,7 +14,7 @@ import webbrowser
 from pathlib import PurePath
 
 from keras_kd._checks import MOST_PORT, check_integer
-from keras_kd._terminal import printable
+from keras_kd._console import Console
 from keras_kd.serve.runtime import STATIC, vendored_files
 
 _ADDRESS = "127.0.0.1"
@@ -61,13 +61,14 @@ def serve(folder, *, data=None, data_dir=None, teacher=None, port=0, browser=Tru
     content = content_of(folder, data=data, data_dir=data_dir, teacher=teacher)
     with server_of(content, port) as server:
         url = f"http://{_ADDRESS}:{server.server_port}/"
-        print(f"{printable(folder)} is shown at {url} (Ctrl-C ends it)", flush=True)
+        console = Console()
+        console.say(f"{folder} is shown at {url} (Ctrl-C ends it)")
         if browser:
             webbrowser.open(url)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            print("\nThe page is closed.")
+            console.say("", "The page is closed.")
 
 
 def server_of(content, port=0):

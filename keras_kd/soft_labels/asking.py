@@ -4,7 +4,11 @@ import numpy as np
 import rich.progress
 import tensorflow as tf
 
+from keras_kd._console import Console
+
 _BYTES_AT_ONCE = 50_000_000
+# Columns of a terminal that hold a whole progress bar.
+_WIDE = 100
 
 
 def images_at_once(image_shape, *, at_most=256):
@@ -66,11 +70,13 @@ def asking(teacher, augmentation):
 
 def progress_bar(title, verbose):
     """Return a progress bar of images; its tasks need a field `pace`."""
-    columns = (
+    console = Console(quiet=not verbose)
+    columns = [
         rich.progress.TextColumn(title),
-        rich.progress.BarColumn(),
         rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
-        rich.progress.TextColumn("{task.fields[pace]}"),
-        rich.progress.TimeRemainingColumn(),
-    )
-    return rich.progress.Progress(*columns, disable=not verbose)
+    ]
+    if console.width >= _WIDE:  # A number that is cut is another.
+        columns.insert(1, rich.progress.BarColumn())
+        columns.append(rich.progress.TextColumn("{task.fields[pace]}"))
+        columns.append(rich.progress.TimeRemainingColumn())
+    return rich.progress.Progress(*columns, console=console, disable=not verbose)

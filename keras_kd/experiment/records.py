@@ -1,0 +1,228 @@
+"""What a run leaves as JSON, read back: whole and of its shape, or refused in a sentence."""
+
+from pathlib import Path
+
+from keras_kd import _json_files
+from keras_kd._json_files import NUMBER
+from keras_kd.experiment.storage import without_password
+
+# A part of a comparison, and what `own_data` keeps while it works.
+PARTS = ("seed", "distill")
+_ANY = {str: object}
+# Former versions had fewer.
+_OF_RECIPES = {"epochs?": (int, None), "quick?": bool, "data_dir?": (str, None)}
+_OF_BUDGETS = {"budget?": (*NUMBER, None), "tensorboard?": bool}
+_OPTIONS = {
+    "run": {"seed?": int, **_OF_RECIPES, **_OF_BUDGETS},
+    "compare": {"seeds?": [int], **_OF_RECIPES, **_OF_BUDGETS},
+    "sweep": {
+        "seed?": int,
+        "temperature?": [NUMBER],
+        "alpha?": [NUMBER],
+        "loss?": ([str], None),
+        **_OF_RECIPES,
+        **_OF_BUDGETS,
+    },
+    "search": {
+        "seed?": int,
+        "space?": {str: [(*NUMBER, str)]},
+        "trials?": int,
+        "workers?": int,
+        "storage?": (str, None),
+        **_OF_RECIPES,
+    },
+    "seed": _ANY,
+    "distill": _ANY,
+}
+_CONFIG = {
+    "kind": lambda kind: isinstance(kind, str) and kind in _OPTIONS,
+    "recipe": str,
+    "command": str,
+    "options": _ANY,
+    "settings?": _ANY,
+    "data?": _ANY,
+    "machine?": _ANY,
+}
+
+
+def _curves(value):
+    """Return whether a model's curves are lists of one length, its best epoch within."""
+    shape = {"val_accuracy": [NUMBER], "accuracy?": [NUMBER], "best_epoch": int}
+    if _json_files.misfit(value, shape) is not None:
+        return False
+    count = len(value["val_accuracy"])
+    return 1 <= value["best_epoch"] <= count == len(value.get("accuracy", value["val_accuracy"]))
+
+
+_FIGURES = {
+    "accuracy": NUMBER,
+    "negative_log_likelihood": NUMBER,
+    "expected_calibration_error": NUMBER,
+    "agreement_with_teacher": NUMBER,
+}
+_BY_CLASS = {**_FIGURES, "per_class_accuracy": [NUMBER]}
+_MODEL = {"parameters": int, "bytes": int, "epochs": int, "test": _FIGURES}
+_MODELS = {"teacher": _MODEL, "student_alone": _MODEL, "student": _MODEL}
+_SPREAD = {"mean": NUMBER, "std": (*NUMBER, None)}
+_SPREADS = {"parameters": int, "bytes": int, "test": dict.fromkeys(_FIGURES, _SPREAD)}
+_GAIN = {
+    **_SPREAD,
+    "values": [NUMBER],
+    "interval_95": ([NUMBER], None),
+    "verdict": str,
+    "seeds_needed": (int, None),
+}
+_GAINS = {"accuracy": _GAIN, "negative_log_likelihood": _GAIN, "agreement_with_teacher": _GAIN}
+_HEAD = {
+    "recipe": str,
+    "seconds": NUMBER,
+    "data": {"name": str, "class_names": [str], "validation": int, "test": int},
+}
+_LITERT = {
+    "bytes": int,
+    "images": int,
+    "accuracy": NUMBER,
+    "agreement_with_keras": NUMBER,
+    "microseconds_per_image": NUMBER,
+}
+_SETTINGS = {"loss": str, "temperature?": (*NUMBER, None), "alpha?": NUMBER}
+_TRIAL = {
+    "name": str,
+    "state": lambda state: state in ("complete", "pruned"),
+    "value": NUMBER,
+    "epochs": int,
+    "settings": _SETTINGS,
+    "validation?": _FIGURES,
+}
+_RESULTS = {
+    "run": {
+        **_HEAD,
+        "seed": int,
+        "models": _MODELS,
+        "gain": {"accuracy": NUMBER, "interval_95": [NUMBER]},
+        "litert": _LITERT,
+        "curves": {str: _curves},
+    },
+    "compare": {
+        **_HEAD,
+        "seeds": [int],
+        "models": {
+            **dict.fromkeys(("teacher", "student_alone", "label_smoothing", "student"), _SPREADS)
+        },
+        "gains": {"student_alone": _GAINS, "label_smoothing": _GAINS},
+        "verdict": str,
+    },
+    "seed": {"curves": {str: _curves}},
+    "sweep": {
+        **_HEAD,
+        "seed": int,
+        "models": _MODELS,
+        "curves": {str: _curves},
+        "best": str,
+        "validation": {"teacher": _BY_CLASS, "student_alone": _BY_CLASS},
+        "cells": [
+            {
+                "name": str,
+                "loss": str,
+                "temperature": (*NUMBER, None),
+                "alpha": NUMBER,
+                "epochs": int,
+                "validation": _BY_CLASS,
+            }
+        ],
+    },
+    "search": {
+        **_HEAD,
+        "seed": int,
+        "models": _MODELS,
+        "curves": {str: _curves},
+        "best": str,
+        "space": _ANY,
+        "validation": {"teacher": _FIGURES, "student_alone": _FIGURES},
+        "trials": [_TRIAL],
+    },
+}
+# What a run leaves beside its `config.json`, so that a damaged one is known as a run's.
+_TRACES = ("results.json", "*_history.csv", "*.checkpoint.npz", "predictions.npz")
+
+
+def read_config(folder):
+    """Return `config.json` of a folder as a dict, or `None` if there is none of ours.
+
+    Raises:
+        ValueError: if there is one of ours that is damaged, or cannot be read.
+    """
+    found = read_head(folder)
+    if found is None:
+        return None
+    options = _OPTIONS[found["kind"]]
+    reason = _json_files.misfit(found["options"], options)
+    unknown = set() if str in options else found["options"].keys() - _names(options)
+    if unknown:
+        reason = f"which is damaged: `{min(unknown)}` is no option of a {found['kind']}"
+    if reason is not None:
+        raise _damaged_config(folder, reason)
+    return found
+
+
+def read_head(folder):
+    """Return what `read_config` does, with whatever options: its kind and recipe are known."""
+    path = Path(folder) / "config.json"
+    try:
+        found = _json_files.parsed(path)
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise _damaged_config(folder, error) from error
+    # Others write files of that name too, and hardly an empty one beside files such as ours.
+    if isinstance(found, dict) and found:
+        ours = not found.keys().isdisjoint(("kind", "recipe", "options"))
+    else:
+        ours = any(any(path.parent.glob(trace)) for trace in _TRACES)
+    reason = _json_files.misfit(found, _CONFIG) if ours else None
+    if reason is not None:
+        raise _damaged_config(folder, reason)
+    if not ours:
+        return None
+    # An earlier version wrote down the password of a search's storage.
+    found["command"] = without_password(found["command"])
+    if isinstance(found["options"].get("storage"), str):
+        found["options"]["storage"] = without_password(found["options"]["storage"])
+    return found
+
+
+def read_results(folder, kind=None):
+    """Return `results.json` of a folder as a dict, or `None` if there is none.
+
+    Args:
+        folder: the folder of a run.
+        kind: what the folder holds, see `folder.begin`; if `None`, any dict will do.
+
+    Raises:
+        ValueError: if it is damaged, or cannot be read.
+    """
+    path = Path(folder) / "results.json"
+    what, way_out = "The results of a run", "Remove it: `keras-kd resume` then makes it again."
+    results = _json_files.read_json(path, _RESULTS.get(kind, _ANY), what=what, way_out=way_out)
+    if results is None:
+        return None
+    found = {"sweep": "cells", "search": "trials"}.get(kind)
+    if found and results["best"] not in [
+        each["name"] for each in results[found] if each.get("validation")
+    ]:
+        raise ValueError(
+            f"{what} must be as it was written. Received: {path}, which is damaged: `best` is "
+            f"none of its {found}. {way_out}"
+        )
+    return results
+
+
+def _names(shape):
+    return {name.removesuffix("?") for name in shape}
+
+
+def _damaged_config(folder, reason):
+    return ValueError(
+        f"The record of a run must be as it was written. Received: {Path(folder) / 'config.json'}, "
+        f"{reason}. Remove it: the command that began the run then goes on with what is trained."
+    )

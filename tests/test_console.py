@@ -1,0 +1,98 @@
+"""What is shown: plain, whole at any width, and no reason to end for who writes it."""
+
+import io
+import os
+import re
+
+import pytest
+
+from keras_kd._console import Console, Table
+from keras_kd._terminal import printable, wrapped
+
+NASTY = "[/red][bold]\x1b[31mx\x1b]0;title\x07 \x9b2J\u202e\u2066y\r\nz\u2028\udc80"
+
+
+def shown(table, width):
+    console = Console(width=width, file=io.StringIO())
+    console.show(table)
+    return console.file.getvalue()
+
+
+def of_run():
+    columns = ["", "accuracy", "NLL", "agreement", "parameters", "file"]
+    table = Table(
+        "digits, seed 0: 1,234 test images, read once", columns, caption="NLL: likelihood."
+    )
+    table.add_row("teacher", "0.9612", "0.1234", "", "134,794", "1,234 KB")
+    table.add_row("student distilled", "0.9343", "0.2345", "0.9321", "12,345", "56 KB", bold=True)
+    return table
+
+
+@pytest.mark.parametrize("width", [10, 20, 40, 60, 80, 200])
+def test_no_number_is_cut_at_any_width(width):
+    text = shown(of_run(), width)
+    assert "…" not in text and "..." not in text
+    words = text.split()
+    for number in ("0.9612", "0.1234", "134,794", "1,234", "0.9343", "0.9321", "12,345", "56"):
+        assert number in words
+    longest = max(map(len, ("agreement", "parameters"))) + len("  134,794 ")
+    assert max(map(len, text.splitlines())) <= max(width, longest)
+
+
+def test_a_wide_terminal_has_a_row_a_line_and_a_narrow_one_a_line_a_cell():
+    wide, narrow = shown(of_run(), 80).splitlines(), shown(of_run(), 40).splitlines()
+    assert any(
+        re.fullmatch(r" *teacher +0\.9612 +0\.1234 +134,794 +1,234 KB *", line) for line in wide
+    )
+    assert "student distilled" in narrow and "  parameters 12,345" in narrow
+
+
+def test_a_path_is_never_broken_and_a_sentence_only_between_words():
+    path = "/a/very/long/path/of/a/run/that/no-terminal-of-forty/columns-holds"
+    lines = wrapped(f"The folder must be new. Received: {path}, which holds a run.", 40)
+    assert [line for line in lines if path in line] == [f"{path},"]
+    assert " ".join(lines) == f"The folder must be new. Received: {path}, which holds a run."
+    assert all(len(line) <= 40 for line in lines if path not in line)
+    table = Table("", ["run", "state"], left=(0, 1))
+    table.add_row(path, "finished")
+    assert path in shown(table, 40).splitlines()
+
+
+def test_what_comes_from_outside_is_shown_and_never_obeyed():
+    table = Table(NASTY, ["", NASTY], caption=NASTY)
+    table.add_row(NASTY, NASTY)
+    console = Console(width=400, file=io.StringIO())
+    console.show(table)
+    console.say(NASTY)
+    text = console.file.getvalue()
+    assert "[/red][bold]" in text and r"\x1b[31mx" in text and r"\u202e" in text
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e\u2066\ud800-\udfff]", text)
+    assert text.count("\n") == len(text.splitlines())
+    text.encode()
+
+
+@pytest.mark.parametrize("text", ["½ é 猫 🐈 ±", "a\u200db", "नमस्ते"])
+def test_every_script_stays_as_it_is(text):
+    assert printable(text) == text
+
+
+def test_nobody_who_reads_is_no_reason_to_end():
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as file:
+        console = Console(file=file)
+        for _ in range(3):
+            console.say("on and on")
+            console.show(of_run())
+        assert console.quiet
+        os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
+
+
+def test_words_are_broken_before_a_row_is():
+    table = Table("", ["", "settings", "accuracy"], left=(0, 1))
+    table.add_row("trial_007 *", "SoftTargets T=3.64 alpha=0.849 rate=3.42e-06", "0.1259")
+    lines = [line for line in shown(table, 50).splitlines() if line.strip()]
+    assert any(re.search("trial_007 \\* .*SoftTargets .* 0.1259", line) for line in lines)
+    assert all(len(line) <= 50 for line in lines)
+    assert "rate=3.42e-06" in " ".join(lines).split()
+    assert "  accuracy 0.1259" in shown(table, 30).splitlines()
