@@ -282,6 +282,17 @@ def test_a_class_without_images_is_told_not_dropped(tmp_path):
         kd.data.image_folder(tmp_path)
 
 
+def test_a_class_of_which_nothing_can_be_read_is_told_not_dropped(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(10):
+            Image.new("RGB", (4, 4), (number, 0, 0)).save(tmp_path / name / f"{number}.png")
+    for path in (tmp_path / "dog").iterdir():
+        path.write_bytes(b"broken")
+    with pytest.raises(ValueError, match="none that can be read of 'dog'"):
+        kd.data.image_folder(tmp_path, unreadable="leave_out")
+
+
 def test_a_pipe_among_the_images_is_named_not_waited_for(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()

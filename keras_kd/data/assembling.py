@@ -90,6 +90,8 @@ def assembled(sources, labels, reading):
     images = {split: EncodedImages(each, form) for split, each in sources.items()}
     images, labels = _carved(images, labels, reading)
     splits = _decoded(images, labels, left_out, reading)
+    if left_out:
+        _check_classes(splits["train"].labels, reading)
     return Data(
         name=reading.name,
         class_names=reading.class_names,
@@ -132,6 +134,17 @@ def form_of(facts, reading):
             )
     channels = reading.channels or max(each.channels for each in facts)
     return Form(*map(int, size), channels, reading.fit, reading.background)
+
+
+def _check_classes(labels, reading):
+    """Refuse data of which leaving out what is unreadable has left a class without images."""
+    missing = np.setdiff1d(np.arange(len(reading.class_names)), labels)
+    if len(missing):
+        raise ValueError(
+            "Every class must keep training images. Received: none that can be read of "
+            f"{reading.class_names[missing[0]]!a} in {reading.source}. Repair them, or remove "
+            "the class."
+        )
 
 
 def _with_facts(sources, left_out):
