@@ -1,5 +1,6 @@
 """Every loss against float64 NumPy written from its paper, value and gradient."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -36,7 +37,7 @@ def soft_targets(t, s, temperature=3.0):
 
 def binary_soft_targets(t, s, temperature=3.0):
     p, q = sigmoid(t / temperature), sigmoid(s / temperature)
-    return temperature**2 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).sum(-1)
+    return temperature**2 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean(-1)
 
 
 def decoupled_kd(t, s, temperature=4.0, alpha=1.0, beta=8.0, labels=LABELS):
@@ -92,7 +93,9 @@ def huber(x):
 
 def relational_distance(t, s):
     d_t, d_s = (np.linalg.norm(f[:, None] - f[None], axis=-1) for f in (t, s))
-    d_t, d_s = (d / d[d > 0].mean() for d in (d_t, d_s))
+    other = ~np.eye(len(t), dtype=bool)  # The authors count duplicates, at their clamp of 1e-6.
+    d_t, d_s = (np.where(other, np.maximum(d, 1e-6), 0) for d in (d_t, d_s))
+    d_t, d_s = (d / d[other].mean() for d in (d_t, d_s))
     return huber(d_s - d_t).mean(-1)
 
 
@@ -266,6 +269,85 @@ class TestRelationsBetweenLosses:
         turn, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(7, 7)))
         value = L.SimilarityPreserving()(teacher, teacher @ turn)
         assert float(value) == pytest.approx(0, abs=1e-8)
+
+
+class TestWhereFormulasAreEasilyMissed:
+    def test_duplicates_count_in_the_mean_distance(self):
+        """Park et al. 2019, equation 6 is over all pairs; without the duplicates it is 13 % off."""
+        generator = np.random.default_rng(0)
+        teacher, student = generator.normal(size=(6, 8)), generator.normal(size=(6, 5))
+        teacher[1], student[1] = teacher[0], student[0]
+        expected = relational_distance(teacher, student).mean()
+        assert expected == pytest.approx(0.090602, abs=1e-6)
+        assert float(L.RelationalDistance()(teacher, student)) == pytest.approx(expected, rel=1e-5)
+
+    def test_features_that_are_all_the_same_are_equally_far_from_each_other(self):
+        """The authors' clamp puts them all 1e-6 apart: 1 in units of their mean."""
+        teacher = np.random.default_rng(0).normal(size=(6, 8))
+        expected = relational_distance(teacher, 0 * teacher).mean()
+        for student in (0 * teacher, 0 * teacher + 7):
+            value = float(L.RelationalDistance()(teacher, student))
+            assert value == pytest.approx(expected, rel=1e-5) and value < 0.1
+
+    @pytest.mark.parametrize("offset", [0, 1e4])
+    def test_distances_are_not_lost_beside_what_all_examples_share(self, offset):
+        teacher, student = VECTORS
+        value = float(L.RelationalDistance()(teacher, student + offset))
+        # float32 holds 10,001.234 to three digits.
+        assert value == pytest.approx(relational_distance(teacher, student).mean(), rel=5e-3)
+
+    @pytest.mark.parametrize("scale", [1e-15, 1e-9, 1e-5, 1e9, 1e15])
+    @pytest.mark.parametrize(
+        "name",
+        ["AttentionTransfer", "SimilarityPreserving", "RelationalDistance", "RelationalAngle"],
+    )
+    def test_the_size_of_features_does_not_matter(self, name, scale):
+        """Features of 1e-5 had vanished: their squares were below a guard."""
+        loss, reference, (teacher, student), _ = REFERENCES[name]
+        expected = reference(teacher, student).mean()
+        assert float(loss(teacher, scale * student)) == pytest.approx(expected, rel=1e-4)
+        assert float(loss(scale * teacher, student)) == pytest.approx(expected, rel=1e-4)
+
+    @pytest.mark.parametrize("scale", [1e-9, 1e-6])
+    def test_a_tiny_example_is_like_others_whatever_its_size(self, scale):
+        teacher, student = (each.copy() for each in VECTORS)
+        student[0] *= scale
+        value = float(L.SimilarityPreserving()(teacher, student))
+        assert value == pytest.approx(similarity_preserving(teacher, student).mean(), rel=1e-4)
+
+    @pytest.mark.parametrize("spread", [1e-6, 1e-3, 1e3])
+    def test_the_spread_of_logits_does_not_matter(self, spread):
+        teacher, student = LOGITS
+        expected = soft_targets(z_score(teacher), z_score(student), 2.0).mean()
+        assert float(L.StandardizedLogits()(teacher, spread * student)) == pytest.approx(
+            expected, rel=1e-4
+        )
+
+    @pytest.mark.parametrize("shape", [(4, 3, 3, 5), (4, 9, 5)], ids=["maps", "sequences"])
+    def test_dist_takes_every_place_for_an_example(self, shape):
+        """As the authors' code does with the logits of a segmentation."""
+        teacher, student = (np.random.default_rng(s).normal(size=shape) for s in (0, 1))
+        rows = [each.reshape(-1, 5) for each in (teacher, student)]
+        values = L.DIST(2.0, inter_weight=0.7, intra_weight=1.3).call(
+            *(tf.constant(each, tf.float32) for each in (teacher, student))
+        )
+        assert values.shape == shape[:-1]
+        np.testing.assert_allclose(np.ravel(values), dist(*rows), rtol=1e-5)
+
+    @pytest.mark.parametrize("num_labels", [1, 2, 200])
+    def test_binary_soft_targets_and_their_hard_loss_weigh_alike(self, num_labels):
+        """At T = 1 the gradients of both are (q - p) / num_labels, so alpha means the same."""
+        teacher, student = (
+            tf.constant(np.random.default_rng(s).normal(size=(3, num_labels)), tf.float32)
+            for s in (0, 1)
+        )
+        hard_loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(student)
+            soft = L.BinarySoftTargets(1.0)(teacher, student)
+            hard = hard_loss(tf.sigmoid(teacher), student)
+        soft, hard = (tape.gradient(value, student) for value in (soft, hard))
+        np.testing.assert_allclose(soft, hard, rtol=1e-4, atol=1e-7)
 
 
 class TestBadInput:

@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_kd._repr import call_of_configured
 from keras_kd.losses import SoftTargets, get
-from keras_kd.losses.base import check_setting, serialized
+from keras_kd.losses.base import check_num_classes, check_setting, serialized
 
 
 def one_hot(teacher_logits):
@@ -24,6 +24,7 @@ def one_hot(teacher_logits):
     References:
         H. Chen et al., Data-Free Learning of Student Networks, 2019, equation 3.
     """
+    _check_classes(teacher_logits)
     log_probs = ops.log_softmax(ops.cast(teacher_logits, "float32"))
     return -ops.mean(ops.max(log_probs, axis=-1))
 
@@ -46,6 +47,7 @@ def class_balance(teacher_logits):
     References:
         H. Chen et al., Data-Free Learning of Student Networks, 2019, equation 5.
     """
+    _check_classes(teacher_logits)
     log_probs = ops.log_softmax(ops.cast(teacher_logits, "float32"))
     # The mean in log space, where a class that is never predicted is no log(0).
     log_mean = ops.logsumexp(log_probs, axis=0) - ops.log(
@@ -113,7 +115,19 @@ def total_variation(images):
     """
     pixels = ops.cast(images, "float32") / 255.0
     down, right = pixels[:, 1:] - pixels[:, :-1], pixels[:, :, 1:] - pixels[:, :, :-1]
-    return ops.mean(ops.abs(down)) + ops.mean(ops.abs(right))
+    differences = [each for each in (down, right) if 0 not in each.shape]
+    if not differences:
+        raise ValueError(
+            "TotalVariation needs images of at least 2 pixels. Received: images of shape "
+            f"{tuple(images.shape)}. Leave that term out."
+        )
+    return sum(ops.mean(ops.abs(each)) for each in differences)
+
+
+def _check_classes(teacher_logits):
+    check_num_classes(
+        teacher_logits.shape[-1], at_least=2, remedy="terms on other outputs, such as Activation"
+    )
 
 
 def _norm(vector):

@@ -9,6 +9,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._checks import WEIGHTS, check_number
 from keras_kd._repr import call_of_configured
+from keras_kd.losses.masks import mask_of, with_mask
 
 
 class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
@@ -36,6 +37,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
         needs_teacher: whether it needs a teacher.
         by_label: whether it is a mean over what each logit loses by itself, so that each can have
             a weight.
+        min_examples: examples a batch, below which it would be the same whatever they are.
         heads: what a teacher may end in whose logits mean what this loss takes them for.
         teacher_layer_name: the teacher's layer that it compares; its logits if `None`.
         student_layer_name: the student's.
@@ -47,10 +49,18 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     uses_index = False
     needs_teacher = True
     by_label = False
+    min_examples = 1
     heads = ("logits", "softmax")
     teacher_layer_name = None
     student_layer_name = None
     step = 0
+
+    def __call__(self, teacher_outputs, student_outputs, sample_weight=None):
+        # Keras casts what it is given, and the cast would lose the mask.
+        mask = mask_of(student_outputs)
+        if mask is not None:
+            student_outputs = with_mask(ops.cast(student_outputs, self.dtype), mask)
+        return super().__call__(teacher_outputs, student_outputs, sample_weight)
 
     def call(self, teacher_outputs, student_outputs):
         """Return one float32 value per example."""
@@ -116,10 +126,39 @@ def check_setting(name, value, *, bounds=WEIGHTS, zero_allowed=False):
     Raises:
         ValueError: if it is neither.
     """
+    bounds = (0, bounds[1]) if zero_allowed else bounds
     if isinstance(value, LearningRateSchedule):
+        for step in (0, getattr(value, "steps", 0)):  # Where it begins, and where ours end.
+            check_number(f"{name} at step {step}", float(value(step)), bounds)
         return value
-    check_number(name, value, (0, bounds[1]) if zero_allowed else bounds, " or a schedule")
+    check_number(name, value, bounds, " or a schedule")
     return float(value)
+
+
+def check_some(name, value, other_name, other):
+    """Refuse two weights of 0, with which nothing is learned."""
+    if value == other == 0:
+        raise ValueError(
+            f"`{name}` or `{other_name}` must be above 0. Received: 0 and 0, which trains nothing."
+        )
+
+
+def check_batch_size(loss, batch_size):
+    """Refuse batches so small that a loss between their examples would teach nothing.
+
+    Args:
+        loss: of this kind.
+        batch_size: `None` if it is not known.
+
+    Raises:
+        ValueError: if there are fewer examples than its `min_examples`.
+    """
+    if batch_size is not None and batch_size < loss.min_examples:
+        raise ValueError(
+            f"{type(loss).__name__} compares the examples of a batch, at least "
+            f"{loss.min_examples} of them. Received: {batch_size}. Use a larger `batch_size`, "
+            "without a smaller rest, or a loss on each example, such as SoftTargets or Hints."
+        )
 
 
 def check_same_classes(teacher_logits, student_logits, *, at_least=2):
@@ -135,32 +174,61 @@ def check_same_classes(teacher_logits, student_logits, *, at_least=2):
             f"{teacher_classes} and {student_classes}. "
             f"Build the student with `num_classes={teacher_classes}`."
         )
-    if student_classes < at_least:
-        remedy = "BinarySoftTargets" if student_classes == 1 else "SoftTargets"
+    remedy = "losses.BinarySoftTargets" if student_classes == 1 else "losses.SoftTargets"
+    check_num_classes(student_classes, at_least=at_least, remedy=remedy)
+
+
+def check_num_classes(num_classes, *, at_least, remedy):
+    """Refuse logits so few that a loss would be the same whatever they are.
+
+    Args:
+        num_classes: logits an example.
+        at_least: logits that it takes.
+        remedy: what to use for fewer.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    if num_classes < at_least:
         raise ValueError(
             f"This loss needs at least {at_least} logits, one a class. "
-            f"Received: {student_classes}. Use losses.{remedy}."
+            f"Received: {num_classes}. Use {remedy}."
         )
+
+
+def label_probabilities(labels, student_logits):
+    """Return labels as float32 probabilities `[..., num_classes]`: zeros where there is none.
+
+    Args:
+        labels: integers `[...]` or `[..., 1]`, of which those that are no class, such as -1, are
+            no label; or one-hot or soft ones `[..., num_classes]`.
+        student_logits: `[..., num_classes]`.
+    """
+    num_classes, rank = student_logits.shape[-1], len(student_logits.shape)
+    if len(labels.shape) == rank and labels.shape[-1] != 1:
+        return ops.cast(labels, "float32")
+    labels = ops.squeeze(labels, -1) if len(labels.shape) == rank else labels
+    return ops.one_hot(ops.cast(labels, "int32"), num_classes)
+
+
+def is_labelled(probabilities):
+    """Return which examples have a label, boolean `[...]`, from `label_probabilities`."""
+    return ops.any(probabilities > 0, axis=-1)
 
 
 def target_class(teacher_outputs, student_logits):
     """Return the class of each example as one-hot float32 `[..., num_classes]`.
 
-    It is the label's where `teacher_outputs` holds one (integers `[...]` or `[..., 1]`, one-hot,
-    or soft), else, or where the label is -1, the teacher's prediction.
+    It is the label's (the likeliest class of a soft one) where `teacher_outputs` holds labels,
+    else, or where there is no label, the teacher's prediction.
     """
-    num_classes, rank = student_logits.shape[-1], len(student_logits.shape)
-    known = teacher_outputs if isinstance(teacher_outputs, dict) else {"logits": teacher_outputs}
-    predicted = ops.argmax(known["logits"], axis=-1) if "logits" in known else None
-    labels = known.get("labels")
-    if labels is None:
-        return ops.one_hot(predicted, num_classes)
-    if len(labels.shape) == rank and labels.shape[-1] != 1:
-        return ops.one_hot(ops.argmax(labels, axis=-1), num_classes)
-    labels = ops.cast(ops.squeeze(labels, -1) if len(labels.shape) == rank else labels, "int32")
-    if predicted is not None:
-        labels = ops.where(labels < 0, ops.cast(predicted, "int32"), labels)
-    return ops.one_hot(labels, num_classes)
+    num_classes = student_logits.shape[-1]
+    target = ops.argmax(logits_of(teacher_outputs), axis=-1)
+    labels = teacher_outputs.get("labels") if isinstance(teacher_outputs, dict) else None
+    if labels is not None:
+        probabilities = label_probabilities(labels, student_logits)
+        target = ops.where(is_labelled(probabilities), ops.argmax(probabilities, axis=-1), target)
+    return ops.one_hot(target, num_classes)
 
 
 def logits_of(teacher_outputs):

@@ -35,6 +35,11 @@ def contrastive(*, teacher_scores, student_scores, num_examples):
 
 
 def _half(scores, num_examples):
+    if scores.shape[-1] < 2:
+        raise ValueError(
+            "Contrastive needs the scores of at least 2 images, the same one and another. "
+            f"Received: {scores.shape[-1]}. Use more negatives."
+        )
     scores = ops.cast(scores, "float32")
     log_noise = math.log((scores.shape[-1] - 1) / num_examples)
     # In log space, where neither a large score nor a small one is lost.
@@ -212,7 +217,8 @@ class Contrastive(FeatureLoss):
         if num_negatives is None:
             num_negatives = min(16384, num_examples - 1)
         check_integer("num_negatives", num_negatives, minimum=1)
-        check_integer("embedding_size", embedding_size, minimum=1)
+        # Of one number, made a vector of length 1, only the sign would be left.
+        check_integer("embedding_size", embedding_size, minimum=2)
         if num_negatives >= num_examples:
             raise ValueError(
                 f"`num_negatives` must be below `num_examples`, {num_examples}. "

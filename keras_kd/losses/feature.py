@@ -3,10 +3,13 @@
 import keras
 from keras import ops
 
-from keras_kd.losses.base import DistillationLoss, over_whole_batch
+from keras_kd._checks import check_number
+from keras_kd.losses.base import DistillationLoss, check_batch_size, over_whole_batch
+from keras_kd.losses.masks import mask_of, without_padding
 from keras_kd.losses.relation import (
     relational_angle,
     relational_distance,
+    scaled,
     similarity_preserving,
     unit,
 )
@@ -52,7 +55,7 @@ def attention_transfer(*, teacher_features, student_features, power=2):
         S. Zagoruyko, N. Komodakis, Paying More Attention to Attention, 2017, section 3.1,
         equation 2.
     """
-    size = common_size(teacher_features.shape, student_features.shape)
+    size = common_places(teacher_features.shape, student_features.shape)
     teacher, student = (
         attention_map(pooled(features, size), power)
         for features in (teacher_features, student_features)
@@ -67,7 +70,8 @@ def attention_map(features, power=2):
         features: `[batch, height, width, channels]`.
         power: p.
     """
-    strength = ops.mean(ops.abs(ops.cast(features, "float32")) ** power, axis=-1)
+    features = scaled(ops.cast(features, "float32"), axis=(1, 2, 3))
+    strength = ops.mean(ops.abs(features) ** power, axis=-1)
     strength = ops.reshape(strength, (-1, strength.shape[1] * strength.shape[2]))
     return unit(strength)
 
@@ -85,6 +89,22 @@ def common_size(teacher_shape, student_shape):
             f"Received: teacher {shapes[0]} and student {shapes[1]}. Name other layers."
         )
     return tuple(min(sizes) for sizes in zip(shapes[0][1:3], shapes[1][1:3], strict=True))
+
+
+def common_places(teacher_shape, student_shape):
+    """Return what `common_size` does, of at least two places.
+
+    Raises:
+        ValueError: if they are no maps, or of one place, to which all attention goes.
+    """
+    size = common_size(teacher_shape, student_shape)
+    if size == (1, 1):
+        raise ValueError(
+            "AttentionTransfer needs maps of at least 2 places. Received: teacher "
+            f"{tuple(teacher_shape)} and student {tuple(student_shape)}, which have 1 in common. "
+            "Name earlier layers, or use losses.Hints."
+        )
+    return size
 
 
 def pooled(features, size):
@@ -152,6 +172,24 @@ class FeatureLoss(DistillationLoss):
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
 
+    def __call__(self, teacher_outputs, student_outputs, sample_weight=None):
+        mask = mask_of(student_outputs)
+        if mask is not None and not self.goes_by_step(student_outputs.shape):
+            teacher_outputs, student_outputs = without_padding(
+                teacher_outputs, student_outputs, mask
+            )
+        return super().__call__(teacher_outputs, student_outputs, sample_weight)
+
+    def goes_by_step(self, student_shape):
+        """Return whether it has a value a step, so that Keras leaves padding out of the mean.
+
+        Where it compares examples whole, padding counts as zeros, for teacher and student.
+
+        Args:
+            student_shape: of a batch of the student's features.
+        """
+        return False
+
     def projector(self, teacher_shape, student_shape):
         """Return a layer from the pair of features to a pair that `call` can take, or `None`.
 
@@ -201,6 +239,9 @@ class Hints(FeatureLoss):
         super().__init__(teacher_layer_name, student_layer_name, **kwargs)
         self.project = project
 
+    def goes_by_step(self, student_shape):
+        return len(student_shape) == 3
+
     def call(self, teacher_outputs, student_outputs):
         shapes = tuple(teacher_outputs.shape)[1:], tuple(student_outputs.shape)[1:]
         if len(shapes[0]) != len(shapes[1]) or not all(map(_may_be_equal, *shapes)):
@@ -249,11 +290,12 @@ class AttentionTransfer(FeatureLoss):
     Args:
         teacher_layer_name: name of the teacher's layer of feature maps.
         student_layer_name: name of the student's.
-        power: p of the attention map, 2 in the paper.
+        power: p of the attention map, from 1 to 16; 2 in the paper.
         name: name of the loss.
 
     Raises:
-        ValueError: when the features are no maps; both shapes are named.
+        ValueError: if `power` is out of range; when the features are no maps, or have one place;
+            both shapes are named.
 
     References:
         S. Zagoruyko, N. Komodakis, Paying More Attention to Attention, 2017, section 3.1.
@@ -270,6 +312,8 @@ class AttentionTransfer(FeatureLoss):
         **kwargs,
     ):
         super().__init__(teacher_layer_name, student_layer_name, **kwargs)
+        # Below 1, the gradient of |f|^p at 0 is infinite.
+        check_number("power", power, (1, 16))
         self.power = power
 
     def call(self, teacher_outputs, student_outputs):
@@ -278,7 +322,7 @@ class AttentionTransfer(FeatureLoss):
         )
 
     def projector(self, teacher_shape, student_shape):
-        common_size(teacher_shape, student_shape)  # Refuses what `call` would.
+        common_places(teacher_shape, student_shape)  # Refuses what `call` would.
         return None
 
     def get_config(self):
@@ -297,13 +341,18 @@ class SimilarityPreserving(FeatureLoss):
         student_layer_name: name of the student's.
         name: name of the loss.
 
+    Raises:
+        ValueError: when called, for a batch of one example.
+
     References:
         F. Tung, G. Mori, Similarity-Preserving Knowledge Distillation, 2019.
     """
 
     default_name = "similarity_preserving"
+    min_examples = 2  # One example is always like itself.
 
     def call(self, teacher_outputs, student_outputs):
+        check_batch_size(self, student_outputs.shape[0])
         return over_whole_batch(
             similarity_preserving,
             teacher_features=teacher_outputs,
@@ -322,13 +371,18 @@ class RelationalDistance(FeatureLoss):
         student_layer_name: name of the student's.
         name: name of the loss.
 
+    Raises:
+        ValueError: when called, for a batch of fewer than three examples.
+
     References:
         W. Park et al., Relational Knowledge Distillation, 2019, section 3.2.1.
     """
 
     default_name = "relational_distance"
+    min_examples = 3  # Of two examples, the one distance is always its own mean.
 
     def call(self, teacher_outputs, student_outputs):
+        check_batch_size(self, student_outputs.shape[0])
         return over_whole_batch(
             relational_distance, teacher_features=teacher_outputs, student_features=student_outputs
         )
@@ -346,13 +400,19 @@ class RelationalAngle(FeatureLoss):
         student_layer_name: name of the student's.
         name: name of the loss.
 
+    Raises:
+        ValueError: when called, for a batch of fewer than three examples, or for one number an
+            example.
+
     References:
         W. Park et al., Relational Knowledge Distillation, 2019, section 3.2.2.
     """
 
     default_name = "relational_angle"
+    min_examples = 3  # Of two examples, no angle is left.
 
     def call(self, teacher_outputs, student_outputs):
+        check_batch_size(self, student_outputs.shape[0])
         return over_whole_batch(
             relational_angle, teacher_features=teacher_outputs, student_features=student_outputs
         )

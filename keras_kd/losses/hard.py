@@ -6,6 +6,7 @@ import keras
 from keras import ops
 
 from keras_kd._repr import call_of_configured
+from keras_kd.losses.base import check_num_classes
 
 _CROSS_ENTROPY_NAMES = (
     "sparse_categorical_crossentropy",
@@ -29,7 +30,15 @@ def cross_entropy(*, labels, student_logits):
 
     Returns:
         One float32 value per example, shape `[...]`.
+
+    Raises:
+        ValueError: if there is one logit, of which softmax makes 1.
     """
+    check_num_classes(
+        student_logits.shape[-1],
+        at_least=2,
+        remedy="keras.losses.BinaryCrossentropy(from_logits=True)",
+    )
     student_logits = ops.cast(student_logits, "float32")
     if len(labels.shape) == len(student_logits.shape) and labels.shape[-1] != 1:
         return keras.losses.categorical_crossentropy(labels, student_logits, from_logits=True)

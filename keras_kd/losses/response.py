@@ -6,13 +6,19 @@ from keras import ops
 from keras_kd._checks import TEMPERATURES, check_integer
 from keras_kd.losses.base import (
     DistillationLoss,
+    check_num_classes,
     check_same_classes,
     check_setting,
+    check_some,
+    is_labelled,
+    label_probabilities,
     logits_of,
     serialized,
     target_class,
 )
 from keras_kd.losses.hard import cross_entropy
+from keras_kd.losses.masks import mask_of, with_mask
+from keras_kd.losses.relation import quotient
 
 # Far below any logit gap, and finite, so that 0 times it is 0.
 _MASKED = -1e9
@@ -45,12 +51,13 @@ def soft_targets(*, teacher_logits, student_logits, temperature):
 
 
 def binary_soft_targets(*, teacher_logits, student_logits, temperature):
-    """The same for independent labels: a divergence per label, summed.
+    """The same for independent labels: the mean over the labels of a divergence each.
 
-        T^2 * sum_c (p_c * log(p_c / q_c) + (1 - p_c) * log((1 - p_c) / (1 - q_c))),
+        T^2 * mean_c (p_c * log(p_c / q_c) + (1 - p_c) * log((1 - p_c) / (1 - q_c))),
         p = sigmoid(teacher_logits / T), q = sigmoid(student_logits / T)
 
-    Its gradient by the student's logits is `T * (q - p)`.
+    Its gradient by the student's logits is `T * (q - p) / num_labels`. Binary cross-entropy is a
+    mean over the labels too, so that `alpha` weighs the two alike at any number of them.
 
     Args:
         teacher_logits: `[..., num_labels]`, any range; one label for a binary classifier.
@@ -68,7 +75,7 @@ def binary_soft_targets(*, teacher_logits, student_logits, temperature):
         for logits in (teacher_logits, student_logits)
     )
     divergences = _divergence(teacher_log_probs, student_log_probs)
-    return temperature**2 * ops.sum(divergences, axis=-1)
+    return temperature**2 * ops.mean(divergences, axis=-1)
 
 
 def logit_matching(*, teacher_logits, student_logits):
@@ -176,7 +183,7 @@ def standardized(logits):
     """Return each example's logits with mean 0 and standard deviation 1 over the classes.
 
     Args:
-        logits: `[..., num_classes]`.
+        logits: `[..., num_classes]`, at least three: two would always be the same two numbers.
 
     Returns:
         float32, the same shape.
@@ -186,10 +193,9 @@ def standardized(logits):
     """
     logits = ops.cast(logits, "float32")
     centred = logits - ops.mean(logits, axis=-1, keepdims=True)
-    # The authors divide by the sample's deviation (n - 1), and guard it with 1e-7; a guard inside
-    # the root keeps the gradient of equal logits finite.
+    # The authors divide by the sample's deviation (n - 1).
     variance = ops.sum(ops.square(centred), axis=-1, keepdims=True) / (logits.shape[-1] - 1)
-    return centred / ops.sqrt(ops.maximum(variance, 1e-14))
+    return quotient(centred, ops.sqrt(ops.maximum(variance, 1e-24)))
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -259,6 +265,7 @@ class BinarySoftTargets(SoftTargets):
     """
 
     heads = ("logits", "sigmoid")
+    by_label = True
 
     def __init__(self, temperature=2.0, *, name="binary_soft_targets", **kwargs):
         super().__init__(temperature, name=name, **kwargs)
@@ -377,6 +384,7 @@ class DecoupledKD(DistillationLoss):
         self.non_target_weight = check_setting(
             "non_target_weight", non_target_weight, zero_allowed=True
         )
+        check_some("target_weight", self.target_weight, "non_target_weight", self.non_target_weight)
         check_integer("warm_up_steps", warm_up_steps, minimum=0)
         self.warm_up_steps = warm_up_steps
 
@@ -417,6 +425,9 @@ class StandardizedLogits(DistillationLoss):
         loss: a response loss of ours, or its name; `SoftTargets(2.0)` by default.
         name: name of the loss.
 
+    Raises:
+        ValueError: if `loss` is none; when called, if there are fewer than three classes.
+
     References:
         S. Sun et al., Logit Standardization in Knowledge Distillation, 2024, algorithm 1.
     """
@@ -435,12 +446,13 @@ class StandardizedLogits(DistillationLoss):
         self.uses_labels = self.loss.uses_labels
 
     def call(self, teacher_outputs, student_outputs):
-        check_same_classes(logits_of(teacher_outputs), student_outputs, at_least=2)
+        check_same_classes(logits_of(teacher_outputs), student_outputs, at_least=3)
         standard = standardized(logits_of(teacher_outputs))
         if isinstance(teacher_outputs, dict):
             standard = {**teacher_outputs, "logits": standard}
         self.loss.step = self.step
-        return self.loss.call(standard, standardized(student_outputs))
+        student_logits = with_mask(standardized(student_outputs), mask_of(student_outputs))
+        return self.loss.call(standard, student_logits)
 
     def get_config(self):
         return {**super().get_config(), "loss": serialized(self.loss)}
@@ -450,10 +462,11 @@ class StandardizedLogits(DistillationLoss):
 class LabelSmoothing(DistillationLoss):
     """Label smoothing as a virtual teacher that is right and otherwise knows nothing.
 
-        -sum_c y_c * log q_c,  y = (1 - smoothing) * onehot(label) + smoothing / num_classes
+        -sum_c y_c * log q_c,  y = (1 - smoothing) * label + smoothing / num_classes
 
     The baseline that a real teacher has to beat. It needs labels and no teacher:
-    `Distiller(student=..., distillation_loss=LabelSmoothing(0.1), alpha=1.0)`.
+    `Distiller(student=..., distillation_loss=LabelSmoothing(0.1), alpha=1.0)`. Soft labels (a
+    mix of two images) are smoothed as they are; what has no label is left out of the mean.
 
     Args:
         smoothing: share spread evenly over the classes, above 0 and below 1.
@@ -480,9 +493,18 @@ class LabelSmoothing(DistillationLoss):
             )
 
     def call(self, teacher_outputs, student_outputs):
-        target = target_class(teacher_outputs, student_outputs)
-        smooth = (1 - self.smoothing) * target + self.smoothing / student_outputs.shape[-1]
-        return cross_entropy(labels=smooth, student_logits=student_outputs)
+        check_num_classes(
+            student_outputs.shape[-1],
+            at_least=2,
+            remedy="keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=...)",
+        )
+        labels = teacher_outputs.get("labels") if isinstance(teacher_outputs, dict) else None
+        if labels is None:
+            labels = ops.argmax(logits_of(teacher_outputs), axis=-1)
+        labels = label_probabilities(labels, student_outputs)
+        smooth = (1 - self.smoothing) * labels + self.smoothing / student_outputs.shape[-1]
+        values = cross_entropy(labels=smooth, student_logits=student_outputs)
+        return with_mask(values, is_labelled(labels))
 
     def get_config(self):
         return {**super().get_config(), "smoothing": self.smoothing}

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_kd.losses.hard import FunctionLoss
+from keras_kd.losses.masks import mask_of
 
 # Losses that are means over the last axis of what each of its elements loses by itself.
 _BY_ELEMENT = (
@@ -59,7 +60,7 @@ def weighed(loss, targets, outputs, sample_weight):
 
 def _with_padding(sample_weight, outputs):
     """Return the weights with those of masked places 0, as Keras does it for values."""
-    mask = getattr(outputs, "_keras_mask", None)
+    mask = mask_of(outputs)
     if mask is None:
         return sample_weight
     known = ops.cast(mask, "float32")
