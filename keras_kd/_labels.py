@@ -19,7 +19,9 @@ _ONE_HOT = {
 }
 
 
-def check_labels(labels, *, logits_shape, hard_loss, as_classes=False, name="training data"):
+def check_labels(
+    labels, *, logits_shape, hard_loss, as_classes=False, ignored=None, name="training data"
+):
     """Refuse labels that a loss cannot learn, naming the first and its image.
 
     A loss of the user's own is asked nothing: what its labels mean, it knows alone.
@@ -30,6 +32,8 @@ def check_labels(labels, *, logits_shape, hard_loss, as_classes=False, name="tra
         hard_loss: the hard-label loss, or `None` if it is not computed.
         as_classes: whether anything else takes labels for classes (a loss that uses labels, a
             discriminator).
+        ignored: the `ignore_class` of the compiled loss, computed or not, which is no label for
+            anything else either.
         name: what the labels are of, for the sentence.
 
     Raises:
@@ -50,13 +54,11 @@ def check_labels(labels, *, logits_shape, hard_loss, as_classes=False, name="tra
     soft = num_classes > 1 and _is_of(labels, [*places, num_classes])
     if kind in _ONE_HOT and not soft:
         raise _wrong_shape(labels, name, [[*places, num_classes]])
-    ignored = set()
+    ignored = {ignored} - {None}
     if kind is CrossEntropy or as_classes:
         if not (by_class or soft) and kind in (CrossEntropy, None):
             raise _wrong_shape(labels, name, [places, [*places, 1], [*places, num_classes]])
-        ignored = {-1}
-    elif kind is keras.losses.SparseCategoricalCrossentropy:
-        ignored = {hard_loss.get_config().get("ignore_class")} - {None}
+        ignored |= {-1} if kind in (CrossEntropy, None) else set()
     sparse = (
         keras.losses.SparseCategoricalCrossentropy,
         keras.losses.sparse_categorical_crossentropy,

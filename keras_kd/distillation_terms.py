@@ -7,7 +7,9 @@ from keras import ops
 
 from keras_kd._backend import num_replicas
 from keras_kd._checks import WEIGHTS, check_number
-from keras_kd.losses import BinarySoftTargets
+from keras_kd.losses import BinarySoftTargets, DistillationLoss
+from keras_kd.losses.base import check_batch_size
+from keras_kd.losses.masks import mask_of, with_mask
 from keras_kd.losses.weights import weighed
 
 LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
@@ -87,6 +89,16 @@ class DistillationTerms:
                     f"{minibatches.num_examples}. Received: num_examples={loss.num_examples}."
                 )
 
+    def check_batch_size(self, batch_size):
+        """Refuse batches too small for a loss that compares their examples.
+
+        Args:
+            batch_size: of `fit`; `None` if it is not known.
+        """
+        for loss in self.losses.values():
+            if isinstance(loss, DistillationLoss):
+                check_batch_size(loss, batch_size)
+
     def teacher_layers(self):
         """Return the teacher's layers that are compared, each once, in a fixed order."""
         return self._layers("teacher_layer_name")
@@ -159,9 +171,10 @@ class DistillationTerms:
                 else:
                     pair = projectors[name](pair)
                 teacher_outputs, student_outputs = pair
-            if class_map and _on_logits(loss):
+            if class_map and _compares_classes(loss):
                 # The teacher's classes, in its order.
-                student_outputs = ops.take(student_outputs, class_map, axis=-1)
+                taken = ops.take(student_outputs, class_map, axis=-1)
+                student_outputs = with_mask(taken, mask_of(student_outputs))
                 known_labels = _labels_in(class_map, labels, student["logits"])
             if getattr(loss, "uses_labels", False):
                 known = {"logits": teacher_outputs, "labels": known_labels}
@@ -178,6 +191,11 @@ class DistillationTerms:
 def _on_logits(loss):
     names = ("teacher_layer_name", "student_layer_name")
     return all(getattr(loss, name, None) is None for name in names)
+
+
+def _compares_classes(loss):
+    """Return whether a loss is between the classes of teacher and student."""
+    return _on_logits(loss) and getattr(loss, "needs_teacher", True)
 
 
 def _without_index(loss):
@@ -226,10 +244,10 @@ def _value(loss, teacher_outputs, student_outputs, sample_weight, step):
     if isinstance(loss, keras.losses.Loss):
         loss.step = step
         return weighed(loss, teacher_outputs, student_outputs, sample_weight)
-    if sample_weight is not None:
+    if sample_weight is not None or mask_of(student_outputs) is not None:
         raise ValueError(
             f"{type(loss).__name__} returns one value a batch and cannot weigh examples. "
-            "Received: sample or class weights. Use a loss of keras_kd.losses."
+            "Received: sample or class weights, or padding. Use a loss of keras_kd.losses."
         )
     if num_replicas() > 1:
         # Keras divides by the replicas inside its loss objects, not inside its loss functions.

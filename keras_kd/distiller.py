@@ -35,6 +35,7 @@ from keras_kd.fitting import (
     with_watch,
 )
 from keras_kd.losses import SoftTargets, as_loss_on_logits
+from keras_kd.losses.hard import ignored_class
 from keras_kd.losses.lookup import get_each
 from keras_kd.losses.weights import weighed
 from keras_kd.precision import computing_in, policy_for, scaled
@@ -168,8 +169,8 @@ class Distiller(keras.Model):
         names = ["hard_loss", "distillation_loss"]
         names += self._terms.losses if len(self._terms) > 1 else []
         self._trackers = [keras.metrics.Mean(name=name) for name in names]
-        self.hard_loss = self._default_hard_loss()
         self.teacher = None
+        self.hard_loss = self._default_hard_loss()
         self._teacher_fingerprint = None
         # Whether the teacher's logits of the step being traced were checked before it.
         self._known_finite = False
@@ -231,10 +232,10 @@ class Distiller(keras.Model):
         Args:
             optimizer: as in Keras; Adam by default.
             loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
-                or soft labels (binary cross-entropy beside `BinarySoftTargets`), a
-                `keras.losses.Loss`, a function `(labels, logits)`, or a name. Names and Keras's
-                functions are taken on logits, since the student returns them.
-            metrics: as in Keras. Beside `BinarySoftTargets`, `"accuracy"` and
+                or soft labels (binary cross-entropy beside `BinarySoftTargets` or a teacher that
+                ends in sigmoid), a `keras.losses.Loss`, a function `(labels, logits)`, or a name.
+                Names and Keras's functions are taken on logits, since the student returns them.
+            metrics: as in Keras. Where binary cross-entropy is the default, `"accuracy"` and
                 `"binary_accuracy"` count labels whose logit is on the right side of 0.
             steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
             jit_compile: as in Keras; if `None`, XLA is used where it pays.
@@ -249,7 +250,7 @@ class Distiller(keras.Model):
         """
         check_words("compile", kwargs)
         self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
-        if metrics and self._terms.is_binary():
+        if metrics and self._is_binary():
             # Keras would compare the logits with a probability of 0.5.
             metrics = keras.tree.map_structure(_on_binary_logits, metrics)
         self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
@@ -317,6 +318,9 @@ class Distiller(keras.Model):
                 minibatches, self.soft_labels, self._terms, self.teacher, verbose=bool(verbose)
             )
             x, y, batch_size = minibatches.dataset(), None, None
+        if self.alpha != 0:
+            size = min(minibatches.batch_size, minibatches.num_examples) if minibatches else None
+            self._terms.check_batch_size(size or batch_size)
         if self.alpha != 0 and self._terms.uses_index():
             self._terms.check_examples(minibatches)
         if minibatches is not None and self.may_stack():
@@ -600,7 +604,19 @@ class Distiller(keras.Model):
 
     def _default_hard_loss(self):
         binary = keras.losses.BinaryCrossentropy(from_logits=True)
-        return binary if self._terms.is_binary() else as_loss_on_logits(None)
+        return binary if self._is_binary() else as_loss_on_logits(None)
+
+    def _is_binary(self):
+        """Return whether the logits are one yes or no each, as a loss or the teacher says."""
+        return self._terms.is_binary() or getattr(self.teacher, "head", None) == "sigmoid"
+
+    def _known(self, labels):
+        """Return labels with -1 where the hard-label loss ignores them."""
+        ignored = ignored_class(self.hard_loss)
+        if labels is None or ignored is None:
+            return labels
+        labels = ops.cast(labels, "int32")
+        return ops.where(labels == ignored, -1, labels)
 
     def _uses_teacher(self):
         return self.alpha != 0
@@ -666,7 +682,7 @@ class Distiller(keras.Model):
             values = self._terms.values(
                 teacher,
                 student,
-                labels,
+                self._known(labels),
                 sample_weight,
                 projectors=self.projectors,
                 class_map=self.teacher and self.teacher.class_map,

@@ -10,6 +10,7 @@ from keras_kd._labels import check_labels as refuse_bad_labels
 from keras_kd.data.minibatches import Stack
 from keras_kd.data.targets import Targets, weights_by_class
 from keras_kd.fast_path import minibatches_of
+from keras_kd.losses.hard import ignored_class
 from keras_kd.soft_labels import SoftLabels, check_finite
 
 
@@ -107,6 +108,7 @@ def check_labels(distiller, x, y=None, *, name="training data"):
         logits_shape=logits[1:],
         hard_loss=distiller.hard_loss if learned else None,
         as_classes=as_classes,
+        ignored=ignored_class(distiller.hard_loss),
         name=name,
     )
 

@@ -447,7 +447,7 @@ class TestWhatIsRefused:
     @pytest.mark.parametrize(
         ("options", "sentence"),
         [
-            ({"beta": -0.1}, "`beta` must be a number from 0 to 1e+06 or a schedule"),
+            ({"beta": -0.1}, r"`beta` must be a number from 0 to 1e\+06 or a schedule"),
             ({"adversarial_loss": "wasserstein"}, "must be one of least_squares, hinge"),
             ({"teacher_layer_name": "hidden_1"}, "Name both, or neither"),
             (
@@ -491,6 +491,21 @@ class TestWhatIsRefused:
     def test_parts_that_do_not_fit(self, options, sentence):
         with pytest.raises(ValueError, match=sentence):
             game(**options)
+
+    def test_logits_that_standardised_say_nothing(self):
+        """Of two logits the z-scores are always the same two numbers."""
+        two = {"student": net(seed=1, num_classes=2), "teacher": net(9, num_classes=2)}
+        with pytest.raises(ValueError, match="at least 3 logits.* Received: 2.* `standardize=Fal"):
+            game(**two)
+        game(**two, standardize=False)
+        game(**two, beta=0.0)
+
+    def test_predictions_of_several_places(self):
+        models = [keras.Sequential([keras.Input((6, 4)), keras.layers.Dense(3)]) for _ in range(2)]
+        with pytest.raises(
+            ValueError, match=r"logits \(batch, classes\). Received: a student that "
+        ):
+            game(student=models[0], teacher=models[1])
 
     def test_a_discriminator_that_is_given_probabilities(self):
         def softmax_inside():

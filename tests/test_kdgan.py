@@ -63,7 +63,7 @@ def test_without_adversarial_weight_it_is_mutual_learning_to_the_bit():
 def test_three_steps_are_the_published_ones(labels):
     """Linear players; the game as the paper has it after the networks learned the labels.
 
-    An image without a label, -1, has no pair of the data.
+    An image without a label, -1, has no pair of the data, over which the mean is.
     """
     model = game(
         units=(), alpha=1.0, distillation_loss=kd.losses.LogitMatching(), adversarial_weight=0.7
@@ -79,7 +79,7 @@ def test_three_steps_are_the_published_ones(labels):
         scores = images @ judge + judge_bias
         belief = 1 / (1 + np.exp(-scores))
         # -log sigmoid(D) of the label, -log(1 - sigmoid(D)) of what the networks chose.
-        slope = (one_hot * (belief - 1) + np.mean(chosen, axis=0) * belief) / 24
+        slope = one_hot * (belief - 1) / one_hot.sum() + np.mean(chosen, axis=0) * belief / 24
         judge, judge_bias = judge - 0.2 * images.T @ slope, judge_bias - 0.2 * slope.sum(axis=0)
         cost = np.log1p(np.exp(-(images @ judge + judge_bias)))
         for k in (0, 1):
@@ -180,6 +180,35 @@ def test_mixed_precision_trains_with_scaled_losses():
 def test_parts_that_do_not_fit(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         game(**options)
+
+
+def test_a_soft_label_is_an_expectation_over_its_classes():
+    """One step of a linear discriminator, worked out; the networks stand still."""
+    model = game(units=(), alpha=1.0)
+    judge, bias = (weight.astype(float) for weight in model.discriminator.get_weights())
+    chosen = np.mean([softmax(IMAGES @ each.get_weights()[0]) for each in model.students], axis=0)
+    labels = np.random.default_rng(0).dirichlet(np.ones(3), 24).astype("float32")
+    trained(model, labels, fit={**FIT, "batch_size": 24, "epochs": 1}, optimizer=SGD(0.0))
+    belief = 1 / (1 + np.exp(-(IMAGES @ judge + bias)))
+    slope = (labels * (belief - 1) + chosen * belief) / 24
+    expected = judge - 0.2 * IMAGES.T @ slope
+    np.testing.assert_allclose(model.discriminator.get_weights()[0], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_classes", "sentence"),
+    [
+        ((4,), 1, "at least 2 logits.* Received: 1. .*MutualDistiller"),
+        ((6, 4), 3, r"logits \(batch, classes\). Received: .*\(None, 6, 3\). Use a "),
+    ],
+)
+def test_predictions_that_cannot_be_judged(shape, num_classes, sentence):
+    students = [
+        keras.Sequential([keras.Input(shape), keras.layers.Dense(num_classes)]) for _ in range(2)
+    ]
+    loss = kd.losses.LogitMatching()
+    with pytest.raises(ValueError, match=sentence):
+        kd.adversarial.KDGANDistiller(students, distillation_loss=loss)
 
 
 def test_images_alone_are_refused():

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_kd._backend import num_replicas
-from keras_kd.losses.base import target_class
+from keras_kd.losses.base import is_labelled, label_probabilities, target_class
 from keras_kd.precision import scaled, unscaled
 
 
@@ -157,14 +157,14 @@ class Game:
         self._by_teacher, self._by_student, self._student_loss = _GAMES[name]
 
     def discriminator_loss(
-        self, teacher_scores, student_scores, sample_weight=None, *, probabilities=None
+        self, teacher_scores, student_scores, sample_weight=None, *, labels=None, probabilities=None
     ):
         """Return the discriminator's loss, a scalar, for scores `[batch, 1]` of both.
 
-        With `probabilities` `[batch, num_classes]`, the student's scores are one a class, and what
-        counts is their expectation.
+        With `labels` or `probabilities` `[batch, num_classes]`, the teacher's or the student's
+        scores are one a class, and what counts is their expectation.
         """
-        return _mean(self._by_teacher(teacher_scores), sample_weight) + _mean(
+        return _mean(self._by_teacher(teacher_scores), sample_weight, labels) + _mean(
             self._by_student(student_scores), sample_weight, probabilities
         )
 
@@ -192,8 +192,8 @@ def scores(discriminator, features, classes=None, *, training=False):
     Args:
         discriminator: returns one score an example, or one a class.
         features: what it judges; taken as float32, which it computes in.
-        classes: one-hot `[batch, num_classes]`; picks the score of the example's class from a
-            discriminator that returns one a class.
+        classes: probabilities `[batch, num_classes]`, usually one-hot; of a discriminator that
+            returns one score a class, what counts is their expectation.
         training: whether this is the discriminator's own step.
     """
     found = discriminator(ops.cast(features, "float32"), training=training)
@@ -246,7 +246,12 @@ def mean_of(losses):
 
 
 def classes_of(labels, teacher_logits, student_logits):
-    """Return each example's class as one-hot: its label, or where there is none the teacher's."""
-    known = {"logits": teacher_logits, "labels": labels}
-    known = {key: value for key, value in known.items() if value is not None}
-    return target_class(known, student_logits)
+    """Return each example's class as one-hot, or what a soft label says of it.
+
+    It is the label's, or where there is none the teacher's prediction.
+    """
+    predicted = target_class(teacher_logits, student_logits)
+    if labels is None:
+        return predicted
+    probabilities = label_probabilities(labels, student_logits)
+    return ops.where(is_labelled(probabilities)[..., None], probabilities, predicted)

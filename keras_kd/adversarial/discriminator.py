@@ -13,7 +13,7 @@ from keras_kd.adversarial.alternating import (
     mean_of,
     scores,
 )
-from keras_kd.adversarial.networks import check_discriminator
+from keras_kd.adversarial.networks import check_discriminator, check_judged_logits
 from keras_kd.adversarial.networks import discriminator as build_discriminator
 from keras_kd.distiller import Distiller
 from keras_kd.ensemble import as_teacher
@@ -128,6 +128,9 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
                 f"The student {student.name} must tell the shape of its logits. Received: a model "
                 "that is neither Functional nor Sequential. Wrap it in a Functional one."
             )
+        judges_logits = any(own is None for _, own in layer_pairs)
+        if judges_logits:
+            check_judged_logits(student, at_least=3 if standardize and beta != 0 else 1)
         self.teacher_layer_name, self.student_layer_name = teacher_layer_name, student_layer_name
         self._layer_pairs = layer_pairs
         self.standardize, self.beta = standardize, beta
@@ -287,7 +290,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
 
     def _judged(self, teacher, student, labels, sample_weight):
         """Return what each discriminator judges of teacher and student, and for which classes."""
-        classes = classes_of(labels, teacher["logits"], student["logits"])
+        classes = classes_of(self._known(labels), teacher["logits"], student["logits"])
         judged = []
         for (teacher_layer, student_layer), projector in zip(
             self._layer_pairs, self.feature_projectors, strict=True

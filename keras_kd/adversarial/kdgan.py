@@ -5,8 +5,8 @@ import tensorflow as tf
 from keras import ops
 
 from keras_kd.adversarial.alternating import Game, OtherPlayers, descend
-from keras_kd.adversarial.networks import check_discriminator
-from keras_kd.losses.base import check_setting, target_class
+from keras_kd.adversarial.networks import check_discriminator, check_judged_logits
+from keras_kd.losses.base import check_setting, is_labelled, label_probabilities
 from keras_kd.mutual import MutualDistiller
 
 
@@ -77,6 +77,7 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
         name="kdgan_distiller",
     ):
         super().__init__(students, distillation_loss=distillation_loss, alpha=alpha, name=name)
+        check_judged_logits(self.students[-1], at_least=2)
         self.adversarial_weight = check_setting(
             "adversarial_weight", adversarial_weight, zero_allowed=True
         )
@@ -129,7 +130,10 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
             chosen = [ops.softmax(ops.cast(each, "float32")) for each in logits]
             with tape.stop_recording():
                 losses["discriminator_loss"] = self._move_discriminator(
-                    images, target_class({"labels": labels}, logits[0]), chosen, sample_weight
+                    images,
+                    label_probabilities(self._known(labels), logits[0]),
+                    chosen,
+                    sample_weight,
                 )
                 found = self._scores(images, training=False)
             losses["adversarial_loss"] = ops.sum(
@@ -154,13 +158,14 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
     def _move_discriminator(self, images, classes, chosen, sample_weight):
         """Move the discriminator once towards the labels, and return its loss."""
         probabilities = ops.mean(ops.stack(chosen), axis=0)
+        # The mean over the pairs of the data: what has no label is none of them.
+        share = ops.mean(ops.cast(is_labelled(classes), "float32"))
+        pairs = ops.divide_no_nan(classes, share)
 
         def loss():
             found = self._scores(images, training=True)
-            # NOTE: an image without a label has the score 0 here, which moves nothing.
-            of_label = ops.sum(found * classes, axis=-1, keepdims=True)
             return self._game.discriminator_loss(
-                of_label, found, sample_weight, probabilities=probabilities
+                found, found, sample_weight, labels=pairs, probabilities=probabilities
             )
 
         return descend(

@@ -231,6 +231,30 @@ def check_discriminator(model, *, feature_shape, num_scores):
         )
 
 
+def check_judged_logits(student, *, at_least):
+    """Refuse a student whose logits a discriminator cannot tell from others.
+
+    Args:
+        student: the `keras.Model`.
+        at_least: logits an example.
+
+    Raises:
+        ValueError: in one sentence.
+    """
+    shape = tuple(student.output_shape)
+    if len(shape) != 2:
+        raise ValueError(
+            "A discriminator judges one prediction an example, logits (batch, classes). Received: "
+            f"a student that returns {shape}. Use a Distiller or a MutualDistiller."
+        )
+    if shape[-1] < at_least:
+        raise ValueError(
+            f"A discriminator needs at least {at_least} logits, which then say more than a "
+            f"constant. Received: {shape[-1]}. Pass `standardize=False` to a "
+            "DiscriminatorDistiller; use a MutualDistiller in place of a KDGANDistiller."
+        )
+
+
 def _checked_image_shape(image_shape):
     image_shape = tuple(image_shape)
     if len(image_shape) != 3 or None in image_shape or any(size % 4 for size in image_shape[:2]):

@@ -49,6 +49,11 @@ def cross_entropy(*, labels, student_logits):
     )
 
 
+def ignored_class(loss):
+    """Return the `ignore_class` of a hard-label loss, or `None`; -1 is no label anyway."""
+    return getattr(loss, "ignore_class", None)
+
+
 @keras.saving.register_keras_serializable(package="keras_kd")
 class CrossEntropy(keras.losses.Loss):
     """The hard-label loss of a classifier that returns logits; see `cross_entropy`.
