@@ -223,6 +223,16 @@ class TestWeightsAreWeights:
         expected = (weights * (teacher - logits) ** 2).mean()
         assert float(soft) == pytest.approx(expected, rel=1e-5)
 
+    def test_a_loss_of_one_s_own_takes_labels_as_keras_gives_them(self):
+        def squares(labels, logits):  # Of whole numbers, TensorFlow would subtract none.
+            return tf.square(labels - logits)
+
+        labels, weights = tf.constant(ints(8, 5)), np.full((8, 5), 2.0, "float32")
+        logits = tf.constant(GENERATOR.normal(size=(8, 5)), "float32")
+        found = weighed(kd.losses.as_loss_on_logits(squares), labels, logits, weights)
+        expected = 2 * np.mean((labels.numpy() - logits.numpy()) ** 2)
+        assert float(found) == pytest.approx(expected, rel=1e-5)
+
     def test_padding_stays_out_under_weights_of_labels(self):
         logits = tf.constant(GENERATOR.normal(size=(2, 3, 4)), "float32")
         labels, weights = ints(2, 3, 4), GENERATOR.uniform(0, 2, (2, 3, 4)).astype("float32")

@@ -45,7 +45,7 @@ def weighed(loss, targets, outputs, sample_weight):
     if rank is None or (rank == 1 and len(outputs.shape) <= 2):
         return loss(targets, outputs, sample_weight)
     # A graph computes this once: nothing but its rank is used here.
-    values_rank = len(loss.call(targets, outputs).shape)
+    values_rank = len(loss.call(_as_given(loss, targets), _as_given(loss, outputs)).shape)
     if rank > values_rank and _is_by_label(loss, outputs, sample_weight):
         sample_weight = _with_padding(sample_weight, outputs)
         targets, outputs = (ops.expand_dims(each, -1) for each in (targets, outputs))
@@ -56,6 +56,13 @@ def weighed(loss, targets, outputs, sample_weight):
     for _ in range(rank, values_rank):
         sample_weight = ops.expand_dims(sample_weight, -1)
     return loss(targets, outputs, sample_weight)
+
+
+def _as_given(loss, tensors):
+    """Return tensors as Keras gives them to a loss's `call`."""
+    return keras.tree.map_structure(
+        lambda each: ops.convert_to_tensor(each, dtype=loss.dtype), tensors
+    )
 
 
 def _with_padding(sample_weight, outputs):

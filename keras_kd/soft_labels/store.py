@@ -193,8 +193,8 @@ class SoftLabels:
 
         Args:
             path: the folder.
-            logits: an array or a memory-mapped file `[n, num_classes]`, in the order of the images
-                and of the student's classes.
+            logits: `[n, num_classes]`, in the order of the images and of the student's classes: an
+                array, or a file of some, `np.load("logits.npy", mmap_mode="r")`.
             data: a `Split`, or `(images, labels)` arrays: what the logits are of.
             head: what they mean: `"logits"`, or for certain `"softmax"` (one class of several) or
                 `"sigmoid"` (independent labels).
