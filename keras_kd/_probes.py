@@ -86,11 +86,12 @@ def try_out(model, *, examples=None, image_shape=None, what="model"):
         else:
             return Trial(inputs, outputs, changed)
     shapes = [f"{array.shape} ({array.dtype})" for array in keras.tree.flatten(tries[0])]
-    told = "made-up inputs" if examples is None else "`examples`"
+    told, remedy = "`examples`", "Pass inputs of the shape and kind that it takes."
+    if examples is None:
+        told, remedy = "made-up inputs", "Pass a batch of its real inputs: `examples=`."
     raise NotTriedError(
         f"The {what} {model.name} must answer {told} of shape {', '.join(shapes)}. Received: "
-        f"{_reason(refusal)}. Pass a batch of its real inputs: "
-        "`examples=`."
+        f"{_reason(refusal)}. {remedy}"
     ) from refusal
 
 

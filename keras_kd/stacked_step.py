@@ -76,9 +76,10 @@ def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
     """Return minibatches with the logits of the teacher, asked once for every image, if they can.
 
     Examples that lie in memory are the same in every epoch, and so are the logits of one teacher
-    for them. Losses on layers, several teachers, and data that is read or changed as it is
-    needed are left to the training step; so are logits of more than `_KEPT_BYTES`, those of many
-    classes or places, which would cost more memory than they save time.
+    for them. Losses on layers, several teachers, data that is read or changed as it is needed,
+    and a teacher that minds its batch are left to the training step; so are logits of more than
+    `_KEPT_BYTES`, those of many classes or places, which would cost more memory than they save
+    time.
 
     Args:
         minibatches: `Minibatches`.
@@ -101,11 +102,19 @@ def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
     if len(teachers) != 1 or on_layers or some_lack_one:
         return minibatches
     (teacher,) = teachers.values()
+    if any(_minds_its_batch(each) for each in getattr(teacher, "teachers", [teacher])):
+        return minibatches
     if _bytes_of_logits(teacher, minibatches.split.images) > _KEPT_BYTES:
         return minibatches
     return minibatches.with_teacher_logits(
         logits_of_all(teacher, minibatches.split.images, verbose)
     )
+
+
+def _minds_its_batch(teacher):
+    """Return whether a teacher's answer depends on a state, or needs a batch of one size."""
+    inputs = getattr(teacher.model, "inputs", None)
+    return bool(teacher.changes or (inputs and inputs[0].shape[0] is not None))
 
 
 def _bytes_of_logits(teacher, images):

@@ -290,6 +290,20 @@ class TestARecurrentLayerIsLast:
             np.testing.assert_array_equal(old, new)
         np.testing.assert_allclose(ops.softmax(once), model(SERIES[:2]), atol=1e-6)
 
+    def test_fit_asks_in_batches_of_its_size_and_keeps_the_state(self):
+        recurrent = layers.LSTM(4, stateful=True)
+        model = ends_in(
+            recurrent, layers.Dense(3, activation="softmax"), shape=(4, 6), batch_size=5
+        )
+        model(SERIES)
+        before = [np.asarray(each) for each in recurrent.states]
+        student = ends_in(layers.Flatten(), layers.Dense(3), shape=(4, 6))
+        distiller = kd.Distiller(student=student, teacher=model)
+        distiller.compile("sgd")
+        distiller.fit(np.tile(SERIES, (4, 1, 1)), np.zeros(20), batch_size=5, verbose=0)
+        for old, new in zip(before, recurrent.states, strict=True):
+            np.testing.assert_array_equal(old, new)
+
 
 class Noisy(layers.Layer):
     def __init__(self):

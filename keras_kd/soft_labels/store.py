@@ -24,6 +24,8 @@ _ROWS_AT_ONCE = 4096
 _HEADS = ("logits", "softmax", "sigmoid")
 # How many images an augmentation is tried on, to know it again by what it does.
 _NUM_PROBED = 64
+# How many examples a model is tried on.
+_EXAMPLES = 8
 
 
 class SoftLabels:
@@ -153,7 +155,7 @@ class SoftLabels:
             )
         _check_dtype(dtype)
         split = data if isinstance(data, Split) else Split(*map(np.asarray, data))
-        teacher = as_teacher(teacher, image_shape=split.images.shape[1:])
+        teacher = _as_teacher(teacher, split)
         if getattr(teacher, "class_map", None):
             raise ValueError(
                 "Soft labels are for the student's own classes. Received: a teacher with a "
@@ -340,7 +342,7 @@ class SoftLabels:
             the kept logits alone.
         """
         split = data if isinstance(data, Split) else Split(*map(np.asarray, data))
-        teacher = as_teacher(teacher, image_shape=split.images.shape[1:])
+        teacher = _as_teacher(teacher, split)
         generator = np.random.default_rng()
         view = int(generator.integers(self.views))
         positions = generator.integers(self.num_examples, size=count)
@@ -418,3 +420,8 @@ def _is_made(path, made_of, overwrite):
 
 def _nothing(sentence):
     """Say nothing."""
+
+
+def _as_teacher(teacher, split):
+    examples = np.asarray(split.images[:_EXAMPLES]) if len(split) else None
+    return as_teacher(teacher, image_shape=split.images.shape[1:], examples=examples)
