@@ -31,7 +31,7 @@ def calibration_images(calibration, image_shape, input_range, vocabularies=()):
             "Received: none. Pass the training images."
         )
     images = _as_array(calibration)
-    if images.dtype.kind not in "uif":
+    if images.dtype.kind not in "buif":
         raise ValueError(
             "The calibration images must be pixels, as integers or floats. "
             f"Received: an array of {images.dtype}."

@@ -1,4 +1,6 @@
-"""What a model takes: in which shapes, and whether it is numbers of words."""
+"""What a model takes: in which shapes and dtypes, and whether it is numbers of words."""
+
+import keras
 
 from keras_kd.graph import graph_of, has_graph, name_of_operation
 
@@ -42,6 +44,24 @@ def vocabularies(model):
             if name_of_operation(call.operation) in _MOVING:
                 numbers.add(id(call.outputs))
     return sizes
+
+
+def taking(model, dtype):
+    """Return a model with one input and one output that takes another dtype, on the same weights.
+
+    Args:
+        model: a `keras.Model`.
+        dtype: `"int32"` for numbers of words; `"float32"` for pixels, whatever they come in.
+    """
+    new = keras.Input(batch_shape=model.inputs[0].shape, dtype=dtype, name=model.inputs[0].name)
+    if not has_graph(model):
+        return keras.Model(new, model(new), name=model.name)
+    # A model of its own around the same graph: cloning a compiled one would compile the clone.
+    return keras.models.clone_model(
+        keras.Model(model.inputs[0], model.outputs[0], name=model.name),
+        input_tensors=new,
+        clone_function=lambda layer: layer,
+    )
 
 
 def _fits(given, shape):

@@ -125,8 +125,8 @@ class TestLiteRT:
 
     def test_images_of_another_shape_are_refused(self, tmp_path):
         path = kd.export.litert(MODELS["mlp"](), tmp_path / "model.tflite")
-        with pytest.raises(ValueError, match=r"shape \(28, 28, 1\). Received: \(28, 28\)"):
-            kd.export.run_litert(path, PIXELS[..., 0])
+        with pytest.raises(ValueError, match=r"shape \(28, 28, 1\). Received: \(28, 1\)"):
+            kd.export.run_litert(path, PIXELS[:, 0])
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +360,187 @@ def test_a_model_that_was_opened_can_be_exported(tmp_path):
     )
 
 
+def two_layers(image, name="two_layers"):
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(image))
+    x = layers.Dense(64, activation="relu")(x)
+    return keras.Model(image, layers.Dense(4)(x), name=name)
+
+
+class TestWhatAModelTakes:
+    """Whatever shape and dtype Keras feeds to a model, its files and its twin are fed with."""
+
+    @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1)])
+    @pytest.mark.parametrize("images", [PIXELS, PIXELS[..., 0]], ids=["4 axes", "3 axes"])
+    def test_the_last_axis_of_1_may_be_missing_or_one_too_many(self, shape, images, tmp_path):
+        model = two_layers(keras.Input(shape))
+        expected = model(images).numpy()
+        twin = kd.quantize.prepare(model, calibration=images)
+        for each, calibration in ((model, images), (twin, None)):
+            path = kd.export.litert(
+                each, tmp_path / "file.tflite", quantization="int8", calibration=calibration
+            )
+            logits = kd.export.run_litert(path, images).logits
+            np.testing.assert_allclose(logits, expected, atol=0.1 * expected.std())
+
+    @pytest.mark.parametrize("dtype", ["uint8", "int32"])
+    def test_pixels_may_come_as_integers(self, dtype, tmp_path):
+        model = two_layers(keras.Input((28, 28, 1), dtype=dtype))
+        expected = model(PIXELS).numpy()
+        twin = kd.quantize.prepare(model, calibration=PIXELS)
+        assert kd.quantize.float_layers(twin) == []
+        path = tmp_path / "file.tflite"
+        kd.export.litert(model, path, quantization="int8", calibration=PIXELS)
+        logits = kd.export.run_litert(path, PIXELS).logits
+        np.testing.assert_allclose(logits, expected, atol=0.1 * expected.std())
+
+    @pytest.mark.parametrize("structure", ["dict", "list"])
+    def test_the_one_input_and_output_may_stand_in_a_structure(self, structure, tmp_path):
+        plain = two_layers(keras.Input((28, 28, 1), name="pixels"))
+        image, logits = plain.inputs[0], plain.outputs[0]
+        ends = ({"pixels": image}, {"y": logits}) if structure == "dict" else ([image], [logits])
+        path = kd.export.litert(keras.Model(*ends), tmp_path / "file.tflite")
+        np.testing.assert_allclose(
+            kd.export.run_litert(path, PIXELS).logits, plain(PIXELS), rtol=1e-4, atol=1e-5
+        )
+        kd.export.saved_model(keras.Model(*ends), tmp_path / "saved")
+
+    def test_mixed_precision_may_be_inside_a_model_inside(self, tmp_path):
+        image = keras.Input((28, 28, 1))
+        inner = mixed("mixed_float16")
+        model = keras.Model(image, layers.Dense(3)(inner(image)))
+        path = kd.export.litert(model, tmp_path / "file.tflite")
+        logits = kd.export.run_litert(path, PIXELS).logits
+        np.testing.assert_allclose(logits, model(PIXELS), rtol=2e-2, atol=2e-2)
+
+
+def reader(vocabulary, dtype="float32", **kwargs):
+    words = keras.Input((8,), dtype=dtype)
+    x = layers.Embedding(vocabulary, 16, **kwargs)(words)
+    x = layers.Dense(64, activation="relu")(layers.GlobalAveragePooling1D()(x))
+    return keras.Model(words, layers.Dense(3)(x), name="reader")
+
+
+class TestTexts:
+    """Models that take numbers of words, as integers or as Keras's default float32."""
+
+    @pytest.mark.parametrize("dtype", ["float32", "int32"])
+    @pytest.mark.parametrize("vocabulary", [2, 50, 3000])
+    def test_no_range_need_be_told(self, vocabulary, dtype, tmp_path):
+        model = reader(vocabulary, dtype, mask_zero=True)
+        texts = np.random.default_rng(0).integers(0, vocabulary, (20, 8))
+        texts[:, 0] = vocabulary - 1
+        path = kd.export.litert(model, tmp_path / "file.tflite")
+        logits = kd.export.run_litert(path, texts).logits
+        np.testing.assert_allclose(logits, model(texts), rtol=1e-4, atol=1e-5)
+        assert kd.export.embedded(path)["input"]["range"] == [0, vocabulary - 1]
+
+    @pytest.mark.parametrize("dtype", ["float32", "int32"])
+    def test_a_file_of_integers_tells_all_words_apart(self, dtype, tmp_path):
+        model = reader(3000, dtype)
+        texts = np.random.default_rng(0).integers(0, 3000, (200, 8))
+        expected = model(texts).numpy()
+        twin = kd.quantize.prepare(model, calibration=texts)
+        for each, calibration in ((model, texts), (twin, None)):
+            path = kd.export.litert(
+                each, tmp_path / "file.tflite", quantization="int8", calibration=calibration
+            )
+            assert RUNNER.LiteRTFile(path).image["dtype"] == np.int32
+            logits = kd.export.run_litert(path, texts).logits
+            np.testing.assert_allclose(logits, expected, atol=0.15 * expected.std())
+
+    def test_words_beyond_the_table_are_refused(self, tmp_path):
+        texts = np.full((20, 8), 50)
+        with pytest.raises(ValueError, match="from 0 to 49. Received: 50 to 50"):
+            kd.export.litert(
+                reader(50), tmp_path / "file.tflite", quantization="int8", calibration=texts
+            )
+
+    def test_strings_are_refused(self, tmp_path):
+        words = keras.Input((1,), dtype="string")
+        x = layers.StringLookup(vocabulary=["a"], output_mode="multi_hot")(words)
+        with pytest.raises(ValueError, match="must take numbers. Received: .* takes strings"):
+            kd.export.litert(keras.Model(words, layers.Dense(2)(x)), tmp_path / "file.tflite")
+
+
+class Looping(layers.Layer):
+    """A loop that no layer's name tells of."""
+
+    def call(self, inputs):
+        return ops.while_loop(lambda i, x: i < 3, lambda i, x: (i + 1, ops.tanh(x)), (0, inputs))[1]
+
+
+def recurrent(layer):
+    steps = keras.Input((6, 4))
+    return keras.Model(steps, layers.Dense(3)(layer(steps)), name="recurrent")
+
+
+SERIES = np.random.default_rng(0).uniform(0, 255, (60, 6, 4)).astype("float32")
+
+
+class TestLoops:
+    """LiteRT's converter ends the process that calibrates a model with a loop in it."""
+
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            lambda: layers.LSTM(8),
+            lambda: keras.Sequential([keras.Input((6, 4)), layers.Bidirectional(layers.GRU(8))]),
+        ],
+        ids=["LSTM", "nested GRU"],
+    )
+    def test_a_crash_is_a_sentence_that_names_the_way_out(self, layer, tmp_path):
+        with pytest.raises(ValueError, match="Received: a loop.*signal.*`unroll=True`"):
+            kd.export.litert(
+                recurrent(layer()),
+                tmp_path / "file.tflite",
+                quantization="int8",
+                calibration=SERIES,
+            )
+        assert list(tmp_path.iterdir()) == []
+
+    def test_loops_of_any_layer_are_known(self, tmp_path):
+        known = [
+            CONVERSION._has(
+                CONVERSION._LOOPS,
+                CONVERSION.write_serving(recurrent(layer), tmp_path / name, batch_size=1),
+            )
+            for name, layer in (
+                ("gru", layers.GRU(8)),
+                ("unrolled", layers.GRU(8, unroll=True)),
+                ("own", keras.Sequential([layers.Flatten(), layers.Dense(3), Looping()])),
+            )
+        ]
+        assert known == [True, False, True]
+
+    @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN"])
+    def test_unrolled_they_become_integers(self, kind, tmp_path):
+        rolled = recurrent(getattr(layers, kind)(16))
+        model = recurrent(getattr(layers, kind)(16, unroll=True))
+        model.set_weights(rolled.get_weights())
+        series = SERIES / 255
+        expected = rolled(series).numpy()
+        files = [
+            kd.export.litert(
+                model, tmp_path / name, quantization="int8", calibration=series, input_range=(0, 1)
+            )
+            for name in "ab"
+        ]
+        logits = kd.export.run_litert(files[0], series).logits
+        error = np.sqrt(np.mean(np.square(logits - expected)))
+        assert error < 0.03 * np.abs(expected).max()
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+    @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "Bidirectional"])
+    def test_onnx_holds_them(self, kind, tmp_path):
+        pytest.importorskip("tf2onnx")
+        pytest.importorskip("onnxruntime")
+        layer = layers.GRU(8) if kind == "Bidirectional" else getattr(layers, kind)(8)
+        model = recurrent(layers.Bidirectional(layer) if kind == "Bidirectional" else layer)
+        path = kd.export.onnx(model, tmp_path / "model.onnx")
+        logits = RUNNER.logits_of(RUNNER.ONNXFile(path), SERIES)
+        np.testing.assert_allclose(logits, model(SERIES), rtol=1e-3, atol=1e-3)
+
+
 class TestONNX:
     @pytest.fixture(autouse=True)
     def _installed(self):
@@ -370,6 +551,15 @@ class TestONNX:
         path = kd.export.onnx(model, tmp_path / "model.onnx")
         logits = RUNNER.logits_of(RUNNER.ONNXFile(path), PIXELS)
         np.testing.assert_allclose(logits, model(PIXELS), rtol=2e-2, atol=2e-2)
+
+    def test_a_normalization_keeps_its_mean(self, tmp_path):
+        image = keras.Input((28, 28, 1))
+        normalization = layers.Normalization()
+        normalization.adapt(PIXELS)
+        model = keras.Model(image, layers.Dense(3)(layers.Flatten()(normalization(image))))
+        path = kd.export.onnx(model, tmp_path / "model.onnx")
+        logits = RUNNER.logits_of(RUNNER.ONNXFile(path), PIXELS)
+        np.testing.assert_allclose(logits, model(PIXELS), rtol=1e-4, atol=1e-4)
 
     def test_the_same_model_gives_the_same_bytes(self, tmp_path):
         model = MODELS["conv_net"]()

@@ -142,6 +142,21 @@ class TestFailures:
         assert written["file"] == "student_float32.tflite" and results["ok"] is False
         assert not list((tmp_path / "new").glob(".export*"))
 
+    def test_a_converter_that_crashes_stops_no_other(self, digits, tmp_path):
+        """LiteRT's, on a recurrent layer, ended this process, and the other formats with it."""
+        image = keras.Input((8, 8, 1))
+        x = layers.GRU(8)(layers.Reshape((8, 8))(image))
+        results = kd.export.export(
+            keras.Model(image, layers.Dense(10)(x)),
+            tmp_path,
+            formats=["int8", "float32"],
+            data=digits,
+            verbose=False,
+        )
+        crashed, written = results["files"]
+        assert crashed["format"] == "int8" and "`unroll=True`" in crashed["failed"]
+        assert written["file"] == "student_float32.tflite"
+
     def test_a_full_disk_stops_all_and_leaves_nothing(self, digits_teacher, tmp_path, monkeypatch):
         def full(*_):
             raise OSError(28, "No space left on device")

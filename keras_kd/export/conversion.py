@@ -1,28 +1,25 @@
 """From a Keras model to the bytes of a `.tflite` file."""
 
 import contextlib
+import subprocess
+import sys
 import tempfile
 import warnings
 from pathlib import Path
 
+import numpy as np
 import tensorflow as tf
 
 from keras_kd._backend import quiet_native_stderr
+from keras_kd._inputs import taking, vocabularies
+from keras_kd.export import calibrating
+from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.runner import SIGNATURE
 from keras_kd.export.saved_model import write_serving
 from keras_kd.quantize import weight_bits
 
-_Ops = tf.lite.OpsSet
-# What the file may consist of, and what it takes and returns.
-INTEGER = {
-    "int8": (_Ops.TFLITE_BUILTINS_INT8, tf.int8, tf.int8),
-    "int8_uint8_input": (_Ops.TFLITE_BUILTINS_INT8, tf.uint8, tf.int8),
-    "16x8": (
-        _Ops.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8,
-        tf.int16,
-        tf.int16,
-    ),
-}
+_LOOPS = ("While", "StatelessWhile")
+_SPLITS = ("Split", "SplitV")
 
 
 def convert(model, quantization, images, batch_size):
@@ -35,57 +32,89 @@ def convert(model, quantization, images, batch_size):
         batch_size: images a call, or `None` for any number.
 
     Raises:
-        ValueError: if LiteRT has no builtin operation for a part of the model.
+        ValueError: if LiteRT has no builtin operation for a part of the model, or its converter
+            cannot calibrate it.
     """
+    is_twin = weight_bits(model) is not None
+    dtype = "float32"
+    if is_twin or quantization in INTEGER:
+        # Numbers of words as they are: a scale of 256 values would make other words of most.
+        dtype = "int32" if vocabularies(model) else "float32"
+        images = images.astype(dtype)
+        if model.inputs[0].dtype != dtype:
+            model = taking(model, dtype)
     with (
         tempfile.TemporaryDirectory() as folder,
         quiet_native_stderr(),
         _converter_warnings_ignored(),
     ):
         serving = Path(folder) / "serving"
-        write_serving(model, serving, batch_size=batch_size)
-        converter = tf.lite.TFLiteConverter.from_saved_model(
-            str(serving), signature_keys=[SIGNATURE]
-        )
-        if weight_bits(model):
-            _configure_twin(converter, quantization)
+        graph = write_serving(model, serving, batch_size=batch_size, dtype=dtype)
+        if quantization in INTEGER and not is_twin and _has(_LOOPS, graph):
+            content, failure = _converted_apart(serving, quantization, images)
         else:
-            _configure(converter, quantization, images)
-        failure = None
-        try:
-            content = converter.convert()
-        except Exception as error:  # The converter's own class is private.
-            failure = error
+            converter = calibrating.converter_of(serving, SIGNATURE)
+            if is_twin:
+                _configure_twin(converter, quantization)
+            else:
+                _configure(converter, quantization, images)
+                # NOTE: by chance, the newer of two quantisers leaves a split, such as a GRU has in
+                # every step, in float32.
+                if quantization in INTEGER and _has(_SPLITS, graph):
+                    converter.experimental_new_quantizer = False
+            content = failure = None
+            try:
+                content = converter.convert()
+            except Exception as error:  # The converter's own class is private.
+                failure = error
     if failure is not None:  # Out here, where what the converter said besides is held back.
         raise ValueError(
             f"The model {model.name} must consist of LiteRT's builtin operations"
             f"{f' for {quantization}' if quantization in INTEGER else ''}. "
             f"Received: {str(failure).strip().splitlines()[0]}"
         ) from failure
-    if quantization == "int4" and not weight_bits(model):
+    if quantization == "int4" and not is_twin:
         content = _with_int4_weights(content)
     return _without_notes(content)
 
 
+def _has(operations, graph):
+    bodies = [graph.node, *(function.node_def for function in graph.library.function)]
+    return any(node.op in operations for nodes in bodies for node in nodes)
+
+
+def _converted_apart(serving, quantization, images):
+    """Calibrate and convert in a process of its own; return the bytes, or why there are none."""
+    images_file, path = serving.with_name("images.npy"), serving.with_name("file.tflite")
+    np.save(images_file, images)
+    # -P: the folder of calibrating.py, which has an `onnx.py`, is no place to import from.
+    command = [sys.executable, "-P", calibrating.__file__, serving, SIGNATURE, quantization]
+    run = subprocess.run([*command, images_file, path], capture_output=True, text=True)
+    if run.returncode == 0:
+        return path.read_bytes(), None
+    said = (run.stderr.strip().splitlines() or ["nothing"])[-1]
+    ended = f"signal {-run.returncode}" if run.returncode < 0 else said
+    return None, RuntimeError(
+        f"a loop, on which its converter ended with {ended}. A recurrent layer (LSTM, GRU, "
+        "SimpleRNN) has none if it is built with `unroll=True`, and takes the same weights"
+    )
+
+
 def _configure(converter, quantization, images):
     # Without this line TensorFlow operations pass that a phone's runtime may not have.
-    converter.target_spec.supported_ops = [_Ops.TFLITE_BUILTINS]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     if quantization in (None, "int4"):  # int4 is made of the float32 file.
         return
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     if quantization == "float16":
         converter.target_spec.supported_types = [tf.float16]
     elif quantization in INTEGER:
-        operations, image_type, logits_type = INTEGER[quantization]
-        converter.target_spec.supported_ops = [operations]
-        converter.inference_input_type = image_type
-        converter.inference_output_type = logits_type
-        converter.representative_dataset = lambda: ({"image": image[None]} for image in images)
+        calibrating.configure(converter, quantization, images)
 
 
 def _configure_twin(converter, quantization):
     """The ranges stand in the model; so do its float layers, which need float operations."""
-    converter.target_spec.supported_ops = [_Ops.TFLITE_BUILTINS]
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     _, image_type, logits_type = INTEGER.get(quantization, INTEGER["int8"])
     converter.inference_input_type = image_type

@@ -7,9 +7,11 @@ import numpy as np
 from keras_kd._backend import quiet_native_stderr, require_extra
 from keras_kd._calibration import calibration_images
 from keras_kd._files import written_whole
+from keras_kd._inputs import as_taken, vocabularies
 from keras_kd._repr import call_of
 from keras_kd.export import metadata
-from keras_kd.export.conversion import INTEGER, convert
+from keras_kd.export.calibrating import INTEGER
+from keras_kd.export.conversion import convert
 from keras_kd.export.runner import LiteRTFile, logits_of, microseconds_of
 from keras_kd.export.saved_model import (
     check_equal_answers,
@@ -17,7 +19,7 @@ from keras_kd.export.saved_model import (
     in_float32,
     probe_images,
 )
-from keras_kd.quantize import float_layers, weight_bits
+from keras_kd.quantize import float_layers, float_share, weight_bits
 
 QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
 
@@ -49,6 +51,9 @@ def litert(
     | `"int8"` | int8 | int8 | int8 | int8 |
     | `"int8_uint8_input"` | int8 | int8 | uint8, as a camera gives it | int8 |
     | `"16x8"` | int8 | int16 | int16 | int16 |
+
+    A model of texts takes numbers of words, in any format; one of integers takes them as int32. A
+    model with a loop in it (a recurrent layer) has integer files only if it is unrolled.
 
     A model of `quantize.prepare` is written as `"int8"` or `"int8_uint8_input"`, or as `"int4"`,
     whichever it was prepared for, from the ranges that it has learned; its int4 file computes in
@@ -109,13 +114,13 @@ def litert(
             f"Received: quantization={quantization!r}."
         )
     _require_litert()
-    check_model(model)
+    model = check_model(model)
     is_twin = _is_twin(model, quantization)
     if quantization == "int4" and not is_twin:
         require_extra("ai_edge_quantizer", "int4", "An int4 file")
-    images = probe_images(model, input_range)
+    images, words = probe_images(model, input_range), vocabularies(model)
     if calibration is not None or (quantization in INTEGER and not is_twin):
-        images = calibration_images(calibration, model.inputs[0].shape[1:], input_range)
+        images = calibration_images(calibration, model.inputs[0].shape[1:], input_range, words)
     model = in_float32(model)
     with written_whole(path) as unfinished:
         unfinished.write_bytes(convert(model, quantization, images, batch_size))
@@ -129,8 +134,9 @@ def litert(
             unfinished,
             quantization=quantization,
             class_names=class_names,
-            input_range=input_range,
+            input_range=(0, max(words) - 1) if words else input_range,
             float_layers=float_layers(model) if is_twin else None,
+            float_share=float_share(model) if is_twin else None,
         )
         metadata.embed(unfinished, description)
     metadata.write_sidecar(path, description)
@@ -159,7 +165,7 @@ def run_litert(path, images):
     Args:
         path: a file that `litert` wrote. Images are quantised for it and its logits scaled back
             as it says of itself.
-        images: `[n, height, width, channels]`, raw pixels.
+        images: `[n, height, width, channels]`, raw pixels; an axis of 1 at the end may be missing.
 
     Returns:
         A `LiteRTRun`.
@@ -172,13 +178,14 @@ def run_litert(path, images):
     with quiet_native_stderr():
         file = LiteRTFile(path)
     images = np.asarray(images, "float32")
-    if images.shape[1:] != tuple(file.image["shape"][1:]):
+    taken = as_taken(images, file.image["shape"][1:])
+    if taken is None:
         raise ValueError(
             f"{path} takes images of shape {tuple(file.image['shape'][1:].tolist())}. "
             f"Received: {images.shape[1:]}."
         )
-    logits = logits_of(file, images)
-    return LiteRTRun(logits, float(np.median(microseconds_of(file, images[:1]))))
+    logits = logits_of(file, taken)
+    return LiteRTRun(logits, float(np.median(microseconds_of(file, taken[:1]))))
 
 
 def _is_twin(model, quantization):

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd import metrics
+from keras_kd._inputs import as_taken
 from keras_kd.export import runner
 from keras_kd.export.saved_model import probe_images
 
@@ -27,8 +28,14 @@ class Question:
             self.images, self.labels = probe_images(model, input_range, _MADE_UP_IMAGES), None
         else:
             self.images, self.labels = data.test.images, data.test.labels
+        taken = as_taken(self.images, model.inputs[0].shape[1:])
+        if taken is None:
+            raise ValueError(
+                f"The test images must be of shape {model.inputs[0].shape[1:]}, as {model.name} "
+                f"takes them. Received: {self.images.shape[1:]}."
+            )
         self.images_file = workshop / "images.npy"
-        np.save(self.images_file, self.images)
+        np.save(self.images_file, taken)
         self.student_logits = _predicted(model, self.images)
         self.teacher_logits = None if teacher is None else _predicted(teacher, self.images)
 

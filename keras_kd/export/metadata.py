@@ -13,7 +13,9 @@ _NAME = "keras_kd.json"
 _MOST_BYTES = 10_000_000
 
 
-def describe_litert(path, *, quantization, class_names, input_range, float_layers=None):
+def describe_litert(
+    path, *, quantization, class_names, input_range, float_layers=None, float_share=None
+):
     """Return what is to be known of a `.tflite` file, as a dict for JSON.
 
     Args:
@@ -22,6 +24,7 @@ def describe_litert(path, *, quantization, class_names, input_range, float_layer
         class_names: one string a class, or `None`.
         input_range: lowest and highest pixel that the model expects.
         float_layers: of a model of `quantize.prepare`, the layers that stayed in float32.
+        float_share: of such a model, the share of the multiply-adds that these make.
 
     Raises:
         ValueError: if the class names are not as many as the logits.
@@ -44,6 +47,7 @@ def describe_litert(path, *, quantization, class_names, input_range, float_layer
         },
         "output": {"name": "logits", **_tensor(file.logits)},
         "float_layers": float_layers,
+        "float_share": float_share,
         "class_names": None if class_names is None else list(class_names),
         "written_by": f"keras_kd {keras_kd.__version__}",
     }

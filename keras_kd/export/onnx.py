@@ -22,7 +22,7 @@ def onnx(model, path, *, input_range=(0.0, 255.0)):
 
     The file takes `image` (raw pixels as float32) and returns `logits` and `probabilities`. It is
     run by ONNX Runtime and compared with the model before it is moved into place. The same model
-    gives the same bytes.
+    gives the same bytes, unless it has a loop in it (a recurrent layer).
 
     Args:
         model: a built `keras.Model` with one input of known shape and logits `[batch,
@@ -55,8 +55,25 @@ def _convert(model):
     serve = tf.function(serving_function(model), input_signature=[image])
     with quiet_native_stderr():
         written, _ = tf2onnx.convert.from_function(serve, input_signature=[image], opset=_OPSET)
+    _keep_constants(written.graph, serve.get_concrete_function())
     _name_by_order(written.graph)
     return written.SerializeToString(deterministic=True)
+
+
+def _keep_constants(graph, function):
+    """Put into a graph the constants from outside the function, which it has as inputs.
+
+    Such are the mean and the variance of a `Normalization`.
+    """
+    import onnx
+
+    values = function.captured_inputs
+    ends = function.inputs[len(function.inputs) - len(values) :]
+    held = {end.name: value for end, value in zip(ends, values, strict=True)}
+    for end in [end for end in graph.input if end.name in held]:
+        graph.input.remove(end)
+        value = onnx.numpy_helper.from_array(held[end.name].numpy(), end.name)
+        graph.initializer.append(value)
 
 
 def _name_by_order(graph):
@@ -73,6 +90,9 @@ def _rename(graph, names):
     """Give the values of a graph, and of the loops in it, which know those around, new names."""
     for end in (*graph.input, *graph.output):
         end.name = names.setdefault(end.name, f"value_{len(names)}")
+        for axis in end.type.tensor_type.shape.dim:
+            if axis.dim_param:
+                axis.dim_param = names.setdefault(axis.dim_param, f"value_{len(names)}")
     for number, node in enumerate(graph.node):
         node.name = f"{node.op_type}_{number}"
         for values in (node.input, node.output):
@@ -82,8 +102,11 @@ def _rename(graph, names):
             for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
                 inner.name = node.name
                 _rename(inner, names)
-    for constant in graph.initializer:
-        constant.name = names[constant.name]
+    for constant in list(graph.initializer):
+        if constant.name in names:
+            constant.name = names[constant.name]
+        else:  # Folded into another.
+            graph.initializer.remove(constant)
     order = {name: place for place, name in enumerate(names.values())}
     graph.initializer.sort(key=lambda constant: order[constant.name])
     graph.doc_string = ""  # It holds another number.

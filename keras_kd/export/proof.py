@@ -21,7 +21,7 @@ from keras_kd.export.litert import litert
 from keras_kd.export.measuring import Question, measured
 from keras_kd.export.onnx import onnx
 from keras_kd.export.saved_model import check_model, saved_model
-from keras_kd.quantize import float_layers, weight_bits
+from keras_kd.quantize import float_layers, float_share, weight_bits
 
 _FLOAT = ("saved_model", "onnx", "float32", "float32_any_batch", "float16", "dynamic", "int4")
 _CALIBRATED = ("int8", "int8_uint8_input", "16x8")
@@ -86,7 +86,7 @@ def export(
     """
     require_extra("ai_edge_litert", "export", "Running a LiteRT file")
     require_extra("matplotlib", "report", "The picture of an export")
-    check_model(model)
+    model = check_model(model)
     budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
     formats = _checked_formats(formats, model, data)
     check_budgets(budgets, data)
@@ -129,6 +129,7 @@ def export_held(
         "images": len(question.images),
         "budgets": {name: value for name, value in budgets.items() if value is not None},
         "float_layers": float_layers(model) if weight_bits(model) else None,
+        "float_share": float_share(model) if weight_bits(model) else None,
         **question.references(),
         "files": files,
         "ok": all("failed" not in file and not file["missed"] for file in files),

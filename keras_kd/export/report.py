@@ -28,7 +28,7 @@ def table(results):
         ["", "KB", "acc. %", "drop", "student", "teacher", "1 thread", "2 threads", "MB"],
         caption="* misses a budget. Accuracy; its drop in points from the Keras student's; "
         "agreement with student and teacher in %. Microseconds for one image: p50, p90, p99. "
-        "MB: memory that runtime and file add to a process.",
+        f"MB: memory that runtime and file add to a process.{_floats(results)}",
         padding=0,
     )
     for name in ("teacher", "student"):
@@ -42,6 +42,17 @@ def table(results):
     for file in results["files"]:
         closing.add_row(*_cells(file))
     return closing
+
+
+def _floats(results):
+    """Return a sentence on what of an integer twin stays in float32, if anything does."""
+    names = results.get("float_layers")
+    if not names:
+        return ""
+    return (
+        f" In float32 stay {100 * results['float_share']:.1f} % of the multiply-adds: "
+        f"{', '.join(names)}."
+    )
 
 
 def _cells(file):

@@ -85,7 +85,7 @@ def serving_function(model):
     return serve
 
 
-def write_serving(model, folder, *, batch_size, dtype=tf.float32):
+def write_serving(model, folder, *, batch_size, dtype="float32"):
     """Write the SavedModel of the two signatures; return the graph of `serve`.
 
     Args:

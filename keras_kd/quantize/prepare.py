@@ -3,7 +3,7 @@
 import keras
 
 from keras_kd._calibration import calibration_images
-from keras_kd._inputs import vocabularies
+from keras_kd._inputs import taking, vocabularies
 from keras_kd.graph import graph_of, has_graph
 from keras_kd.quantize import roles
 from keras_kd.quantize.kernels import INTEGER_KERNELS
@@ -91,11 +91,12 @@ def prepare(
             "Received: calibration=None."
         )
     _check_student(student)
-    graph = graph_of(student)
-    _check_layers(student, graph)
     tables = vocabularies(student)
-    is_on_a_grid = not tables and "float" in student.inputs[0].dtype
-    pixels = input_range if is_on_a_grid else None
+    # Pixels become real numbers on a grid, whatever they come in; numbers of words stay.
+    is_whole = not tables and "float" not in student.inputs[0].dtype
+    graph = graph_of(taking(student, "float32") if is_whole else student)
+    _check_layers(student, graph)
+    pixels = None if tables else input_range
     rewriting = Rewriting(graph, _WEIGHT_BITS[weights], pixels, ranges == "learned")
     image, logits = rewriting.ends()
     twin = keras.Model(image, logits, name=f"{student.name}_{weights}")
@@ -139,6 +140,11 @@ def _check_student(student):
         raise ValueError(
             "A student to quantise must have one input and one output. "
             f"Received: {len(student.inputs)} and {len(student.outputs)}."
+        )
+    if student.inputs[0].dtype == "string":
+        raise ValueError(
+            f"A student to quantise must take numbers. Received: {student.name}, which takes "
+            "strings. Prepare the model behind its TextVectorization or StringLookup."
         )
     if weight_bits(student) is not None:
         raise ValueError(

@@ -134,6 +134,8 @@ def role_of(call):
     if scale_and_offset(call) is not None:
         return SCALE_AND_OFFSET
     name = name_of_operation(operation)
+    if name == "Cast" and "float" in call.outputs.dtype:
+        return NOTHING
     if name is not None:
         return _OPERATIONS.get(name, FLOAT) if _has_integer_form(name, call) else FLOAT
     if has_integer_kernel(operation, call.args):

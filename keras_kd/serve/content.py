@@ -44,7 +44,7 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None):
     """
     folder = Path(folder)
     files = _exported_files(folder)
-    image_shape = files[0]["input"]["shape"][1:]
+    image_shape = _with_channels(files[0]["input"]["shape"][1:])
     _check_image_shape(folder, image_shape)
     num_classes = files[0]["output"]["shape"][-1]
     content = {f"models/{file['name']}": (folder / file["name"]).read_bytes() for file in files}
@@ -116,6 +116,11 @@ def _exported_files(folder):
     return files
 
 
+def _with_channels(shape):
+    """Return the shape of an image of which a model may leave out the one channel."""
+    return [*shape, 1] if len(shape) == 2 else list(shape)
+
+
 def _check_image_shape(folder, shape):
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(
@@ -125,8 +130,8 @@ def _check_image_shape(folder, shape):
 
 
 def _check_fit(files, name, image_shape, num_classes):
-    wanted = (*files[0]["input"]["shape"][1:], files[0]["output"]["shape"][-1])
-    received = (*image_shape, num_classes)
+    wanted = (*_with_channels(files[0]["input"]["shape"][1:]), files[0]["output"]["shape"][-1])
+    received = (*_with_channels(image_shape), num_classes)
     if received != wanted:
         raise ValueError(
             f"{name} must be for images {wanted[:-1]} of {wanted[-1]} classes, as "
