@@ -32,7 +32,9 @@ def vocabularies(model):
 
     None for a model that takes no numbers of words; several for one that looks places up as well.
     """
-    if not any(_is_table(weight) for weight in model.weights):
+    image = model.inputs[0]
+    # More than a sequence of real numbers is pixels or measurements, to which places may be added.
+    if not any(map(_is_table, model.weights)) or ("float" in image.dtype and len(image.shape) > 2):
         return []
     if not has_graph(model):
         return _tables(model)

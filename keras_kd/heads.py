@@ -272,8 +272,10 @@ def _last_operation(model):
         return outputs
 
     inputs, output = walk(model, visit)
-    operation, args = next((call[0], call[1]) for call in reversed(calls) if call[2] is output)
-    return operation, keras.Model(inputs, args[0]) if len(args) == 1 else None
+    for operation, args, outputs in reversed(calls):
+        if outputs is output:
+            return operation, keras.Model(inputs, args[0]) if len(args) == 1 else None
+    return None, None  # One of several that a split or a model inside returns.
 
 
 def _is_plain(operation):

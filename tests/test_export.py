@@ -404,6 +404,14 @@ class TestWhatAModelTakes:
         )
         kd.export.saved_model(keras.Model(*ends), tmp_path / "saved")
 
+    def test_the_logits_may_be_one_of_several_pieces(self, tmp_path):
+        image = keras.Input((28, 28, 1))
+        model = keras.Model(image, ops.split(two_layers(keras.Input((28, 28, 1)))(image), 2, 1)[1])
+        path = kd.export.litert(model, tmp_path / "file.tflite")
+        np.testing.assert_allclose(
+            kd.export.run_litert(path, PIXELS).logits, model(PIXELS), rtol=1e-4, atol=1e-5
+        )
+
     def test_mixed_precision_may_be_inside_a_model_inside(self, tmp_path):
         image = keras.Input((28, 28, 1))
         inner = mixed("mixed_float16")

@@ -8,6 +8,7 @@ from keras_kd._files import written_whole
 from keras_kd._inputs import vocabularies
 from keras_kd._locks import alone
 from keras_kd.features import layers_of
+from keras_kd.graph import has_graph
 from keras_kd.heads import head_of
 
 
@@ -164,6 +165,8 @@ def check_model(model):
 def _without_structure(model):
     if all(isinstance(end, keras.KerasTensor) for end in (model.input, model.output)):
         return model
+    if has_graph(model):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     (image,) = (keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in model.inputs)
     (logits,) = keras.tree.flatten(model(keras.tree.pack_sequence_as(model.input, [image])))
     return keras.Model(image, logits, name=model.name)
