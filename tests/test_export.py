@@ -321,7 +321,7 @@ class TestModelsThatCannotBeExported:
             (lambda: any_size(), r"images of one shape. Received: \(None, None, 1\)"),
             (lambda: ending("softmax"), "must return logits. Received: closed, .* in softmax"),
             (lambda: ending("sigmoid"), "must return logits. Received: closed, .* in sigmoid"),
-            (lambda: ending(None), "must return logits. Received: closed, .* in probabilities"),
+            (lambda: ending(None), "must return logits. Received: closed, .* in softmax"),
         ],
     )
     def test_one_sentence_and_nothing_written(self, build, sentence, tmp_path):
@@ -346,7 +346,7 @@ def any_size():
 def ending(activation):
     image = keras.Input((4,))
     logits = layers.Dense(3)(image)
-    # An operation instead of a layer: the graph does not tell what it is.
+    # An operation instead of a layer.
     outputs = layers.Activation(activation)(logits) if activation else ops.softmax(logits)
     return keras.Model(image, outputs, name="closed")
 
