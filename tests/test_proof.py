@@ -189,6 +189,17 @@ class TestFailures:
         assert "must answer as the student does" in results["files"][0]["failed"]
         assert {file.name for file in tmp_path.iterdir()} == {"export.json", "export.png"}
 
+    @pytest.mark.parametrize("name", ["", "..", ".", "../mine", "mine", 7])
+    def test_no_file_is_removed_that_no_export_wrote(self, name, digits_teacher, tmp_path):
+        folder = tmp_path / "out"
+        folder.mkdir()
+        for mine in (tmp_path / "mine", folder / "mine"):
+            mine.write_text("mine")
+        (folder / "export.json").write_text(json.dumps({"files": [{"file": name}]}))
+        with pytest.raises(ValueError, match=r"export\.json, which is damaged: `file` is"):
+            kd.export.export(digits_teacher, folder, overwrite=True, verbose=False)
+        assert (tmp_path / "mine").is_file() and (folder / "mine").is_file()
+
     def test_a_folder_that_cannot_be_written_is_one_sentence(self, digits_teacher, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(OSError, match="one that can be written to. Received: .*file"):

@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -145,7 +146,7 @@ def export_held(
 def _make_room(folder, made_of, overwrite):
     """Refuse a folder that holds another export, or remove that one's files."""
     path = folder / "export.json"
-    shape = {"files": [{"file?": _is_name}], "made_of?": {str: object}}
+    shape = {"files": [{"file?": _is_ours}], "made_of?": {str: object}}
     way_out = "Remove it, and look which files beside it are to stay."
     there = read_json(path, shape, what="What an export says", way_out=way_out)
     if there is None:
@@ -162,9 +163,9 @@ def _make_room(folder, made_of, overwrite):
         path.unlink()
 
 
-def _is_name(value):
-    # Nothing that lies elsewhere is removed.
-    return isinstance(value, str) and Path(value).name == value
+def _is_ours(value):
+    # Nothing that lies elsewhere is removed, nor the folder that holds it.
+    return isinstance(value, str) and re.fullmatch(r"student_[\w.]+", value) is not None
 
 
 def _digest(model):

@@ -176,7 +176,7 @@ def write(result, models, folder, asked, budgets, progress):
         budgets: `{name: number or None}`.
         progress: a `Progress`.
     """
-    for path in [*map(folder.joinpath, _OURS), *folder.glob("student_*")]:
+    for path in [*map(folder.joinpath, _OURS), *_exported(folder)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     for name, model in models.items():
         with written_whole(folder / f"{name}.keras") as unfinished:
@@ -190,6 +190,17 @@ def write(result, models, folder, asked, budgets, progress):
     names = sorted(path.name for path in folder.iterdir() if path.name not in (UNFINISHED, LOCK))
     progress.say(report_module.to_ship(result.report))
     progress.say(f"Written to {folder}: {', '.join(names)}")
+
+
+def _exported(folder):
+    """Return the files of an export that lie in a folder."""
+    patterns = (
+        "student_*.tflite",
+        "student_*.tflite.json",
+        "student_saved_model*",
+        "student_*.onnx",
+    )
+    return [path for pattern in patterns for path in folder.glob(pattern)]
 
 
 def _best_file(export):

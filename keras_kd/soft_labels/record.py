@@ -14,7 +14,7 @@ def _count(value):
 
 def _name(value):
     # No shard lies outside the folder.
-    return isinstance(value, str) and Path(value).name == value
+    return isinstance(value, str) and Path(value).name == value not in ("", "..")
 
 
 _SHARDS = [{"file": _name, "sha256": str}]
