@@ -151,9 +151,7 @@ def check_model(model):
         )
     model = _without_structure(model)
     head = head_of(model)
-    if head is None and _are_probabilities(model(probe_images(model), training=False)):
-        head = "probabilities"
-    if head in ("softmax", "sigmoid", "probabilities"):
+    if head in ("softmax", "sigmoid"):
         raise ValueError(
             f"A model to export must return logits. Received: {model.name}, which ends in {head}. "
             "Leave its last activation out (`keras_kd.heads.open_head(model)[0]` does); the file "
@@ -170,12 +168,6 @@ def _without_structure(model):
     (image,) = (keras.Input(batch_shape=x.shape, dtype=x.dtype, name=x.name) for x in model.inputs)
     (logits,) = keras.tree.flatten(model(keras.tree.pack_sequence_as(model.input, [image])))
     return keras.Model(image, logits, name=model.name)
-
-
-def _are_probabilities(answers):
-    answers = keras.ops.convert_to_numpy(answers).astype("float32")
-    distributions = answers.shape[-1] > 1 and np.allclose(answers.sum(-1), 1, atol=1e-3)
-    return bool(distributions and answers.min() >= 0)
 
 
 def probe_images(model, input_range=(0.0, 255.0), count=4):
