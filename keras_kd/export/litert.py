@@ -207,7 +207,8 @@ def _check_types(path, quantization, may_hold_floats=False):
     """Refuse a file that the converter left in floats, which it does without an error."""
     if quantization is None:
         return
-    file = LiteRTFile(path)
+    with quiet_native_stderr():
+        file = LiteRTFile(path)
     held = {np.dtype(tensor["dtype"]).name for tensor in file.interpreter.get_tensor_details()}
     wanted = "float16" if quantization == "float16" else "int8"
     if wanted not in held:

@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 import keras_kd
+from keras_kd._backend import quiet_native_stderr
 from keras_kd._files import sha256_of, written_whole
 from keras_kd.export.runner import LiteRTFile
 
@@ -29,7 +30,8 @@ def describe_litert(
     Raises:
         ValueError: if the class names are not as many as the logits.
     """
-    file = LiteRTFile(path)
+    with quiet_native_stderr():
+        file = LiteRTFile(path)
     num_classes = int(file.logits["shape"][-1])
     if class_names is not None and len(class_names) != num_classes:
         raise ValueError(
