@@ -5,7 +5,7 @@ import inspect
 import keras
 from keras import ops
 
-from keras_kd._repr import call_of_configured
+from keras_kd._repr import call_of, call_of_configured
 from keras_kd.losses.base import check_num_classes
 
 _CROSS_ENTROPY_NAMES = (
@@ -122,7 +122,8 @@ class FunctionLoss(keras.losses.Loss):
         return self.function(y_true, y_pred, **options)
 
     def __repr__(self):
-        return call_of_configured(self)
+        # Not by the configuration: Keras asks for this in `fit`, and warns where it saves a lambda.
+        return call_of(self, name=self.name, function=self.function)
 
     def get_config(self):
         function = keras.saving.serialize_keras_object(self.function)
