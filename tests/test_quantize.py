@@ -267,6 +267,8 @@ class TestPrepare:
                 r"made from their `get_config\(\)`. Received: own_layer",
             ),
             (lambda: with_call_of_its_own(), {}, "a built Functional or Sequential"),
+            (lambda: quantised(), {}, "must be a float model. Received: hidden, quantised to int8"),
+            (lambda: with_lambda(), {}, r"made from their `get_config\(\)`. Received: own_lambda"),
         ],
     )
     def test_bad_input_is_one_sentence(self, build, arguments, sentence):
@@ -308,6 +310,20 @@ def with_call_of_its_own():
 
     image = keras.Input((4,))
     return Doubled(image, layers.Dense(3)(image))
+
+
+def quantised():
+    image = keras.Input((4,))
+    hidden = layers.Dense(3, name="hidden")
+    model = keras.Model(image, hidden(image))
+    hidden.quantize("int8")
+    return model
+
+
+def with_lambda():
+    image = keras.Input((4,))
+    x = layers.Lambda(lambda x: 2 * x, name="own_lambda")(layers.Dense(3)(image))
+    return keras.Model(image, x)
 
 
 @pytest.fixture
@@ -374,7 +390,9 @@ GRAPHS = {
         ops.concatenate([h, 2.0 * h, layers.Conv2D(4, 1)(h)], -1), h + layers.Conv2D(8, 1)(h),
         h * layers.Conv2D(8, 1)(h), h * layers.GlobalAveragePooling2D(keepdims=True)(h),
         ops.mean(h, (1, 2)), ops.average_pool(h, 2), ops.max_pool(h, 2), ops.max(h, (1, 2)),
-        layers.Subtract()([h, layers.Conv2D(8, 1)(h)]), layers.Dense(6, activation="relu")(h),
+        ops.stack([h, h + 1.0], -1), ops.stack([h, 2 * h], 1),
+        layers.Subtract()([h, layers.Conv2D(8, 1)(h)]),
+        layers.Dense(6, activation="relu")(h),
         layers.Dense(6)(ops.reshape(h, (-1, 36, 8))), layers.Conv2D(16, 3, groups=8)(h),
     ],
     "models": lambda h: [
@@ -457,6 +475,24 @@ class TestGraphs:
             twin(images, training=False), expected, atol=1e-3 * expected.std()
         )
         assert kd.quantize.float_layers(twin) == []
+
+    def test_a_layer_with_lora_gives_the_sum_of_its_weights(self, without_rounding):
+        image = keras.Input((4,))
+        dense = layers.Dense(3)
+        student = keras.Model(image, dense(image))
+        dense.enable_lora(2)
+        dense.lora_kernel_b.assign(np.ones((2, 3)))
+        values = np.eye(4, dtype="float32")
+        np.testing.assert_allclose(
+            kd.quantize.prepare(student)(values), student(values), rtol=1e-5, atol=1e-6
+        )
+
+    def test_units_that_are_all_dead_have_a_range(self, digits):
+        image = keras.Input((8, 8, 1))
+        x = layers.Dense(8, activation="relu", bias_initializer="ones")(layers.Flatten()(image))
+        student = keras.Model(image, layers.Dense(3)(x * 0.0))
+        twin = kd.quantize.prepare(student, calibration=digits.train)
+        np.testing.assert_allclose(twin(digits.test.images[:5]), 0, atol=1e-5)
 
     def test_the_share_of_float_arithmetic_is_told(self):
         image = keras.Input((8, 8, 1))

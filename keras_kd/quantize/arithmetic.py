@@ -50,9 +50,9 @@ def multiply_adds(call):
     operation, name = call.operation, name_of_operation(call.operation)
     shapes = [tensor.shape for tensor in call.tensors()]
     if name in ("Matmul", "Dot"):
-        return _size(call.outputs.shape) * _size(shapes[0][-1:])
+        return _size(call.outputs.shape) * _size(call.args[0].shape[-1:])
     if name == "Einsum":
-        return _of_einsum(operation.subscripts, shapes)
+        return _of_einsum(operation.subscripts, [operand.shape for operand in call.args])
     if not isinstance(operation, keras.Layer) or isinstance(operation, layers.Embedding):
         return 0
     # A GRU has two biases, in one weight of rank 2.

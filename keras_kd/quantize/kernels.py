@@ -53,8 +53,10 @@ def integer_kernels(layer, batch_norm, weight_bits, name):
         weight_bits: 4 or 8.
         name: of the last integer layer.
     """
-    weights = layer.get_weights()
-    kernel, bias = weights[-2:] if layer.use_bias else (weights[-1], 0.0)
+    # By name, not by `get_weights`: with LoRA a layer has more, and its kernel is their sum.
+    is_separable = type(layer) is layers.SeparableConv2D
+    kernel = _array(layer.pointwise_kernel if is_separable else layer.kernel)
+    bias = _array(layer.bias) if layer.use_bias else 0.0
     is_depthwise = type(layer) is layers.DepthwiseConv2D
     if getattr(layer, "groups", 1) > 1:  # As many as channels: a depthwise one by another name.
         is_depthwise = True
@@ -69,13 +71,13 @@ def integer_kernels(layer, batch_norm, weight_bits, name):
         "trainable": layer.trainable,
     }
     weights = [kernel, bias] if config["use_bias"] else [kernel]
-    if type(layer) is layers.SeparableConv2D:
+    if is_separable:
         own = {"name": f"{name}_depthwise", "activation": None, "use_bias": False}
         depthwise = IntegerDepthwiseConv2D(
             **_window(layer), depth_multiplier=layer.depth_multiplier, **{**config, **own}
         )
         pointwise = IntegerConv2D(layer.filters, 1, **config)
-        return [(depthwise, layer.get_weights()[:1]), (pointwise, weights)]
+        return [(depthwise, [_array(layer.depthwise_kernel)]), (pointwise, weights)]
     if type(layer) is layers.Dense:
         return [(IntegerDense(layer.units, **config), weights)]
     if is_depthwise:
@@ -84,6 +86,10 @@ def integer_kernels(layer, batch_norm, weight_bits, name):
         )
         return [(depthwise, weights)]
     return [(IntegerConv2D(layer.filters, **_window(layer), **config), weights)]
+
+
+def _array(weight):
+    return keras.ops.convert_to_numpy(weight)
 
 
 def _window(layer):

@@ -151,7 +151,9 @@ class ActivationRange(keras.layers.Layer):
         batch_low = ops.min(ops.stack([ops.min(tensor) for tensor in tensors]))
         batch_high = ops.max(ops.stack([ops.max(tensor) for tensor in tensors]))
         low = momentum * low + (1 - momentum) * ops.minimum(ops.stop_gradient(batch_low), 0.0)
-        high = momentum * high + (1 - momentum) * ops.maximum(ops.stop_gradient(batch_high), 0.0)
+        # Above 0 even where all units are dead: a range of size 0 is one that is not known.
+        batch_high = ops.maximum(ops.stop_gradient(batch_high), _SMALLEST_RANGE)
+        high = momentum * high + (1 - momentum) * batch_high
         self.lowest.assign(low)
         self.highest.assign(high)
         return low, high

@@ -162,6 +162,11 @@ def _check_layers(student, graph):
                 f"{layer.name} in {layer.compute_dtype}. Build it under the float32 policy and "
                 "give it these weights."
             )
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise ValueError(
+                f"A student to quantise must be a float model. Received: {layer.name}, quantised "
+                f"to {layer.quantization_mode}. Prepare the model from before `quantize`."
+            )
     if not any(roles.role_of(call) == roles.KERNEL for call in graph.calls):
         kinds = dict.fromkeys(type(operation).__name__ for operation in operations)
         raise ValueError(

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from keras_kd.graph import name_of_operation
 from keras_kd.quantize import roles
 from keras_kd.quantize.kernels import can_fold, integer_kernels, is_fused
 from keras_kd.quantize.layers import ActivationRange
@@ -122,11 +123,29 @@ class Rewriting:
     def _concatenation(self, call, inputs):
         """Join tensors on one grid; those that lie on one of their own come over from there."""
         grid = self._grid(self.names.of(call))
+        is_stack = name_of_operation(call.operation) == "Stack"
+        inputs = self._with_new_axis(call, inputs) if is_stack else inputs
         free = [tensor for tensor in inputs if id(tensor) not in self.known]
         ranged = iter(grid(free) if free else ())
         inputs = [tensor if id(tensor) in self.known else next(ranged) for tensor in inputs]
-        outputs = grid(self._copy(call, inputs))
+        if is_stack:
+            joined = layers.Concatenate(call.operation.axis, name=self.names.of(call))
+            outputs = grid(self._called(id(call.operation), (joined, None), inputs))
+        else:
+            outputs = grid(self._copy(call, inputs))
         return self._remember(outputs, outputs, grid)
+
+    def _with_new_axis(self, call, inputs):
+        """Return what a stack joins with an axis to join it on: the file stacks as of one grid."""
+        shape = list(call.outputs.shape)
+        shape[call.operation.axis] = 1
+        name, apart = self.names.of(call), []
+        for x in map(self.on_grid, inputs):
+            _, _, grid = self.known[id(x)]
+            outputs = layers.Reshape(shape[1:], name=self.names.new(f"{name}_axis"))(x)
+            outputs = grid(outputs, follow=False)
+            apart.append(self._remember(outputs, outputs, grid))
+        return apart
 
     def _kernels(self, call, x):
         layer, last, name = call.operation, call, self.names.of(call)
@@ -195,7 +214,7 @@ def copied(operation, name):
     """
     try:
         return type(operation).from_config({**operation.get_config(), "name": name})
-    except (NotImplementedError, TypeError) as error:
+    except (NotImplementedError, TypeError, ValueError) as error:  # The last of a Lambda.
         raise ValueError(
             "A student to quantise must consist of layers that can be made from their "
             f"`get_config()`. Received: {operation.name}, a {type(operation).__name__} that "

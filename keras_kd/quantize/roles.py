@@ -205,6 +205,9 @@ def _has_integer_form(name, call):
         return all(each is None or isinstance(each, (int, slice, type(...))) for each in key)
     if name in ("AveragePool", "MaxPool"):
         return call.operation.data_format != "channels_first" and len(call.outputs.shape) == 4
+    if name == "Stack":
+        shape = call.outputs.shape
+        return call.operation.axis % len(shape) != 0 and None not in shape[1:]
     if name == "Pad":
         return call.operation.mode == "constant" and not any(
             (*call.args[1:], *call.kwargs.values())
