@@ -691,7 +691,7 @@ def everything_below(root):
 
 # What is wrong with the options themselves; the rest is wrong with what they name.
 OPTIONS = {
-    "teacher_missing", "teacher_is_a_directory", "teacher_of_another_framework", "teacher_is_h5",
+    "teacher_missing", "teacher_is_a_directory", "teacher_of_another_framework",
     "teacher_is_a_loop", "no_teacher", "data_missing", "data_is_a_text_file", "data_loop",
     "npz_with_image_size", "class_map_missing", "class_map_is_a_folder", "student_typo",
     "student_without_layers", "student_of_nothing", "student_missing", "temperature_0",
