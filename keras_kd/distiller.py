@@ -366,7 +366,7 @@ class Distiller(keras.Model):
     def metrics(self):
         # Compiled metrics that have seen no labels yet are not built, and have no result.
         ready = [metric for metric in super().metrics if getattr(metric, "built", True)]
-        # The losses first, as in Keras: `hard_loss, accuracy = distiller.evaluate(...)`.
+        # The losses first, as in Keras: `loss, hard_loss, accuracy = distiller.evaluate(...)`.
         return sorted(ready, key=lambda metric: metric.name not in LOSS_NAMES)
 
     def call(self, inputs, training=None):
