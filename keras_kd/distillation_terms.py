@@ -28,6 +28,8 @@ class DistillationTerms:
     """
 
     def __init__(self, losses, weights):
+        if losses in ([], (), {}):
+            raise ValueError(f"`distillation_loss` must be a loss, or several. Received: {losses}.")
         if isinstance(losses, dict):
             given = weights is None or (isinstance(weights, dict) and set(weights) == set(losses))
             if not given:
@@ -40,10 +42,10 @@ class DistillationTerms:
             losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
             weights = [1.0] * len(losses) if weights is None else weights
             is_list = isinstance(weights, (list, tuple))
-            if not is_list or len(weights) != len(losses) or not losses:
+            if not is_list or len(weights) != len(losses):
                 raise ValueError(
-                    "`distillation_loss_weights` must be a list of one number a loss, for at "
-                    f"least one loss. Received: {weights!r} for {len(losses)} losses."
+                    "`distillation_loss_weights` must be a list of one number a loss. "
+                    f"Received: {weights!r} for {len(losses)} losses."
                 )
             names = _names_of(losses)
             losses = dict(zip(names, losses, strict=True))
@@ -144,20 +146,20 @@ class DistillationTerms:
                 found |= {} if projector is None else {name: projector}
         return found
 
-    def values(self, teacher, student, labels, sample_weight, *, projectors, class_map, step):
+    def values(self, teacher, student, labels, sample_weight, *, projectors, step):
         """Return every loss, a scalar each, by name.
 
         Args:
-            teacher: the teacher's outputs by name: `logits` and layers, and `index`, integers
-                `[batch]`, where the images are in the training data, if it is known.
+            teacher: the teacher's outputs by name: `logits` and layers, `class_map`, its own if
+                the logits are in its order, and `index`, integers `[batch]`, where the images are
+                in the training data, if it is known.
             student: the student's.
             labels: or `None`.
             sample_weight: or `None`.
             projectors: what `projectors` returned.
-            class_map: the teacher's, or `None`.
             step: of the training, for settings that are schedules.
         """
-        values = {}
+        values, class_map = {}, teacher.get("class_map")
         for name, loss in self.losses.items():
             teacher_outputs = teacher.get(getattr(loss, "teacher_layer_name", None) or "logits")
             student_outputs = student[getattr(loss, "student_layer_name", None) or "logits"]

@@ -1,5 +1,8 @@
 """The distiller: a `keras.Model` that trains its student from a teacher."""
 
+import inspect
+import warnings
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -37,7 +40,7 @@ from keras_kd.fitting import (
 from keras_kd.losses import SoftTargets, as_loss_on_logits
 from keras_kd.losses.hard import ignored_class
 from keras_kd.losses.lookup import get_each
-from keras_kd.losses.weights import weighed
+from keras_kd.losses.weights import check_weights, weighed
 from keras_kd.precision import computing_in, policy_for, scaled
 from keras_kd.stacked_step import (
     NOT_FINITE,
@@ -45,6 +48,8 @@ from keras_kd.stacked_step import (
     train_on_stack,
     with_teacher_logits,
 )
+
+_FIT = inspect.signature(keras.Model.fit)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -287,6 +292,7 @@ class Distiller(keras.Model):
         epochs=1,
         verbose="auto",
         callbacks=None,
+        *args,
         **kwargs,
     ):
         """Train, as `keras.Model.fit` does, several minibatches in one compiled step.
@@ -305,7 +311,10 @@ class Distiller(keras.Model):
         """
         self.check_compiled("fit")
         check_distribution()
-        self._forget_steps_without_metrics()
+        # What comes after `callbacks`, in Keras's order.
+        kwargs = dict([*_FIT.bind(*[None] * 7, *args, **kwargs).arguments.items()][7:])
+        if self._metrics_await_labels():
+            self.train_function = None
         x, y, kwargs = with_stored_logits(x, y, {**kwargs, "batch_size": batch_size})
         batch_size = kwargs.pop("batch_size", None)
         check_labels(self, x, y)
@@ -357,10 +366,10 @@ class Distiller(keras.Model):
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
-    def _forget_steps_without_metrics(self):
-        # A step that was traced before the metrics had seen labels may make no variables for them.
-        if not all(getattr(metric, "built", True) for metric in super().metrics):
-            self.train_function = self.test_function = None
+    def _metrics_await_labels(self):
+        # A step that was traced before the metrics had seen labels may make no variables for them
+        # and is traced again. Each method forgets its own: `fit` runs `evaluate` in its midst.
+        return not all(getattr(metric, "built", True) for metric in super().metrics)
 
     @property
     def metrics(self):
@@ -398,14 +407,14 @@ class Distiller(keras.Model):
         `distillation_loss`) and the student's regularisers.
         """
         self.check_compiled("evaluate")
-        if y is not None or not hasattr(x, "shape"):
-            self._forget_steps_without_metrics()
+        if (y is not None or not hasattr(x, "shape")) and self._metrics_await_labels():
+            self.test_function = None
         return super().evaluate(x, labels_alone(y), *args, **kwargs)
 
     def test_on_batch(self, x, y=None, *args, **kwargs):
         self.check_compiled("test_on_batch")
-        if y is not None:
-            self._forget_steps_without_metrics()
+        if y is not None and self._metrics_await_labels():
+            self.test_function = None
         return super().test_on_batch(x, y, *args, **kwargs)
 
     def export(self, filepath, format="tf_saved_model", *args, **kwargs):
@@ -423,8 +432,8 @@ class Distiller(keras.Model):
 
     def train_on_batch(self, x, y=None, *args, **kwargs):
         self.check_compiled("train_on_batch")
-        if y is not None:
-            self._forget_steps_without_metrics()
+        if y is not None and self._metrics_await_labels():
+            self.train_function = None
         logs = super().train_on_batch(x, y, *args, **kwargs)
         self.raise_if_teacher_failed(int(self.optimizer.iterations.numpy()))
         return logs
@@ -464,7 +473,7 @@ class Distiller(keras.Model):
         images, labels, sample_weight, stored = unpack(data)
         self._check_labels(labels)
         if stored is not None:
-            self._check_stored()
+            self._check_stored(stored["logits"])
         teacher = (stored or teacher) if self._uses_teacher() else None
         if teacher is None and self._uses_teacher():
             # Outside the tape: no gradient is ever taken through the teacher.
@@ -631,8 +640,15 @@ class Distiller(keras.Model):
                 "To distil without labels, set alpha=1 and use losses that ask the teacher."
             )
 
-    def _check_stored(self):
+    def _check_stored(self, logits):
         """Refuse stored logits where they cannot stand for the teacher."""
+        known, shape = shape_of(self.student, "outputs"), tf.TensorShape(logits.shape)
+        if known is not None and shape.rank != len(known):
+            raise ValueError(
+                f"Stored teacher logits must have the axes of the student's, {tuple(known)}. "
+                f"Received: {shape}. `Targets(labels, teacher_logits)` has the "
+                "labels first; one logit an example has the shape [n, 1]."
+            )
         if layers := self.teacher_layers():
             raise ValueError(
                 "Stored teacher logits do not hold what is inside the teacher. Received: a loss on "
@@ -676,6 +692,8 @@ class Distiller(keras.Model):
             hard: whether the labels are there to be learned.
         """
         losses = {}
+        if sample_weight is not None:
+            check_weights(sample_weight, student["logits"])
         if hard:
             losses["hard_loss"] = weighed(self.hard_loss, labels, student["logits"], sample_weight)
         if teacher is not None:
@@ -685,7 +703,6 @@ class Distiller(keras.Model):
                 self._known(labels),
                 sample_weight,
                 projectors=self.projectors,
-                class_map=self.teacher and self.teacher.class_map,
                 step=self.optimizer.iterations if self.optimizer else 0,
             )
             losses["distillation_loss"] = self._terms.sum_of(values)
@@ -719,6 +736,9 @@ class Distiller(keras.Model):
 
     def _apply(self, tape, scaled_loss, teacher_logits=None):
         """Update the weights, unless the teacher's logits are not finite or were not before."""
+        if not self.trainable_variables:
+            warnings.warn("The distiller does not have any trainable weights.", stacklevel=2)
+            return
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
 
         def apply():

@@ -99,6 +99,8 @@ def sees_minibatches(callback):
     Args:
         callback: a `keras.callbacks.Callback`.
     """
+    if not isinstance(callback, keras.callbacks.Callback):
+        return True  # Keras calls whatever has the hooks.
     for hook in _BATCH_HOOKS:
         own = getattr(callback, hook)  # A class's, or one that was set on the object.
         function = getattr(own, "__func__", own)

@@ -43,14 +43,24 @@ def with_stored_logits(x, targets, options):
             return x, targets, options
         weighed = x.map(lambda x, y: (x, y, weights_by_class(y.labels, class_weight)))
         return weighed, targets, options | {"class_weight": None}
-    needs_keras = options.get("validation_split") or options.get("steps_per_epoch")
-    if not isinstance(targets, Targets) or targets.labels is None or needs_keras:
+    if not isinstance(targets, Targets):
         return x, targets, options
+    if targets.teacher_logits is None:
+        return x, targets.labels, options
     weights = options.get("sample_weight")
     if class_weight is not None and weights is not None:
         raise ValueError("Pass `class_weight` or `sample_weight`. Received: both.")
     if class_weight is not None:
-        weights = weights_by_class(targets.labels, class_weight)
+        labels = None if targets.labels is None else np.asarray(targets.labels)
+        weights = np.array(weights_by_class(labels, class_weight))
+        # As in Keras, they are not those of the validation data, which it takes from the end.
+        weights[int(len(weights) * (1 - (options.get("validation_split") or 0))) :] = 1
+    needs_keras = options.get("validation_split") or options.get("steps_per_epoch")
+    if needs_keras or targets.labels is None or keras.tree.is_nested(x):
+        # Keras wants weights for each part of `y`; `unpack` takes one of them.
+        copies = keras.tree.map_structure(lambda part: np.asarray(weights), targets)
+        copies = None if weights is None else copies
+        return x, targets, options | {"sample_weight": copies, "class_weight": None}
     images, labels, logits = map(np.asarray, (x, targets.labels, targets.teacher_logits))
     counts = [len(each) for each in (images, labels, logits, *([weights] * (weights is not None)))]
     if len(set(counts)) > 1:
@@ -147,7 +157,7 @@ def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
     if minibatches is None:
         raise ValueError(
             "Soft labels are found by the index of the image. Received: data without one, or "
-            "class weights beside it. Pass arrays or `Split.batches(...)` to `fit`, or train "
+            "weights beside it. Pass arrays or `Split.batches(...)` to `fit`, or train "
             "from `SoftLabels.join` with `Distiller(teacher=None)`."
         )
     if not isinstance(soft_labels, SoftLabels) and teacher is not None:

@@ -75,7 +75,7 @@ class MutualDistiller(Distiller):
     def models_in_step(self, *, teacher):
         return self.students
 
-    def _check_stored(self):
+    def _check_stored(self, logits):
         raise ValueError(
             f"The students of a {type(self).__name__} teach each other. Received: stored teacher "
             "logits. Train on (images, labels), or distil from them with a Distiller."

@@ -1,8 +1,12 @@
 """One compiled step through several minibatches, for one distiller or several."""
 
+import dataclasses
 import math
 
+import keras
+import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_kd._backend import num_replicas
 from keras_kd.data.targets import Targets
@@ -12,6 +16,8 @@ from keras_kd.soft_labels import logits_of_all
 
 # Above this, the teacher is asked in each step.
 _KEPT_BYTES = 128 * 2**20
+# Images that a teacher is asked about twice, before its logits are kept.
+_NUM_TRIED = 6
 NOT_FINITE = "NaN or infinity"
 
 
@@ -40,10 +46,16 @@ def _train(distillers, stack):
     def train(number):
         minibatch = stack.minibatch(number)
         stored = isinstance(minibatch[1], Targets)
+        kept = minibatch[1].teacher_logits if stack.kept else None
+        if stack.kept:
+            images, (labels, _), *weights = minibatch
+            minibatch = images, labels, *weights
         teachers = {} if stored else _ask_teachers(distillers, minibatch[0])
         for distiller, seen in zip(distillers, names, strict=True):
             said = None
-            if not stored and distiller.asks_teacher():
+            if stack.kept and distiller.alpha != 0:
+                said = named(distiller.teacher, {"logits": kept})
+            elif not stored and distiller.asks_teacher():
                 said = teachers[_key(distiller.teacher)]
             logs = distiller.train_on_minibatch(
                 minibatch, said, finite=stored, index=stack.positions[number]
@@ -77,7 +89,8 @@ def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
 
     Examples that lie in memory are the same in every epoch, and so are the logits of one teacher
     for them. Losses on layers, several teachers, data that is read or changed as it is needed,
-    and a teacher that minds its batch are left to the training step; so are logits of more than
+    and a teacher that minds its batch, or says something else each time, are left to the training
+    step; so are logits of more than
     `_KEPT_BYTES`, those of many classes or places, which would cost more memory than they save
     time.
 
@@ -106,15 +119,26 @@ def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
         return minibatches
     if _bytes_of_logits(teacher, minibatches.split.images) > _KEPT_BYTES:
         return minibatches
-    return minibatches.with_teacher_logits(
-        logits_of_all(teacher, minibatches.split.images, verbose)
-    )
+    if not _answers_alike(teacher, minibatches.split.images[:_NUM_TRIED]):
+        return minibatches
+    logits = logits_of_all(teacher, minibatches.split.images, verbose)
+    return dataclasses.replace(minibatches.with_teacher_logits(logits), kept=True)
 
 
 def _minds_its_batch(teacher):
     """Return whether a teacher's answer depends on a state, or needs a batch of one size."""
     inputs = getattr(teacher.model, "inputs", None)
     return bool(teacher.changes or (inputs and inputs[0].shape[0] is not None))
+
+
+def _answers_alike(teacher, images):
+    """Return whether a teacher says the same of images again, in smaller batches."""
+    parts = images, images[: len(images) // 2 or 1], images[len(images) // 2 :]
+    with keras.StatelessScope():  # What it draws is not drawn from its generators.
+        answers = [teacher(ops.convert_to_tensor(part)) for part in parts]
+    whole, *halves = (np.nan_to_num(ops.convert_to_numpy(each)) for each in answers)
+    again = np.concatenate(halves)[-len(whole) :]
+    return np.allclose(whole, again, rtol=1e-3, atol=1e-3 * np.abs(whole).max())
 
 
 def _bytes_of_logits(teacher, images):
@@ -127,7 +151,7 @@ def _bytes_of_logits(teacher, images):
 
 
 def ask_teacher(teacher, images, layers):
-    """Return a teacher's logits and layers by name, from one pass.
+    """Return a teacher's logits and layers by name, from one pass; see `named`.
 
     Args:
         teacher: a `Teacher`.
@@ -138,7 +162,13 @@ def ask_teacher(teacher, images, layers):
     if num_replicas() > 1:
         # There an update cannot be conditional, as in `_apply`.
         outputs["logits"] = tf.debugging.check_numerics(outputs["logits"], NOT_FINITE)
-    return outputs
+    return named(teacher, outputs)
+
+
+def named(teacher, outputs):
+    """Return a teacher's outputs with its `class_map`, if it has one, in whose order they are."""
+    mapped = {} if teacher.class_map is None else {"class_map": teacher.class_map}
+    return {**outputs, **mapped}
 
 
 def _key(teacher):

@@ -300,6 +300,24 @@ class TestCallbacks:
         model = distiller().compile(steps_per_execution=1)
         model.fit(data, epochs=2, verbose=0, callbacks=[NextTeacher()])
 
+    def test_what_has_the_hooks_alone_is_called_as_keras_calls_it(self):
+        class Hooks:
+            batches = ()
+
+            def __getattr__(self, name):
+                if not name.startswith(("on_", "set_")) or name.startswith("on_batch"):
+                    raise AttributeError(name)
+                return lambda *args, **kwargs: None
+
+            def on_train_batch_end(self, batch, logs=None):
+                self.batches += (batch,)
+
+        hooks = Hooks()
+        distiller().compile("sgd").fit(
+            IMAGES, LABELS, batch_size=np.int64(100), verbose=0, callbacks=[hooks]
+        )
+        assert hooks.batches == (0, 1, 2)
+
     def test_steps_are_minibatches_in_the_parameters_and_in_the_bar(self, capsys):
         class Steps(keras.callbacks.Callback):
             def on_train_begin(self, logs=None):
@@ -335,6 +353,32 @@ class TestCallbacks:
         # The rule looks at hooks too, before the first is called.
         one, other = (names[names.index("on_train_begin") :] for names in told)
         assert one == other and one.count("on_train_batch_begin") == 3
+
+
+class Centred(layers.Layer):
+    """Says something else of an image in another batch."""
+
+    def call(self, inputs):
+        return inputs - keras.ops.mean(inputs, axis=0)
+
+
+class Noisy(layers.Layer):
+    """Says something else each time."""
+
+    def call(self, inputs):
+        return inputs + tf.random.normal(tf.shape(inputs))
+
+
+@pytest.mark.parametrize("layer", [None, Centred, Noisy])
+def test_logits_are_kept_of_a_teacher_that_says_the_same_again(layer):
+    keras.utils.set_random_seed(0)
+    image = keras.Input((6, 6, 1))
+    x = layers.Dense(8)(layers.Flatten()(layers.Rescaling(1 / 255)(image)))
+    logits = layers.Dense(3)(layer()(x) if layer else x)
+    student, teacher = NETS["dense"](6), keras.Model(image, logits)
+    model = kd.Distiller(student=student, teacher=teacher).compile()
+    data = SPLIT.batches(100).minibatches
+    assert stacked_step.with_teacher_logits(data, [model], False).kept == (layer is None)
 
 
 def deep(*layer, loss=None, **options):

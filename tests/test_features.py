@@ -218,7 +218,7 @@ class TestInTheDistiller:
         ("losses", "weights", "sentence"),
         [
             ([kd.losses.SoftTargets()], [1.0, 2.0], "one number a loss"),
-            ([], None, "at least one loss"),
+            ([], None, "must be a loss, or several"),
             ([kd.losses.SoftTargets()], [0.0], "must be a number from"),
             ([kd.losses.SoftTargets()], [True], "must be a number from"),
             ([kd.losses.SoftTargets()], [float("nan")], "must be a number from"),

@@ -99,6 +99,14 @@ class TestWhereLossesAreTaken:
             dataclasses.replace(recipe, loss="soft")
 
 
+@pytest.mark.parametrize("none", [[], (), {}])
+def test_no_loss_at_all_is_refused(none):
+    with pytest.raises(
+        ValueError, match="`distillation_loss` must be a loss, or several. Received"
+    ):
+        kd.Distiller(**models(), distillation_loss=none)
+
+
 def test_losses_of_one_name_are_counted():
     losses = ["soft_targets", "hints", "hints", "soft_targets", "hints"]
     distiller = kd.Distiller(**models(), distillation_loss=losses)

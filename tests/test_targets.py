@@ -311,11 +311,103 @@ class TestASentenceEach:
         with pytest.raises(ValueError, match="teach each other. Received: stored"):
             mutual.fit(IMAGES, kd.Targets(LABELS, LOGITS), verbose=0)
 
+    def test_one_axis_too_few(self):
+        """Such as labels and logits the wrong way round: `num_classes=None` was the remedy."""
+        for targets in (kd.Targets(LOGITS, LABELS), kd.Targets(LABELS, LOGITS[:, 0])):
+            with pytest.raises(
+                ValueError, match=r"axes of the student's, \(None, 3\).*labels first"
+            ):
+                distiller().fit(IMAGES, targets, verbose=0)
+
+    def test_weights_of_nothing(self):
+        """Their mean was an example's weight."""
+        model = distiller(alpha=0.0)
+        for step, shape in (("train_on_batch", (24, 2)), ("test_on_batch", (24, 3, 2))):
+            weights = np.ones(shape, "float32")
+            with pytest.raises(
+                ValueError, match=r"in axes of the student's logits, \(.*, 3\)\. Rec"
+            ):
+                getattr(model, step)(IMAGES, LABELS, sample_weight=weights)
+
     def test_both_weights(self):
         with pytest.raises(ValueError, match="or `sample_weight`. Received: both"):
             distiller().fit(
                 IMAGES, kd.Targets(LABELS, LOGITS), sample_weight=WEIGHTS, class_weight={0: 1.0}
             )
+
+
+class TestWhateverElseIsThere:
+    """Stored logits are the student's own classes, whatever Keras or a teacher makes of them."""
+
+    def test_a_class_map_is_of_the_live_teacher_alone(self, tmp_path):
+        soft = pytest.approx(losses_by_hand(net(), None)[1], rel=1e-5)
+        stored = kd.SoftLabels.from_logits(
+            tmp_path / "labels", LOGITS, (IMAGES, LABELS), dtype="float32"
+        )
+        teacher = kd.Teacher(net(2, seed=1), class_map=[2, 0])
+        model = distiller(teacher=teacher)
+        live = model.fit(IMAGES, LABELS, verbose=0).history
+        student = tf.gather(net()(IMAGES), [2, 0], axis=-1)
+        expected = float(kd.losses.SoftTargets()(teacher(IMAGES), student))
+        assert live["distillation_loss"][0] == pytest.approx(expected, rel=1e-5)
+        for data in (
+            in_dataset(IMAGES, kd.Targets(LABELS, LOGITS)),
+            stored.join((IMAGES, LABELS), 12),
+        ):
+            assert model.fit(data, verbose=0).history["distillation_loss"][0] == soft
+        targets = kd.Targets(teacher_logits=LOGITS)
+        found = distiller(teacher=teacher, alpha=1.0).test_on_batch(IMAGES, targets)
+        assert found[0] == soft
+
+    def test_labels_alone_ask_the_live_teacher(self):
+        teacher, model = net(seed=1), distiller(teacher=net(seed=1))
+        history = model.fit(IMAGES, kd.Targets(LABELS), verbose=0).history
+        expected = float(kd.losses.SoftTargets()(teacher(IMAGES), model.student(IMAGES)))
+        assert history["distillation_loss"][0] == pytest.approx(expected, rel=1e-5)
+
+    def test_a_student_whose_input_stands_in_a_dict(self):
+        image = keras.Input((4,), name="image")
+        student = keras.Model({"image": image}, net()(image))
+        for weights in (None, WEIGHTS):
+            history = (
+                distiller(student)
+                .fit(
+                    {"image": IMAGES}, kd.Targets(LABELS, LOGITS), sample_weight=weights, verbose=0
+                )
+                .history
+            )
+            hard, soft = losses_by_hand(net(), weights)
+            assert history["hard_loss"][0] == pytest.approx(hard, rel=1e-5)
+            assert history["distillation_loss"][0] == pytest.approx(soft, rel=1e-5)
+
+    @pytest.mark.parametrize(
+        "options", [{"validation_split": 0.25}, {"steps_per_epoch": 1, "batch_size": 24}]
+    )
+    def test_what_keras_divides_keeps_its_weights(self, options):
+        count = 18 if "validation_split" in options else 24
+        weights = GENERATOR.uniform(0, 2, (24, 3)).astype("float32")
+        by_class, labels = {0: 2.0, 1: 0.5}, np.eye(3)[LABELS].astype("float32")
+        for given, each in (
+            ({"sample_weight": weights}, weights),
+            ({"class_weight": by_class}, np.array([by_class.get(c, 1.0) for c in LABELS])),
+        ):
+            model = kd.Distiller(student=net(), distillation_loss="logit_matching")
+            model.compile(keras.optimizers.SGD(0.0), loss="mse")
+            targets = kd.Targets(labels, LOGITS)
+            history = model.fit(IMAGES, targets, **options, **given, verbose=0).history
+            squares = (model.student(IMAGES).numpy() - labels) ** 2
+            values = each.reshape(24, -1) * squares
+            assert history["hard_loss"][0] == pytest.approx(values[:count].mean(), rel=1e-5)
+            if "validation_split" in options:
+                expected = values[18:] if "sample_weight" in given else squares[18:]
+                assert history["val_hard_loss"][0] == pytest.approx(expected.mean(), rel=1e-5)
+
+    def test_weights_without_labels(self):
+        model = distiller(alpha=1.0)
+        targets = kd.Targets(teacher_logits=LOGITS)
+        history = model.fit(IMAGES, targets, sample_weight=WEIGHTS, verbose=0).history
+        expected = losses_by_hand(model.student, WEIGHTS)[1]
+        assert history["loss"][0] == pytest.approx(expected, rel=1e-5)
 
 
 def test_one_logit_with_stored_logits_of_one_column():

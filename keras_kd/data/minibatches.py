@@ -26,6 +26,8 @@ class Stack(tf.experimental.ExtensionType):
         positions: where the minibatches lie among all examples, `[height, batch_size]`.
         count: integer scalar, how many of them count; the rest is padding.
         gathered: see above.
+        kept: whether the teacher's logits are the live teacher's own, kept; else they are stored
+            ones, of the student's classes.
         xla: whether XLA compiles the step. It stands here, not in the model, so that what else
             the model does (`evaluate`, `predict`, another `fit`) is as Keras does it.
     """
@@ -38,6 +40,7 @@ class Stack(tf.experimental.ExtensionType):
     positions: tf.Tensor
     count: tf.Tensor
     gathered: bool
+    kept: bool
     xla: bool
 
     def minibatch(self, number):
@@ -72,6 +75,7 @@ class Minibatches:
         split: where the examples come from.
         resident: what is gathered from, likewise, if it all lies in memory; else `None`.
         has_teacher_logits: whether the targets are `Targets`.
+        kept: as in `Stack`.
     """
 
     gather: Callable
@@ -82,6 +86,7 @@ class Minibatches:
     split: object
     resident: tuple | None = None
     has_teacher_logits: bool = False
+    kept: bool = False
 
     def __len__(self):
         return -(-self.num_examples // self.batch_size)
@@ -128,7 +133,8 @@ class Minibatches:
                 if isinstance(labels, Targets):
                     labels, logits = labels
                 weights = weights[0] if weights else None
-                return Stack(images, labels, logits, weights, chosen, count, gathered, xla)
+                parts = images, labels, logits, weights
+                return Stack(*parts, chosen, count, gathered, self.kept, xla)
 
             full = order[: num_full * self.batch_size]
             # Zeros are padding: whatever is there is gathered, and passed over.

@@ -101,7 +101,7 @@ class Split:
         return Minibatches(
             gather=gather,
             num_examples=len(self),
-            batch_size=batch_size,
+            batch_size=int(batch_size),  # NumPy's 64 bits would make TensorFlow's 32 its own.
             shuffle_seed=shuffle_seed,
             next_epoch=tf.Variable(initial_epoch, dtype=tf.int64, trainable=False),
             split=self,

@@ -23,7 +23,8 @@ class Targets(NamedTuple):
 
     Args:
         labels: as without a teacher; `None` if there are none, for `alpha=1`.
-        teacher_logits: `[batch, ..., num_classes]`, in the order of the student's logits.
+        teacher_logits: `[batch, ..., num_classes]`, in the order of the student's logits, whatever
+            the `class_map` of a teacher beside them. `None` if a live teacher is to be asked.
 
     Example:
 

@@ -58,6 +58,25 @@ def weighed(loss, targets, outputs, sample_weight):
     return loss(targets, outputs, sample_weight)
 
 
+def check_weights(sample_weight, logits):
+    """Refuse sample weights that are no example's, place's or label's.
+
+    Args:
+        sample_weight: as in `weighed`.
+        logits: the student's, `[batch, ..., num_classes]`.
+
+    Raises:
+        ValueError: if an axis of theirs is neither 1 nor that of the logits.
+    """
+    own, whole = tuple(sample_weight.shape), tuple(logits.shape)
+    pairs = zip(own[1:], whole[1:], strict=False)
+    if len(own) > len(whole) or any(a not in (1, None, b) and b is not None for a, b in pairs):
+        raise ValueError(
+            "Sample weights must be one an example, [n], or one a place or a label, in axes of the "
+            f"student's logits, {whole}. Received: shape {own}."
+        )
+
+
 def _as_given(loss, tensors):
     """Return tensors as Keras gives them to a loss's `call`."""
     return keras.tree.map_structure(

@@ -236,7 +236,7 @@ class SoftLabels:
         if len(shape) != 2 or shape[0] != len(split) or np.dtype(logits.dtype).kind not in "fiu":
             raise ValueError(
                 f"`logits` must be numbers [{len(split)}, num_classes], a row an image. "
-                f"Received: shape {shape}."
+                f"Received: {logits.dtype} of shape {shape}."
             )
         _check_dtype(dtype)
         if head not in _HEADS:
