@@ -213,6 +213,57 @@ class TestCallbacksOfKeras:
             assert len(history["val_loss"]) == 2
 
 
+class TestFit:
+    def test_validation_without_labels_in_the_midst_of_it(self):
+        """`evaluate` forgot the step that `fit` was going on with."""
+        images = tf.data.Dataset.from_tensor_slices(IMAGES).batch(16)
+        model = distiller(alpha=1.0).compile(metrics=["accuracy"])
+        history = model.fit(images, validation_data=images, epochs=2, verbose=0).history
+        assert len(history["val_distillation_loss"]) == len(history["val_loss"]) == 2
+        labelled = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: model.evaluate(IMAGES, LABELS, verbose=0)
+        )
+        model.compile(metrics=["accuracy"])
+        model.fit(images, epochs=2, verbose=0, callbacks=[labelled])
+        assert len(model.evaluate(IMAGES, LABELS, verbose=0)) == 3
+
+    def test_its_arguments_are_keras_s_in_keras_s_order(self):
+        model, split = distiller().compile(), (IMAGES, LABELS)
+        history = model.fit(IMAGES, LABELS, 16, 1, 0, None, 0.0, split, False).history
+        assert "val_loss" in history
+        assert "val_loss" in model.fit(IMAGES, LABELS, 16, 1, 0, None, 0.25).history
+
+    @pytest.mark.filterwarnings("ignore:The distiller does not have any trainable weights")
+    def test_a_student_that_is_frozen_stays_as_it_is(self):
+        student = net()
+        student.trainable = False
+        model = kd.Distiller(student=student, teacher=net(9, "teacher")).compile()
+        before = model.get_weights()
+        assert model.fit(IMAGES, LABELS, verbose=0).history["hard_loss"][0] > 0
+        for one, other in zip(model.get_weights(), before, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("SparseCategoricalCrossentropy", LABELS),
+        ("CategoricalCrossentropy", np.eye(3)[LABELS]),
+        ("BinaryCrossentropy", np.eye(3)[LABELS]),
+        ("MeanSquaredError", np.eye(3)[LABELS]),
+    ],
+)
+def test_a_loss_by_its_class_is_on_logits(name, labels):
+    """Keras makes it of its defaults, which are on probabilities: 5.45 where 1.29 was right."""
+    kind = getattr(keras.losses, name)
+    own = {} if name == "MeanSquaredError" else {"from_logits": True}
+    for loss in (name, kind):
+        model = distiller().compile(loss=loss)
+        expected = float(kind(**own)(labels, model.student(IMAGES)))
+        found = model.evaluate(IMAGES, labels, verbose=0, return_dict=True)["hard_loss"]
+        assert found == pytest.approx(expected, rel=1e-5)
+
+
 class TestBeforeCompile:
     @pytest.mark.parametrize("method", ["fit", "evaluate", "train_on_batch", "test_on_batch"])
     def test_what_needs_an_optimizer_says_so(self, every_distiller, method):

@@ -76,15 +76,20 @@ def as_loss_on_logits(loss):
     """Return what a user gave as hard-label loss as a `keras.losses.Loss` on logits.
 
     Args:
-        loss: `None` for `CrossEntropy`, a `keras.losses.Loss`, a function `(labels, logits)`, or a
-            name. Names and Keras's own functions are taken with `from_logits=True` where they
-            know it, since a student returns logits.
+        loss: `None` for `CrossEntropy`, a `keras.losses.Loss` or a class of some, a function
+            `(labels, logits)`, or a name. Names, classes and Keras's own functions are taken with
+            `from_logits=True` where they know it, since a student returns logits.
 
     Raises:
         ValueError: if it is a loss object on probabilities, or none of these.
     """
     if loss is None or (isinstance(loss, str) and loss in _CROSS_ENTROPY_NAMES):
         return CrossEntropy()
+    if isinstance(loss, str):
+        found = keras.losses.get(loss)
+        loss = type(found) if isinstance(found, keras.losses.Loss) else found
+    if inspect.isclass(loss) and issubclass(loss, keras.losses.Loss):
+        loss = loss(**_on_logits(loss))
     if isinstance(loss, keras.losses.Loss):
         if loss.get_config().get("from_logits") is False:
             raise ValueError(
@@ -92,13 +97,18 @@ def as_loss_on_logits(loss):
                 "probabilities. Pass it with `from_logits=True`."
             )
         return loss
-    function = keras.losses.get(loss) if isinstance(loss, str) else loss
-    if not callable(function):
+    if not callable(loss):
         raise ValueError(
             "`loss` must be a keras.losses.Loss, a function or a name. "
             f"Received: {type(loss).__name__}."
         )
-    return FunctionLoss(function)
+    return FunctionLoss(loss)
+
+
+def _on_logits(function):
+    """Return the arguments that tell a function, or a class, to take logits, if it knows any."""
+    knows_logits = "from_logits" in inspect.signature(function).parameters
+    return {"from_logits": True} if knows_logits else {}
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -115,11 +125,9 @@ class FunctionLoss(keras.losses.Loss):
         self.function = function
 
     def call(self, y_true, y_pred):
-        knows_logits = "from_logits" in inspect.signature(self.function).parameters
-        options = {"from_logits": True} if knows_logits else {}
         if len(y_true.shape) + 1 == len(y_pred.shape) and y_pred.shape[-1] == 1:
             y_true = ops.expand_dims(y_true, -1)  # One label, one logit.
-        return self.function(y_true, y_pred, **options)
+        return self.function(y_true, y_pred, **_on_logits(self.function))
 
     def __repr__(self):
         # Not by the configuration: Keras asks for this in `fit`, and warns where it saves a lambda.
