@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_kd as kd
 
@@ -116,11 +117,13 @@ def test_the_teacher_is_asked_once_for_all(teacher, monkeypatch):
     asked = []
     ask = kd.Teacher.__call__
     monkeypatch.setattr(
-        kd.Teacher, "__call__", lambda self, images: asked.append(1) or ask(self, images)
+        kd.Teacher,
+        "__call__",
+        lambda self, images: asked.append(tf.executing_eagerly()) or ask(self, images),
     )
     distillers = [compiled(mlp(6), teacher, temperature=t) for t in (1.0, 2.0, 4.0)]
     kd.train_together(distillers, SPLIT.batches(46), epochs=3, verbose=0)
-    assert len(asked) == 1  # Traced once, for all distillers and epochs.
+    assert asked.count(False) == 1  # Traced once, for all distillers and epochs.
 
 
 def test_they_share_soft_labels(teacher, tmp_path):
