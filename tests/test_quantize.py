@@ -392,6 +392,7 @@ GRAPHS = {
         ops.mean(h, (1, 2)), ops.average_pool(h, 2), ops.max_pool(h, 2), ops.max(h, (1, 2)),
         ops.stack([h, h + 1.0], -1), ops.stack([h, 2 * h], 1),
         layers.Subtract()([h, layers.Conv2D(8, 1)(h)]),
+        layers.Maximum()([h, 9.0 * h, layers.Conv2D(8, 1)(h)]), ops.minimum(9.0 - h, h),
         layers.Dense(6, activation="relu")(h),
         layers.Dense(6)(ops.reshape(h, (-1, 36, 8))), layers.Conv2D(16, 3, groups=8)(h),
     ],
@@ -486,6 +487,36 @@ class TestGraphs:
         np.testing.assert_allclose(
             kd.quantize.prepare(student)(values), student(values), rtol=1e-5, atol=1e-6
         )
+
+    @pytest.mark.parametrize(
+        "join",
+        [
+            lambda image, x: layers.Concatenate()([image, x]),
+            lambda image, x: ops.minimum(image / 2.0, x),
+        ],
+        ids=["concatenation", "minimum"],
+    )
+    def test_an_image_may_be_joined_as_it_is(self, join, digits, tmp_path):
+        keras.utils.set_random_seed(0)
+        image = keras.Input((8, 8, 1))
+        x = join(image, layers.Conv2D(1, 3, padding="same")(image))
+        student = keras.Model(image, layers.Dense(5)(layers.Flatten()(x)))
+        twin = kd.quantize.prepare(student, calibration=digits.train)
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
+        images = digits.test.images[:50].astype("float32")
+        file = LiteRTFile(path)
+        scale, _ = file.logits["quantization"]
+        assert np.abs(logits_of(file, images) - twin(images)).mean() < scale
+
+    def test_a_grid_holds_all_that_is_joined_on_it(self, digits):
+        image = keras.Input((8, 8, 1))
+        x = layers.Flatten()(image)
+        small = layers.Dense(3, kernel_initializer="zeros")(x)
+        student = keras.Model(image, layers.Dense(5)(layers.Concatenate()([x, small])))
+        twin = kd.quantize.prepare(student, calibration=digits.train)
+        images = digits.test.images[:20].astype("float32")
+        expected = student(images).numpy()
+        assert np.abs(twin(images) - expected).mean() < 0.03 * expected.std()
 
     def test_units_that_are_all_dead_have_a_range(self, digits):
         image = keras.Input((8, 8, 1))

@@ -11,6 +11,9 @@ from keras_kd.quantize import roles
 from keras_kd.quantize.kernels import can_fold, integer_kernels, is_fused
 from keras_kd.quantize.layers import ActivationRange
 
+# By the class names of layers and operations: what to do with what the first has more.
+_EXTREMA = {"Maximum": layers.Add, "Minimum": layers.Subtract}
+
 
 class Rewriting:
     """Goes through a student's calls once, in their order, and calls their twins instead.
@@ -34,6 +37,7 @@ class Rewriting:
         # By the id of a twin's tensor: itself (which keeps the id its own), the same on a grid,
         # and the layer that has the ends of that grid.
         self.known = {}
+        self.image_grid = None
 
     def ends(self):
         """Return the twin's input and its output."""
@@ -41,8 +45,8 @@ class Rewriting:
         new = keras.Input(batch_shape=image.shape, dtype=image.dtype, name=image.name)
         self.now[id(image)] = new
         if self.input_range is not None:
-            grid = self._grid("image", *self.input_range)
-            self._remember(new, grid(new), grid)
+            self.image_grid = self._grid("image", *self.input_range)
+            self._remember(new, self.image_grid(new), self.image_grid)
         for call in self.graph.calls:
             returned = keras.tree.flatten(self._visit(call))
             self.now.update(zip(map(id, keras.tree.flatten(call.outputs)), returned, strict=True))
@@ -60,14 +64,6 @@ class Rewriting:
             return self._kernels(call, self.on_grid(args[0]))
         if role == roles.SCALE_AND_OFFSET:
             return self._scaled(call, self.on_grid(self._of_twin(call.tensors()[0])))
-        if role == roles.CONCATENATION:
-            return self._concatenation(call, args[0])
-        if role == roles.RECTIFIER:
-            # Not on_grid: what comes before may have left its range to this layer.
-            return self._on_own_grid(call, self._copy(call, *args, **kwargs))
-        if role == roles.NEW_GRID:
-            args = keras.tree.map_structure(self._on_grid_if_a_tensor, args)
-            return self._on_own_grid(call, self._copy(call, *args, **kwargs))
         if role in (roles.SAME_GRID, roles.TRAINING):
             x = self.on_grid(args[0])
             _, _, grid = self.known[id(x)]
@@ -77,6 +73,17 @@ class Rewriting:
             if role == roles.SAME_GRID:  # One by one: a split returns several.
                 outputs = keras.tree.map_structure(lambda x: grid(x, follow=False), outputs)
             return keras.tree.map_structure(lambda x: self._remember(x, x, grid), outputs)
+        args, kwargs = keras.tree.map_structure(self._once_more_if_the_image, (args, kwargs))
+        if role == roles.CONCATENATION:
+            return self._concatenation(call, args[0])
+        if role == roles.RECTIFIER:
+            # Not on_grid: what comes before may have left its range to this layer.
+            return self._on_own_grid(call, self._copy(call, *args, **kwargs))
+        if role == roles.NEW_GRID:
+            args = keras.tree.map_structure(self._on_grid_if_a_tensor, args)
+            if type(call.operation).__name__ in _EXTREMA and len(call.tensors()) > 1:
+                return self._extremum(call, keras.tree.flatten(args))
+            return self._on_own_grid(call, self._copy(call, *args, **kwargs))
         args, kwargs = keras.tree.map_structure(self._on_grid_if_it_has_one, (args, kwargs))
         return self._copy(call, *args, **kwargs)
 
@@ -95,6 +102,17 @@ class Rewriting:
 
     def _on_grid_if_it_has_one(self, value):
         return self.known[id(value)][1] if id(value) in self.known else value
+
+    def _once_more_if_the_image(self, value):
+        """Return the image on its grid once more; anything else as it is.
+
+        NOTE: an image that enters an operation of one grid (a concatenation, a maximum) would be
+        given that grid for its own by LiteRT's converter, which then loses the image.
+        """
+        if id(value) not in self.known or self.known[id(value)][2] is not self.image_grid:
+            return value
+        again = self.image_grid(self.on_grid(value), follow=False)
+        return self._remember(again, again, self.image_grid)
 
     def _grid(self, name, low=None, high=None):
         name = self.names.new(f"{name}_range")
@@ -125,15 +143,36 @@ class Rewriting:
         grid = self._grid(self.names.of(call))
         is_stack = name_of_operation(call.operation) == "Stack"
         inputs = self._with_new_axis(call, inputs) if is_stack else inputs
-        free = [tensor for tensor in inputs if id(tensor) not in self.known]
-        ranged = iter(grid(free) if free else ())
-        inputs = [tensor if id(tensor) in self.known else next(ranged) for tensor in inputs]
+        free = [x for x in inputs if id(x) not in self.known]
+        # It follows all of them, since it begins with what it is called on first.
+        ranged = grid(inputs) if free else inputs
+        inputs = [x if id(x) in self.known else y for x, y in zip(inputs, ranged, strict=True)]
         if is_stack:
             joined = layers.Concatenate(call.operation.axis, name=self.names.of(call))
-            outputs = grid(self._called(id(call.operation), (joined, None), inputs))
+            outputs = self._called(id(call.operation), (joined, None), inputs)
         else:
-            outputs = grid(self._copy(call, inputs))
+            outputs = self._copy(call, inputs)
+        outputs = grid(outputs, follow=not free)
         return self._remember(outputs, outputs, grid)
+
+    def _extremum(self, call, tensors):
+        """Return `max(x, y)` as `y + relu(x - y)`, or `min(x, y)` as `x - relu(x - y)`.
+
+        NOTE: the file's own maximum compares integers, which on two grids mean two things.
+        """
+        name = self.names.of(call)
+        combine = _EXTREMA[type(call.operation).__name__]
+        x, *others = tensors
+        for y in others:
+            more = layers.Subtract(name=self.names.new(f"{name}_difference"))([x, y])
+            more = layers.ReLU(name=self.names.new(f"{name}_more"))(more)
+            grid = self._grid(name)
+            more = self._remember(more, grid(more), grid)
+            base = y if combine is layers.Add else x
+            x = combine(name=self.names.new(f"{name}_sum"))([base, more])
+            grid = self._grid(name)
+            x = self._remember(x, grid(x), grid)
+        return x
 
     def _with_new_axis(self, call, inputs):
         """Return what a stack joins with an axis to join it on: the file stacks as of one grid."""
