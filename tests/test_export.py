@@ -538,6 +538,19 @@ class TestLoops:
         assert error < 0.03 * np.abs(expected).max()
         assert files[0].read_bytes() == files[1].read_bytes()
 
+    def test_each_step_of_a_gru_adds_the_same_bias(self, tmp_path):
+        keras.utils.set_random_seed(0)
+        model, rng = recurrent(layers.GRU(5, unroll=True)), np.random.default_rng(0)
+        for weight in model.weights:
+            if weight.name == "bias":
+                weight.assign(rng.normal(size=weight.shape))
+        path = kd.export.litert(
+            model, tmp_path / "file", quantization="16x8", calibration=SERIES / 255,
+            input_range=(0, 1),
+        )  # fmt: skip
+        logits, expected = kd.export.run_litert(path, SERIES / 255).logits, model(SERIES / 255)
+        assert np.abs(logits - expected).mean() < 0.02 * np.abs(expected).mean()
+
     @pytest.mark.parametrize("kind", ["LSTM", "GRU", "SimpleRNN", "Bidirectional"])
     def test_onnx_holds_them(self, kind, tmp_path):
         pytest.importorskip("tf2onnx")

@@ -1,6 +1,7 @@
 """From a Keras model to the bytes of a `.tflite` file."""
 
 import contextlib
+import copy
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from keras_kd.quantize import weight_bits
 
 _LOOPS = ("While", "StatelessWhile")
 _SPLITS = ("Split", "SplitV")
+_FULLY_CONNECTED = 9  # In LiteRT's schema.
 
 
 def convert(model, quantization, images, batch_size):
@@ -75,7 +77,7 @@ def convert(model, quantization, images, batch_size):
         ) from failure
     if quantization == "int4" and not is_twin:
         content = _with_int4_weights(content)
-    return _without_notes(content)
+    return _as_written(content)
 
 
 def _has(operations, graph):
@@ -128,15 +130,57 @@ def _with_int4_weights(float32_file):
     return bytes(worker.quantize(enable_progress_report=False).quantized_model)
 
 
-def _without_notes(content):
-    """Return a file less what no runtime reads: names of inner tensors, how it was converted.
+def _as_written(content):
+    """Return the converter's file with right biases, and without notes."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    for subgraph in model.subgraphs:
+        _give_biases_of_their_own(model, subgraph)
+    _leave_out_notes(model)
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _give_biases_of_their_own(model, subgraph):
+    """Give each matrix product the bias in steps of its own, `scale of inputs * scale of weights`.
+
+    One bias of several products (a GRU has one in each of its unrolled steps) comes out of the
+    older of the converter's two quantisers in the steps of the first.
+    """
+    for operator in subgraph.operators:
+        kind = model.operatorCodes[operator.opcodeIndex]
+        if max(kind.builtinCode, kind.deprecatedBuiltinCode) != _FULLY_CONNECTED:
+            continue
+        inputs, weights, bias = (subgraph.tensors[each] for each in operator.inputs[:3])
+        if operator.inputs[2] == -1 or not _scale(bias).size:
+            continue
+        scale = (_scale(inputs) * _scale(weights)).astype("float32")
+        if np.allclose(scale, _scale(bias), rtol=1e-3, atol=0):
+            continue
+        dtype = {2: "int32", 4: "int64"}[bias.type]
+        old = np.frombuffer(bytes(model.buffers[bias.buffer].data), dtype)
+        new, buffer = copy.copy(bias), copy.copy(model.buffers[bias.buffer])
+        new.quantization = copy.copy(bias.quantization)
+        new.quantization.scale = scale
+        buffer.data = np.round(old * (_scale(bias) / scale)).astype(dtype).view("uint8")
+        new.buffer = len(model.buffers)
+        model.buffers.append(buffer)
+        operator.inputs = np.asarray(operator.inputs).copy()
+        operator.inputs[2] = len(subgraph.tensors)
+        subgraph.tensors.append(new)
+
+
+def _scale(tensor):
+    scale = tensor.quantization and tensor.quantization.scale
+    return np.asarray([] if scale is None else scale, "float64")
+
+
+def _leave_out_notes(model):
+    """Leave out what no runtime reads: names of inner tensors, how the file was converted.
 
     In a small model they weigh: 0.7 KB, beside 20 KB of int8 weights. The names of the
     signature and of its ends stay.
     """
-    from ai_edge_litert.tools import flatbuffer_utils
-
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     model.description = None
     for subgraph in model.subgraphs:
         subgraph.name = None
@@ -145,7 +189,6 @@ def _without_notes(content):
     notes = model.metadata or []
     model.metadata = [note for note in notes if note.name != b"CONVERSION_METADATA"]
     _leave_out_unused_buffers(model)
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def _leave_out_unused_buffers(model):
