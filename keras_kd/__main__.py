@@ -8,6 +8,10 @@ from keras_kd._interruptions import interruptions
 
 def main():
     """Run the command line of this process; return its exit code."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # Closed. A file that is opened next would get its number, and what is written there.
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115, open to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # Not every terminal has a sign for ± or the classes' names.

@@ -9,6 +9,11 @@ _MOST_BYTES = 500_000_000
 NUMBER = (int, float)
 
 
+def interval(value):
+    """Return whether a value is two numbers; a shape, see `misfit`."""
+    return misfit(value, [NUMBER]) is None and len(value) == 2
+
+
 def read_json(path, shape, *, what, way_out):
     """Return what a JSON file holds, or `None` if there is no file.
 
@@ -72,9 +77,9 @@ def misfit(found, shape, where="it"):
     Args:
         found: a value of JSON.
         shape: a type; `None`; a list of one shape, for a list of such; a dict of shapes by name,
-            where others may stand beside and a name with a question mark may be missing, or with
-            the key `str`, for any names; a tuple of shapes, for any of them; a function that
-            tells whether a value will do.
+            where others may stand beside, those of the shape of the key `str` if there is one,
+            and a name with a question mark may be missing; a tuple of shapes, for any of them; a
+            function that tells whether a value will do.
         where: what the value is called.
     """
     if isinstance(shape, tuple):
@@ -83,14 +88,13 @@ def misfit(found, shape, where="it"):
     if isinstance(shape, dict):
         if not isinstance(found, dict):
             return _no(where, found)
-        if str in shape:
-            parts = [(found[name], shape[str], name) for name in found]
-        else:
-            names = {name.removesuffix("?"): each for name, each in shape.items()}
-            missing = [name for name in shape if not name.endswith("?") and name not in found]
-            if missing:
-                return f"which is damaged: `{missing[0]}` is missing"
-            parts = [(found[name], each, name) for name, each in names.items() if name in found]
+        others = shape.get(str, object)
+        shape = {name: each for name, each in shape.items() if name is not str}
+        missing = [name for name in shape if not name.endswith("?") and name not in found]
+        if missing:
+            return f"which is damaged: `{missing[0]}` is missing"
+        names = {name.removesuffix("?"): each for name, each in shape.items()}
+        parts = [(each, names.get(name, others), name) for name, each in found.items()]
     elif isinstance(shape, list):
         if not isinstance(found, list):
             return _no(where, found)

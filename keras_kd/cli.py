@@ -1,5 +1,6 @@
 """The command `keras-kd`: parses, calls, prints."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -59,7 +60,8 @@ def _wrong_option(options):
 
 def _say(exit_code, sentence):
     width = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
-    print("\n".join(wrapped(f"keras-kd: {sentence}", width)), file=sys.stderr)
+    with contextlib.suppress(BrokenPipeError):  # Nobody reads; the exit code says it too.
+        print("\n".join(wrapped(f"keras-kd: {sentence}", width)), file=sys.stderr)
     return exit_code
 
 

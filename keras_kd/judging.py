@@ -7,6 +7,7 @@ to; what they hold is looked at later.
 
 import os
 import re
+from pathlib import Path
 
 from keras_kd import _checks
 from keras_kd._checks import check_integer, check_number, check_seed, check_text, check_writable
@@ -123,11 +124,11 @@ def _own_data(options):
     from keras_kd._model_files import check_path
     from keras_kd.data import opening
     from keras_kd.data.datasets import NAMES
-    from keras_kd.export.proof import check_formats
     from keras_kd.models.spec import check_spec
     from keras_kd.own_data.automatic import AUTO
     from keras_kd.own_data.distilling import check_soft_labels
     from keras_kd.own_data.model_files import import_modules
+    from keras_kd.own_data.output import check_output
     from keras_kd.own_data.teachers import check_scale
 
     soft_labels = getattr(options, "soft_labels", None)
@@ -147,7 +148,8 @@ def _own_data(options):
         else:
             check_spec(student)
     check_scale(options.scale)
-    check_formats(getattr(options, "formats", None))
+    if options.command == "distill":
+        check_output(Path(options.output), options.formats)
     if options.data not in NAMES or os.path.exists(options.data):
         opening.check_path(options.data, image_size=options.image_size)
     if options.class_map is not None:

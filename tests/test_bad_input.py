@@ -469,8 +469,8 @@ CASES = {
         writes("names.json", "[", **{"--class-map": "names.json"}),
         (
             "names.json must hold the class names as a list in the order of the logits, or "
-            "as an object of names and numbers from 0. Received: Expecting value: line 1 "
-            "column 2 (char 1)."
+            "as an object of names and numbers from 0. Received: a file which is damaged: it is "
+            "no JSON."
         ),
     ),
     "class_map_of_another_kind": (
@@ -647,8 +647,8 @@ CASES = {
     "schema_broken": (
         writes("data/schema.json", "{"),
         (
-            "data/schema.json must be a JSON object. Received: Expecting property name "
-            "enclosed in double quotes: line 1 column 2 (char 1)."
+            "data/schema.json must be a JSON object. Received: a file which is damaged: it is no "
+            "JSON."
         ),
     ),
     "schema_leads_out": (
@@ -698,6 +698,7 @@ OPTIONS = {
     "temperature_nan", "alpha_2", "epochs_0", "seed_negative", "batch_size_0", "scale_typo",
     "format_typo", "budget_negative", "import_missing", "unlabelled_missing",
     "soft_labels_and_teacher", "soft_labels_missing", "output_is_a_file", "output_below_a_file",
+    "output_holds_something",
 }  # fmt: skip
 
 

@@ -205,3 +205,33 @@ def test_a_training_goes_on_when_nobody_reads(tmp_path, monkeypatch):
         assert cli.main(["run", "digits", "--epochs", "1", "--output", str(tmp_path)]) == 0
         os.dup2(os.open(os.devnull, os.O_WRONLY), writer)
     assert (tmp_path / "results.json").is_file()
+
+
+class Gone:
+    """A stream that nobody reads any more."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def isatty(self):
+        return False
+
+
+def test_the_exit_code_is_right_where_nobody_reads_the_sentence(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Gone())
+    assert cli.main(["run", "digits", "--epochs", "0"]) == 2
+
+
+def test_where_a_stream_is_closed_no_file_takes_its_place(tmp_path):
+    # A child in which 2 is closed; what it opens next must not be 2, where TensorFlow writes.
+    code = (
+        "import os, sys\n"
+        "from keras_kd import __main__\n"
+        "from keras_kd import cli\n"
+        f"cli.main = lambda: os.open({str(tmp_path / 'x')!r}, os.O_CREAT | os.O_RDWR)\n"
+        "os._exit(10 + __main__.main())\n"
+    )
+    closed = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, preexec_fn=lambda: os.close(2)
+    )
+    assert closed.returncode > 12

@@ -99,6 +99,8 @@ OF_RESULTS = [
     changed(RESULTS, "models", "student", "test", "accuracy", "0.9"),
     changed(RESULTS, "models", "student", "test", "accuracy", None),
     changed(RESULTS, "gain", "interval_95", 3),
+    changed(RESULTS, "gain", "interval_95", [0.1]),
+    changed(RESULTS, "models", "another", 7),
     changed(RESULTS, "data", "class_names", [1]),
     changed(RESULTS, "curves", "student", "best_epoch", 3),
     changed(RESULTS, "curves", "student", "val_accuracy", []),
@@ -198,6 +200,11 @@ def test_names_that_mean_something_to_a_terminal_or_to_markup_are_shown(run, cap
     assert not re.search("[\x00-\x09\x0b-\x1f\u202e]", text)
 
 
+def test_a_name_that_no_encoding_takes_is_shown_on_the_page(run):
+    (run / "results.json").write_text(changed(RESULTS, "data", "class_names", ["a", "\udce9"]))
+    assert r"\udce9" in kd.experiment.write_report(run).read_text("utf-8")
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", "a folder", "a pipe", "a link to nothing", "head"])
 def test_a_damaged_checkpoint_is_listed_and_named(run, content):
     path = run / "student.checkpoint.npz"
@@ -261,6 +268,9 @@ def test_what_the_page_reads_is_judged_too(run):
         ({"a": 1, "b": 2}, {"a": int, "b?": str}, "which is damaged: `b` is 2"),
         ({}, {"a": int}, "which is damaged: `a` is missing"),
         ({"x": {"y": []}}, {str: {"y": [int]}}, None),
+        ({"a": 1, "x": "b"}, {"a": int, str: str}, None),
+        ({"a": 1, "x": 2}, {"a": int, str: str}, "which is damaged: `x` is 2"),
+        ({"x": "b"}, {"a": int, str: str}, "which is damaged: `a` is missing"),
         ({"x": {"y": [[]]}}, {str: {"y": [int]}}, "which is damaged: `y` is []"),
         (5, lambda value: value > 5, "which is damaged: it is 5"),
     ],

@@ -141,6 +141,9 @@ def test_a_truncated_image_with_a_good_header_is_refused(pets):
         ({"background": 300}, "must be from 0 to 255"),
         ({"unreadable": "ignore"}, "'refuse' or 'leave_out'"),
         ({"seed": -1}, "must be an integer of at least 0"),
+        ({"memory_limit": -1}, "`memory_limit` must be a number from 0"),
+        ({"memory_limit": float("nan")}, "`memory_limit` must be a number from 0"),
+        ({"memory_limit": "1GB"}, "`memory_limit` must be a number from 0"),
         ({"test_fraction": 0.0}, "must be above 0 and below 1"),
         ({"validation_fraction": 0.001}, "enough images to carve validation images"),
     ],
@@ -250,7 +253,7 @@ def test_gifs_are_read_and_their_first_picture_is_taken(tmp_path):
     assert data.train.images[..., 1].max() == 0
 
 
-@pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".heic", ".avif", ".jp2", ".svg"])
+@pytest.mark.parametrize("suffix", [".tif", ".TIFF", ".heic", ".jp2", ".pcx", ".eps"])
 def test_images_of_other_kinds_are_told_not_dropped(tmp_path, suffix):
     for name in ("cat", "dog"):
         (tmp_path / name).mkdir()
@@ -262,6 +265,24 @@ def test_images_of_other_kinds_are_told_not_dropped(tmp_path, suffix):
         kd.data.image_folder(tmp_path)
     left = kd.data.image_folder(tmp_path, unreadable="leave_out").left_out
     assert len(left) == 3 and all(suffix in each for each in left)
+
+
+def test_an_image_beside_the_folders_of_classes_is_told_not_dropped(pets):
+    Image.new("RGB", (4, 4)).save(pets / "x.png")
+    with pytest.raises(ValueError, match="in the folder of its class. Received: 'x.png' in"):
+        kd.data.image_folder(pets)
+    for name in ("cat", "dog"):
+        (pets / "train").mkdir(exist_ok=True)
+        (pets / name).rename(pets / "train" / name)
+    (pets / "x.png").rename(pets / "train" / "x.png")
+    with pytest.raises(ValueError, match="Received: 'x.png' in .*train itself"):
+        kd.data.image_folder(pets)
+
+
+def test_a_limit_of_memory_that_is_none_is_said_once(pets, monkeypatch):
+    monkeypatch.setenv("KERAS_KD_MAX_GB", "much")
+    with pytest.raises(ValueError, match="^KERAS_KD_MAX_GB must be a number"):
+        kd.data.image_folder(pets)
 
 
 def test_a_class_without_images_is_told_not_dropped(tmp_path):

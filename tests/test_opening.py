@@ -27,7 +27,9 @@ def test_class_names_lie_beside_the_teacher(tmp_path):
     assert class_names_in(names) == ("dog", "cat")
 
 
-@pytest.mark.parametrize("text", ["{", "3", '{"cat": 1, "dog": 2}', '"cat"'])
+@pytest.mark.parametrize(
+    "text", ["{", "3", '{"cat": 1, "dog": 2}', '"cat"', "", pytest.param("[" * 100_000, id="deep")]
+)
 def test_class_names_of_another_kind_are_refused(tmp_path, text):
     (tmp_path / "class_names.json").write_text(text)
     with pytest.raises(ValueError, match="must hold the class names as a list"):

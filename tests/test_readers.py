@@ -27,6 +27,7 @@ BAD_IMAGES = {
     "records": (np.zeros((24, 4, 4), "u1,u1"), "must be numbers, best uint8 pixels"),
     "nan": (changed(IMAGES.astype("float32"), (3, 1, 1, 0), np.nan), "must be finite"),
     "infinity": (changed(IMAGES.astype("float64"), (23, 0, 0, 0), -np.inf), "must be finite"),
+    "too_large": (changed(IMAGES.astype("float64"), (0, 0, 0, 0), 1e300), "must be finite"),
     "no_height": (IMAGES[:, :0], r"none of them 0. Received: shape \(24, 0, 4, 3\)"),
     "no_width": (IMAGES[:, :, :0], "none of them 0"),
     "no_channels": (IMAGES[..., :0], "none of them 0"),
@@ -110,6 +111,12 @@ def test_a_member_that_is_no_array_is_refused(name, tmp_path):
             archive.writestr(each, bytes_)
     with pytest.raises(ValueError, match=r"must be .*Received: .*\(\)"):
         kd.data.read_npz(path)
+
+
+@pytest.mark.parametrize("half", [{"validation_labels": LABELS}, {"x_val": IMAGES}])
+def test_half_a_split_is_told_not_dropped(half, tmp_path):
+    with pytest.raises(ValueError, match=f"must have their labels.*with {next(iter(half))} alone"):
+        kd.data.read_npz(written(tmp_path / "data.npz", **half))
 
 
 def test_class_names_of_an_archive_may_be_bytes_and_more_than_there_are_labels(tmp_path):

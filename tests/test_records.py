@@ -75,6 +75,7 @@ def test_features_of_other_names_and_labels_by_name(tmp_path):
     [
         ("{", "must be a JSON object"),
         ("[]", "must be a JSON object of texts"),
+        pytest.param("[" * 100_000, "must be a JSON object. Received: a file which", id="deep"),
         ('{"class_names": ["a", "b"]}', "of which `train` is needed"),
         ('{"train": "train-*", "traim": "x"}', "must be a JSON object of texts"),
         ('{"train": "../*"}', "must lie in its folder"),

@@ -14,6 +14,7 @@ import pytest
 
 import keras_kd as kd
 from keras_kd import cli
+from keras_kd._checks import ArgumentError
 from keras_kd.experiment import checkpoint, records
 from keras_kd.experiment import folder as folder_module
 
@@ -252,10 +253,11 @@ def test_a_folder_that_holds_another_run_is_refused_and_left_as_it_was(tmp_path,
         unstarted(folder, recipe=recipe, kind=kind)
     (folder / "results.json").write_text("{}")
     before = {path: path.read_bytes() for path in folder.rglob("*")}
-    received = f"Received: {folder}, which holds a {holds or 'config.json of something else'}."
+    shown = "config.json of something else" if holds is None else holds
+    received = f"Received: {folder}, which holds a {shown.replace('compare ', 'comparison ')}."
     # Before minutes of timing, and before the data is read.
     recipe = dataclasses.replace(kd.recipes.digits, dataset="not read")
-    with pytest.raises(ValueError, match=re.escape(received)):
+    with pytest.raises(ArgumentError, match=re.escape(received)):
         kd.experiment.compare(recipe, seeds=1, output=folder, budget="1h", verbose=False)
     assert {path: path.read_bytes() for path in folder.rglob("*")} == before
 

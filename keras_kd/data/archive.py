@@ -49,6 +49,7 @@ def read_npz(path, *, class_names=None, seed=0, validation_fraction=0.1, name=No
             "An .npz file must hold `train_images`, `train_labels`, `test_images` and "
             f"`test_labels`. Received: {path} with {', '.join(sorted(arrays)) or 'nothing'}."
         )
+    _check_no_half(path, arrays, "validation")
     if class_names is None and "class_names" in arrays:
         class_names = _names(path, arrays["class_names"])
     data = from_arrays(
@@ -119,6 +120,15 @@ def _pair(arrays, split):
         if all(key in arrays for key in keys):
             return tuple(arrays[key] for key in keys)
     return None
+
+
+def _check_no_half(path, arrays, split):
+    there = [key for keys in _KEYS[split] for key in keys if key in arrays]
+    if len(there) == 1:
+        raise ValueError(
+            f"The {split} images of an .npz file must have their labels, and labels their images. "
+            f"Received: {path} with {there[0]} alone. Add the other, or remove it."
+        )
 
 
 def _fitting(validation: Split, data):

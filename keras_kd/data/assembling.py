@@ -2,11 +2,12 @@
 
 import collections
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
 
-from keras_kd._checks import MOST_SIDE, check_integer, check_seed, is_number
+from keras_kd._checks import MOST_SIDE, check_integer, check_number, check_seed, is_number
 from keras_kd.data.cache import cached
 from keras_kd.data.encoded import EncodedImages, name_of, read
 from keras_kd.data.image_file import FITS, Form, facts_of
@@ -51,6 +52,7 @@ class Reading:
                 "`unreadable` must be 'refuse' or 'leave_out'. "
                 f"Received: unreadable={self.unreadable!r}."
             )
+        check_number("memory_limit", self.memory_limit, (0, math.inf))
         check_integer("background", self.background, minimum=0)
         if self.background > 255:
             raise ValueError(

@@ -15,7 +15,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 OTHER_SUFFIXES = (
     ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".j2k", ".jxl", ".jfif", ".jpe", ".ico",
     ".tga", ".ppm", ".pgm", ".pbm", ".pnm", ".svg", ".psd", ".dng", ".cr2", ".nef", ".arw", ".exr",
-    ".hdr", ".dcm", ".apng",
+    ".hdr", ".dcm", ".apng", ".dib", ".jpf", ".jpx", ".j2c", ".jpeg2000", ".pcx", ".sgi", ".dds",
+    ".icns", ".eps", ".xcf", ".xbm", ".xpm", ".qoi", ".cr3", ".raf", ".orf", ".rw2",
 )  # fmt: skip
 FITS = ("stretch", "crop", "pad")
 
@@ -227,9 +228,11 @@ def _resized(image, form):
 
 
 def require_decoder():
-    """Refuse to start without Pillow.
+    """Refuse to start without Pillow, or with a limit of memory that is none.
 
     Raises:
         ImportError: if it is not installed; the sentence names the extra.
+        ValueError: if the environment holds no number of gigabytes.
     """
     require_extra("PIL", "images", "Reading image files")
+    most_bytes()

@@ -37,12 +37,12 @@ def image_folder(
     """Read a folder of images: `path/<class>/...`, or `path/train/<class>/...` and so on.
 
     Images are PNG, JPEG, BMP, WebP or GIF (told by their content, of an animation the first
-    picture), of any size and colours: turned as
-    their EXIF orientation says, transparent pixels laid on `background`, 16 bits reduced to 8,
-    all made grey or all coloured, and resized to one size. Below a class's folder they may lie in
-    folders of their own. Hidden files and those that are no images by their suffix are passed
-    over; TIFF, HEIC and the like are images that cannot be read. A class without images is
-    refused. A file may unpack to a gigabyte, a picture to half of it, which is 31 million pixels;
+    picture), of any size and colours: turned as their EXIF orientation says, transparent pixels
+    laid on `background`, 16 bits reduced to 8, all made grey or all coloured, and resized to one
+    size. Below a class's folder they may lie in folders of their own. Hidden files and those that
+    are no images by their suffix are passed over; TIFF, HEIC and the like are images that cannot
+    be read. A class without images is refused, and so is an image beside the folders of the
+    classes. A file may unpack to a gigabyte, a picture to half of it, which is 31 million pixels;
     the environment variable `KERAS_KD_MAX_GB` holds another number of gigabytes.
 
     Beside `train` there may be `validation` (or `val`, `valid`) and `test`. What is missing is
@@ -110,6 +110,8 @@ def image_folder(
     folders = _split_folders(root)
     found = {split: _files_by_class(folder) for split, folder in folders.items()}
     class_names = _class_names(root, found, class_names)
+    for folder in {root, *folders.values()}:
+        _check_no_strays(folder)
     sources, labels = {}, {}
     for split, by_class in found.items():
         ordered = [(label, file) for label, each in enumerate(class_names)
@@ -179,12 +181,23 @@ def image_files(folder):
     files = []
     for parent, folders, names in os.walk(folder):
         folders[:] = [each for each in folders if not each.startswith(".")]
-        files += [
-            os.path.join(parent, each)
-            for each in names
-            if each.lower().endswith(SUFFIXES + OTHER_SUFFIXES) and not each.startswith(".")
-        ]
+        files += [os.path.join(parent, each) for each in names if _is_image(each)]
     return sorted(files)
+
+
+def _is_image(name):
+    return name.lower().endswith(SUFFIXES + OTHER_SUFFIXES) and not name.startswith(".")
+
+
+def _check_no_strays(folder):
+    strays = sorted(each for each in folder.iterdir() if _is_image(each.name))
+    strays = [each.name for each in strays if not each.is_dir()]
+    if strays:
+        raise ValueError(
+            f"Each image must lie in the folder of its class. Received: {strays[0]!a}"
+            f"{f' and {len(strays) - 1} more' if strays[1:] else ''} in {folder} itself. Move it "
+            "into its folder, or away."
+        )
 
 
 def _split_folders(root):

@@ -1,9 +1,9 @@
 """A path -> `Data`, whatever of the three kinds lies there."""
 
-import json
 import os
 from pathlib import Path
 
+from keras_kd._json_files import parsed
 from keras_kd.data.archive import read_npz
 from keras_kd.data.encoded import name_of
 from keras_kd.data.image_folder import image_folder
@@ -94,18 +94,25 @@ def class_names_in(path):
     path = Path(path)
     check_class_names_path(path)
     try:
-        names = json.loads(path.read_text())
+        names = parsed(path)
+    except ValueError as error:
+        raise _no_class_names(path, f"a file {error}") from error
+    try:
         if isinstance(names, dict):
             by_number = {number: name for name, number in names.items()}
             names = [by_number[number] for number in range(len(names))]
         if not isinstance(names, list):
             raise TypeError(f"{names!r}")
         return check_class_names(names)
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{path} must hold the class names as a list in the order of the logits, or as an "
-            f"object of names and numbers from 0. Received: {error}."
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise _no_class_names(path, error) from error
+
+
+def _no_class_names(path, received):
+    return ValueError(
+        f"{path} must hold the class names as a list in the order of the logits, or as an object "
+        f"of names and numbers from 0. Received: {received}."
+    )
 
 
 def check_class_names_path(path):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
+from keras_kd._json_files import parsed
 from keras_kd.data.assembling import Reading, assembled
 from keras_kd.data.image_file import require_decoder
 from keras_kd.data.splits import check_class_names
@@ -108,9 +109,9 @@ def _schema(root):
             'for example {"train": "train-*.tfrecord", "class_names": ["cat", "dog"]}.'
         )
     try:
-        schema = json.loads(path.read_text())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} must be a JSON object. Received: {error}.") from error
+        schema = parsed(path)
+    except ValueError as error:
+        raise ValueError(f"{path} must be a JSON object. Received: a file {error}.") from error
     known = {"train": str, "validation": str, "test": str, "image": str, "label": str}
     known["class_names"] = list
     valid = isinstance(schema, dict) and "train" in schema

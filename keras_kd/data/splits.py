@@ -318,8 +318,8 @@ def checked(part, images, labels):
         )
     if images.dtype.kind == "f" and not _all_finite(images):
         raise ValueError(
-            f"The {part} images must be finite. Received: NaN or infinity. Look at how they were "
-            "made."
+            f"The {part} images must be finite. Received: NaN, infinity, or what float32 does not "
+            "hold. Look at how they were made."
         )
     return Split(images.astype(images.dtype.newbyteorder("="), copy=False), labels.astype(np.int32))
 
@@ -362,7 +362,10 @@ def _array(part, what, values):
 
 
 def _all_finite(images):
-    return all(np.isfinite(images[n : n + _CHUNK]).all() for n in range(0, len(images), _CHUNK))
+    """Return whether all are finite in float32, which models compute in."""
+    chunks = (images[n : n + _CHUNK] for n in range(0, len(images), _CHUNK))
+    with np.errstate(over="ignore"):
+        return all(np.isfinite(chunk.astype(np.float32, copy=False)).all() for chunk in chunks)
 
 
 def _pair(part, arrays):

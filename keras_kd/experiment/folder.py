@@ -141,10 +141,11 @@ def _held(path, kind, recipe):
             return None
         holds = "config.json of something else"
     else:
-        holds = f"{stored['kind']} of {stored['recipe']}"
-    if holds != f"{kind} of {recipe}":
-        raise ValueError(
-            f"The folder of a {kind} must be a new folder or hold a {kind} of {recipe}. Received: "
+        holds = f"{_NOUNS.get(stored['kind'], stored['kind'])} of {stored['recipe']}"
+    if holds != f"{_NOUNS.get(kind, kind)} of {recipe}":
+        noun = _NOUNS.get(kind, kind)
+        raise ArgumentError(
+            f"The folder of a {noun} must be a new folder or hold a {noun} of {recipe}. Received: "
             f"{path}, which holds a {holds}. Choose another folder."
         )
     return read_config(path)

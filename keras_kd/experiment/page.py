@@ -91,7 +91,8 @@ def _written(folder, config, results, class_names):
     )
     path = folder / "report.html"
     with written_whole(path) as unfinished:
-        unfinished.write_text(page, "utf-8")
+        # The name of a file may hold bytes that are no text.
+        unfinished.write_text(page, "utf-8", errors="backslashreplace")
     return path
 
 

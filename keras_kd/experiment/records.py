@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from keras_kd import _json_files
-from keras_kd._json_files import NUMBER
+from keras_kd._json_files import NUMBER, interval
 from keras_kd.experiment.storage import without_password
 
 # A part of a comparison, and what `own_data` keeps while it works.
@@ -62,13 +62,13 @@ _FIGURES = {
 }
 _BY_CLASS = {**_FIGURES, "per_class_accuracy": [NUMBER]}
 _MODEL = {"parameters": int, "bytes": int, "epochs": int, "test": _FIGURES}
-_MODELS = {"teacher": _MODEL, "student_alone": _MODEL, "student": _MODEL}
+_MODELS = {"teacher": _MODEL, "student_alone": _MODEL, "student": _MODEL, str: _MODEL}
 _SPREAD = {"mean": NUMBER, "std": (*NUMBER, None)}
 _SPREADS = {"parameters": int, "bytes": int, "test": dict.fromkeys(_FIGURES, _SPREAD)}
 _GAIN = {
     **_SPREAD,
     "values": [NUMBER],
-    "interval_95": ([NUMBER], None),
+    "interval_95": (interval, None),
     "verdict": str,
     "seeds_needed": (int, None),
 }
@@ -99,7 +99,7 @@ _RESULTS = {
         **_HEAD,
         "seed": int,
         "models": _MODELS,
-        "gain": {"accuracy": NUMBER, "interval_95": [NUMBER]},
+        "gain": {"accuracy": NUMBER, "interval_95": interval},
         "litert": _LITERT,
         "curves": {str: _curves},
     },
@@ -107,7 +107,8 @@ _RESULTS = {
         **_HEAD,
         "seeds": [int],
         "models": {
-            **dict.fromkeys(("teacher", "student_alone", "label_smoothing", "student"), _SPREADS)
+            **dict.fromkeys(("teacher", "student_alone", "label_smoothing", "student"), _SPREADS),
+            str: _SPREADS,
         },
         "gains": {"student_alone": _GAINS, "label_smoothing": _GAINS},
         "verdict": str,

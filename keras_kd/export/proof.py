@@ -14,7 +14,7 @@ from keras_kd._backend import describe_machine, require_extra
 from keras_kd._checks import ArgumentError, check_text
 from keras_kd._console import Console
 from keras_kd._differences import differences, refuse_others
-from keras_kd._files import no_room, size_of, written_whole
+from keras_kd._files import move, no_room, size_of, written_whole
 from keras_kd._json_files import read_json
 from keras_kd._locks import at_work
 from keras_kd.export import report
@@ -233,10 +233,10 @@ def _place(path, folder, missed):
     placed = kept if missed else path.name
     for name in (path.name, kept):  # One of another run would be taken for this one.
         _remove(folder, name)
-    path.rename(folder / placed)
+    move(path, folder / placed)
     sidecar = path.with_name(f"{path.name}.json")
     if sidecar.exists():
-        sidecar.rename(folder / f"{placed}.json")
+        move(sidecar, folder / f"{placed}.json")
     return placed
 
 

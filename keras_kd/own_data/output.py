@@ -12,7 +12,7 @@ from keras_kd._backend import require_extra
 from keras_kd._checks import check_writable
 from keras_kd._differences import differences, refuse_others
 from keras_kd._files import remove_leftovers, written_whole
-from keras_kd._json_files import NUMBER, misfit, parsed, read_json
+from keras_kd._json_files import NUMBER, interval, misfit, parsed, read_json
 from keras_kd._locks import LOCK, at_work
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import records
@@ -32,7 +32,7 @@ _FIGURES = {
 _SHAPE = {
     "data": {"test": int},
     "models": {str: {"parameters": (int, None), "test": _FIGURES}},
-    "gain?": {"accuracy": NUMBER, "interval_95": [NUMBER]},
+    "gain?": {"accuracy": NUMBER, "interval_95": interval},
     "export": {
         "files": [({"file": str, "bytes": int, "accuracy": (*NUMBER, None)}, {"failed": str})]
     },
