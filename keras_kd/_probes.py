@@ -12,8 +12,9 @@ from keras_kd._model_files import first_sentence
 
 _COUNT = 7
 _UNTRACKED = "a state that Keras does not track"
-# For an axis whose size is free.
+# For an axis whose size is free: what most models take, and what those of few places do.
 _SIZE = 32
+_FEW = 4
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # What models raise on inputs that are not of their kind.
 _REFUSALS = (ValueError, TypeError, LookupError, tf.errors.OpError)
@@ -76,8 +77,11 @@ def try_out(model, *, examples=None, image_shape=None, what="model"):
     if examples is not None:
         tries = [_few(examples, model)]
     else:
-        # Where tables are not found, each holds a 1.
-        tries = [_made_up(model, image_shape, what, plain) for plain in (False, True)]
+        # Where tables are not found, each holds a 1, and few places.
+        tries = [
+            _made_up(model, image_shape, what, plain, size)
+            for plain, size in ((False, _SIZE), (True, _SIZE), (True, _FEW))
+        ]
     for inputs in tries:
         try:
             outputs, changed = ask(model, inputs)
@@ -134,8 +138,8 @@ def _few(examples, model):
     return keras.tree.map_structure(lambda array: array[:count], arrays)
 
 
-def _made_up(model, image_shape, what, plain):
-    """Return inputs for the model; 1 everywhere if `plain`."""
+def _made_up(model, image_shape, what, plain, size):
+    """Return inputs for the model, free axes of this size; 1 everywhere if `plain`."""
     known = inputs_of(model)
     if known is None and image_shape is None:
         raise ValueError(
@@ -147,21 +151,25 @@ def _made_up(model, image_shape, what, plain):
     # Whatever embeds calls its table so, at any depth of layers and models.
     tables = [each.shape[0] for each in model.weights if each.path.endswith("embeddings")]
     tables = [size for size in tables if size > 1]  # One row is for no input.
+    table = min(tables, default=None)
     return keras.tree.map_structure(
-        lambda tensor: _made_up_input(tensor, image_shape, min(tables, default=None), plain), known
+        lambda tensor: _made_up_input(tensor, image_shape, table, plain, size), known
     )
 
 
-def _made_up_input(tensor, image_shape, table, plain):
+def _made_up_input(tensor, image_shape, table, plain, size):
     free = image_shape if image_shape and len(image_shape) == len(tensor.shape) - 1 else ()
     free = [*free, *[None] * (len(tensor.shape) - 1 - len(free))]
     count = tensor.shape[0] or _COUNT
-    shape = [own or other or _SIZE for own, other in zip(tensor.shape[1:], free, strict=True)]
+    looks_up = table is not None and not plain and len(free) < 3  # Three axes are an image.
+    # The table may be that of places.
+    size = min(size, table) if looks_up else size
+    shape = [own or other or size for own, other in zip(tensor.shape[1:], free, strict=True)]
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     if dtype == "string":
         return np.full((count, *shape), "a", dtype=object)
     generator = np.random.default_rng(0)
-    if table is not None and not plain and len(shape) < 3:  # Three axes are an image.
+    if looks_up:
         # Never 0, which may be padding: a sequence of it alone has no mean.
         numbers = generator.integers(1, table, (count, *shape))
     elif plain or ("int" in dtype and dtype != "uint8") or dtype == "bool":

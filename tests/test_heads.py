@@ -375,6 +375,28 @@ class TestWhatAModelIsTriedOn:
         model = ends_in(Words(), layers.Dense(3), shape=(4,))
         assert kd.Teacher(model).head == "logits"
 
+    @pytest.mark.parametrize("kind", ["table", "weight"])
+    @pytest.mark.parametrize("dtype", ["int32", "float32"])
+    def test_a_model_of_few_places_whose_inputs_are_of_any_length(self, kind, dtype):
+        class Places(layers.Layer):
+            """As in a transformer: 16 positions, one vector each."""
+
+            def build(self, shape):
+                self.table = layers.Embedding(16, 8) if kind == "table" else None
+                self.rows = None if kind == "table" else self.add_weight(shape=(16, 8))
+
+            def call(self, inputs):
+                length = ops.shape(inputs)[1]
+                rows = self.rows[:length] if self.table is None else self.table(ops.arange(length))
+                return inputs + rows
+
+        inputs = keras.Input((None,), dtype=dtype)
+        x = Places()(layers.Embedding(50, 8)(inputs))
+        x = layers.GlobalAveragePooling1D()(x + layers.MultiHeadAttention(2, 4)(x, x))
+        model = keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+        words = WORDS.astype(dtype)
+        np.testing.assert_allclose(ops.softmax(kd.Teacher(model)(words)), model(words), atol=1e-6)
+
     def test_an_inputs_name_in_a_dict_of_one(self):
         inputs = keras.Input((4,), name="words", dtype="int32")
         x = layers.GlobalAveragePooling1D()(layers.Embedding(20, 8)(inputs))
