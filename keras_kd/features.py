@@ -2,6 +2,8 @@
 
 import keras
 
+from keras_kd.graph import has_graph
+
 
 def feature_model(model, layer_names):
     """Return a model on the same layers and weights that returns inner layers' outputs as well.
@@ -19,10 +21,11 @@ def feature_model(model, layer_names):
         ValueError: if the model has no graph to look into, or no layer of such a name; the
             names it has are listed.
     """
-    if not getattr(model, "outputs", None):
+    if not has_graph(model):
         raise ValueError(
             f"The layers of {model.name} cannot be named from outside: it is neither Functional "
-            "nor Sequential. Wrap the parts that are wanted in a Functional model."
+            "nor Sequential, or has a `call` of its own. Wrap the parts that are wanted in a "
+            "Functional model."
         )
     found = {}
 

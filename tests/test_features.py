@@ -97,6 +97,23 @@ class TestFeatureModel:
         with pytest.raises(ValueError, match=r"Received: dense\. It has: .*conv.*relu"):
             feature_model(nested(), ["backbone/dense"])
 
+    def test_a_call_of_ones_own_is_refused_at_any_depth(self):
+        class More(keras.Model):
+            """Functional, but its layers do not tell all that it computes."""
+
+            def call(self, inputs, training=None, mask=None):
+                return 3 * super().call(inputs, training=training, mask=mask)
+
+        inputs = keras.Input((6,))
+        model = More(inputs, layers.Dense(3)(layers.Dense(5, name="hidden")(inputs)), name="more")
+        outer = keras.Sequential([keras.Input((6,)), model])
+        for each, name in ((model, "hidden"), (outer, "more/hidden")):
+            with pytest.raises(ValueError, match="layers of more cannot be named.*`call` of its"):
+                feature_model(each, [name])
+        np.testing.assert_array_equal(
+            feature_model(outer, ["more"])(np.ones((2, 6)))["more"], model(np.ones((2, 6)))
+        )
+
     def test_a_subclassed_model_is_refused(self):
         class Plain(keras.Model):
             def call(self, inputs):
