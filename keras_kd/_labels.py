@@ -7,7 +7,7 @@ trained; with XLA it trains to NaN in silence. Neither tells which image it is.
 import keras
 import numpy as np
 
-from keras_kd.losses import CrossEntropy
+from keras_kd.losses import BinaryCrossEntropy, CrossEntropy
 from keras_kd.losses.hard import FunctionLoss
 
 _AT_ONCE = 2**22
@@ -16,6 +16,13 @@ _ONE_HOT = {
     keras.losses.CategoricalFocalCrossentropy,
     keras.losses.categorical_crossentropy,
     keras.losses.categorical_focal_crossentropy,
+}
+_BINARY = {
+    BinaryCrossEntropy,
+    keras.losses.BinaryCrossentropy,
+    keras.losses.BinaryFocalCrossentropy,
+    keras.losses.binary_crossentropy,
+    keras.losses.binary_focal_crossentropy,
 }
 
 
@@ -49,6 +56,8 @@ def check_labels(
         raise ValueError(f"Labels must be numbers. Received: {labels.dtype} in the {name}.")
     if labels.dtype.kind == "f":
         _refuse_first(labels, lambda some: ~np.isfinite(some), name, "Labels must be finite", "")
+    if kind in _BINARY:
+        _check_binary(labels, kind is BinaryCrossEntropy, name)
     *places, num_classes = logits_shape
     by_class = _is_of(labels, places) or _is_of(labels, [*places, 1])
     soft = num_classes > 1 and _is_of(labels, [*places, num_classes])
@@ -92,6 +101,21 @@ def _check_classes(labels, num_classes, ignored, name):
 
     _refuse_first(
         labels, is_bad, name, f"Labels must be from 0 to {num_classes - 1}{known}", remedy
+    )
+
+
+def _check_binary(labels, may_be_missing, name):
+    """Refuse labels that are no yes or no: cross-entropy has no lower bound for them."""
+    known, remedy = ", or -1 where there is none", ""
+    if not may_be_missing:
+        known, remedy = "", " For labels of -1, which count for nothing, compile with "
+        remedy += "`keras_kd.losses.BinaryCrossEntropy()`."
+    _refuse_first(
+        labels,
+        lambda some: ((some < 0) | (some > 1)) & ~((some == -1) & may_be_missing),
+        name,
+        f"Labels must be from 0 to 1{known}",
+        remedy,
     )
 
 

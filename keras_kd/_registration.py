@@ -34,7 +34,7 @@ REGISTERED = {
         "RelationalDistance",
         "SimilarityPreserving",
     ),
-    "losses.hard": ("CrossEntropy", "FunctionLoss"),
+    "losses.hard": ("BinaryCrossEntropy", "CrossEntropy", "FunctionLoss"),
     "losses.relation": ("DIST",),
     "losses.response": (
         "BinarySoftTargets",

@@ -37,7 +37,7 @@ from keras_kd.fitting import (
     with_stored_logits,
     with_watch,
 )
-from keras_kd.losses import SoftTargets, as_loss_on_logits
+from keras_kd.losses import BinaryCrossEntropy, CrossEntropy, SoftTargets, as_loss_on_logits
 from keras_kd.losses.hard import ignored_class
 from keras_kd.losses.lookup import get_each
 from keras_kd.losses.weights import check_weights, weighed
@@ -237,9 +237,10 @@ class Distiller(keras.Model):
         Args:
             optimizer: as in Keras; Adam by default.
             loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
-                or soft labels (binary cross-entropy beside `BinarySoftTargets` or a teacher that
-                ends in sigmoid), a `keras.losses.Loss`, a function `(labels, logits)`, or a name.
-                Names and Keras's functions are taken on logits, since the student returns them.
+                or soft labels (`BinaryCrossEntropy` beside `BinarySoftTargets` or a teacher that
+                ends in sigmoid), in both of which -1 stands for no label; a `keras.losses.Loss`,
+                a function `(labels, logits)`, or a name. Names and Keras's functions are taken on
+                logits, since the student returns them.
             metrics: as in Keras. Where binary cross-entropy is the default, `"accuracy"` and
                 `"binary_accuracy"` count labels whose logit is on the right side of 0.
             steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
@@ -612,8 +613,7 @@ class Distiller(keras.Model):
             )
 
     def _default_hard_loss(self):
-        binary = keras.losses.BinaryCrossentropy(from_logits=True)
-        return binary if self._is_binary() else as_loss_on_logits(None)
+        return BinaryCrossEntropy() if self._is_binary() else CrossEntropy()
 
     def _is_binary(self):
         """Return whether the logits are one yes or no each, as a loss or the teacher says."""

@@ -196,7 +196,8 @@ def build_variables(distiller, data, num_logits):
         inner[axis], logits[axis] = inner[axis] or logits[axis], logits[axis] or inner[axis]
     labels = tf.zeros([1, *(size or 1 for size in inner)], labels.dtype)
     y_pred = tf.zeros([1, *(size or 1 for size in logits)])
-    distiller.compute_loss(y=labels, y_pred=y_pred)
+    if distiller.learns_labels():  # Else they may be placeholders of any shape.
+        distiller.compute_loss(y=labels, y_pred=y_pred)
     distiller.compute_metrics(None, labels, y_pred)
     distiller.reset_metrics()
 

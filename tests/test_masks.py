@@ -240,6 +240,137 @@ class TestMissingLabels:
         assert history["accuracy"][0] == pytest.approx(np.mean((logits > 0) == labels))
 
 
+class TestMissingYesOrNo:
+    """Labels that are one yes or no each: -1 counts for nothing, as -1 for a class does."""
+
+    IMAGES = IDS.astype("float32")
+    LABELS = np.array([[1, -1, 0, 0.5], [-1, -1, -1, -1], [0, 1, 1, -1], [1, 1, 0, 0]])
+
+    def expected(self, logits, known, weight=1.0):
+        values = np.logaddexp(0, logits) - self.LABELS * logits
+        return (weight * values)[known].sum() / known.sum()
+
+    @pytest.mark.parametrize(
+        "weight",
+        [
+            None,
+            np.array([1.0, 2.0, 0.5, 1.0]),
+            np.array([[1.0], [2.0], [0.5], [1.0]]),
+            np.arange(16.0).reshape(4, 4),
+        ],
+    )
+    def test_the_hard_loss_is_the_mean_over_the_known_ones(self, weight):
+        teacher, student = small(4, seed=0, activation="sigmoid"), small(4, seed=1)
+        distiller = kd.Distiller(
+            student=student, teacher=teacher, distillation_loss=L.BinarySoftTargets()
+        )
+        distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+        history = distiller.fit(
+            self.IMAGES, self.LABELS, verbose=0, sample_weight=weight, batch_size=4
+        ).history
+        each = 1.0 if weight is None else weight.reshape(4, -1)
+        expected = self.expected(np.asarray(student(self.IMAGES)), self.LABELS >= 0, each)
+        assert history["hard_loss"][0] == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize("name", ["binary_crossentropy", "BinaryCrossEntropy"])
+    def test_it_goes_by_its_names(self, name):
+        assert isinstance(L.as_loss_on_logits(name), L.BinaryCrossEntropy)
+
+    def test_without_missing_labels_it_is_keras_s(self):
+        logits = np.random.default_rng(0).normal(size=(5, 3, 4))
+        labels = np.random.default_rng(1).uniform(size=(5, 3, 4))
+        keras_s = keras.losses.BinaryCrossentropy(from_logits=True)
+        for shape in ((5, 3, 4), (15, 4), (60, 1), (60,)):
+            given = labels.reshape(shape), logits.reshape(shape if len(shape) > 1 else (60, 1))
+            assert float(L.BinaryCrossEntropy()(*given)) == pytest.approx(float(keras_s(*given)))
+
+    def test_padding_is_left_out_too(self):
+        logits = np.random.default_rng(0).normal(size=(4, 4, 3))
+        labels = np.random.default_rng(1).integers(-1, 2, (4, 4, 3))
+        known = MASK[..., None] & (labels >= 0)
+        expected = (np.logaddexp(0, logits) - labels * logits)[known].mean()
+        student = with_mask(tf.constant(logits, tf.float32), tf.constant(MASK))
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            value = L.BinaryCrossEntropy()(labels, student)
+        assert float(value) == pytest.approx(expected, rel=1e-5)
+        assert not tape.gradient(value, student).numpy()[~known].any()
+
+    def test_none_known_is_0(self):
+        assert float(L.BinaryCrossEntropy()(-np.ones((4, 3)), np.ones((4, 3)))) == 0.0
+
+    @pytest.mark.parametrize(
+        ("loss", "label", "sentence"),
+        [
+            (None, 2, "from 0 to 1, or -1 where there is none. Received: label 2 for image 3"),
+            (None, -2, "label -2 for image 3 of the training data; nothing was trained"),
+            (
+                keras.losses.BinaryCrossentropy(from_logits=True),
+                -1,
+                "label -1 for image 3.*BinaryCrossEntropy",
+            ),
+        ],
+    )
+    def test_what_is_no_yes_or_no_is_refused(self, loss, label, sentence):
+        teacher, student = small(4, seed=0, activation="sigmoid"), small(4, seed=1)
+        distiller = kd.Distiller(
+            student=student, teacher=teacher, distillation_loss=L.BinarySoftTargets()
+        )
+        distiller.compile("sgd", loss)
+        labels = np.ones((4, 4))
+        labels[3, 1] = label
+        with pytest.raises(ValueError, match=sentence):
+            distiller.fit(self.IMAGES, labels, verbose=0)
+
+    def test_placeholders_may_have_any_shape_where_labels_are_not_learned(self):
+        distiller = kd.Distiller(
+            student=small(4, seed=1), teacher=small(4, seed=0),
+            distillation_loss=L.BinarySoftTargets(), alpha=1.0,
+        )  # fmt: skip
+        distiller.compile("sgd")
+        history = distiller.fit(self.IMAGES, np.zeros(4), verbose=0).history
+        assert np.isfinite(history["loss"][0])
+
+
+class TestDiscriminators:
+    """What stands in padding cannot be judged."""
+
+    def classifier(self, seed, garbage):
+        model = tagger(seed)
+        words = model.get_layer("words")
+        words.set_weights([np.r_[np.full((1, 6), garbage), words.get_weights()[0][1:]]])
+        x = keras.layers.GlobalAveragePooling1D()(model.get_layer("hidden").output)
+        return keras.Model(model.input, keras.layers.Dense(3)(x))
+
+    def judge(self):
+        return keras.Sequential(
+            [keras.Input((4, 6)), keras.layers.Flatten(), keras.layers.Dense(1)]
+        )
+
+    @pytest.mark.parametrize("kind", ["discriminator", "online"])
+    def test_of_sequences(self, kind):
+        losses = []
+        for garbage in (0.0, 50.0):
+            models = [self.classifier(0, garbage), self.classifier(1, -garbage)]
+            keras.utils.set_random_seed(2)
+            if kind == "online":
+                distiller = kd.adversarial.OnlineAdversarialDistiller(
+                    models, layer_names="hidden", discriminators=[self.judge(), self.judge()]
+                )
+                rates = {"adversarial_optimizer": keras.optimizers.SGD(0.0)}
+            else:
+                distiller = kd.adversarial.DiscriminatorDistiller(
+                    teacher=models[0], student=models[1], discriminator=self.judge(),
+                    teacher_layer_name="hidden", student_layer_name="hidden",
+                )  # fmt: skip
+                rates = {}
+            rates["discriminator_optimizer"] = keras.optimizers.SGD(0.0)
+            distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True, **rates)
+            history = distiller.fit(IDS, LABELS[:, 0] % 3, batch_size=4, verbose=0).history
+            losses.append([history[f"{name}_loss"][0] for name in ("discriminator", "adversarial")])
+        assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
 def small(num_classes, *, seed, activation=None):
     keras.utils.set_random_seed(seed)
     return keras.Sequential([keras.Input((4,)), keras.layers.Dense(num_classes, activation)])

@@ -17,6 +17,7 @@ SPLIT = kd.data.Split(np.zeros((6, 4, 4, 1), "uint8"), np.arange(6) % 3)
         "SoftTargets(temperature=2.0)",
         "SoftTargets(reduction='sum', temperature=3.0)",
         "SoftTargets(temperature=Cosine(start=4.0, end=1.0, steps=9))",
+        "BinaryCrossEntropy()",
         "BinarySoftTargets(temperature=2.0)",
         "TeacherLabels()",
         "LabelSmoothing(smoothing=0.2)",

@@ -20,6 +20,7 @@ from keras_kd.ensemble import as_teacher
 from keras_kd.features import feature_model
 from keras_kd.losses import Hints, standardized
 from keras_kd.losses.base import check_setting, serialized
+from keras_kd.losses.masks import mask_of, without_padding
 from keras_kd.stacked_step import ask_teacher
 
 
@@ -38,7 +39,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
     nobody away; or a layer of each; or several of these, each by a discriminator of its own, the
     two losses then being means over them. The default discriminator is class-conditional: it asks
     whether these are the teacher's logits *for an image of this class*; the class is the label,
-    or the teacher's prediction where there is none.
+    or the teacher's prediction where there is none. Padding is judged as zeros of both.
 
     Nothing is promised: with a `beta` of 1 it has wrecked runs in our trials, so the default is
     small, and `beta=0`, which is the `Distiller` to the bit, is the control to run beside it.
@@ -296,10 +297,13 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
             self._layer_pairs, self.feature_projectors, strict=True
         ):
             pair = (teacher[teacher_layer or "logits"], student[student_layer or "logits"])
+            mask = mask_of(pair[1])
             if teacher_layer is None and self.standardize:
                 pair = tuple(standardized(logits) for logits in pair)
             if projector is not None:
                 pair = projector(pair)
+            if mask is not None:
+                pair = without_padding(*pair, mask)
             known = {"classes": classes, "sample_weight": sample_weight}
             judged.append({"teacher": pair[0], "student": pair[1], **known})
         return judged

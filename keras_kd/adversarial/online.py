@@ -17,6 +17,7 @@ from keras_kd.adversarial.networks import discriminator as build_discriminator
 from keras_kd.features import feature_model
 from keras_kd.losses import Hints
 from keras_kd.losses.base import check_setting
+from keras_kd.losses.masks import mask_of, without_padding
 from keras_kd.mutual import MutualDistiller
 from keras_kd.precision import unscaled
 
@@ -213,8 +214,11 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
         for judge, transfer, own, following in zip(
             self.discriminators, self.transfers, features, [*features[1:], features[0]], strict=True
         ):
+            mask = mask_of(own)
             if transfer is not None:
                 following, own = transfer((following, own))
+            if mask is not None:
+                following, own = without_padding(following, own, mask)
             judged = {"teacher": following, "student": own, "sample_weight": sample_weight}
             losses["discriminator_loss"] += discriminator_step(
                 [judge], self.discriminator_optimizer, self._game, [judged]

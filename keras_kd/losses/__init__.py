@@ -14,7 +14,13 @@ from keras_kd.losses.feature import (
     attention_transfer,
     hints,
 )
-from keras_kd.losses.hard import CrossEntropy, as_loss_on_logits, cross_entropy
+from keras_kd.losses.hard import (
+    BinaryCrossEntropy,
+    CrossEntropy,
+    as_loss_on_logits,
+    binary_cross_entropy,
+    cross_entropy,
+)
 from keras_kd.losses.lookup import deserialize, get, serialize
 from keras_kd.losses.relation import (
     DIST,
@@ -43,6 +49,7 @@ from keras_kd.losses.response import (
 __all__ = [
     "DIST",
     "AttentionTransfer",
+    "BinaryCrossEntropy",
     "BinarySoftTargets",
     "Contrastive",
     "ContrastiveMemory",
@@ -64,6 +71,7 @@ __all__ = [
     "as_loss_on_logits",
     "attention_map",
     "attention_transfer",
+    "binary_cross_entropy",
     "binary_soft_targets",
     "contrastive",
     "cross_entropy",

@@ -1,4 +1,4 @@
-"""The hard-label loss: cross-entropy, always on logits."""
+"""The hard-label loss: cross-entropy, or one yes or no for each label, always on logits."""
 
 import inspect
 
@@ -7,6 +7,7 @@ from keras import ops
 
 from keras_kd._repr import call_of, call_of_configured
 from keras_kd.losses.base import check_num_classes
+from keras_kd.losses.masks import mask_of, with_mask
 
 _CROSS_ENTROPY_NAMES = (
     "sparse_categorical_crossentropy",
@@ -16,6 +17,7 @@ _CROSS_ENTROPY_NAMES = (
     "cross_entropy",
     "CrossEntropy",
 )
+_BINARY_NAMES = ("binary_crossentropy", "bce", "binary_cross_entropy", "BinaryCrossEntropy")
 
 
 def cross_entropy(*, labels, student_logits):
@@ -37,7 +39,7 @@ def cross_entropy(*, labels, student_logits):
     check_num_classes(
         student_logits.shape[-1],
         at_least=2,
-        remedy="keras.losses.BinaryCrossentropy(from_logits=True)",
+        remedy="losses.BinaryCrossEntropy",
     )
     student_logits = ops.cast(student_logits, "float32")
     if len(labels.shape) == len(student_logits.shape) and labels.shape[-1] != 1:
@@ -47,6 +49,30 @@ def cross_entropy(*, labels, student_logits):
     return keras.losses.sparse_categorical_crossentropy(
         labels, student_logits, from_logits=True, ignore_class=-1
     )
+
+
+def binary_cross_entropy(*, labels, student_logits):
+    """Cross-entropy of each label by itself, a yes or a no.
+
+        log(1 + exp(s_c)) - y_c * s_c
+
+    Args:
+        labels: from 0 to 1, `[..., num_labels]`, or `[...]` for one logit.
+        student_logits: `[..., num_labels]`.
+
+    Returns:
+        One float32 value per label, shape `[..., num_labels]`.
+    """
+    student_logits = ops.cast(student_logits, "float32")
+    labels = ops.cast(_with_last_axis(labels, student_logits), "float32")
+    return keras.losses.binary_crossentropy(
+        labels[..., None], student_logits[..., None], from_logits=True
+    )
+
+
+def _with_last_axis(labels, student_logits):
+    one_logit = len(labels.shape) + 1 == len(student_logits.shape) and student_logits.shape[-1] == 1
+    return ops.expand_dims(labels, -1) if one_logit else labels
 
 
 def ignored_class(loss):
@@ -72,6 +98,37 @@ class CrossEntropy(keras.losses.Loss):
         return call_of_configured(self)
 
 
+@keras.saving.register_keras_serializable(package="keras_kd")
+class BinaryCrossEntropy(keras.losses.Loss):
+    """The hard-label loss of a model with independent labels; see `binary_cross_entropy`.
+
+    Its mean is over the labels that are known: -1 stands for one that is not. A `Distiller` uses
+    it beside `BinarySoftTargets` or a teacher that ends in sigmoid.
+    """
+
+    def __init__(self, *, name="binary_cross_entropy", **kwargs):
+        super().__init__(name=name, **kwargs)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        mask = mask_of(y_pred)
+        if mask is not None:  # Of places, where Keras would look for one of labels.
+            y_true = ops.cast(_with_last_axis(y_true, y_pred), self.dtype)
+            y_true = ops.where(mask[..., None], y_true, -1.0)
+            y_pred = ops.copy(y_pred)
+        if sample_weight is not None:  # Of examples or places: the same for each label.
+            shape = ops.shape(sample_weight)
+            missing = len(y_pred.shape) - len(shape)
+            sample_weight = ops.reshape(sample_weight, (*shape, *[1] * missing))
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true, y_pred):
+        values = binary_cross_entropy(labels=y_true, student_logits=y_pred)
+        return with_mask(values, _with_last_axis(y_true, y_pred) >= 0)
+
+    def __repr__(self):
+        return call_of_configured(self)
+
+
 def as_loss_on_logits(loss):
     """Return what a user gave as hard-label loss as a `keras.losses.Loss` on logits.
 
@@ -85,6 +142,8 @@ def as_loss_on_logits(loss):
     """
     if loss is None or (isinstance(loss, str) and loss in _CROSS_ENTROPY_NAMES):
         return CrossEntropy()
+    if isinstance(loss, str) and loss in _BINARY_NAMES:
+        return BinaryCrossEntropy()
     if isinstance(loss, str):
         found = keras.losses.get(loss)
         loss = type(found) if isinstance(found, keras.losses.Loss) else found
@@ -125,9 +184,7 @@ class FunctionLoss(keras.losses.Loss):
         self.function = function
 
     def call(self, y_true, y_pred):
-        if len(y_true.shape) + 1 == len(y_pred.shape) and y_pred.shape[-1] == 1:
-            y_true = ops.expand_dims(y_true, -1)  # One label, one logit.
-        return self.function(y_true, y_pred, **_on_logits(self.function))
+        return self.function(_with_last_axis(y_true, y_pred), y_pred, **_on_logits(self.function))
 
     def __repr__(self):
         # Not by the configuration: Keras asks for this in `fit`, and warns where it saves a lambda.

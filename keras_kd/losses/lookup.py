@@ -14,7 +14,7 @@ from keras_kd.losses.feature import (
     RelationalDistance,
     SimilarityPreserving,
 )
-from keras_kd.losses.hard import CrossEntropy
+from keras_kd.losses.hard import BinaryCrossEntropy, CrossEntropy
 from keras_kd.losses.relation import DIST
 from keras_kd.losses.response import (
     BinarySoftTargets,
@@ -44,6 +44,7 @@ _CLASSES = (
     RelationalAngle,
     Contrastive,
     CrossEntropy,
+    BinaryCrossEntropy,
 )
 
 

@@ -253,7 +253,7 @@ class BinarySoftTargets(SoftTargets):
     """Soft targets for binary and multi-label heads: a sigmoid for each label.
 
     See `binary_soft_targets`. For a teacher that ends in sigmoid; the hard-label loss is then
-    binary cross-entropy.
+    `BinaryCrossEntropy`.
 
     Args:
         temperature: T, above 0, or a schedule.
