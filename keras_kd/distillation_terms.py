@@ -91,15 +91,18 @@ class DistillationTerms:
                     f"{minibatches.num_examples}. Received: num_examples={loss.num_examples}."
                 )
 
-    def check_batch_size(self, batch_size):
+    def check_batch_size(self, batch_size, student_shapes):
         """Refuse batches too small for a loss that compares their examples.
 
         Args:
             batch_size: of `fit`; `None` if it is not known.
+            student_shapes: as in `projectors`.
         """
         for loss in self.losses.values():
             if isinstance(loss, DistillationLoss):
-                check_batch_size(loss, batch_size)
+                # A student that does not know its shape answers with one prediction an image.
+                shape = student_shapes.get(loss.student_layer_name or "logits", (None, None))
+                check_batch_size(loss, (batch_size, *shape[1:]))
 
     def teacher_layers(self):
         """Return the teacher's layers that are compared, each once, in a fixed order."""

@@ -330,7 +330,7 @@ class Distiller(keras.Model):
             x, y, batch_size = minibatches.dataset(), None, None
         if self.alpha != 0:
             size = min(minibatches.batch_size, minibatches.num_examples) if minibatches else None
-            self._terms.check_batch_size(size or batch_size)
+            self._terms.check_batch_size(size or batch_size, self._student_shapes)
         if self.alpha != 0 and self._terms.uses_index():
             self._terms.check_examples(minibatches)
         if minibatches is not None and self.may_stack():

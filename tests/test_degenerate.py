@@ -20,6 +20,7 @@ BOUND = 1e3
 # The loss, what it compares, and the smallest numbers that teach something. Below, it is refused.
 ROWS = {
     "AttentionTransfer": (lambda: L.AttentionTransfer(), "maps", {"places": 2}),
+    "BinaryCrossEntropy": (lambda: L.BinaryCrossEntropy(), "yes or no", {}),
     "BinarySoftTargets": (lambda: L.BinarySoftTargets(), "logits", {}),
     "Contrastive": (lambda: L.Contrastive(num_examples=9, num_negatives=4), "logits", {"size": 2}),
     "CrossEntropy": (lambda: L.CrossEntropy(), "labels", {"size": 2}),
@@ -68,6 +69,8 @@ def shape_of(kind, *, size, examples, places=(2, 2)):
 
 def outputs_of(kind, student, teacher):
     """Return what the loss is given beside the student's outputs."""
+    if kind == "yes or no":
+        return tf.cast(teacher > 0, tf.float32)
     return tf.argmax(teacher, -1) if kind == "labels" else tf.constant(teacher, tf.float32)
 
 
@@ -191,6 +194,22 @@ class TestTheFit:
         ):
             distiller.fit(inputs, labels, batch_size=batch_size, verbose=0)
         distiller.fit(inputs[:7], labels[:7], batch_size=batch_size + 1, verbose=0)
+
+    def test_places_are_examples_for_dist(self):
+        loss = L.DIST(inter_weight=0.0)
+        images = np.random.default_rng(0).normal(size=(2, 1, 3, 4)).astype("float32")
+        models = [
+            keras.Sequential([keras.Input((1, 3, 4)), keras.layers.Dense(3)]) for _ in range(2)
+        ]
+        distiller = kd.Distiller(
+            student=models[0], teacher=models[1], distillation_loss=loss, alpha=1.0
+        )
+        distiller.compile("sgd")
+        before = models[0].get_weights()[0]
+        distiller.fit(images, batch_size=1, verbose=0)
+        assert not np.allclose(before, models[0].get_weights()[0])
+        with pytest.raises(ValueError, match=r"at least 3 of them\. Received: 2\."):
+            loss(images[:1, :, :2], images[1:, :, :2])
 
     def distiller(self, loss):
         inputs = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")

@@ -77,6 +77,14 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     def __repr__(self):
         return call_of_configured(self)
 
+    def num_examples_in(self, student_shape):
+        """Return how many examples a batch of the student's outputs holds, `None` if unknown.
+
+        Args:
+            student_shape: of the batch.
+        """
+        return student_shape[0]
+
     def now(self, setting):
         """Return the value of a setting at this step: a number as it is, a schedule's value."""
         return setting(self.step) if isinstance(setting, LearningRateSchedule) else setting
@@ -143,20 +151,21 @@ def check_some(name, value, other_name, other):
         )
 
 
-def check_batch_size(loss, batch_size):
+def check_batch_size(loss, student_shape):
     """Refuse batches so small that a loss between their examples would teach nothing.
 
     Args:
         loss: of this kind.
-        batch_size: `None` if it is not known.
+        student_shape: of a batch of the student's outputs, `None` where it is not known.
 
     Raises:
         ValueError: if there are fewer examples than its `min_examples`.
     """
-    if batch_size is not None and batch_size < loss.min_examples:
+    number = loss.num_examples_in(student_shape)
+    if number is not None and number < loss.min_examples:
         raise ValueError(
             f"{type(loss).__name__} compares the examples of a batch, at least "
-            f"{loss.min_examples} of them. Received: {batch_size}. Use a larger `batch_size`, "
+            f"{loss.min_examples} of them. Received: {number}. Use a larger `batch_size`, "
             "without a smaller rest, or a loss on each example, such as SoftTargets or Hints."
         )
 

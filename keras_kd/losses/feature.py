@@ -352,7 +352,7 @@ class SimilarityPreserving(FeatureLoss):
     min_examples = 2  # One example is always like itself.
 
     def call(self, teacher_outputs, student_outputs):
-        check_batch_size(self, student_outputs.shape[0])
+        check_batch_size(self, student_outputs.shape)
         return over_whole_batch(
             similarity_preserving,
             teacher_features=teacher_outputs,
@@ -382,7 +382,7 @@ class RelationalDistance(FeatureLoss):
     min_examples = 3  # Of two examples, the one distance is always its own mean.
 
     def call(self, teacher_outputs, student_outputs):
-        check_batch_size(self, student_outputs.shape[0])
+        check_batch_size(self, student_outputs.shape)
         return over_whole_batch(
             relational_distance, teacher_features=teacher_outputs, student_features=student_outputs
         )
@@ -412,7 +412,7 @@ class RelationalAngle(FeatureLoss):
     min_examples = 3  # Of two examples, no angle is left.
 
     def call(self, teacher_outputs, student_outputs):
-        check_batch_size(self, student_outputs.shape[0])
+        check_batch_size(self, student_outputs.shape)
         return over_whole_batch(
             relational_angle, teacher_features=teacher_outputs, student_features=student_outputs
         )

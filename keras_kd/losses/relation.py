@@ -5,6 +5,7 @@ the classes gather it first.
 """
 
 import functools
+import math
 
 import keras
 from keras import ops
@@ -250,10 +251,13 @@ class DIST(DistillationLoss):
         # Two examples of a class always correlate.
         self.min_examples = 3 if self.inter_weight == 0 else 1
 
+    def num_examples_in(self, student_shape):
+        places = tuple(student_shape)[:-1]
+        return None if None in places else math.prod(places)
+
     def call(self, teacher_outputs, student_outputs):
         check_same_classes(teacher_outputs, student_outputs, at_least=3)
-        if len(student_outputs.shape) == 2:
-            check_batch_size(self, student_outputs.shape[0])
+        check_batch_size(self, student_outputs.shape)
         correlations = functools.partial(
             dist,
             temperature=self.now(self.temperature),
