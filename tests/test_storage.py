@@ -31,6 +31,7 @@ HIDDEN = "postgresql+psycopg2://me:***@host:5432/db?sslmode=require"
         ("mysql://me:hun@ter2@h/db", "mysql://me:***@h/db"),
         ("mysql://me:hun/ter2@h/db", "mysql://me:***@h/db"),
         ("redis://:hunter2@h", "redis://:***@h"),
+        ("postgresql://me@server:hunter2@h/db", "postgresql://me@server:***@h/db"),
         ("mysql://h/db?user=me&passwd=hunter2&x=1", "mysql://h/db?user=me&passwd=***&x=1"),
         ("mssql+pyodbc:///?odbc_connect=PWD%3Dhunter2", "mssql+pyodbc:///?odbc_connect=***"),
         ("postgresql://me@h/db", "postgresql://me@h/db"),

@@ -10,8 +10,9 @@ from keras_kd._checks import ArgumentError, check_text, check_writable
 VARIABLE = "KERAS_KD_STORAGE"
 
 _HIDDEN = "***"
-# The password as SQLAlchemy finds it, and what follows it where it holds an @ of its own.
-_IN_FRONT = re.compile(r"(://[^:/@]*:)[^@]*(?:@[^@/?]*(?=@))*@")
+# The password as SQLAlchemy finds it, and what follows it where it holds an @ of its own. A user
+# may have one as well, as in `user@server:password@host`.
+_IN_FRONT = re.compile(r"(://[^:/]*:)[^@]*(?:@[^@/?]*(?=@))*@")
 _IN_QUERY = re.compile(
     r"([?&;][^=&;]*(?:pass|pwd|secret|token|key|odbc_connect)[^=&;]*=)[^&]*", re.IGNORECASE
 )
