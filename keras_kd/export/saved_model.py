@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras_kd._files import written_whole
 from keras_kd._inputs import vocabularies
 from keras_kd._locks import alone
+from keras_kd._probes import NotTriedError
 from keras_kd.features import layers_of
 from keras_kd.graph import has_graph
 from keras_kd.heads import head_of
@@ -150,7 +151,14 @@ def check_model(model):
             "Export the model behind its TextVectorization or StringLookup."
         )
     model = _without_structure(model)
-    head = head_of(model)
+    try:
+        head = head_of(model)
+    except NotTriedError as error:
+        raise ValueError(
+            "A model to export must answer made-up inputs with finite logits. Received: "
+            f"{model.name}, which does not. Look at its weights and its normalisation (a division "
+            "by a variance of 0?)."
+        ) from error
     if head in ("softmax", "sigmoid"):
         raise ValueError(
             f"A model to export must return logits. Received: {model.name}, which ends in {head}. "
