@@ -46,7 +46,7 @@ def is_known(*, models, losses, others):
     Args:
         models: the `keras.Model`s that run in the step.
         losses: the losses.
-        others: whatever else computes: the distiller itself, optimizers, schedules.
+        others: whatever else computes: the distiller itself, schedules.
     """
     return (
         all(_is_known_model(model) for model in models)
@@ -60,10 +60,18 @@ def are_known_metrics(metrics):
     return all(_is_known_measure(metric) for metric in keras.tree.flatten(metrics))
 
 
-def parts_of(optimizer):
-    """Return an optimizer and the schedule of its learning rate, if it has one."""
+def is_known_optimizer(optimizer):
+    """Return whether an optimizer, and the schedule of its learning rate, are Keras's or ours."""
     optimizer = unscaled(optimizer)
-    return optimizer, getattr(optimizer, "_learning_rate", None)
+    if not _is_ours_or_keras(optimizer):
+        return False
+    if isinstance(optimizer.learning_rate, keras.Variable):  # A number; a schedule's is a tensor.
+        return True
+    try:
+        module = optimizer.get_config()["learning_rate"]["module"]
+    except NotImplementedError:  # A schedule of the user's, without a configuration.
+        return False
+    return module is not None and module.startswith(("keras.", "keras_kd."))
 
 
 def _is_known_model(model):

@@ -19,7 +19,7 @@ from keras_kd._compatibility import (
     check_words,
     shape_of,
 )
-from keras_kd._xla import are_known_metrics, is_known, parts_of
+from keras_kd._xla import are_known_metrics, is_known, is_known_optimizer
 from keras_kd.data.minibatches import Stack
 from keras_kd.data.targets import unpack
 from keras_kd.distillation_terms import LOSS_NAMES, DistillationTerms
@@ -578,14 +578,14 @@ class Distiller(keras.Model):
         if on_gpu() or self._own_choices["jit_compile"] is not None:
             return False  # What Keras or the user chose stands.
         live = [each for each in teachers_in(self.teacher) if each.model in models]
-        of_optimizers = [part for each in self.optimizers() for part in parts_of(each)]
         return (
             self._metrics_are_known
             and all(each.preprocess is None for each in live)
+            and all(map(is_known_optimizer, self.optimizers()))
             and is_known(
                 models=models,
                 losses=[self.hard_loss, *self._terms.losses.values()],
-                others=[self, self.alpha, *of_optimizers],
+                others=[self, self.alpha],
             )
         )
 

@@ -81,12 +81,11 @@ def choose(models, num_minibatches, callbacks=()):
     return (_HEIGHT if dense(models) else _HEIGHT_OF_CONVOLUTIONS), xla
 
 
-# Hooks of Keras's own callbacks that do nothing while a setting of theirs is `"epoch"`.
+# Hooks of Keras's own callbacks that do nothing while a setting of theirs is `"epoch"`. Whether a
+# `TensorBoard` traces single steps, it tells nobody, so it sees them all.
 _AT_EPOCHS = {
     keras.callbacks.ModelCheckpoint.on_train_batch_end: "save_freq",
     keras.callbacks.BackupAndRestore.on_train_batch_end: "save_freq",
-    keras.callbacks.TensorBoard.on_train_batch_begin: "update_freq",
-    keras.callbacks.TensorBoard.on_train_batch_end: "update_freq",
 }
 # It counts alone, and is told how many there were.
 _BAR = keras.callbacks.ProgbarLogger.on_train_batch_end
@@ -106,18 +105,9 @@ def sees_minibatches(callback):
         function = getattr(own, "__func__", own)
         if function in (getattr(keras.callbacks.Callback, hook), _BAR):
             continue
-        rests = getattr(callback, _AT_EPOCHS.get(function, ""), None) == "epoch"
-        if not rests or _traces(callback):
+        if getattr(callback, _AT_EPOCHS.get(function, ""), None) != "epoch":
             return True
     return False
-
-
-def _traces(callback):
-    """Return whether a `TensorBoard` measures single steps."""
-    is_board = isinstance(callback, keras.callbacks.TensorBoard)
-    return is_board and (
-        callback.write_steps_per_second or getattr(callback, "_should_trace", True)
-    )
 
 
 def _draws(models):

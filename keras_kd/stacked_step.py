@@ -90,9 +90,8 @@ def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
     Examples that lie in memory are the same in every epoch, and so are the logits of one teacher
     for them. Losses on layers, several teachers, data that is read or changed as it is needed,
     and a teacher that minds its batch, or says something else each time, are left to the training
-    step; so are logits of more than
-    `_KEPT_BYTES`, those of many classes or places, which would cost more memory than they save
-    time.
+    step; so are logits of more than `_KEPT_BYTES`, those of many classes or places, which would
+    cost more memory than they save time.
 
     Args:
         minibatches: `Minibatches`.

@@ -88,6 +88,13 @@ def test_only_public_names_of_keras_and_tensorflow_are_used():
                 if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
                     private_of_ours = isinstance(node.value, ast.Name) or node.attr.endswith("__")
                     assert private_of_ours, f"{path}:{node.lineno} .{node.attr}"
+                asks = isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                    "getattr",
+                    "hasattr",
+                )
+                if asks and isinstance(node.args[1], ast.Constant):
+                    name = node.args[1].value
+                    assert not name.startswith("_") or name.endswith("__"), f"{path}: {name}"
 
 
 def test_every_public_function_and_class_says_what_it_does():
