@@ -12,6 +12,7 @@ import keras_kd as kd
 from keras_kd import cli
 from keras_kd._json_files import misfit, parsed, read_json
 from keras_kd.experiment import checkpoint
+from keras_kd.experiment.records import read_results
 
 TEST = {
     "accuracy": 0.9,
@@ -76,6 +77,36 @@ def changed(content, *path):
     else:
         inner[path[-1]] = value
     return json.dumps(content)
+
+
+BY_CLASS = {**TEST, "per_class_accuracy": [0.9, 0.8]}
+CELLS = [
+    {
+        "name": f"T{temperature}_a{alpha}", "loss": "SoftTargets", "temperature": temperature,
+        "alpha": alpha, "epochs": 2, "validation": BY_CLASS,
+    }
+    for temperature in (1, 2)
+    for alpha in (0.5, 0.9)
+]  # fmt: skip
+SWEEP = {
+    **RESULTS, "kind": "sweep", "best": "T1_a0.5", "cells": CELLS,
+    "validation": {"teacher": BY_CLASS, "student_alone": BY_CLASS},
+}  # fmt: skip
+
+
+def test_a_sweep_is_read_and_one_without_its_grid_is_named(tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(SWEEP))
+    assert read_results(tmp_path, "sweep") == SWEEP
+    for broken in (
+        changed(SWEEP, "cells", 1, "validation", "per_class_accuracy", []),
+        changed(SWEEP, "cells", 1, "alpha", 0.7),
+        changed(SWEEP, "cells", 1, "alpha", 0.5),
+        changed(SWEEP, "cells", CELLS[:3]),
+    ):
+        path.write_text(broken)
+        with pytest.raises(ValueError, match=r"Received: .*results.json, which is damaged: "):
+            read_results(tmp_path, "sweep")
 
 
 BROKEN = ["", "{", "null", "[1, 2]", "7", '"x"', "[" * 100_000, b"\xff\xfe\x00", b"\x80PNG"]

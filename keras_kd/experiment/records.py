@@ -60,7 +60,14 @@ _FIGURES = {
     "expected_calibration_error": NUMBER,
     "agreement_with_teacher": NUMBER,
 }
-_BY_CLASS = {**_FIGURES, "per_class_accuracy": [NUMBER]}
+
+
+def _shares(value):
+    """Return whether there is a number for each of at least one class."""
+    return _json_files.misfit(value, [NUMBER]) is None and len(value) > 0
+
+
+_BY_CLASS = {**_FIGURES, "per_class_accuracy": _shares}
 _MODEL = {"parameters": int, "bytes": int, "epochs": int, "test": _FIGURES}
 _MODELS = {"teacher": _MODEL, "student_alone": _MODEL, "student": _MODEL, str: _MODEL}
 _SPREAD = {"mean": NUMBER, "std": (*NUMBER, None)}
@@ -215,7 +222,23 @@ def read_results(folder, kind=None):
             f"{what} must be as it was written. Received: {path}, which is damaged: `best` is "
             f"none of its {found}. {way_out}"
         )
+    if kind == "sweep" and not _is_grid(results["cells"]):
+        raise ValueError(
+            f"{what} must be as it was written. Received: {path}, which is damaged: its cells are "
+            f"no grid. {way_out}"
+        )
     return results
+
+
+def _is_grid(cells):
+    """Return whether each loss has one cell for each pair of its temperatures and alphas."""
+    pairs = {}
+    for cell in cells:
+        pairs.setdefault(cell["loss"], []).append((cell["temperature"], cell["alpha"]))
+    return all(
+        len(found) == len(set(found)) == len({t for t, _ in found}) * len({a for _, a in found})
+        for found in pairs.values()
+    )
 
 
 def _names(shape):
