@@ -36,8 +36,8 @@ import adversarial_table as table
 import keras
 from adversarial_runs import Job
 
-from keras_kd._backend import describe_machine
-from keras_kd._files import written_whole
+from keras_kd._common.backend import describe_machine
+from keras_kd._common.files import written_whole
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "adversarial"

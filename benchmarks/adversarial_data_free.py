@@ -14,7 +14,7 @@ from adversarial_runs import Method, falling, figures, kept_teacher
 
 import keras_kd as kd
 from keras_kd import adversarial
-from keras_kd._files import written_whole
+from keras_kd._common.files import written_whole
 from keras_kd.adversarial.data_free import pixel_statistics
 
 PIXELS = {"mnist": (0.1307, 0.3081), "fashion_mnist": (0.2860, 0.3530)}

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 
 import keras_kd as kd
-from keras_kd._files import written_whole
+from keras_kd._common.files import written_whole
 
 
 class Method(typing.NamedTuple):

@@ -8,7 +8,7 @@ import adversarial_few_labels as few_labels
 import adversarial_labelled as labelled
 from matplotlib.figure import Figure
 
-from keras_kd._files import written_whole
+from keras_kd._common.files import written_whole
 from keras_kd.experiment.statistics import judged
 
 # What is asked of the hybrid on MNIST, and of each adversarial term with labels.

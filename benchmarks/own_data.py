@@ -203,7 +203,7 @@ def measure_reader(images):
 
 
 def write(rows, reader):
-    from keras_kd._backend import describe_machine
+    from keras_kd._common.backend import describe_machine
 
     lines = [
         "# Teachers of every kind, by one command",

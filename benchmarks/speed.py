@@ -82,7 +82,7 @@ def seconds_of(function):
 
 def step():
     """Seconds an epoch, after the first, of one workload done in several ways."""
-    from keras_kd._backend import describe_machine
+    from keras_kd._common.backend import describe_machine
 
     found = {"machine": describe_machine(), "workloads": {}}
     for name, workload in WORKLOADS.items():
@@ -266,7 +266,7 @@ def teacher():
     import keras
 
     import keras_kd as kd
-    from keras_kd._backend import describe_machine
+    from keras_kd._common.backend import describe_machine
 
     epochs = 20
     train = kd.data.load("fashion_mnist", seed=0).train
@@ -343,7 +343,7 @@ def sweep():
     import keras
 
     import keras_kd as kd
-    from keras_kd._backend import describe_machine
+    from keras_kd._common.backend import describe_machine
 
     data = kd.data.load("mnist", seed=0).train
     small = kd.data.Split(data.images[:6400], data.labels[:6400])
@@ -405,7 +405,7 @@ def sweep():
 
 def choices():
     """Seconds an epoch, after the first, for what `fit` chooses and what it could have chosen."""
-    from keras_kd._backend import describe_machine
+    from keras_kd._common.backend import describe_machine
 
     found = {"machine": describe_machine(), "seconds": {}}
     for name, (images, ways) in _CHOICES.items():
@@ -479,7 +479,7 @@ def _epoch_as(name, num_images, options, height):
 
 def scale():
     """Seconds, bytes and peak memory of a store and one epoch from it, by its rows."""
-    from keras_kd._backend import describe_machine
+    from keras_kd._common.backend import describe_machine
 
     rows = (10_000, 100_000, 1_000_000)
     return {
@@ -493,7 +493,7 @@ def rows_of(count):
     import numpy as np
 
     import keras_kd as kd
-    from keras_kd._files import size_of
+    from keras_kd._common.files import size_of
 
     with tempfile.TemporaryDirectory(dir=ROOT) as folder:
         path = Path(folder)
@@ -551,7 +551,7 @@ class _Memory:
 
 def startup():
     """Seconds from the start of a process to what a user waits for."""
-    from keras_kd._backend import describe_machine
+    from keras_kd._common.backend import describe_machine
 
     first_step = (
         "import numpy as np, keras_kd as kd; "

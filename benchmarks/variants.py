@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras
 
 import keras_kd as kd
-from keras_kd._backend import describe_machine
+from keras_kd._common.backend import describe_machine
 from keras_kd.experiment.statistics import judged, spread
 from keras_kd.losses import SoftTargets
 

@@ -15,7 +15,7 @@ ours may stand in a file is known to Keras all the same: `keras.models.load_mode
 
 import importlib
 
-from keras_kd import _registration
+from keras_kd._common import registration
 
 __version__ = "0.1.0"
 
@@ -25,40 +25,40 @@ _MODULES = (
     "data",
     "experiment",
     "export",
-    "features",
     "losses",
     "metrics",
     "models",
-    "own_data",
     "quantize",
     "recipes",
     "schedules",
     "serve",
+    "teachers",
 )
 _NAMES = {
-    "Distiller": "keras_kd.distiller",
-    "Ensemble": "keras_kd.ensemble",
-    "MutualDistiller": "keras_kd.mutual",
+    "Distiller": "keras_kd.distillers.distiller",
+    "Ensemble": "keras_kd.teachers.ensemble",
+    "MutualDistiller": "keras_kd.distillers.mutual",
     "SoftLabels": "keras_kd.soft_labels",
     "Targets": "keras_kd.data.targets",
-    "Teacher": "keras_kd.teacher",
+    "Teacher": "keras_kd.teachers.teacher",
     "check": "keras_kd.own_data",
-    "distil_in_turn": "keras_kd.chain",
+    "distil_in_turn": "keras_kd.distillers.in_turn",
     "distill": "keras_kd.own_data",
-    "load_teacher": "keras_kd.teacher",
-    "train_together": "keras_kd.together",
+    "distill_in_turn": "keras_kd.distillers.in_turn",
+    "load_teacher": "keras_kd.teachers.teacher",
+    "train_together": "keras_kd.distillers.together",
     "use_device": "keras_kd.device",
 }
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]
 
-_registration.register()
+registration.register()
 
 
 def __getattr__(name):
     if name not in _MODULES and name not in _NAMES:
         raise AttributeError(f"module 'keras_kd' has no attribute '{name}'")
-    from keras_kd._backend import require_tensorflow
+    from keras_kd._common.backend import require_tensorflow
 
     require_tensorflow()
     if name in _MODULES:

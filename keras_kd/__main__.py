@@ -3,7 +3,7 @@
 import os
 import sys
 
-from keras_kd._interruptions import interruptions
+from keras_kd._common.interruptions import interruptions
 
 
 def main():

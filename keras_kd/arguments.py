@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 import keras_kd
-from keras_kd._checks import MOST_SIDE
-from keras_kd._terminal import printable
+from keras_kd._common.checks import MOST_SIDE
+from keras_kd._common.terminal import printable
 
 
 def parser():

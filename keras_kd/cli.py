@@ -8,11 +8,11 @@ import sys
 
 import keras_kd
 from keras_kd import judging
-from keras_kd._backend import quiet_native_stderr
-from keras_kd._checks import ArgumentError
-from keras_kd._files import no_room
-from keras_kd._interruptions import interruptions
-from keras_kd._terminal import wrapped
+from keras_kd._common.backend import quiet_native_stderr
+from keras_kd._common.checks import ArgumentError
+from keras_kd._common.files import no_room
+from keras_kd._common.interruptions import interruptions
+from keras_kd._common.terminal import wrapped
 from keras_kd.arguments import parser
 
 
@@ -66,7 +66,7 @@ def _say(exit_code, sentence):
 
 
 def _show(sentence):
-    from keras_kd._console import Console
+    from keras_kd._common.console import Console
 
     Console().say(sentence)
 
@@ -167,7 +167,7 @@ def _budget_of(options):
 
 
 def _export(options):
-    from keras_kd._model_files import load_model_file
+    from keras_kd._common.model_files import load_model_file
     from keras_kd.export.proof import check_calibration
 
     data = None
@@ -217,7 +217,7 @@ def _check(options):
 
 def _import_quietly():
     """Import Keras and TensorFlow without their start-up messages."""
-    from keras_kd._backend import require_tensorflow
+    from keras_kd._common.backend import require_tensorflow
 
     # 2: errors only, unless the user asked for another level.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

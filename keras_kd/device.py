@@ -3,7 +3,7 @@
 import pickle
 import re
 
-from keras_kd._backend import describe_device, quiet_native_stderr
+from keras_kd._common.backend import describe_device, quiet_native_stderr
 
 
 def use_device(name="auto"):

@@ -9,8 +9,14 @@ import os
 import re
 from pathlib import Path
 
-from keras_kd import _checks
-from keras_kd._checks import check_integer, check_number, check_seed, check_text, check_writable
+from keras_kd._common import checks
+from keras_kd._common.checks import (
+    check_integer,
+    check_number,
+    check_seed,
+    check_text,
+    check_writable,
+)
 
 
 def judge_words(options):
@@ -81,7 +87,7 @@ def _sweep(options):
 
 
 def _search(options):
-    from keras_kd._backend import require_extra
+    from keras_kd._common.backend import require_extra
     from keras_kd.experiment.space import DEFAULT, Space
     from keras_kd.experiment.storage import check_storage
 
@@ -96,7 +102,7 @@ def _search(options):
 
 
 def _export(options):
-    from keras_kd._model_files import check_path
+    from keras_kd._common.model_files import check_path
     from keras_kd.data.datasets import check_name
     from keras_kd.export.proof import check_budgets, check_formats
 
@@ -111,7 +117,7 @@ def _export(options):
 
 
 def _serve(options):
-    from keras_kd._model_files import check_path
+    from keras_kd._common.model_files import check_path
     from keras_kd.data.datasets import check_name
 
     if options.data is not None:
@@ -121,7 +127,7 @@ def _serve(options):
 
 
 def _own_data(options):
-    from keras_kd._model_files import check_path
+    from keras_kd._common.model_files import check_path
     from keras_kd.data import opening
     from keras_kd.data.datasets import NAMES
     from keras_kd.models.spec import check_spec
@@ -157,7 +163,7 @@ def _own_data(options):
     try:
         import_modules(options.modules)  # Last, since it runs them.
     except ImportError as error:
-        raise _checks.ArgumentError(str(error)) from error
+        raise checks.ArgumentError(str(error)) from error
 
 
 def _device(name):
@@ -167,7 +173,7 @@ def _device(name):
         )
 
 
-def _at_least(name, minimum, maximum=_checks.MOST):
+def _at_least(name, minimum, maximum=checks.MOST):
     return lambda value: check_integer(name, value, minimum=minimum, maximum=maximum)
 
 
@@ -178,19 +184,19 @@ def _within(name, bounds, also=""):
 # What each option by itself must be, whatever the command; of a list, each value.
 _WORDS = {
     "seed": check_seed,
-    "seeds": _at_least("seeds", 1, _checks.MOST_SEEDS),
+    "seeds": _at_least("seeds", 1, checks.MOST_SEEDS),
     "epochs": _at_least("epochs", 1),
     "patience": _at_least("patience", 1),
     "batch_size": _at_least("batch_size", 1),
     "trials": _at_least("trials", 1),
-    "workers": _at_least("workers", 1, _checks.MOST_WORKERS),
-    "port": _at_least("port", 0, _checks.MOST_PORT),
-    "temperature": _within("temperature", _checks.TEMPERATURES),
-    "alpha": _within("alpha", _checks.ALPHAS),
-    "learning_rate": _within("learning_rate", _checks.RATES),
-    "max_kb": _within("max_kb", _checks.BUDGETS),
-    "max_drop": _within("max_drop", _checks.BUDGETS),
-    "max_us": _within("max_us", _checks.BUDGETS),
+    "workers": _at_least("workers", 1, checks.MOST_WORKERS),
+    "port": _at_least("port", 0, checks.MOST_PORT),
+    "temperature": _within("temperature", checks.TEMPERATURES),
+    "alpha": _within("alpha", checks.ALPHAS),
+    "learning_rate": _within("learning_rate", checks.RATES),
+    "max_kb": _within("max_kb", checks.BUDGETS),
+    "max_drop": _within("max_drop", checks.BUDGETS),
+    "max_us": _within("max_us", checks.BUDGETS),
     "device": _device,
 }
 _JUDGES = {

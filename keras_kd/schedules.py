@@ -8,8 +8,8 @@ nothing is traced again.
 import keras
 from keras import ops
 
-from keras_kd._checks import check_integer
-from keras_kd._repr import call_of_configured
+from keras_kd._common.checks import check_integer
+from keras_kd._common.reprs import call_of_configured
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

@@ -9,8 +9,8 @@ import keras
 import pytest
 
 import keras_kd as kd
-from keras_kd._backend import processor_flags
-from keras_kd.precision import BFLOAT16, onednn_may_use_it
+from keras_kd._common.backend import processor_flags
+from keras_kd.distillers.precision import BFLOAT16, onednn_may_use_it
 
 # What a shell starts in the background ignores Ctrl-C, and so do its children: some tests need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd import _checks
-from keras_kd.distillation_terms import DistillationTerms
+from keras_kd._common import checks
+from keras_kd.distillers.terms import DistillationTerms
 from keras_kd.experiment import budget
 from keras_kd.experiment.grid import cells_of
 from keras_kd.experiment.space import Space
@@ -35,7 +35,7 @@ def test_a_temperature_that_float32_cannot_square_is_refused(taker, temperature)
         taker(temperature)
 
 
-@pytest.mark.parametrize("temperature", _checks.TEMPERATURES)
+@pytest.mark.parametrize("temperature", checks.TEMPERATURES)
 def test_at_both_ends_of_the_temperatures_a_loss_and_its_gradient_are_finite(temperature):
     import tensorflow as tf
 

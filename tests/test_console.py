@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from keras_kd._console import Console, Table
-from keras_kd._terminal import printable, wrapped
+from keras_kd._common.console import Console, Table
+from keras_kd._common.terminal import printable, wrapped
 
 NASTY = "[/red][bold]\x1b[31mx\x1b]0;title\x07 \x9b2J\u202e\u2066y\r\nz\u2028\udc80"
 

@@ -432,7 +432,7 @@ class TestEveryLoss:
         )  # fmt: skip
         distiller.compile("adam", kd.losses.CrossEntropy())
         features = [
-            kd.features.feature_model(model, [every_loss.student_layer_name or "logits"])(
+            kd.teachers.feature_model(model, [every_loss.student_layer_name or "logits"])(
                 IMAGES, training=training
             )[every_loss.student_layer_name or "logits"]
             for model, training in ((teacher, False), (student, True))

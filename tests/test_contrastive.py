@@ -112,7 +112,7 @@ class TestInTheDistiller:
         trained.optimizer.learning_rate.assign(0.0)
         trained.fit(batches(shuffle_seed=3), verbose=0)
         memory = memory_of(trained)
-        features = kd.features.feature_model(trained.student, ["hidden"])(IMAGES)["hidden"]
+        features = kd.teachers.feature_model(trained.student, ["hidden"])(IMAGES)["hidden"]
         expected = unit(memory.student_embedding(features).numpy())
         np.testing.assert_allclose(memory.student_bank, expected, atol=1e-5)
 

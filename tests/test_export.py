@@ -14,10 +14,10 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd._calibration import calibration_images
 from keras_kd.export import conversion as CONVERSION
 from keras_kd.export import runner as RUNNER
-from keras_kd.heads import open_head
+from keras_kd.quantize.calibration import calibration_images
+from keras_kd.teachers.heads import open_head
 
 LITERT = importlib.import_module("keras_kd.export.litert")  # The package has a function so named.
 PIXELS = np.random.default_rng(0).integers(0, 256, (20, 28, 28, 1), np.uint8)

@@ -9,9 +9,9 @@ import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
-from keras_kd import fast_path, stacked_step
 from keras_kd.data import minibatches
 from keras_kd.data.minibatches import Minibatches
+from keras_kd.distillers import fast_path, stacked_step
 
 NUM_EXAMPLES = 230  # Seven minibatches of 32 and one of 6.
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)

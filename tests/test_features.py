@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd.features import feature_model
+from keras_kd.teachers.features import feature_model
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (16, 8, 8, 1)).astype("float32")
 LABELS = np.arange(16) % 3

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_kd._files import remove_leftovers, size_of, written_whole
+from keras_kd._common.files import remove_leftovers, size_of, written_whole
 
 
 def test_a_finished_file_replaces_the_old_one(tmp_path):

@@ -22,7 +22,7 @@ from PIL import Image
 import keras_kd as kd
 from keras_kd.data.cifar import read_cifar10
 from keras_kd.data.image_file import Form, decode, facts_of
-from keras_kd.data.opening import class_names_beside
+from keras_kd.data.reading import class_names_beside
 from keras_kd.experiment import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's and NumPy's, about broken files.

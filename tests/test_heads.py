@@ -8,7 +8,7 @@ import pytest
 from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd.heads import read_head
+from keras_kd.teachers.heads import read_head
 
 RNG = np.random.default_rng(0)
 VECTORS = RNG.normal(size=(5, 6)).astype("float32")

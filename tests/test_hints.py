@@ -60,7 +60,7 @@ class TestSequences:
         )
         found = model.evaluate(TOKENS, verbose=0, return_dict=True)["distillation_loss"]
         teacher, student = (
-            kd.features.feature_model(each, ["hidden"])(TOKENS)[name or "logits"]
+            kd.teachers.feature_model(each, ["hidden"])(TOKENS)[name or "logits"]
             for each, name in zip((model.teacher.model, model.student), names, strict=True)
         )
         if project:
@@ -105,7 +105,7 @@ class TestAgainstLogits:
         models["teacher"] = kd.Teacher(teacher, class_map=[2, 0])
         model = distiller(models, Hints("hidden_1", None))
         found = model.evaluate(IMAGES, verbose=0, return_dict=True)["distillation_loss"]
-        hidden = kd.features.feature_model(teacher, ["hidden_1"])(IMAGES)["hidden_1"]
+        hidden = kd.teachers.feature_model(teacher, ["hidden_1"])(IMAGES)["hidden_1"]
         student = model.projectors["hints"].channels(model.student(IMAGES))
         expected = np.mean(np.square(np.asarray(student) - np.asarray(hidden)))
         assert found == pytest.approx(expected, rel=1e-5)

@@ -276,7 +276,7 @@ class TestBeforeCompile:
         with pytest.raises(ValueError, match="`train_together` needs a compiled distiller"):
             kd.train_together([distiller()], batches)
         with pytest.raises(ValueError, match="`fit` needs a compiled distiller"):
-            kd.distil_in_turn(
+            kd.distill_in_turn(
                 [net()], teacher=net(9, "teacher"), fit=lambda model: model.fit(IMAGES, LABELS)
             )
 

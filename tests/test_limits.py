@@ -15,7 +15,7 @@ from PIL import Image
 
 import keras_kd as kd
 from keras_kd import _limits
-from keras_kd._model_files import load_model_file
+from keras_kd._common.model_files import load_model_file
 from keras_kd.data.image_file import Form, decode
 
 h5py = pytest.importorskip("h5py")

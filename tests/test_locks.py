@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd import _locks
-from keras_kd._locks import LOCK, alone, at_work, is_held
+from keras_kd._common import locks
+from keras_kd._common.locks import LOCK, alone, at_work, is_held
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def enter(context):
 
 
 def test_who_holds_a_folder_is_said_and_the_lock_goes(tmp_path, elsewhere, monkeypatch):
-    monkeypatch.setattr(_locks, "_PATIENCE", 0.05)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.05)
     folder = tmp_path / "new" / "run"
     with at_work(folder):
         assert is_held(folder)
@@ -81,7 +81,7 @@ def test_a_block_that_fails_lets_go(tmp_path):
 
 
 def test_what_is_made_once_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(_locks, "_PATIENCE", 0.05)
+    monkeypatch.setattr(locks, "_PATIENCE", 0.05)
     said, order, waits = [], [], threading.Event()
 
     def say(sentence):

@@ -120,7 +120,7 @@ class TestInTurn:
 
         teacher, (first, second, third) = net(12, seed=4), students()
         before = [model.get_weights() for model in (teacher, first, second, third)]
-        trained = kd.distil_in_turn([first, second, third], teacher=teacher, fit=fit, alpha=0.7)
+        trained = kd.distill_in_turn([first, second, third], teacher=teacher, fit=fit, alpha=0.7)
         assert trained == [first, second, third]
         assert pairs == [(teacher, first), (first, second), (second, third)]
         for model, old, moved in zip(
@@ -130,4 +130,4 @@ class TestInTurn:
 
     def test_no_student_is_refused(self):
         with pytest.raises(ValueError, match="at least one model"):
-            kd.distil_in_turn([], teacher=net(), fit=print)
+            kd.distill_in_turn([], teacher=net(), fit=print)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 import keras_kd as kd
-from keras_kd.data.opening import class_names_beside, class_names_in
+from keras_kd.data.reading import class_names_beside, class_names_in
 
 
 def test_what_is_no_data_is_refused(tmp_path):

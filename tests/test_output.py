@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import keras_kd as kd
-from keras_kd._locks import at_work
+from keras_kd._common.locks import at_work
 from keras_kd.experiment import checkpoint
 from keras_kd.experiment.checkpoint import Checkpoint
 from keras_kd.own_data import distilling

@@ -43,7 +43,7 @@ def digit_data(digit_folder):
 
 def trained(model, data, epochs=12, scale=1.0):
     keras.utils.set_random_seed(0)
-    logits = model.output_shape[-1] > 1 and kd.heads.head_of(model) == "logits"
+    logits = model.output_shape[-1] > 1 and kd.teachers.head_of(model) == "logits"
     model.compile(
         keras.optimizers.Adam(3e-3),
         keras.losses.SparseCategoricalCrossentropy(from_logits=bool(logits)),

@@ -7,7 +7,7 @@ import pytest
 from matplotlib.text import Text
 
 import keras_kd as kd
-from keras_kd._pictures import label
+from keras_kd._common.pictures import label
 from keras_kd.experiment import heat_map, plots, report, search_picture
 from keras_kd.export import report as export_report
 

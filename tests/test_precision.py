@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd import precision as module
-from keras_kd.precision import policy_for
+from keras_kd.distillers import precision as module
+from keras_kd.distillers.precision import policy_for
 
 IMAGES = np.random.default_rng(0).uniform(0, 255, (64, 6, 6, 1)).astype("float32")
 LABELS = np.arange(64) % 5

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd._registration import REGISTERED
+from keras_kd._common.registration import REGISTERED
 
 PACKAGE = Path(kd.__file__).parent
 IMAGES = np.random.default_rng(0).uniform(0, 255, (16, 8, 8, 1)).astype("float32")
@@ -190,12 +190,12 @@ heavy = {"keras", "tensorflow", "numpy"} & set(sys.modules)
 assert not heavy, heavy
 import keras
 assert keras.__spec__.loader is keras.__loader__ and "keras_kd" not in repr(keras.__loader__)
-assert "keras_kd.distiller" not in sys.modules
+assert "keras_kd.distillers.distiller" not in sys.modules
 """,
     "keras first": """
 import tensorflow, keras
 import keras_kd
-assert "keras_kd.distiller" not in sys.modules
+assert "keras_kd.distillers.distiller" not in sys.modules
 """,
 }
 

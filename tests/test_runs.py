@@ -14,7 +14,7 @@ import pytest
 
 import keras_kd as kd
 from keras_kd import cli
-from keras_kd._checks import ArgumentError
+from keras_kd._common.checks import ArgumentError
 from keras_kd.experiment import checkpoint, records
 from keras_kd.experiment import folder as folder_module
 
@@ -118,7 +118,7 @@ def test_a_folder_in_which_a_process_works_is_running_and_refused(tmp_path):
     unstarted(tmp_path / "run")
     code = (
         "import sys, pathlib\n"
-        "from keras_kd._locks import at_work\n"
+        "from keras_kd._common.locks import at_work\n"
         "with at_work(pathlib.Path(sys.argv[1])):\n"
         "    print('working', flush=True)\n"
         "    sys.stdin.read()\n"

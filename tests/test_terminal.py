@@ -5,8 +5,8 @@ import io
 import pytest
 import rich.table
 
-from keras_kd._console import Console
-from keras_kd._terminal import printable
+from keras_kd._common.console import Console
+from keras_kd._common.terminal import printable
 
 
 @pytest.mark.parametrize(

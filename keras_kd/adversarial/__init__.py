@@ -1,7 +1,7 @@
 """Adversarial distillation in its three forms, and the networks that play in it."""
 
 from keras_kd.adversarial.data_free import DataFreeDistiller
-from keras_kd.adversarial.discriminator import DiscriminatorDistiller
+from keras_kd.adversarial.discriminating import DiscriminatorDistiller
 from keras_kd.adversarial.generator_loss import (
     Activation,
     BatchStatistics,

@@ -6,9 +6,9 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._backend import num_replicas
+from keras_kd._common.backend import num_replicas
+from keras_kd.distillers.precision import scaled, unscaled
 from keras_kd.losses.base import is_labelled, label_probabilities, target_class
-from keras_kd.precision import scaled, unscaled
 
 
 def descend(loss_of, *, variables, optimizer):

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._checks import check_integer, check_seed
+from keras_kd._common.checks import check_integer, check_seed
 from keras_kd.adversarial.alternating import OtherPlayers, descend
 from keras_kd.adversarial.generator_loss import (
     ClassBalance,
@@ -20,7 +20,7 @@ from keras_kd.adversarial.generator_loss import (
 from keras_kd.adversarial.networks import generator as build_generator
 from keras_kd.adversarial.replay import ReplayPool
 from keras_kd.adversarial.watch import RarestClass
-from keras_kd.distiller import Distiller
+from keras_kd.distillers.distiller import Distiller
 from keras_kd.losses import SoftTargets
 
 # Added to the seed of what is only looked at.

@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from keras_kd._repr import call_of_configured
+from keras_kd._common.reprs import call_of_configured
 from keras_kd.losses import SoftTargets, get
 from keras_kd.losses.base import check_num_classes, check_setting, serialized
 

@@ -6,8 +6,8 @@ from keras import ops
 
 from keras_kd.adversarial.alternating import Game, OtherPlayers, descend
 from keras_kd.adversarial.networks import check_discriminator, check_judged_logits
+from keras_kd.distillers.mutual import MutualDistiller
 from keras_kd.losses.base import check_setting, is_labelled, label_probabilities
-from keras_kd.mutual import MutualDistiller
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

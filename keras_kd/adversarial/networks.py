@@ -5,8 +5,8 @@ import math
 import keras
 from keras import layers, ops
 
-from keras_kd._checks import check_integer
-from keras_kd.heads import head_of
+from keras_kd._common.checks import check_integer
+from keras_kd.teachers.heads import head_of
 
 # Slope of the leaky ReLU in generators and discriminators (A. Radford et al., Unsupervised
 # Representation Learning with DCGAN, 2016, section 3).

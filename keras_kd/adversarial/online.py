@@ -14,12 +14,12 @@ from keras_kd.adversarial.alternating import (
 )
 from keras_kd.adversarial.networks import check_discriminator
 from keras_kd.adversarial.networks import discriminator as build_discriminator
-from keras_kd.features import feature_model
+from keras_kd.distillers.mutual import MutualDistiller
+from keras_kd.distillers.precision import unscaled
 from keras_kd.losses import Hints
 from keras_kd.losses.base import check_setting
 from keras_kd.losses.masks import mask_of, without_padding
-from keras_kd.mutual import MutualDistiller
-from keras_kd.precision import unscaled
+from keras_kd.teachers.features import feature_model
 
 
 # One class further down than our distillers go: it is deep mutual learning with one thing more,

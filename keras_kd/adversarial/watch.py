@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._checks import check_integer
-from keras_kd._files import written_whole
+from keras_kd._common.checks import check_integer
+from keras_kd._common.files import written_whole
 
 
 class RarestClass(keras.metrics.Metric):

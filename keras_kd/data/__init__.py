@@ -5,7 +5,7 @@ from keras_kd.data.augmentation import RandomAffine, RandomShift
 from keras_kd.data.datasets import NAMES, load
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder, unlabelled
-from keras_kd.data.opening import read
+from keras_kd.data.reading import read
 from keras_kd.data.records import read_records
 from keras_kd.data.splits import Data, Split, from_arrays
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_kd._limits import check_archive
+from keras_kd._common.limits import check_archive
 from keras_kd.data.splits import Data, Split, checked, from_arrays
 
 # (images, labels) of a split, in our words and in those of Keras's own files.

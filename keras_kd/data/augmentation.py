@@ -6,7 +6,7 @@ import math
 import keras
 import tensorflow as tf
 
-from keras_kd._checks import check_integer, check_number
+from keras_kd._common.checks import check_integer, check_number
 
 # Odd numbers of 64 bits, as signed ones: G. Steele, D. Lea, C. Flood, Fast Splittable
 # Pseudorandom Number Generators, 2014, figure 16, and two more.

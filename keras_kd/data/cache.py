@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 
-from keras_kd._files import remove_leftovers, sha256_of, written_whole
-from keras_kd._locks import alone
+from keras_kd._common.files import remove_leftovers, sha256_of, written_whole
+from keras_kd._common.locks import alone
 
 
 def cached(encoded, folder):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_kd._checks import ArgumentError
+from keras_kd._common.checks import ArgumentError
 from keras_kd.data.cifar import is_official, read_cifar10
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder
@@ -236,7 +236,7 @@ def _check_digests(name, source, arrays):
 
 
 def _read_digits():
-    from keras_kd._backend import require_extra
+    from keras_kd._common.backend import require_extra
 
     require_extra("sklearn", "data", "The data set digits")
     from sklearn.datasets import load_digits

@@ -8,7 +8,7 @@ import stat
 
 import numpy as np
 
-from keras_kd._limits import VARIABLE, most_bytes
+from keras_kd._common.limits import VARIABLE, most_bytes
 from keras_kd.data.image_file import decode
 
 # Python's own share of a small file is so large that threads only wait for each other.

@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 
-from keras_kd._limits import maybe_gzipped, read_bounded
+from keras_kd._common.limits import maybe_gzipped, read_bounded
 
 _UINT8 = 0x08
 _MOST_DIMENSIONS = 4

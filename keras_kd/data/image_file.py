@@ -7,8 +7,8 @@ import threading
 
 import numpy as np
 
-from keras_kd._backend import require_extra
-from keras_kd._limits import VARIABLE, most_bytes
+from keras_kd._common.backend import require_extra
+from keras_kd._common.limits import VARIABLE, most_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif")
 # Of images too, which nobody means to leave out in silence; read if they are one of the others.

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_kd.data.assembling import Reading, assembled, checked_images
+from keras_kd.data.assembly import Reading, assembled, checked_images
 from keras_kd.data.encoded import EncodedImages, name_of
 from keras_kd.data.image_file import OTHER_SUFFIXES, SUFFIXES, Form, require_decoder
 from keras_kd.data.splits import check_class_names

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_kd._json_files import parsed
-from keras_kd.data.assembling import Reading, assembled
+from keras_kd._common.json_files import parsed
+from keras_kd.data.assembly import Reading, assembled
 from keras_kd.data.image_file import require_decoder
 from keras_kd.data.splits import check_class_names
 

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._checks import MOST, check_integer, check_seed, is_number
-from keras_kd._repr import call_of
+from keras_kd._common.checks import MOST, check_integer, check_seed, is_number
+from keras_kd._common.reprs import call_of
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.minibatches import Minibatches, gathering

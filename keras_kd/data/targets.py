@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._repr import call_of
+from keras_kd._common.reprs import call_of
 
 
 class Targets(NamedTuple):

@@ -11,13 +11,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._checks import is_number
+from keras_kd._common.checks import is_number
+from keras_kd.distillers.fast_path import dense
+from keras_kd.distillers.together import train_together
 from keras_kd.experiment import records
 from keras_kd.experiment.progress import Progress, clock, quiet_about_tracing
-from keras_kd.fast_path import dense
 from keras_kd.models import mlp
-from keras_kd.teacher import Teacher
-from keras_kd.together import train_together
+from keras_kd.teachers.teacher import Teacher
 
 # Seconds: from a microsecond to ten years.
 _LENGTHS = (1e-6, 3650 * 86400)

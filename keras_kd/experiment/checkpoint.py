@@ -8,9 +8,9 @@ import time
 import keras
 import numpy as np
 
-from keras_kd._files import written_whole
-from keras_kd._json_files import NUMBER, misfit
-from keras_kd._limits import check_archive
+from keras_kd._common.files import written_whole
+from keras_kd._common.json_files import NUMBER, misfit
+from keras_kd._common.limits import check_archive
 
 # NOTE: Keras's `BackupAndRestore` keeps neither what `EarlyStopping` knows nor the logs of the
 # epochs, writes weights and epoch one after the other (a kill between the two leaves a pair that

@@ -3,10 +3,10 @@
 import dataclasses
 import time
 
-from keras_kd._backend import require_extra
-from keras_kd._checks import MOST_SEEDS, check_integer, check_seed
-from keras_kd._files import remove_leftovers
-from keras_kd._locks import at_work
+from keras_kd._common.backend import require_extra
+from keras_kd._common.checks import MOST_SEEDS, check_integer, check_seed
+from keras_kd._common.files import remove_leftovers
+from keras_kd._common.locks import at_work
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, statistics, tables
 from keras_kd.experiment import folder as folder_module

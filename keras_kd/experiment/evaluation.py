@@ -6,8 +6,8 @@ import zlib
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd._files import size_of, written_whole
-from keras_kd._limits import check_archive
+from keras_kd._common.files import size_of, written_whole
+from keras_kd._common.limits import check_archive
 
 _BATCH_SIZE = 1000
 # Images kept for the report, of those on which teacher and student differ.

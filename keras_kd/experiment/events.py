@@ -5,7 +5,7 @@ import shutil
 import keras
 import tensorflow as tf
 
-from keras_kd._backend import require_extra
+from keras_kd._common.backend import require_extra
 
 
 def callbacks_for(folder, asked):

@@ -6,11 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from keras_kd._backend import describe_machine
-from keras_kd._checks import ArgumentError, check_text, check_writable
-from keras_kd._differences import differences, refuse_others
-from keras_kd._files import written_whole
-from keras_kd._locks import is_held
+from keras_kd._common.backend import describe_machine
+from keras_kd._common.checks import ArgumentError, check_text, check_writable
+from keras_kd._common.differences import differences, refuse_others
+from keras_kd._common.files import written_whole
+from keras_kd._common.locks import is_held
 from keras_kd.experiment.records import read_config, read_head
 from keras_kd.experiment.storage import without_password
 

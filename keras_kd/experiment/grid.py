@@ -5,7 +5,7 @@ import inspect
 import itertools
 
 from keras_kd import losses
-from keras_kd._checks import ALPHAS, TEMPERATURES, is_number, words
+from keras_kd._common.checks import ALPHAS, TEMPERATURES, is_number, words
 from keras_kd.losses.lookup import builder_of, class_of
 
 

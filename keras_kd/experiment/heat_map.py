@@ -1,7 +1,7 @@
 """The heat map of a sweep: validation accuracy by temperature and alpha, one panel a loss."""
 
-from keras_kd._files import written_whole
-from keras_kd._pictures import label, plain_text
+from keras_kd._common.files import written_whole
+from keras_kd._common.pictures import label, plain_text
 
 
 @plain_text()

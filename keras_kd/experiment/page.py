@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd._backend import require_extra
-from keras_kd._files import written_whole
-from keras_kd._json_files import NUMBER, read_json
-from keras_kd._locks import at_work
+from keras_kd._common.backend import require_extra
+from keras_kd._common.files import written_whole
+from keras_kd._common.json_files import NUMBER, read_json
+from keras_kd._common.locks import at_work
 from keras_kd.experiment import heat_map, plots, records, report, search_picture, tables
 from keras_kd.experiment.evaluation import Predictions
 from keras_kd.experiment.progress import title_of

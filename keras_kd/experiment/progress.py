@@ -7,8 +7,8 @@ import time
 import keras
 import rich.progress
 
-from keras_kd._console import Console
-from keras_kd._terminal import printable
+from keras_kd._common.console import Console
+from keras_kd._common.terminal import printable
 
 # Where no line can be drawn over, one is printed at most this often.
 SECONDS_BETWEEN_LINES = 10

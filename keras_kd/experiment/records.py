@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from keras_kd import _json_files
-from keras_kd._json_files import NUMBER, interval
+from keras_kd._common import json_files
+from keras_kd._common.json_files import NUMBER, interval
 from keras_kd.experiment.storage import without_password
 
 # A part of a comparison, and what `own_data` keeps while it works.
@@ -48,7 +48,7 @@ _CONFIG = {
 def _curves(value):
     """Return whether a model's curves are lists of one length, its best epoch within."""
     shape = {"val_accuracy": [NUMBER], "accuracy?": [NUMBER], "best_epoch": int}
-    if _json_files.misfit(value, shape) is not None:
+    if json_files.misfit(value, shape) is not None:
         return False
     count = len(value["val_accuracy"])
     return 1 <= value["best_epoch"] <= count == len(value.get("accuracy", value["val_accuracy"]))
@@ -64,7 +64,7 @@ _FIGURES = {
 
 def _shares(value):
     """Return whether there is a number for each of at least one class."""
-    return _json_files.misfit(value, [NUMBER]) is None and len(value) > 0
+    return json_files.misfit(value, [NUMBER]) is None and len(value) > 0
 
 
 _BY_CLASS = {**_FIGURES, "per_class_accuracy": _shares}
@@ -164,7 +164,7 @@ def read_config(folder):
     if found is None:
         return None
     options = _OPTIONS[found["kind"]]
-    reason = _json_files.misfit(found["options"], options)
+    reason = json_files.misfit(found["options"], options)
     unknown = set() if str in options else found["options"].keys() - _names(options)
     if unknown:
         reason = f"which is damaged: `{min(unknown)}` is no option of a {found['kind']}"
@@ -177,7 +177,7 @@ def read_head(folder):
     """Return what `read_config` does, with whatever options: its kind and recipe are known."""
     path = Path(folder) / "config.json"
     try:
-        found = _json_files.parsed(path)
+        found = json_files.parsed(path)
     except FileNotFoundError:
         return None
     except ValueError as error:
@@ -187,7 +187,7 @@ def read_head(folder):
         ours = not found.keys().isdisjoint(("kind", "recipe", "options"))
     else:
         ours = any(any(path.parent.glob(trace)) for trace in _TRACES)
-    reason = _json_files.misfit(found, _CONFIG) if ours else None
+    reason = json_files.misfit(found, _CONFIG) if ours else None
     if reason is not None:
         raise _damaged_config(folder, reason)
     if not ours:
@@ -211,7 +211,7 @@ def read_results(folder, kind=None):
     """
     path = Path(folder) / "results.json"
     what, way_out = "The results of a run", "Remove it: `keras-kd resume` then makes it again."
-    results = _json_files.read_json(path, _RESULTS.get(kind, _ANY), what=what, way_out=way_out)
+    results = json_files.read_json(path, _RESULTS.get(kind, _ANY), what=what, way_out=way_out)
     if results is None:
         return None
     found = {"sweep": "cells", "search": "trials"}.get(kind)

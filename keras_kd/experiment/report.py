@@ -3,9 +3,9 @@
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd._console import Table
-from keras_kd._files import written_whole
-from keras_kd._pictures import label, labels, plain_text
+from keras_kd._common.console import Table
+from keras_kd._common.files import written_whole
+from keras_kd._common.pictures import label, labels, plain_text
 from keras_kd.experiment.plots import COLOURS
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.statistics import NO_VERDICT, TOO_SHORT

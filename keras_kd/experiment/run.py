@@ -3,18 +3,18 @@
 import time
 
 from keras_kd import export, metrics
-from keras_kd._backend import describe_machine, require_extra
-from keras_kd._checks import check_integer, check_seed
-from keras_kd._files import size_of
-from keras_kd._locks import at_work
+from keras_kd._common.backend import describe_machine, require_extra
+from keras_kd._common.checks import check_integer, check_seed
+from keras_kd._common.files import size_of
+from keras_kd._common.locks import at_work
+from keras_kd.distillers.fast_path import on_gpu
+from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, report
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.training import Trainer
-from keras_kd.fast_path import on_gpu
-from keras_kd.precision import policy_for
 
 
 def run(

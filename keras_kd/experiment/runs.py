@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from keras_kd._console import Table
+from keras_kd._common.console import Table
 from keras_kd.experiment import checkpoint, records, report, tables
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.compare import compare

@@ -3,14 +3,14 @@
 import dataclasses
 import time
 
-from keras_kd._backend import require_extra
-from keras_kd._checks import MOST_WORKERS, check_integer, check_seed
-from keras_kd._locks import at_work
+from keras_kd._common.backend import require_extra
+from keras_kd._common.checks import MOST_WORKERS, check_integer, check_seed
+from keras_kd._common.locks import at_work
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
 from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
-from keras_kd.experiment.making import digest_of
+from keras_kd.experiment.fingerprints import digest_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.run import describe, load
 from keras_kd.experiment.storage import check_storage, with_password, without_password

@@ -1,7 +1,7 @@
 """The picture of a search: how it got better, and where the good settings lie."""
 
-from keras_kd._files import written_whole
-from keras_kd._pictures import label, plain_text
+from keras_kd._common.files import written_whole
+from keras_kd._common.pictures import label, plain_text
 
 _COLOURS = ("#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", "#000000")
 

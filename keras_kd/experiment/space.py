@@ -2,7 +2,15 @@
 
 import dataclasses
 
-from keras_kd._checks import ALPHAS, MOST, RATES, TEMPERATURES, ArgumentError, is_number, words
+from keras_kd._common.checks import (
+    ALPHAS,
+    MOST,
+    RATES,
+    TEMPERATURES,
+    ArgumentError,
+    is_number,
+    words,
+)
 from keras_kd.experiment.grid import cells_of
 
 # Two numbers each; those of a scale, such as rates, are drawn by their logarithm.

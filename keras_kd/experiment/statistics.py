@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_kd._backend import require_extra
+from keras_kd._common.backend import require_extra
 
 BEATS, DOES_NOT_BEAT, INCONCLUSIVE = "BEATS", "DOES NOT BEAT", "INCONCLUSIVE"
 NO_VERDICT = "NO VERDICT"

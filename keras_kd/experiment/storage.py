@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from keras_kd._checks import ArgumentError, check_text, check_writable
+from keras_kd._common.checks import ArgumentError, check_text, check_writable
 
 # Holds the whole URL, where the one that was written down has its password hidden.
 VARIABLE = "KERAS_KD_STORAGE"

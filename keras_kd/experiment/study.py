@@ -15,7 +15,7 @@ import optuna
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
-from keras_kd._json_files import misfit
+from keras_kd._common.json_files import misfit
 from keras_kd.experiment.progress import quiet_about_tracing
 from keras_kd.experiment.storage import without_password
 

@@ -3,9 +3,9 @@
 import time
 
 from keras_kd import metrics
-from keras_kd._backend import require_extra
-from keras_kd._checks import check_integer, check_seed
-from keras_kd._locks import at_work
+from keras_kd._common.backend import require_extra
+from keras_kd._common.checks import check_integer, check_seed
+from keras_kd._common.locks import at_work
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, heat_map, tables
 from keras_kd.experiment import folder as folder_module

@@ -1,6 +1,6 @@
 """Comparisons, sweeps and searches for people: their tables and sentences on a terminal."""
 
-from keras_kd._console import Table
+from keras_kd._common.console import Table
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.space import title as title_of_settings
 from keras_kd.experiment.statistics import INCONCLUSIVE, NO_VERDICT, TOO_SHORT

@@ -6,14 +6,14 @@ from collections.abc import Callable
 import keras
 
 from keras_kd import data as data_module
-from keras_kd.distiller import Distiller
-from keras_kd.experiment.keeping import Keeper
-from keras_kd.experiment.making import description, digest_of
-from keras_kd.fast_path import on_gpu
+from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.fast_path import on_gpu
+from keras_kd.distillers.precision import computing_in, policy_for
+from keras_kd.experiment.fingerprints import description, digest_of
+from keras_kd.experiment.keeper import Keeper
 from keras_kd.losses import LabelSmoothing
-from keras_kd.precision import computing_in, policy_for
 from keras_kd.soft_labels import SoftLabels
-from keras_kd.teacher import Teacher
+from keras_kd.teachers.teacher import Teacher
 
 
 @dataclasses.dataclass(frozen=True)

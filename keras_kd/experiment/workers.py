@@ -12,7 +12,7 @@ import pickle
 import sys
 import threading
 
-from keras_kd._console import Console
+from keras_kd._common.console import Console
 from keras_kd.device import call_in_new_process, visible_gpus
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.space import Space

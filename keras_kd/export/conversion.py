@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._backend import quiet_native_stderr
-from keras_kd._inputs import taking, vocabularies
+from keras_kd._common.backend import quiet_native_stderr
+from keras_kd._common.inputs import taking, vocabularies
 from keras_kd.export import calibrating
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.runner import SIGNATURE

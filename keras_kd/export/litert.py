@@ -4,11 +4,10 @@ import dataclasses
 
 import numpy as np
 
-from keras_kd._backend import quiet_native_stderr, require_extra
-from keras_kd._calibration import calibration_images
-from keras_kd._files import written_whole
-from keras_kd._inputs import as_taken, vocabularies
-from keras_kd._repr import call_of
+from keras_kd._common.backend import quiet_native_stderr, require_extra
+from keras_kd._common.files import written_whole
+from keras_kd._common.inputs import as_taken, vocabularies
+from keras_kd._common.reprs import call_of
 from keras_kd.export import metadata
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.conversion import convert
@@ -20,6 +19,7 @@ from keras_kd.export.saved_model import (
     probe_images,
 )
 from keras_kd.quantize import float_layers, float_share, weight_bits
+from keras_kd.quantize.calibration import calibration_images
 
 QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
 

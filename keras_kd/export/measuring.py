@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd._inputs import as_taken
+from keras_kd._common.inputs import as_taken
 from keras_kd.export import runner
 from keras_kd.export.saved_model import probe_images
 

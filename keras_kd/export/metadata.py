@@ -5,8 +5,8 @@ import zipfile
 from pathlib import Path
 
 import keras_kd
-from keras_kd._backend import quiet_native_stderr
-from keras_kd._files import sha256_of, written_whole
+from keras_kd._common.backend import quiet_native_stderr
+from keras_kd._common.files import sha256_of, written_whole
 from keras_kd.export.runner import LiteRTFile
 
 _NAME = "keras_kd.json"

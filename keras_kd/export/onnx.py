@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from keras_kd._backend import quiet_native_stderr, require_extra
-from keras_kd._files import written_whole
+from keras_kd._common.backend import quiet_native_stderr, require_extra
+from keras_kd._common.files import written_whole
 from keras_kd.export.runner import ONNXFile, logits_of
 from keras_kd.export.saved_model import (
     check_equal_answers,

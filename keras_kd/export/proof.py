@@ -9,14 +9,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from keras_kd import _checks
-from keras_kd._backend import describe_machine, require_extra
-from keras_kd._checks import ArgumentError, check_text
-from keras_kd._console import Console
-from keras_kd._differences import differences, refuse_others
-from keras_kd._files import move, no_room, size_of, written_whole
-from keras_kd._json_files import read_json
-from keras_kd._locks import at_work
+from keras_kd._common import checks
+from keras_kd._common.backend import describe_machine, require_extra
+from keras_kd._common.checks import ArgumentError, check_text
+from keras_kd._common.console import Console
+from keras_kd._common.differences import differences, refuse_others
+from keras_kd._common.files import move, no_room, size_of, written_whole
+from keras_kd._common.json_files import read_json
+from keras_kd._common.locks import at_work
 from keras_kd.export import report
 from keras_kd.export.litert import litert
 from keras_kd.export.measuring import Question, measured
@@ -319,6 +319,6 @@ def check_budgets(budgets, data):
     Raises:
         ArgumentError: in one sentence.
     """
-    _checks.check_budgets(budgets)
+    checks.check_budgets(budgets)
     if budgets["max_drop"] is not None and data is None:
         raise ArgumentError("`max_drop` needs `data`, whose test images tell the accuracy.")

@@ -1,8 +1,8 @@
 """An export for people: a line a file, the table, and the picture."""
 
-from keras_kd._console import Table
-from keras_kd._files import written_whole
-from keras_kd._pictures import label, plain_text
+from keras_kd._common.console import Table
+from keras_kd._common.files import written_whole
+from keras_kd._common.pictures import label, plain_text
 
 _COLOURS = {"kept": "#0072b2", "missed": "#d55e00", "student": "#009e73", "teacher": "#555555"}
 

@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._files import written_whole
-from keras_kd._inputs import vocabularies
-from keras_kd._locks import alone
-from keras_kd._probes import NotTriedError
-from keras_kd.features import layers_of
-from keras_kd.graph import has_graph
-from keras_kd.heads import head_of
+from keras_kd._common.files import written_whole
+from keras_kd._common.graph import has_graph
+from keras_kd._common.inputs import vocabularies
+from keras_kd._common.locks import alone
+from keras_kd.teachers.features import layers_of
+from keras_kd.teachers.heads import head_of
+from keras_kd.teachers.probes import NotTriedError
 
 
 def saved_model(model, path):
@@ -162,8 +162,8 @@ def check_model(model):
     if head in ("softmax", "sigmoid"):
         raise ValueError(
             f"A model to export must return logits. Received: {model.name}, which ends in {head}. "
-            "Leave its last activation out (`keras_kd.heads.open_head(model)[0]` does); the file "
-            "adds the probabilities itself."
+            "Leave its last activation out (`keras_kd.teachers.open_head(model)[0]` does): "
+            "the file adds the probabilities itself."
         )
     return model
 

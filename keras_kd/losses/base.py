@@ -7,8 +7,8 @@ import tensorflow as tf
 from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
-from keras_kd._checks import WEIGHTS, check_number
-from keras_kd._repr import call_of_configured
+from keras_kd._common.checks import WEIGHTS, check_number
+from keras_kd._common.reprs import call_of_configured
 from keras_kd.losses.masks import mask_of, with_mask
 
 

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._checks import TEMPERATURES, check_integer, check_number, is_number
+from keras_kd._common.checks import TEMPERATURES, check_integer, check_number, is_number
 from keras_kd.losses.feature import FeatureLoss, averaged
 from keras_kd.losses.relation import unit
 

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_kd._checks import check_number
+from keras_kd._common.checks import check_number
 from keras_kd.losses.base import DistillationLoss, check_batch_size, over_whole_batch
 from keras_kd.losses.masks import mask_of, without_padding
 from keras_kd.losses.relation import (

@@ -5,7 +5,7 @@ import inspect
 import keras
 from keras import ops
 
-from keras_kd._repr import call_of, call_of_configured
+from keras_kd._common.reprs import call_of, call_of_configured
 from keras_kd.losses.base import check_num_classes
 from keras_kd.losses.masks import mask_of, with_mask
 

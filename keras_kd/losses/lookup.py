@@ -5,7 +5,7 @@ import inspect
 
 import keras
 
-from keras_kd._repr import in_small_letters
+from keras_kd._common.reprs import in_small_letters
 from keras_kd.losses.contrastive import Contrastive
 from keras_kd.losses.feature import (
     AttentionTransfer,

@@ -10,7 +10,7 @@ import math
 import keras
 from keras import ops
 
-from keras_kd._checks import TEMPERATURES
+from keras_kd._common.checks import TEMPERATURES
 from keras_kd.losses.base import (
     DistillationLoss,
     check_batch_size,

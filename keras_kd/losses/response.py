@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_kd._checks import TEMPERATURES, check_integer
+from keras_kd._common.checks import TEMPERATURES, check_integer
 from keras_kd.losses.base import (
     DistillationLoss,
     check_num_classes,

@@ -2,7 +2,7 @@
 
 import keras
 
-from keras_kd.models._ends import logits_model, normalized_image
+from keras_kd.models.blocks import logits_model, normalized_image
 
 
 def mlp(

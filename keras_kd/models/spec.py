@@ -5,7 +5,7 @@ import re
 
 import keras
 
-from keras_kd._checks import MOST_SIDE
+from keras_kd._common.checks import MOST_SIDE
 from keras_kd.models.conv_net import conv_net
 from keras_kd.models.lenet5 import lenet5
 from keras_kd.models.mlp import mlp

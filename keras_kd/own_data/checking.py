@@ -7,8 +7,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd import metrics
-from keras_kd._compatibility import check_answers, check_fit, check_student, shape_of
 from keras_kd.data.encoded import EncodedImages
+from keras_kd.distillers.checks import check_answers, check_fit, check_student, shape_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.own_data.data_findings import data_findings
 from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample_of

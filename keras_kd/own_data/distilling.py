@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 from keras_kd import metrics
-from keras_kd._backend import describe_machine, require_extra
-from keras_kd._checks import (
+from keras_kd._common.backend import describe_machine, require_extra
+from keras_kd._common.checks import (
     ALPHAS,
     RATES,
     TEMPERATURES,
@@ -17,7 +17,7 @@ from keras_kd._checks import (
     check_seed,
     is_number,
 )
-from keras_kd._files import sha256_of
+from keras_kd._common.files import sha256_of
 from keras_kd.experiment.evaluation import figures_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.own_data import report as report_module

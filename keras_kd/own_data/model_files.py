@@ -4,7 +4,7 @@ import importlib
 import os
 import sys
 
-from keras_kd import _model_files
+from keras_kd._common import model_files
 
 
 def load_model_file(path, what):
@@ -19,7 +19,7 @@ def load_model_file(path, what):
         ValueError: if it is no `.keras` file, is damaged, or holds what would run code.
     """
     remedy = "For a class of yours, name the module that registers it with --import."
-    return _model_files.load_model_file(path, what, remedy=remedy)
+    return model_files.load_model_file(path, what, remedy=remedy)
 
 
 def import_modules(names):
@@ -40,5 +40,5 @@ def import_modules(names):
         except Exception as error:  # The user's code may fail in any way.
             raise ImportError(
                 f"--import must name a module that can be imported. Received: {name!r}: "
-                f"{_model_files.first_sentence(error)}."
+                f"{model_files.first_sentence(error)}."
             ) from error

@@ -8,12 +8,12 @@ import tempfile
 from pathlib import Path
 
 from keras_kd import export as export_module
-from keras_kd._backend import require_extra
-from keras_kd._checks import check_writable
-from keras_kd._differences import differences, refuse_others
-from keras_kd._files import remove_leftovers, written_whole
-from keras_kd._json_files import NUMBER, interval, misfit, parsed, read_json
-from keras_kd._locks import LOCK, at_work
+from keras_kd._common.backend import require_extra
+from keras_kd._common.checks import check_writable
+from keras_kd._common.differences import differences, refuse_others
+from keras_kd._common.files import remove_leftovers, written_whole
+from keras_kd._common.json_files import NUMBER, interval, misfit, parsed, read_json
+from keras_kd._common.locks import LOCK, at_work
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import records
 from keras_kd.export.proof import check_formats

@@ -1,6 +1,6 @@
 """A distillation for people: the closing table, and what it means."""
 
-from keras_kd._console import Table
+from keras_kd._common.console import Table
 from keras_kd.experiment.report import verdict as verdict_of
 
 _TITLES = {

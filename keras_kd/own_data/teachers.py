@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kd.ensemble import as_teacher
-from keras_kd.teacher import Teacher
+from keras_kd.teachers.ensemble import as_teacher
+from keras_kd.teachers.teacher import Teacher
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CAFFE_MEAN = (103.939, 116.779, 123.68)  # Blue, green, red.

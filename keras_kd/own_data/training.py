@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd.data import Data
-from keras_kd.distiller import Distiller
-from keras_kd.experiment.keeping import Keeper
-from keras_kd.experiment.making import architecture, description, digest_of
+from keras_kd.distillers.distiller import Distiller
+from keras_kd.experiment.fingerprints import architecture, description, digest_of
+from keras_kd.experiment.keeper import Keeper
 from keras_kd.experiment.progress import Progress
 from keras_kd.export import uncompiled
 from keras_kd.losses import SoftTargets

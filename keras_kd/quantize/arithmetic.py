@@ -5,7 +5,7 @@ import math
 import keras
 from keras import layers
 
-from keras_kd.graph import graph_of, name_of_operation
+from keras_kd._common.graph import graph_of, name_of_operation
 from keras_kd.quantize import roles
 
 # Layers that put their weights to each place of what they return; the others, of what they take.

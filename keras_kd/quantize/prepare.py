@@ -2,10 +2,10 @@
 
 import keras
 
-from keras_kd._calibration import calibration_images
-from keras_kd._inputs import taking, vocabularies
-from keras_kd.graph import graph_of, has_graph
+from keras_kd._common.graph import graph_of, has_graph
+from keras_kd._common.inputs import taking, vocabularies
 from keras_kd.quantize import roles
+from keras_kd.quantize.calibration import calibration_images
 from keras_kd.quantize.kernels import INTEGER_KERNELS
 from keras_kd.quantize.layers import ActivationRange
 from keras_kd.quantize.rewriting import Rewriting

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_kd.graph import name_of_operation
+from keras_kd._common.graph import name_of_operation
 from keras_kd.quantize import roles
 from keras_kd.quantize.kernels import can_fold, integer_kernels, is_fused
 from keras_kd.quantize.layers import ActivationRange

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from keras_kd.graph import name_of_operation
+from keras_kd._common.graph import name_of_operation
 from keras_kd.quantize.kernels import INTEGER_KERNELS, has_integer_kernel
 from keras_kd.quantize.layers import ActivationRange
 

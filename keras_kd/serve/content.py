@@ -10,8 +10,8 @@ import numpy as np
 
 from keras_kd import data as data_module
 from keras_kd import export
-from keras_kd._json_files import read_json
-from keras_kd.teacher import load_teacher
+from keras_kd._common.json_files import read_json
+from keras_kd.teachers.teacher import load_teacher
 
 # What a browser should be asked to load at once: all of Fashion-MNIST or CIFAR-10, and a part of
 # larger sets.

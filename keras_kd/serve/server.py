@@ -13,8 +13,8 @@ import urllib.parse
 import webbrowser
 from pathlib import PurePath
 
-from keras_kd._checks import MOST_PORT, check_integer
-from keras_kd._console import Console
+from keras_kd._common.checks import MOST_PORT, check_integer
+from keras_kd._common.console import Console
 from keras_kd.serve.runtime import STATIC, vendored_files
 
 _ADDRESS = "127.0.0.1"

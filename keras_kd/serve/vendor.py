@@ -15,7 +15,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from keras_kd._files import written_whole
+from keras_kd._common.files import written_whole
 from keras_kd.serve.runtime import PACKAGES, STAMP, STATIC, VENDORED, vendored_files
 
 _TRIES = 2  # A registry may hiccup.

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from keras_kd import _json_files
-from keras_kd._files import sha256_of
+from keras_kd._common import json_files
+from keras_kd._common.files import sha256_of
 
 _WAY_OUT = "Delete the folder and create them again."
 
@@ -37,7 +37,7 @@ def read_store(path):
         ValueError: if that is damaged.
     """
     file, what = path / "store.json", "The record of soft labels"
-    record = _json_files.read_json(file, _STORE, what=what, way_out=_WAY_OUT)
+    record = json_files.read_json(file, _STORE, what=what, way_out=_WAY_OUT)
     if record is None:
         return None
     per_view = -(-record["num_examples"] // record["rows_per_shard"])
@@ -52,10 +52,10 @@ def read_store(path):
 def read_unfinished(path):
     """Return the record of a store that is being written, `None` if it tells nothing."""
     try:
-        record = _json_files.parsed(path)
+        record = json_files.parsed(path)
     except (FileNotFoundError, ValueError):
         return None
-    return record if _json_files.misfit(record, {"shards": _SHARDS}) is None else None
+    return record if json_files.misfit(record, {"shards": _SHARDS}) is None else None
 
 
 def check_same(stored, wanted, path, what="soft labels"):

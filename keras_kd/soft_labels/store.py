@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._checks import check_integer, check_seed
-from keras_kd._locks import alone
-from keras_kd._repr import call_of
+from keras_kd._common.checks import check_integer, check_seed
+from keras_kd._common.locks import alone
+from keras_kd._common.reprs import call_of
 from keras_kd.data.splits import Split
 from keras_kd.data.targets import Targets
-from keras_kd.ensemble import as_teacher
-from keras_kd.soft_labels.asking import images_at_once
+from keras_kd.soft_labels.predict import images_at_once
 from keras_kd.soft_labels.record import check_same, is_whole, read_store
 from keras_kd.soft_labels.rows import dense_logits
 from keras_kd.soft_labels.writing import Writer
+from keras_kd.teachers.ensemble import as_teacher
 
 _ROWS_PER_SHARD = 65536
 # Of logits that are there already.

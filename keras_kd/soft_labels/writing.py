@@ -6,8 +6,8 @@ import shutil
 
 import numpy as np
 
-from keras_kd._files import move, remove_leftovers, sha256_of, written_whole
-from keras_kd.soft_labels.asking import asking, progress_bar
+from keras_kd._common.files import move, remove_leftovers, sha256_of, written_whole
+from keras_kd.soft_labels.predict import asking, progress_bar
 from keras_kd.soft_labels.record import check_same, is_whole, read_unfinished
 from keras_kd.soft_labels.rows import keep_logits, row_dtype
 

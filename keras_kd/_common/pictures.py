@@ -1,0 +1,36 @@
+"""Pictures in which every name means itself, whatever classes, models and recipes are called."""
+
+import contextlib
+import warnings
+
+from keras_kd._common.terminal import printable
+
+# Longer names leave no room for what they name.
+_MOST_CHARACTERS = 28
+
+
+@contextlib.contextmanager
+def plain_text():
+    r"""Draw text as it is written; to matplotlib `$\foo$` is a formula, and a wrong one.
+
+    For what makes a figure and for what saves it, as a decorator too.
+    """
+    import matplotlib
+
+    settings = {"text.parse_math": False, "text.usetex": False}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # No font has every script: a box is drawn.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support .*", UserWarning)
+        yield
+
+
+def label(name):
+    """Return a name as a picture has room for it."""
+    text = printable(name)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 1]}…"
+
+
+def labels(names):
+    """Return names as a picture has room for them."""
+    return [label(name) for name in names]

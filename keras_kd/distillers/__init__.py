@@ -1,0 +1,1 @@
+"""Keras models that train students: the step, and what differs between the distillers."""

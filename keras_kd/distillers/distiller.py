@@ -1,0 +1,799 @@
+"""The distiller: a `keras.Model` that trains its student from a teacher."""
+
+import inspect
+import warnings
+
+import keras
+import tensorflow as tf
+from keras import ops
+from keras.optimizers.schedules import LearningRateSchedule
+
+from keras_kd._common.backend import num_replicas
+from keras_kd.data.minibatches import Stack
+from keras_kd.data.targets import unpack
+from keras_kd.distillers.checks import (
+    check_alpha,
+    check_answers,
+    check_by_name,
+    check_distribution,
+    check_fit,
+    check_student,
+    check_words,
+    shape_of,
+)
+from keras_kd.distillers.fast_path import choose, minibatches_of, on_gpu
+from keras_kd.distillers.fitting import (
+    KeptTeacher,
+    as_list,
+    build_variables,
+    check_labels,
+    check_validation_labels,
+    labels_alone,
+    with_soft_labels,
+    with_stored_logits,
+    with_watch,
+)
+from keras_kd.distillers.precision import computing_in, policy_for, scaled
+from keras_kd.distillers.stacked_step import (
+    NOT_FINITE,
+    ask_teacher,
+    train_on_stack,
+    with_teacher_logits,
+)
+from keras_kd.distillers.terms import LOSS_NAMES, DistillationTerms
+from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
+from keras_kd.losses import BinaryCrossEntropy, CrossEntropy, SoftTargets, as_loss_on_logits
+from keras_kd.losses.hard import ignored_class
+from keras_kd.losses.lookup import get_each
+from keras_kd.losses.weights import check_weights, weighed
+from keras_kd.teachers.ensemble import as_teacher
+from keras_kd.teachers.features import feature_model
+
+_FIT = inspect.signature(keras.Model.fit)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class Distiller(keras.Model):
+    """Trains a student from the labels and from what a frozen teacher says of the same images.
+
+        loss = alpha * distillation_loss + (1 - alpha) * hard_loss + the student's regularisers
+        distillation_loss = sum of weight * loss over the distillation losses, usually one
+
+    It is compiled, fitted, saved and loaded like any Keras model; it predicts with the student
+    alone, and what is trained is `distiller.student`. Sample weights, class weights, masks,
+    mixed precision, `jit_compile`, `steps_per_execution`, `run_eagerly` and gradient
+    accumulation work as they do in `keras.Model`.
+
+    The teacher runs outside the gradient tape, once for each image that lies in memory, else once
+    a training step, and never in `predict`. It is not tracked: checkpoints,
+    `restore_best_weights` and saved files hold the student and the optimizer. After loading,
+    attach it again with `attach_teacher`.
+
+    `fit` reports `loss`, `hard_loss` (unless alpha is 1), `distillation_loss` (unless it is 0)
+    and the compiled metrics. `evaluate` leaves the teacher alone and reports what labels tell:
+    `hard_loss`, the metrics, and `loss`, which is `hard_loss` and the student's regularisers; so
+    Keras's callbacks find the `val_loss` that they watch. Given images without labels it asks the
+    teacher, and `distillation_loss` takes the place of `hard_loss`.
+
+    Args:
+        student: a built `keras.Model` that returns logits.
+        teacher: a trained `keras.Model` ending in logits, softmax or sigmoid, or a `Teacher`; a
+            list of them or an `Ensemble`. `None` if no loss needs it, or it is attached later.
+        distillation_loss: a loss of `keras_kd.losses`, or its name, `"soft_targets"`, or any
+            `keras.distillation.DistillationLoss`; or a list, or a dict by name, of several.
+            `SoftTargets()` by default. What a loss compares (logits, or layers by name) comes
+            from one pass of each model.
+        distillation_loss_weights: one number above 0 for each of several losses, as a list or a
+            dict by the same names; 1 by default.
+        alpha: weight of the **distillation** loss, from 0 to 1, or a schedule; `1 - alpha`
+            weighs the hard-label loss. At 0 the teacher is not asked; at 1 labels are not
+            needed.
+        soft_labels: `SoftLabels`, or the folder of some, to train from instead of the live
+            teacher, for losses on logits. A folder that is not there yet is made by the first
+            `fit`, from the teacher and the training images as they are. Like the teacher it is
+            not saved: after loading, set `distiller.soft_labels` again.
+        examples: a batch of inputs from the data, to try student and teacher on; made up if
+            `None`. Pass some where made-up ones are refused.
+        name: name of the model.
+
+    Raises:
+        ValueError: if student and teacher do not fit each other, or the student does not return
+            logits.
+
+    Example:
+
+    ```python
+    import numpy as np
+    import keras_kd as kd
+
+    data = kd.data.load("digits", seed=0)
+    shape = dict(image_shape=data.image_shape, num_classes=data.num_classes)
+    teacher = kd.models.mlp([64, 64], **shape)  # Trained, in earnest.
+    distiller = kd.Distiller(student=kd.models.mlp([16], **shape), teacher=teacher)
+    distiller.compile(optimizer="adam", metrics=["accuracy"])
+    distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
+    assert distiller.student.output_shape == (None, 10)
+    ```
+
+    References:
+        G. Hinton, O. Vinyals, J. Dean, Distilling the Knowledge in a Neural Network, 2015,
+        section 2.
+    """
+
+    # What `get_config` serialises.
+    _config_parts = ("student", "distillation_loss", "alpha")
+    # Whether every loss is scaled by the optimizer that float16 needs.
+    trains_in_float16 = True
+
+    def __new__(cls, *args, **kwargs):
+        check_by_name(cls, args, kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(
+        self,
+        *,
+        student,
+        teacher=None,
+        distillation_loss=None,
+        distillation_loss_weights=None,
+        alpha=0.5,
+        soft_labels=None,
+        examples=None,
+        name="distiller",
+    ):
+        check_student(student)
+        if examples is not None or shape_of(student, "inputs"):
+            check_answers(student, examples=examples)
+        # The student's policy decides whether Keras scales the loss for mixed_float16.
+        super().__init__(name=name, dtype=student.dtype_policy)
+        self.student = student
+        self.distillation_loss = (
+            SoftTargets() if distillation_loss is None else get_each(distillation_loss)
+        )
+        self.distillation_loss_weights = distillation_loss_weights
+        self.alpha = check_alpha(alpha)
+        self.soft_labels = soft_labels
+        self._terms = DistillationTerms(self.distillation_loss, distillation_loss_weights)
+        # A bound method, since the model would be tracked beside the student that it is made of.
+        layers = self._terms.student_layers() if self.alpha != 0 else ()
+        named = layers or self._terms.teacher_layers()
+        if named and soft_labels is not None:
+            raise ValueError(
+                "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
+                f"{named[0]}. Leave `soft_labels` out, or use losses on logits."
+            )
+        features = feature_model(student, layers) if layers else None
+        self._student_features = features and features.__call__
+        shapes = {name: features.output[name].shape for name in layers}
+        logits = shape_of(student, "outputs")
+        if logits is not None and self.alpha != 0:
+            shapes = {"logits": logits, **shapes}
+        self._student_shapes = shapes
+        self.projectors = {}
+        # Keras adds the tracker of `loss` itself when the model is compiled.
+        names = ["hard_loss", "distillation_loss"]
+        names += self._terms.losses if len(self._terms) > 1 else []
+        self._trackers = [keras.metrics.Mean(name=name) for name in names]
+        self.teacher = None
+        self.hard_loss = self._default_hard_loss()
+        self._teacher_fingerprint = None
+        # Whether the teacher's logits of the step being traced were checked before it.
+        self._known_finite = False
+        # What `compile` is told beside Keras's own arguments.
+        self._policy, self._policy_reason, self._said_precision = None, None, False
+        self._own_choices = {}
+        # Whether XLA is known to compute what `compile` was given as metrics.
+        self._metrics_are_known = False
+        # The step whose teacher logits were not finite, -1 while there is none.
+        self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
+        if teacher is not None:
+            self.attach_teacher(teacher, examples=examples)
+        self.built = True
+
+    def attach_teacher(self, teacher, *, examples=None):
+        """Give the distiller its teacher, after loading or to begin with.
+
+        Args:
+            teacher: as in `Distiller`.
+            examples: as in `Distiller`.
+
+        Raises:
+            ValueError: if it does not fit the student or the losses, or is not the one the
+                distiller was saved with (by a fingerprint of the weights).
+        """
+        if teacher is self.student:
+            raise ValueError("Teacher and student must be two models. Received: one as both.")
+        image_shape = shape_of(self.student, "inputs")
+        options = {"image_shape": image_shape and image_shape[1:], "examples": examples}
+        teacher = as_teacher(teacher, **options)
+        check_fit(teacher, self.student)
+        if image_shape is None and examples is None and teacher.input_shape is not None:
+            check_answers(self.student, image_shape=teacher.input_shape[1:])
+        if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
+            raise ValueError(
+                "The teacher must be the one this distiller was saved with. Received: one with "
+                "other weights. Build a new Distiller to go on with another teacher."
+            )
+        self._terms.check_teacher(teacher, self.student)
+        layers = self.teacher_layers()
+        shapes = {"logits": teacher.feature_shape(None)}
+        self._make_projectors(shapes | {name: teacher.feature_shape(name) for name in layers})
+        # `Teacher` is no Keras object, so Keras does not track the model inside it.
+        self.teacher = teacher
+
+    def compile(
+        self,
+        optimizer="adam",
+        loss=None,
+        metrics=None,
+        *,
+        steps_per_execution=None,
+        jit_compile=None,
+        precision=None,
+        **kwargs,
+    ):
+        """Configure the training, as `keras.Model.compile` does, and return the distiller.
+
+        Args:
+            optimizer: as in Keras; Adam by default.
+            loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
+                or soft labels (`BinaryCrossEntropy` beside `BinarySoftTargets` or a teacher that
+                ends in sigmoid), in both of which -1 stands for no label; a `keras.losses.Loss`,
+                a function `(labels, logits)`, or a name. Names and Keras's functions are taken on
+                logits, since the student returns them.
+            metrics: as in Keras. Where binary cross-entropy is the default, `"accuracy"` and
+                `"binary_accuracy"` count labels whose logit is on the right side of 0.
+            steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
+            jit_compile: as in Keras; if `None`, XLA is used where it pays.
+            precision: what training steps compute in: `"mixed"` for what the device is fast in
+                (float16 on a GPU, bfloat16 on a processor that has it), or `"mixed_float16"`,
+                `"mixed_bfloat16"`, `"float32"`; `None` for the models' own. Weights, logits and
+                losses stay float32, and so does the student outside of training.
+            **kwargs: the other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
+        """
+        check_words("compile", kwargs)
+        self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
+        if metrics and self._is_binary():
+            # Keras would compare the logits with a probability of 0.5.
+            metrics = keras.tree.map_structure(_on_binary_logits, metrics)
+        self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
+        self._policy, self._said_precision = None, False
+        if precision is not None:
+            self._policy, self._policy_reason = policy_for(
+                precision, on_gpu=on_gpu(), float16=self.trains_in_float16
+            )
+            if self._policy == "mixed_float16":
+                optimizer = scaled(optimizer)
+        super().compile(
+            optimizer=optimizer,
+            loss=self.hard_loss,
+            metrics=metrics,
+            steps_per_execution=steps_per_execution or 1,
+            jit_compile="auto" if jit_compile is None else jit_compile,
+            **kwargs,
+        )
+        self._own_choices = {
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+            "precision": precision,
+        }
+        return self
+
+    def get_compile_config(self):
+        return {**super().get_compile_config(), **self._own_choices}
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
+        """Train, as `keras.Model.fit` does, several minibatches in one compiled step.
+
+        The fast path is taken for arrays and for data sets that `Split.batches` made, unless
+        `compile` was given `steps_per_execution` or `run_eagerly`, or `fit` something that it
+        does not serve (class or sample weights, `steps_per_epoch`, `validation_split`). The
+        updates, the epochs and what callbacks see are those of the plain path: where a callback
+        overrides a batch hook, it sees every minibatch. A loss on logits asks the teacher about
+        images in memory once, before the first epoch, if its logits take less than 128 MB. Any
+        other data set is left as it is.
+
+        Raises:
+            ValueError: if a label in memory is none that the losses can learn, or the teacher's
+                logits for an image or a batch are not finite; nothing is trained on it.
+        """
+        self.check_compiled("fit")
+        check_distribution()
+        # What comes after `callbacks`, in Keras's order.
+        kwargs = dict([*_FIT.bind(*[None] * 7, *args, **kwargs).arguments.items()][7:])
+        if self._metrics_await_labels():
+            self.train_function = None
+        x, y, kwargs = with_stored_logits(x, y, {**kwargs, "batch_size": batch_size})
+        batch_size = kwargs.pop("batch_size", None)
+        check_labels(self, x, y)
+        check_validation_labels([self], kwargs.get("validation_data"))
+        minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
+        kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
+        watching, steps, kept = as_list(callbacks), None, []
+        if self.soft_labels is not None and self.alpha != 0:
+            minibatches = with_soft_labels(
+                minibatches, self.soft_labels, self._terms, self.teacher, verbose=bool(verbose)
+            )
+            x, y, batch_size = minibatches.dataset(), None, None
+        if self.alpha != 0:
+            size = min(minibatches.batch_size, minibatches.num_examples) if minibatches else None
+            self._terms.check_batch_size(size or batch_size, self._student_shapes)
+        if self.alpha != 0 and self._terms.uses_index():
+            self._terms.check_examples(minibatches)
+        if minibatches is not None and self.may_stack():
+            given = minibatches
+            with self.in_its_precision():
+                minibatches = with_teacher_logits(given, [self], bool(verbose), watching)
+            if minibatches is not given and watching:
+                kept = [KeptTeacher(self.teacher)]
+            models = self.models_in_step(teacher=not minibatches.has_teacher_logits)
+            height, xla = choose(models, len(minibatches), watching)
+            xla = xla and self.may_use_xla(models)
+            steps = (height, len(minibatches))
+            x = minibatches.stacks(height, gathered=on_gpu(), xla=xla)
+            y, batch_size = None, None
+        elif self.alpha != 0 and self._terms.uses_index():
+            # One by one, but with the index, which a plain minibatch has not.
+            x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
+        self.prepare_for(x)
+        self.say_precision(verbose)
+        return super().fit(
+            x,
+            y,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=with_watch(callbacks, self.losses_in_logs(), steps, verbose, kept),
+            **kwargs,
+        )
+
+    def compile_from_config(self, config):
+        # Keras does these two lines for a model whose `compile` is its own.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def _metrics_await_labels(self):
+        # A step that was traced before the metrics had seen labels may make no variables for them
+        # and is traced again. Each method forgets its own: `fit` runs `evaluate` in its midst.
+        return not all(getattr(metric, "built", True) for metric in super().metrics)
+
+    @property
+    def metrics(self):
+        # Compiled metrics that have seen no labels yet are not built, and have no result.
+        ready = [metric for metric in super().metrics if getattr(metric, "built", True)]
+        # The losses first, as in Keras: `loss, hard_loss, accuracy = distiller.evaluate(...)`.
+        return sorted(ready, key=lambda metric: metric.name not in LOSS_NAMES)
+
+    def call(self, inputs, training=None):
+        return self.student(inputs, training=training)
+
+    def check_compiled(self, method):
+        """Refuse to start what needs an optimizer and metrics.
+
+        Args:
+            method: what was called.
+
+        Raises:
+            ValueError: if `compile` was not called before.
+        """
+        if not self.compiled:
+            raise ValueError(
+                f"`{method}` needs a compiled distiller. Received: {self.name}, which is not. Call "
+                "`distiller.compile(...)` before."
+            )
+
+    def losses_in_logs(self):
+        """Return the names in the logs of what is better when it is less."""
+        return {"loss", *(tracker.name for tracker in self._trackers)}
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Report what labels tell of the student; see `keras.Model.evaluate`.
+
+        Without labels, the distillation loss. `loss` is `hard_loss` (or else
+        `distillation_loss`) and the student's regularisers.
+        """
+        self.check_compiled("evaluate")
+        if (y is not None or not hasattr(x, "shape")) and self._metrics_await_labels():
+            self.test_function = None
+        return super().evaluate(x, labels_alone(y), *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        self.check_compiled("test_on_batch")
+        if y is not None and self._metrics_await_labels():
+            self.test_function = None
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    def export(self, filepath, format="tf_saved_model", *args, **kwargs):
+        """Export the student, as `keras.Model.export` does.
+
+        `keras_kd.export` writes files that are run and compared with the student before they are
+        kept.
+
+        Args:
+            filepath: a folder, or a file for formats that are one.
+            format: as in `keras.Model.export`.
+            *args, **kwargs: the other arguments of `keras.Model.export`.
+        """
+        return self.student.export(filepath, format, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self.check_compiled("train_on_batch")
+        if y is not None and self._metrics_await_labels():
+            self.train_function = None
+        logs = super().train_on_batch(x, y, *args, **kwargs)
+        self.raise_if_teacher_failed(int(self.optimizer.iterations.numpy()))
+        return logs
+
+    def train_step(self, data):
+        with self.in_its_precision():
+            if isinstance(data, Stack):
+                (logs,) = train_on_stack([self], data)
+                return logs
+            return self.train_on_minibatch(data)
+
+    @property
+    def precision(self):
+        """Name of the policy that training steps compute in; `None` for the models' own."""
+        return self._policy
+
+    def in_its_precision(self):
+        """Return a context in which the models of a training step compute as `compile` was told."""
+        return computing_in(self._policy, self.models_in_step(teacher=True))
+
+    def say_precision(self, verbose):
+        """Print, the first time, what training steps compute in, if `compile` was told."""
+        if self._policy is not None and verbose and not self._said_precision:
+            print(f"Precision: {self._policy} ({self._policy_reason}); weights, losses: float32")
+            self._said_precision = True
+
+    def train_on_minibatch(self, data, teacher=None, *, finite=False, index=None):
+        """Update the student once, and return the logs.
+
+        Args:
+            data: `(images, labels, sample_weight)`, as in Keras, what comes last may be left out;
+                `Targets` in the place of the labels hold the teacher's logits too.
+            teacher: the teacher's outputs for these images by name, if it was asked before.
+            finite: whether those are known to be finite.
+            index: integers `[batch]`, where the images are in the training data, if known.
+        """
+        images, labels, sample_weight, stored = unpack(data)
+        self._check_labels(labels)
+        if stored is not None:
+            self._check_stored(stored["logits"])
+        teacher = (stored or teacher) if self._uses_teacher() else None
+        if teacher is None and self._uses_teacher():
+            # Outside the tape: no gradient is ever taken through the teacher.
+            teacher = self._ask_teacher(images)
+        if teacher is not None and index is not None and self._terms.uses_index():
+            teacher = {**teacher, "index": index}
+        self._known_finite = finite
+        return self._train_on(images, labels, sample_weight, teacher)
+
+    def _train_on(self, images, labels, sample_weight, teacher):
+        with tf.GradientTape() as tape:
+            student = self._ask_student(images, training=True)
+            losses = self._loss_terms(
+                labels, teacher, student, sample_weight, hard=self._learns_labels(labels)
+            )
+            losses["loss"] = _sum([*self._weighted(losses), *self._regularizers()])
+            scaled_loss = self.optimizer.scale_loss(losses["loss"])
+        self._apply(tape, scaled_loss, (teacher or {}).get("logits"))
+        return self._update_logs(images, labels, student["logits"], sample_weight, losses)
+
+    def test_step(self, data):
+        images, labels, sample_weight, stored = unpack(data)
+        if labels is not None:
+            student = {"logits": self(images, training=False)}
+            losses = self._loss_terms(labels, None, student, sample_weight, hard=True)
+            losses["loss"] = losses["hard_loss"]
+        else:
+            if self.alpha == 0 or not self._terms.needs_teacher():
+                raise ValueError(
+                    "Evaluating without a teacher's part needs labels. Received: images alone, and "
+                    f"alpha={self.alpha}."
+                )
+            student = self._ask_student(images, training=False)
+            losses = self._losses_without_labels(images, student, sample_weight, stored)
+            losses["loss"] = losses["distillation_loss"]
+        losses["loss"] = _sum([losses["loss"], *self._regularizers(self.student)])
+        return self._update_logs(images, labels, student["logits"], sample_weight, losses)
+
+    def _losses_without_labels(self, images, student, sample_weight, stored):
+        teacher = stored or self._ask_teacher(images)
+        return self._loss_terms(None, teacher, student, sample_weight, hard=False)
+
+    def get_config(self):
+        fingerprint = self.teacher.fingerprint if self.teacher else self._teacher_fingerprint
+        return {
+            "name": self.name,
+            "student": keras.saving.serialize_keras_object(self.student),
+            "distillation_loss": keras.saving.serialize_keras_object(
+                _plain(self.distillation_loss)
+            ),
+            "distillation_loss_weights": _plain(self.distillation_loss_weights),
+            "alpha": keras.saving.serialize_keras_object(self.alpha),
+            "teacher_fingerprint": fingerprint,
+            "teacher_shapes": self._teacher_shapes if self.projectors else {},
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        fingerprint = config.pop("teacher_fingerprint", None)
+        shapes = config.pop("teacher_shapes", {})
+        for part in cls._config_parts:
+            config[part] = keras.saving.deserialize_keras_object(config[part], custom_objects)
+        distiller = cls(**config)
+        distiller._teacher_fingerprint = fingerprint
+        if shapes:  # So that the projectors are there when their weights are loaded.
+            distiller._make_projectors({name: tuple(shape) for name, shape in shapes.items()})
+        return distiller
+
+    def _make_projectors(self, teacher_shapes):
+        self._teacher_shapes = {name: list(shape) for name, shape in teacher_shapes.items()}
+        for name, projector in self._terms.projectors(teacher_shapes, self._student_shapes).items():
+            if name not in self.projectors:  # Those of a loaded distiller are trained.
+                self.projectors[name] = projector
+
+    def optimizers(self):
+        """Return the optimizer of each player, the student's first."""
+        return [self.optimizer]
+
+    def models_in_step(self, *, teacher):
+        """Return every model that runs in a training step, with the teacher or without."""
+        live = teachers_in(self.teacher) if teacher else []
+        return [self.student, *(each.model for each in live)]
+
+    def may_stack(self):
+        """Return whether training steps are Keras's and ours alone, on one device."""
+        return (
+            self.compiled
+            and self._own_choices["steps_per_execution"] is None
+            and not self.run_eagerly
+            and type(self).train_step is Distiller.train_step
+            and num_replicas() == 1
+        )
+
+    def may_use_xla(self, models):
+        """Return whether XLA computes a step through these models as TensorFlow does.
+
+        Args:
+            models: what `models_in_step` returned.
+        """
+        if on_gpu() or self._own_choices["jit_compile"] is not None:
+            return False  # What Keras or the user chose stands.
+        live = [each for each in teachers_in(self.teacher) if each.model in models]
+        return (
+            self._metrics_are_known
+            and all(each.preprocess is None for each in live)
+            and all(map(is_known_optimizer, self.optimizers()))
+            and is_known(
+                models=models,
+                losses=[self.hard_loss, *self._terms.losses.values()],
+                others=[self, self.alpha],
+            )
+        )
+
+    def prepare_for(self, data):
+        """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
+        self._bad_step.assign(-1)
+        logits = shape_of(self.student, "outputs")
+        build_variables(self, data, logits and logits[1:])
+
+    def raise_if_teacher_failed(self, since=0):
+        """Raise if the teacher's logits were not finite in a training step.
+
+        Args:
+            since: the optimizer's step that batches are counted from.
+
+        Raises:
+            ValueError: naming the batch.
+        """
+        bad_step = int(self._bad_step.numpy())
+        if bad_step >= 0:
+            raise ValueError(
+                f"The teacher's logits must be finite. Received: {NOT_FINITE} "
+                f"for batch {bad_step - since}, on which nothing was trained. Look at those "
+                "images, or at the teacher's normalisation."
+            )
+
+    def _default_hard_loss(self):
+        return BinaryCrossEntropy() if self._is_binary() else CrossEntropy()
+
+    def _is_binary(self):
+        """Return whether the logits are one yes or no each, as a loss or the teacher says."""
+        return self._terms.is_binary() or getattr(self.teacher, "head", None) == "sigmoid"
+
+    def _known(self, labels):
+        """Return labels with -1 where the hard-label loss ignores them."""
+        ignored = ignored_class(self.hard_loss)
+        if labels is None or ignored is None:
+            return labels
+        labels = ops.cast(labels, "int32")
+        return ops.where(labels == ignored, -1, labels)
+
+    def _uses_teacher(self):
+        return self.alpha != 0
+
+    def _needs_labels(self):
+        return self.alpha != 1 or not self._terms.needs_teacher()
+
+    def _check_labels(self, labels):
+        if labels is None and self._needs_labels():
+            raise ValueError(
+                f"Training with alpha={self.alpha} needs labels. Received: images alone. "
+                "To distil without labels, set alpha=1 and use losses that ask the teacher."
+            )
+
+    def _check_stored(self, logits):
+        """Refuse stored logits where they cannot stand for the teacher."""
+        known, shape = shape_of(self.student, "outputs"), tf.TensorShape(logits.shape)
+        if known is not None and shape.rank != len(known):
+            raise ValueError(
+                f"Stored teacher logits must have the axes of the student's, {tuple(known)}. "
+                f"Received: {shape}. `Targets(labels, teacher_logits)` has the "
+                "labels first; one logit an example has the shape [n, 1]."
+            )
+        if layers := self.teacher_layers():
+            raise ValueError(
+                "Stored teacher logits do not hold what is inside the teacher. Received: a loss on "
+                f"{layers[0]}. Train on (images, labels) with the live teacher, or use losses on "
+                "logits."
+            )
+
+    def _ask_teacher(self, images):
+        """Return the teacher's outputs by name, nothing if no loss needs a teacher."""
+        if not self._terms.needs_teacher():
+            return {}
+        if self.teacher is None:
+            raise ValueError(
+                "The distiller has no teacher. Pass `teacher` to `Distiller`, or call "
+                "`distiller.attach_teacher(teacher)` after loading one, or train from stored "
+                "logits: `SoftLabels`, or minibatches `(images, Targets(labels, logits))`."
+            )
+        return ask_teacher(self.teacher, images, self.teacher_layers())
+
+    def teacher_layers(self):
+        """Return the teacher's layers that the losses compare."""
+        return self._terms.teacher_layers()
+
+    def asks_teacher(self):
+        """Return whether a training step asks the live teacher."""
+        return self.alpha != 0 and self.teacher is not None and self._terms.needs_teacher()
+
+    def _ask_student(self, images, training):
+        if self._student_features:
+            return self._student_features(images, training=training)
+        return {"logits": self(images, training=training)}
+
+    def _loss_terms(self, labels, teacher, student, sample_weight, *, hard):
+        """Return the hard and the distillation loss, as far as they can be had.
+
+        Args:
+            labels: or `None`.
+            teacher: the teacher's outputs by name, or `None`.
+            student: the student's outputs by name.
+            sample_weight: or `None`.
+            hard: whether the labels are there to be learned.
+        """
+        losses = {}
+        if sample_weight is not None:
+            check_weights(sample_weight, student["logits"])
+        if hard:
+            losses["hard_loss"] = weighed(self.hard_loss, labels, student["logits"], sample_weight)
+        if teacher is not None:
+            values = self._terms.values(
+                teacher,
+                student,
+                self._known(labels),
+                sample_weight,
+                projectors=self.projectors,
+                step=self.optimizer.iterations if self.optimizer else 0,
+            )
+            losses["distillation_loss"] = self._terms.sum_of(values)
+            losses |= values if len(values) > 1 else {}
+        return losses
+
+    def _weighted(self, losses):
+        """Return the weighted parts of the objective; `[]` if one of them is missing."""
+        alpha = self._alpha_now()
+        weights = {"hard_loss": 1 - alpha, "distillation_loss": alpha}
+        if not isinstance(self.alpha, LearningRateSchedule):
+            weights = {name: weight for name, weight in weights.items() if weight != 0}
+        known = weights.keys() <= losses.keys()
+        return [weight * losses[name] for name, weight in weights.items()] if known else []
+
+    def _regularizers(self, model=None):
+        # Keras's optimizer sums gradients over replicas; the other losses are divided already.
+        return [ops.sum(term) / num_replicas() for term in (model or self).losses]
+
+    def learns_labels(self):
+        """Return whether the hard-label loss counts."""
+        # At alpha=1 labels may be placeholders, for the compiled metrics alone.
+        return self.alpha != 1
+
+    def takes_labels_for_classes(self):
+        """Return whether anything but the hard-label loss takes labels for classes."""
+        return self.alpha != 0 and self._terms.uses_labels()
+
+    def _learns_labels(self, labels):
+        return labels is not None and self.learns_labels()
+
+    def _apply(self, tape, scaled_loss, teacher_logits=None):
+        """Update the weights, unless the teacher's logits are not finite or were not before."""
+        if not self.trainable_variables:
+            warnings.warn("The distiller does not have any trainable weights.", stacklevel=2)
+            return
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+
+        def apply():
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            return self._bad_step.read_value()
+
+        good = self._may_learn_from(teacher_logits)
+        if good is None:
+            apply()
+            return
+        step = tf.cast(self.optimizer.iterations, tf.int64)
+        first_bad = tf.where(self._bad_step < 0, step, self._bad_step)
+        tf.cond(good, apply, lambda: self._bad_step.assign(first_bad))
+
+    def _may_learn_from(self, teacher_logits):
+        """Return whether the logits are finite and were before; `None` if nobody must ask."""
+        # Under several replicas an update cannot be conditional; see `ask_teacher`.
+        if teacher_logits is None or self._known_finite or num_replicas() > 1:
+            return None
+        return ops.all(ops.isfinite(teacher_logits)) & (self._bad_step < 0)
+
+    def _alpha_now(self):
+        if isinstance(self.alpha, LearningRateSchedule):
+            return self.alpha(self.optimizer.iterations)
+        return self.alpha
+
+    def _update_logs(self, images, labels, student_logits, sample_weight, losses):
+        """Update the trackers and the compiled metrics; return the results that this step has."""
+        batch_size = ops.shape(student_logits)[0]
+        for metric in self.metrics:
+            if metric.name in losses:
+                metric.update_state(losses[metric.name] * num_replicas(), batch_size)
+        if labels is None:  # The compiled metrics have nothing to compare with.
+            return {m.name: m.result() for m in self.metrics if m.name in losses}
+        logs = self.compute_metrics(images, labels, student_logits, sample_weight)
+        trackers = {"loss", *(tracker.name for tracker in self._trackers)}
+        return {name: logs[name] for name in logs if name in losses or name not in trackers}
+
+
+def teachers_in(teacher):
+    """Return the teachers of an `Ensemble`, one alone, or none, as a list."""
+    return getattr(teacher, "teachers", [teacher] if teacher else [])
+
+
+def _on_binary_logits(metric):
+    by_name = metric in ("accuracy", "acc", "binary_accuracy")
+    return keras.metrics.BinaryAccuracy(name=metric, threshold=0.0) if by_name else metric
+
+
+def _sum(terms):
+    return ops.sum(terms) if len(terms) > 1 else terms[0]
+
+
+def _plain(structure):
+    """Return Keras's tracked lists and dicts as plain ones, which can be serialised."""
+    if isinstance(structure, dict):
+        return dict(structure)
+    return list(structure) if isinstance(structure, (list, tuple)) else structure

@@ -1,0 +1,135 @@
+"""Deep mutual learning: students that teach each other in one `fit`."""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from keras_kd.distillers.distiller import Distiller
+from keras_kd.losses import SoftTargets
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class MutualDistiller(Distiller):
+    """Trains several students at once, each from the labels and from what the others say.
+
+        loss = sum_k ((1 - alpha) * hard_loss(labels, student_k)
+                      + alpha * mean_{j != k} distillation_loss(student_j, student_k))
+
+    No gradient goes through the student that teaches. `hard_loss` and `distillation_loss` in the
+    logs are means over the students; the compiled metrics, `evaluate` and `predict` are about
+    the first one; all of them are in `students`. Without labels, `evaluate` reports what the
+    first one loses by what the others say.
+
+    NOTE: the paper updates one student after another; here all take their step together, which
+    costs one pass of each.
+
+    Args:
+        students: at least two built `keras.Model`s that return logits for the same images.
+        distillation_loss: a loss on logits; `SoftTargets(1.0)` by default, as in the paper.
+        alpha: weight of the distillation loss, from 0 to 1; 0.5 is the paper's ratio.
+        name: name of the model.
+
+    Raises:
+        ValueError: if there are fewer than two students, or they do not fit each other.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits", seed=0)
+    students = [kd.models.mlp([units], image_shape=data.image_shape) for units in (16, 32)]
+    mutual = kd.MutualDistiller(students).compile(metrics=["accuracy"])
+    mutual.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
+    ```
+
+    References:
+        Y. Zhang et al., Deep Mutual Learning, 2018, equations 4 to 8.
+    """
+
+    _config_parts = ("students", "distillation_loss", "alpha")
+
+    def __init__(self, students, *, distillation_loss=None, alpha=0.5, name="mutual_distiller"):
+        students = list(students)
+        if len(students) < 2 or len({id(student) for student in students}) < len(students):
+            raise ValueError(
+                "`students` must be at least two models, each once. "
+                f"Received: {len(students)} models."
+            )
+        super().__init__(
+            student=students[0],
+            distillation_loss=distillation_loss or SoftTargets(1.0),
+            alpha=alpha,
+            name=name,
+        )
+        if self._student_features or self._terms.teacher_layers():
+            raise ValueError(
+                "Students teach each other by their logits. Received: a loss on layers. "
+                "Use one of losses on logits, such as SoftTargets."
+            )
+        for other in students[1:]:
+            # Each serves the others as a teacher: what must fit there must fit here.
+            Distiller(student=other, teacher=students[0], distillation_loss=self.distillation_loss)
+        self.students = students
+
+    def models_in_step(self, *, teacher):
+        return self.students
+
+    def _check_stored(self, logits):
+        raise ValueError(
+            f"The students of a {type(self).__name__} teach each other. Received: stored teacher "
+            "logits. Train on (images, labels), or distil from them with a Distiller."
+        )
+
+    def _ask_teacher(self, images):
+        return None  # They ask each other, inside the step.
+
+    def _train_on(self, images, labels, sample_weight, teacher):
+        with tf.GradientTape() as tape:
+            logits = [student(images, training=True) for student in self.students]
+            losses = self._mutual_losses(logits, labels, sample_weight)
+            scaled_loss = self.optimizer.scale_loss(losses["loss"])
+        self._apply(tape, scaled_loss)
+        return self._update_logs(images, labels, logits[0], sample_weight, losses)
+
+    def _losses_without_labels(self, images, student, sample_weight, stored):
+        others = [other(images, training=False) for other in self.students[1:]]
+        return self._student_terms(0, [student["logits"], *others], None, sample_weight)
+
+    def get_config(self):
+        config = super().get_config()
+        return {
+            "students": [keras.saving.serialize_keras_object(each) for each in self.students],
+            **{key: config[key] for key in ("distillation_loss", "alpha", "name")},
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        found = {
+            part: keras.saving.deserialize_keras_object(config[part], custom_objects)
+            for part in cls._config_parts
+        }
+        return cls(**{**config, **found})
+
+    def _mutual_losses(self, logits, labels, sample_weight):
+        """Return the objective and, as means over the students, its parts."""
+        parts = [
+            self._student_terms(number, logits, labels, sample_weight)
+            for number in range(len(logits))
+        ]
+        weighted = [term for losses in parts for term in self._weighted(losses)]
+        means = {key: ops.mean([losses[key] for losses in parts]) for key in parts[0]}
+        return {**means, "loss": ops.sum([*weighted, *self._regularizers()])}
+
+    def _student_terms(self, number, logits, labels, sample_weight):
+        """Return hard and distillation loss of one student, taught by the others."""
+        own = {"logits": logits[number]}
+        hard = self._learns_labels(labels)
+        by_peer = [
+            self._loss_terms(
+                labels, {"logits": ops.stop_gradient(peer)}, own, sample_weight, hard=hard
+            )
+            for other, peer in enumerate(logits)
+            if other != number
+        ]
+        return {key: ops.mean([losses[key] for losses in by_peer]) for key in by_peer[0]}

@@ -1,0 +1,96 @@
+"""The images from which an integer file learns its ranges, and what may be wrong with them."""
+
+import numpy as np
+
+from keras_kd._common.inputs import as_taken
+
+# More than these change the ranges no further, and cost time.
+_MOST_IMAGES = 500
+
+
+def calibration_images(calibration, image_shape, input_range, vocabularies=()):
+    """Return up to 500 images, evenly spread over a calibration set, as float32.
+
+    Every check here stands for a file that is written without an error and answers like chance.
+
+    Args:
+        calibration: images `[n, ...]` as an array; or anything with such `images` (a `Split`); or
+            a `tf.data.Dataset` of batches of images or of `(images, labels)`.
+        image_shape: shape of one image, as the model takes it.
+        input_range: lowest and highest pixel that the model expects.
+        vocabularies: of a model that takes numbers of words instead, as `_inputs.vocabularies`
+            tells them.
+
+    Raises:
+        ValueError: if there are no images, or their shape, dtype, scale or content cannot be what
+            the model was trained on.
+    """
+    if calibration is None:
+        raise ValueError(
+            "An integer file needs `calibration`, images such as the model was trained on. "
+            "Received: none. Pass the training images."
+        )
+    images = _as_array(calibration)
+    if images.dtype.kind not in "buif":
+        raise ValueError(
+            "The calibration images must be pixels, as integers or floats. "
+            f"Received: an array of {images.dtype}."
+        )
+    if len(images) == 0:
+        raise ValueError(
+            "The calibration set must hold images. Received: an empty one, which would give a "
+            "float file."
+        )
+    taken = as_taken(images, image_shape)
+    if taken is None:
+        raise ValueError(
+            f"The calibration images must be of shape {tuple(image_shape)}, as the model takes "
+            f"them. Received: {images.shape[1:]}."
+        )
+    chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_IMAGES)).astype(int)
+    images = taken[chosen].astype("float32")
+    if vocabularies:
+        _check_words(images, max(vocabularies))
+    else:
+        _check_pixels(images, input_range)
+    return images
+
+
+def _as_array(calibration):
+    if hasattr(calibration, "images"):
+        return np.asarray(calibration.images)
+    if not hasattr(calibration, "as_numpy_iterator"):
+        return np.asarray(calibration)
+    batches, count = [], 0
+    for batch in calibration.as_numpy_iterator():
+        batches.append(batch[0] if isinstance(batch, tuple) else batch)
+        count += len(batches[-1])
+        if count >= _MOST_IMAGES:
+            break
+    return np.concatenate(batches) if batches else np.zeros((0,), "float32")
+
+
+def _check_words(numbers, vocabulary):
+    if not ((numbers == np.round(numbers)) & (numbers >= 0) & (numbers < vocabulary)).all():
+        raise ValueError(
+            "The calibration texts must be whole numbers, as the model was trained on them, from "
+            f"0 to {vocabulary - 1}. Received: {numbers.min():g} to {numbers.max():g}."
+        )
+
+
+def _check_pixels(images, input_range):
+    low, high = input_range
+    found = f"{images.min():g} to {images.max():g}"
+    if not np.isfinite(images).all():
+        raise ValueError("The calibration images must be finite. Received: NaN or infinity.")
+    if np.ptp(images, axis=tuple(range(1, images.ndim))).max() == 0:
+        raise ValueError(
+            "The calibration images must be such as the model was trained on. "
+            "Received: images of one colour each."
+        )
+    # Pixels scaled to 0..1 use a 255th of 0..255; any real set of images uses most of it.
+    if images.min() < low or images.max() > high or np.ptp(images) < (high - low) / 4:
+        raise ValueError(
+            f"The calibration images must be on the scale of `input_range`, {low:g} to {high:g}. "
+            f"Received: pixels from {found}. Pass raw pixels: the model normalises them itself."
+        )

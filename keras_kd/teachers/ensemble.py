@@ -1,0 +1,151 @@
+"""Several teachers as one."""
+
+import hashlib
+import math
+
+import numpy as np
+from keras import ops
+
+from keras_kd._common.checks import is_number
+from keras_kd._common.reprs import call_of
+from keras_kd.teachers.teacher import Teacher
+
+
+class Ensemble:
+    """Several teachers as one: the mean of their probabilities, or of their logits.
+
+        logits = log sum_k w_k * softmax(logits_k)     (average="probabilities")
+        logits = sum_k w_k * logits_k                  (average="logits")
+
+    NOTE: the published form averages probabilities that are softened already; here they are
+    averaged first, at T = 1, so that an ensemble is a teacher like any other.
+
+    Args:
+        teachers: at least two models or `Teacher`s that predict the same classes; a `class_map`
+            of a teacher in another order must name all of them.
+        weights: one number above 0 a teacher, 1 in sum; equal by default.
+        average: `"probabilities"` or `"logits"`.
+        examples: as in `Teacher`, for those that are models.
+
+    Raises:
+        ValueError: if the teachers do not go together, or the weights do not sum to 1.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    teachers = [kd.models.mlp([8]), kd.models.conv_net([4])]
+    student = kd.models.mlp([4])
+    distiller = kd.Distiller(student=student, teacher=kd.Ensemble(teachers, weights=[0.3, 0.7]))
+    ```
+
+    References:
+        S. You et al., Learning from Multiple Teacher Networks, 2017, section 3.1.
+    """
+
+    model = None
+    class_map = None
+
+    def __init__(self, teachers, *, weights=None, average="probabilities", examples=None):
+        self.teachers = [as_teacher(teacher, examples=examples) for teacher in teachers]
+        if len(self.teachers) < 2:
+            raise ValueError(
+                f"An ensemble must have at least two teachers. Received: {len(self.teachers)}."
+            )
+        if average not in ("probabilities", "logits"):
+            raise ValueError(
+                f"`average` must be 'probabilities' or 'logits'. Received: average={average!r}."
+            )
+        self.average = average
+        self.weights = _checked_weights(weights, len(self.teachers))
+        self.num_classes = self._same("num_classes", "predict the same classes")
+        self.head = (
+            "sigmoid" if self._same("is_sigmoid", "all end in sigmoid, or none") else "softmax"
+        )
+        shapes = [teacher.input_shape for teacher in self.teachers]
+        self.input_shape = next((shape for shape in shapes if shape is not None), None)
+        for teacher in self.teachers:
+            if teacher.class_map is not None and len(teacher.class_map) != 1 + max(
+                teacher.class_map
+            ):
+                raise ValueError(
+                    "The `class_map` of a teacher in an ensemble must name every class. "
+                    f"Received: {list(teacher.class_map)}. Distil from it alone instead."
+                )
+
+    def __repr__(self):
+        return call_of(self, teachers=self.teachers, weights=self.weights, average=self.average)
+
+    def __call__(self, images):
+        """Return the logits of the ensemble as float32 `[batch, num_classes]`."""
+        logits = [_in_order(teacher(images), teacher.class_map) for teacher in self.teachers]
+        if self.average == "logits":
+            return sum(weight * each for weight, each in zip(self.weights, logits, strict=True))
+        if self.head == "sigmoid":
+            return self._mean_log(logits, ops.log_sigmoid) - self._mean_log(
+                [-each for each in logits], ops.log_sigmoid
+            )
+        return self._mean_log(logits, ops.log_softmax)
+
+    def feature_shape(self, layer_name):
+        """Return the shape of the logits for `None`; an ensemble has no layers."""
+        if layer_name is None:
+            return (None, self.num_classes)
+        raise ValueError(
+            f"An ensemble has no layers to compare. Received: {layer_name}. Name one teacher, or "
+            "use a loss on logits."
+        )
+
+    @property
+    def fingerprint(self):
+        """SHA-256 over the fingerprints of the teachers, their weights and the way of averaging."""
+        parts = [self.average, *map(str, self.weights)]
+        parts += [teacher.fingerprint for teacher in self.teachers]
+        return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+    def _mean_log(self, logits, log_probs):
+        """Return the logarithm of the weighted mean of probabilities, in log space."""
+        terms = [
+            log_probs(each) + math.log(weight)
+            for weight, each in zip(self.weights, logits, strict=True)
+        ]
+        return ops.logsumexp(ops.stack(terms), axis=0)
+
+    def _same(self, attribute, demand):
+        values = [getattr(teacher, attribute) for teacher in self.teachers]
+        if len(set(values)) > 1:
+            raise ValueError(f"The teachers of an ensemble must {demand}. Received: {values}.")
+        return values[0]
+
+
+def as_teacher(teacher, *, image_shape=None, examples=None):
+    """Return a `Teacher` of a `keras.Model`, an `Ensemble` of a list, or either as it is.
+
+    Args:
+        teacher: any of these.
+        image_shape: as in `Teacher`.
+        examples: as in `Teacher`.
+    """
+    options = {"image_shape": image_shape, "examples": examples}
+    if isinstance(teacher, (Teacher, Ensemble)):
+        return teacher
+    if isinstance(teacher, (list, tuple)):
+        return Ensemble([as_teacher(each, **options) for each in teacher])
+    return Teacher(teacher, **options)
+
+
+def _in_order(logits, class_map):
+    """Return a teacher's logits in the student's order of classes."""
+    return logits if class_map is None else ops.take(logits, np.argsort(class_map), axis=-1)
+
+
+def _checked_weights(weights, count):
+    weights = [1 / count] * count if weights is None else list(weights)
+    numbers_above_0 = all(is_number(weight, (0, 1)) and weight > 0 for weight in weights)
+    if len(weights) != count or not numbers_above_0 or abs(sum(weights) - 1) > 1e-6:
+        raise ValueError(
+            f"`weights` must be {count} numbers above 0 that sum to 1, one a teacher. "
+            f"Received: {weights}."
+        )
+    return weights
