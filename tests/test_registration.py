@@ -30,6 +30,7 @@ KINDS = (
 NEVER_IN_A_FILE = {
     "DistillationLoss": "a base",
     "FeatureLoss": "a base",
+    "ForeignLoss": "made by its distiller, around what is saved",
     "RarestClass": "made by its distiller",
     "ReplayPool": "made by its distiller",
     "TeacherModel": "to predict with; it holds somebody else's model",

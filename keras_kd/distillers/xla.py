@@ -98,7 +98,8 @@ def _is_known_layer(layer):
 def _is_known_loss(loss):
     """Return whether a loss is ours, or one of Keras's; so must be what it is made of."""
     parts = vars(loss).values()
-    inner = [each for each in parts if isinstance(each, keras.losses.Loss)]
+    kinds = keras.losses.Loss, keras.distillation.DistillationLoss
+    inner = [each for each in parts if isinstance(each, kinds)]
     schedules = [each for each in parts if isinstance(each, LearningRateSchedule)]
     functions = [each for each in parts if callable(each) and each not in [*inner, *schedules]]
     if _is_ours(loss):

@@ -38,11 +38,13 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
         by_label: whether it is a mean over what each logit loses by itself, so that each can have
             a weight.
         min_examples: examples a batch, below which it would be the same whatever they are.
+        projects_outputs: whether its `projector` is for outputs too, not only for layers.
         heads: what a teacher may end in whose logits mean what this loss takes them for.
         teacher_layer_name: the teacher's layer that it compares; its logits if `None`.
         student_layer_name: the student's.
-        step: the training step, for settings that are schedules; `keras_kd.Distiller` lets it
-            be the optimizer's.
+        step: the training step, for settings that are schedules. Whoever runs the training sets
+            it before each call, `keras_kd.Distiller` to the optimizer's; a loss around another
+            one hands it on.
     """
 
     uses_labels = False
@@ -50,6 +52,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     needs_teacher = True
     by_label = False
     min_examples = 1
+    projects_outputs = False
     heads = ("logits", "softmax")
     teacher_layer_name = None
     student_layer_name = None
@@ -76,6 +79,21 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
 
     def __repr__(self):
         return call_of_configured(self)
+
+    def projector(self, teacher_shape, student_shape):
+        """Return a layer from the pair of outputs to a pair that `call` can take, or `None`.
+
+        `keras_kd.Distiller` trains it with the student, saves it, and leaves it out of exports.
+
+        Args:
+            teacher_shape: of a batch of what it compares of the teacher: a layer's features, or,
+                where `projects_outputs`, the outputs.
+            student_shape: of the student's.
+
+        Raises:
+            ValueError: if nothing can bridge the shapes; both are named.
+        """
+        return None
 
     def num_examples_in(self, student_shape):
         """Return how many examples a batch of the student's outputs holds, `None` if unknown.

@@ -190,18 +190,6 @@ class FeatureLoss(DistillationLoss):
         """
         return False
 
-    def projector(self, teacher_shape, student_shape):
-        """Return a layer from the pair of features to a pair that `call` can take, or `None`.
-
-        Args:
-            teacher_shape: of a batch of the teacher's features.
-            student_shape: of a batch of the student's features.
-
-        Raises:
-            ValueError: if nothing can bridge the shapes; both are named.
-        """
-        return None
-
     def get_config(self):
         return {
             **super().get_config(),

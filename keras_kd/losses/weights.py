@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.hard import FunctionLoss
 from keras_kd.losses.masks import mask_of
 
@@ -95,7 +96,7 @@ def _with_padding(sample_weight, outputs):
 
 def _is_by_label(loss, outputs, sample_weight):
     by_label = (
-        getattr(loss, "by_label", False)
+        (isinstance(loss, DistillationLoss) and loss.by_label)
         or type(loss) in _CLASSES_BY_ELEMENT
         or (isinstance(loss, FunctionLoss) and loss.function in _FUNCTIONS_BY_ELEMENT)
     )
