@@ -335,3 +335,33 @@ class TestRepr:
         ensemble = kd.Ensemble([logits_net("one"), logits_net("other")], weights=[0.3, 0.7])
         assert repr(ensemble).startswith("Ensemble(teachers=[Teacher(model='one', ")
         assert repr(ensemble).endswith("weights=[0.3, 0.7], average='probabilities')")
+
+
+def test_what_it_says_travels_by_name():
+    model = functional_with_softmax()
+    teacher = kd.Teacher(model, class_map=[2, 0, 1])
+    (output,) = model.output_names
+    hidden = model.layers[1].name
+    said = teacher.ask(IMAGES, [hidden])
+    assert teacher.output_names == (output,) and teacher.heads == {output: "softmax"}
+    assert said.class_maps == teacher.class_maps == {output: (2, 0, 1)}
+    assert teacher.output_shape(output) == (None, 3) and teacher.models == [model]
+    assert set(said.outputs) == {output} and set(said.features) == {hidden}
+    np.testing.assert_array_equal(said.outputs[output], teacher(IMAGES))
+    np.testing.assert_array_equal(said.features[hidden], model.layers[1](IMAGES))
+    assert said.index is None and not said.finite
+
+
+def test_an_ensemble_answers_the_same_questions():
+    models = [logits_net("one"), logits_net("other")]
+    ensemble = kd.Ensemble([kd.Teacher(models[0], preprocess=lambda x: 2 * x), models[1]])
+    (output,) = ensemble.output_names
+    np.testing.assert_array_equal(ensemble.ask(IMAGES).outputs[output], ensemble(IMAGES))
+    assert ensemble.output_names == ensemble.teachers[0].output_names
+    assert ensemble.heads == {output: "softmax"} and ensemble.class_maps == {}
+    assert ensemble.models == models and ensemble.output_shape(output) == (None, 3)
+    assert not ensemble.minds_its_batch and len(ensemble.preprocess) == 1
+    again = kd.Ensemble(ensemble.teachers)
+    assert ensemble.identity == again.identity != kd.Ensemble(models).identity
+    with pytest.raises(ValueError, match="no layers to compare"):
+        ensemble.ask(IMAGES, ["hidden"])

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd._common.checks import is_number
 from keras_kd._common.reprs import call_of
+from keras_kd.teachers.outputs import TeacherOutputs
 from keras_kd.teachers.teacher import Teacher
 
 
@@ -63,6 +64,10 @@ class Ensemble:
         self.head = (
             "sigmoid" if self._same("is_sigmoid", "all end in sigmoid, or none") else "softmax"
         )
+        self.output_names = self.teachers[0].output_names
+        self.heads = {self.output_names[0]: self.head}
+        self.class_maps = {}
+        self.models = [model for teacher in self.teachers for model in teacher.models]
         shapes = [teacher.input_shape for teacher in self.teachers]
         self.input_shape = next((shape for shape in shapes if shape is not None), None)
         for teacher in self.teachers:
@@ -88,6 +93,21 @@ class Ensemble:
             )
         return self._mean_log(logits, ops.log_softmax)
 
+    def ask(self, inputs, layer_names=()):
+        """Return what the ensemble says of inputs, as `Teacher.ask` does; it has no layers.
+
+        Args:
+            inputs: as each of the teachers takes them.
+            layer_names: none.
+        """
+        for name in layer_names:
+            self.feature_shape(name)
+        return TeacherOutputs({self.output_names[0]: self(inputs)})
+
+    def output_shape(self, name):
+        """Return the shape of a batch of an output, `None` where free."""
+        return self.teachers[0].output_shape(name)
+
     def feature_shape(self, layer_name):
         """Return the shape of the logits for `None`; an ensemble has no layers."""
         if layer_name is None:
@@ -96,6 +116,27 @@ class Ensemble:
             f"An ensemble has no layers to compare. Received: {layer_name}. Name one teacher, or "
             "use a loss on logits."
         )
+
+    @property
+    def is_sigmoid(self):
+        """Whether the classes are independent labels."""
+        return self.head == "sigmoid"
+
+    @property
+    def preprocess(self):
+        """What the teachers do to the inputs first, a tuple; `None` if none does anything."""
+        found = tuple(each.preprocess for each in self.teachers if each.preprocess is not None)
+        return found or None
+
+    @property
+    def identity(self):
+        """As `Teacher.identity`."""
+        return self.average, *self.weights, *(each.identity for each in self.teachers)
+
+    @property
+    def minds_its_batch(self):
+        """As `Teacher.minds_its_batch`."""
+        return any(each.minds_its_batch for each in self.teachers)
 
     @property
     def fingerprint(self):

@@ -9,8 +9,10 @@ from keras import ops
 
 from keras_kd._common.model_files import load_model_file
 from keras_kd._common.reprs import call_of
+from keras_kd._common.structures import output_names, part_for
 from keras_kd.teachers.features import feature_model
 from keras_kd.teachers.heads import read_head
+from keras_kd.teachers.outputs import TeacherOutputs
 
 _HEADS = ("logits", "softmax", "sigmoid")
 
@@ -100,6 +102,7 @@ class Teacher:
             )
         _check_weights(model)
         self.model = model
+        self.models = [model]
         if examples is not None and preprocess is not None:
             examples = preprocess(examples)
         input_shape = _input_shape(model, image_shape, examples)
@@ -118,6 +121,9 @@ class Teacher:
         self._opened = found.name == self.head and found.logits_model is not None
         self._logits_model = found.logits_model if self._opened else model
         self._feature_models = {}
+        (name,) = self.output_names = output_names(model, found.trial.outputs)
+        self.heads = {name: self.head}
+        self.class_maps = {} if self.class_map is None else {name: self.class_map}
 
     def __repr__(self):
         made_with = {"class_map": self.class_map, "preprocess": self.preprocess}
@@ -135,6 +141,29 @@ class Teacher:
         # training=False: a teacher in training mode drops units and moves its BatchNorm
         # statistics.
         return ops.stop_gradient(self.with_gradient(images)["logits"])
+
+    def ask(self, inputs, layer_names=()):
+        """Return what the teacher says of inputs, from one pass and without gradient.
+
+        Args:
+            inputs: as in a call.
+            layer_names: names of layers, nested ones as `backbone/block_3`.
+
+        Returns:
+            `TeacherOutputs`: the logits by the name of the output, and each layer's output.
+
+        Raises:
+            ValueError: if the model has no such layer, or no graph to look into.
+        """
+        said = self.with_features(inputs, layer_names)
+        features = {name: said[name] for name in layer_names}
+        outputs = {self.output_names[0]: said["logits"]}
+        return TeacherOutputs(outputs, features, self.class_maps)
+
+    def output_shape(self, name):
+        """Return the shape of a batch of an output, `None` where free."""
+        del name  # It has one.
+        return self.feature_shape(None)
 
     def with_features(self, images, layer_names):
         """Return logits and inner layers' outputs from one pass, without gradient.
@@ -174,6 +203,7 @@ class Teacher:
 
     def _ask(self, model, images):
         images = images if self.preprocess is None else self.preprocess(images)
+        images = part_for(self.model, images)
         if not self.changes:
             return model(images, training=False)
         with keras.StatelessScope():
@@ -200,6 +230,17 @@ class Teacher:
     def is_sigmoid(self):
         """Whether the classes are independent labels."""
         return self.head == "sigmoid"
+
+    @property
+    def identity(self):
+        """What is equal for teachers that say the same, whatever made them; can be hashed."""
+        return id(self.model), self.head, str(self.class_map), id(self.preprocess)
+
+    @property
+    def minds_its_batch(self):
+        """Whether an answer depends on a state, or needs a batch of one size."""
+        inputs = getattr(self.model, "inputs", None)
+        return bool(self.changes or (inputs and inputs[0].shape[0] is not None))
 
     @property
     def fingerprint(self):
