@@ -611,7 +611,7 @@ class TestMemory:
             np.zeros((20, 1000), "float32")
         )  # fmt: skip
         (first, *_) = joined.stacks(64, gathered=True)
-        assert first.positions.shape == (3, 4)
+        assert first.plan.positions.shape == (3, 4)
 
 
 def test_what_is_beside_a_data_set_is_refused_as_keras_does():

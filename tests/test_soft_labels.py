@@ -62,7 +62,7 @@ class TestTheStudentSeesTheTeachersView:
         unstacked = [
             tf.nest.map_structure(np.asarray, stack.minibatch(number))
             for stack in stacks
-            for number in range(int(stack.count))
+            for number in range(int(stack.plan.count))
         ]
         assert len(plain) == len(unstacked) == 5
         for one, other in zip(plain, unstacked, strict=True):

@@ -119,7 +119,7 @@ def test_views_are_the_same_in_stacks():
     assert minibatches.resident is None
     found = []
     for stack in minibatches.stacks(2, gathered=True):
-        found += [stack.minibatch(number) for number in range(int(stack.count))]
+        found += [stack.minibatch(number) for number in range(int(stack.plan.count))]
     np.testing.assert_array_equal(views_of(found), views_of(augmented()))
 
 

@@ -160,13 +160,34 @@ def augmenting(gather, augmentation, seed):
 
     def gather_views(positions, epoch):
         images, *others = gather(positions, epoch)
-        inner = images.shape[len(positions.shape) :]
-        seeds = tf.reshape(_seeds(positions, epoch, seed), [-1, 2])
-        views = augmentation(tf.reshape(images, [-1, *inner]), seeds)
-        views = tf.reshape(views, tf.concat([tf.shape(positions), inner], 0))
-        return tf.ensure_shape(views, [*positions.shape, *inner]), *others
+        seeds = _seeds(positions, epoch, seed)
+        return views_at(positions, images, seeds, augmentation), *others
 
     return gather_views
+
+
+def views_at(positions, images, seeds, augmentation):
+    """Return the views of images at positions of any shape: augmentations know one axis of them.
+
+    Args:
+        positions: integers `[...]`.
+        images: `[..., height, width, channels]`, or a structure of such, for an augmentation that
+            takes it whole.
+        seeds: integers `[..., 2]`.
+        augmentation: a function `(images, seeds) -> images`.
+    """
+    rank = len(positions.shape)
+
+    def in_a_row(each):
+        return tf.reshape(each, [-1, *each.shape[rank:]])
+
+    def in_place(view, each):
+        view = tf.reshape(view, tf.concat([tf.shape(positions), each.shape[rank:]], 0))
+        return tf.ensure_shape(view, [*positions.shape, *each.shape[rank:]])
+
+    seeds = tf.ensure_shape(tf.reshape(seeds, [-1, 2]), [None, 2])
+    views = augmentation(tf.nest.map_structure(in_a_row, images), seeds)
+    return tf.nest.map_structure(in_place, views, images)
 
 
 def _seeds(positions, epoch, seed):

@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-import typing
 from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
@@ -12,49 +12,50 @@ from keras_kd.data.targets import Targets
 _STACK_BYTES = 100_000_000
 
 
-class Stack(tf.experimental.ExtensionType):
-    """Several minibatches, for a training step that goes through them.
-
-    Their parts are the minibatches' own, `[height, batch_size, ...]`, if `gathered`, else those of
-    all examples, `[n, ...]`.
+class Plan(tf.experimental.ExtensionType):
+    """How a training step goes through a `Stack`.
 
     Attributes:
-        images: see above.
-        labels: likewise.
-        teacher_logits: likewise; `None` if nothing is stored.
-        sample_weight: likewise; `None` if all count alike.
         positions: where the minibatches lie among all examples, `[height, batch_size]`.
         count: integer scalar, how many of them count; the rest is padding.
-        gathered: see above.
+        gathered: whether the stack holds its minibatches; else it holds all examples.
         kept: whether the teacher's logits are the live teacher's own, kept; else they are stored
             ones, of the student's classes.
         xla: whether XLA compiles the step. It stands here, not in the model, so that what else
             the model does (`evaluate`, `predict`, another `fit`) is as Keras does it.
     """
 
-    images: tf.Tensor
-    labels: tf.Tensor
-    # TensorFlow knows no `tf.Tensor | None`.
-    teacher_logits: typing.Optional[tf.Tensor]  # noqa: UP045
-    sample_weight: typing.Optional[tf.Tensor]  # noqa: UP045
     positions: tf.Tensor
     count: tf.Tensor
     gathered: bool
     kept: bool
     xla: bool
 
+
+class Stack(NamedTuple):
+    """Several minibatches, for a training step that goes through them.
+
+    Args:
+        parts: a minibatch's own structure, `(x, y, sample_weight)`, what comes last left out; each
+            array `[height, batch_size, ...]` if the stack is gathered, else that of all examples,
+            `[n, ...]`.
+        plan: a `Plan`.
+    """
+
+    parts: tuple
+    plan: Plan
+
     def minibatch(self, number):
         """Return one minibatch, as `Minibatches.dataset` would have had it."""
-        parts = self.images, self.labels, self.teacher_logits, self.sample_weight
-        if self.gathered:
-            return _minibatch(*(part if part is None else part[number] for part in parts))
-        chosen = self.positions[number]
-        return _minibatch(*(part if part is None else tf.gather(part, chosen) for part in parts))
+        if self.plan.gathered:
+            return map_arrays(lambda part: part[number], self.parts)
+        chosen = self.plan.positions[number]
+        return map_arrays(lambda part: tf.gather(part, chosen), self.parts)
 
 
-def _minibatch(images, labels, teacher_logits, sample_weight):
-    targets = labels if teacher_logits is None else Targets(labels, teacher_logits)
-    return (images, targets) if sample_weight is None else (images, targets, sample_weight)
+def map_arrays(function, structure):
+    """Return a structure with each array replaced by what a function makes of it; `None` stays."""
+    return tf.nest.map_structure(lambda each: None if each is None else function(each), structure)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,8 +67,8 @@ class Minibatches:
 
     Args:
         gather: returns the examples at integer positions of any shape, given the epoch too:
-            `(positions, epoch) -> (images, targets)` or `(images, targets, sample_weight)`, where
-            the targets are labels or `Targets`.
+            `(positions, epoch) -> (x,)`, `(x, y)` or `(x, y, sample_weight)`. Each is an array or
+            a structure of arrays, as Keras takes them; `y` may be `Targets`.
         num_examples: examples an epoch.
         batch_size: examples a minibatch; the last one of an epoch may be smaller.
         shuffle_seed: integer, or `None` for the order of the arrays.
@@ -75,7 +76,7 @@ class Minibatches:
         split: where the examples come from.
         resident: what is gathered from, likewise, if it all lies in memory; else `None`.
         has_teacher_logits: whether the targets are `Targets`.
-        kept: as in `Stack`.
+        kept: as in `Plan`.
     """
 
     gather: Callable
@@ -128,13 +129,8 @@ class Minibatches:
 
         def epoch_of(epoch, order):
             def stack_of(chosen, count):
-                images, labels, *weights = self.gather(chosen, epoch) if gathered else self.resident
-                logits = None
-                if isinstance(labels, Targets):
-                    labels, logits = labels
-                weights = weights[0] if weights else None
-                parts = images, labels, logits, weights
-                return Stack(*parts, chosen, count, gathered, self.kept, xla)
+                parts = self.gather(chosen, epoch) if gathered else self.resident
+                return Stack(parts, Plan(chosen, count, gathered, self.kept, xla))
 
             full = order[: num_full * self.batch_size]
             # Zeros are padding: whatever is there is gathered, and passed over.
@@ -155,7 +151,8 @@ class Minibatches:
         return self._epochs(epoch_of, num_stacks + bool(rest))
 
     def _bytes_of_minibatch(self):
-        parts = tf.nest.flatten(self.dataset().element_spec)
+        spec = tf.nest.flatten(self.dataset().element_spec)
+        parts = [part for part in spec if isinstance(part, tf.TensorSpec)]  # Not `None`.
         sizes = [math.prod(part.shape[1:]) * part.dtype.size for part in parts]
         return max(1, self.batch_size * sum(sizes))
 
@@ -176,32 +173,37 @@ class Minibatches:
         )
 
     def with_teacher_logits(self, teacher_logits):
-        """Return the same with stored logits `[n, ..., num_classes]` of all examples."""
-        logits = tf.constant(teacher_logits)
-        with_logits = self._with(logits, lambda x, y, more, *rest: (x, Targets(y, more), *rest))
+        """Return the same with stored logits of all examples.
+
+        Args:
+            teacher_logits: `[n, ..., num_classes]`, or a structure of such.
+        """
+        with_logits = self._with(
+            teacher_logits, lambda logits, x, y=None, *weights: (x, Targets(y, logits), *weights)
+        )
         return dataclasses.replace(with_logits, has_teacher_logits=True)
 
     def with_sample_weight(self, sample_weight):
-        """Return the same with the weights `[n, ...]` of all examples."""
-        return self._with(tf.constant(sample_weight), lambda x, y, more: (x, y, more))
+        """Return the same with the weights `[n, ...]` of all examples, or a structure of such."""
+        return self._with(sample_weight, lambda weights, x, y=None: (x, y, weights))
 
     def _with(self, more, placed):
-        """Return the same with a tensor more of all examples, put where `placed` puts it."""
+        """Return the same with more arrays of all examples, put where `placed` puts them."""
+        more = map_arrays(tf.constant, more)
         if self.resident is not None:
-            images, targets, *rest = self.resident
-            resident = placed(images, targets, more, *rest)
+            resident = placed(more, *self.resident)
             return dataclasses.replace(self, resident=resident, gather=gathering(resident))
 
         def gather(chosen, epoch):
-            images, targets, *rest = self.gather(chosen, epoch)
-            return placed(images, targets, tf.gather(more, chosen), *rest)
+            found = map_arrays(lambda each: tf.gather(each, chosen), more)
+            return placed(found, *self.gather(chosen, epoch))
 
         return dataclasses.replace(self, gather=gather)
 
 
 def gathering(parts):
     """Return the function from positions and epoch to what lies there."""
-    return lambda chosen, epoch: tf.nest.map_structure(lambda part: tf.gather(part, chosen), parts)
+    return lambda chosen, epoch: map_arrays(lambda part: tf.gather(part, chosen), parts)
 
 
 def _permutation(count, seed, epoch):

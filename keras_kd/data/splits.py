@@ -13,7 +13,7 @@ from keras_kd._common.checks import MOST, check_integer, check_seed, is_number
 from keras_kd._common.reprs import call_of
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
-from keras_kd.data.minibatches import Minibatches, gathering
+from keras_kd.data.minibatches import Minibatches, gathering, map_arrays
 
 _DTYPES = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
@@ -32,15 +32,17 @@ class Split:
     Args:
         images: uint8 (0 to 255) `[n, height, width, channels]`; the user's own arrays may be of
             another dtype and range, which their models then must expect. Or what is indexed like
-            such an array: a memory-mapped file, or `EncodedImages`.
-        labels: integers `[n]`, from 0 to the number of classes less one.
+            such an array: a memory-mapped file, or `EncodedImages`. Or a structure of these (a
+            dict, a list or a tuple), for models with several inputs.
+        labels: integers `[n]`, from 0 to the number of classes less one; or a structure of arrays,
+            for models with several outputs, or `None` if there are none.
     """
 
-    images: np.ndarray | EncodedImages
-    labels: np.ndarray
+    images: object
+    labels: object
 
     def __len__(self):
-        return len(self.labels)
+        return len(next(each for each in self._arrays() if each is not None))
 
     def __repr__(self):
         return call_of(self, images=self.images, labels=self.labels)
@@ -49,6 +51,14 @@ class Split:
     def digest(self):
         """SHA-256 over the arrays."""
         return _digest_of(self)
+
+    @property
+    def nbytes(self):
+        """Bytes that all images, and what else the models take, have in memory."""
+        return sum(each.nbytes for each in keras.tree.flatten(self.images))
+
+    def _arrays(self):
+        return keras.tree.flatten((self.images, self.labels))
 
     def share(self, fraction):
         """Return a `Split` of a share of each class's images, the same at each call.
@@ -92,10 +102,13 @@ class Split:
         check_integer("initial_epoch", initial_epoch, minimum=0)
         if shuffle_seed is not None:
             check_integer("shuffle_seed", shuffle_seed, minimum=0)
+        # A `tf.data.Dataset` takes a list for one tensor.
+        images, labels = keras.tree.lists_to_tuples((self.images, self.labels))
+        labels = () if labels is None else (map_arrays(_in_memory, labels),)
         resident = None
-        if not isinstance(self.images, (np.memmap, EncodedImages)):
-            resident = _as_keras(tf.constant(self.images)), _as_keras(tf.constant(self.labels))
-        gather = gathering(resident) if resident else _reading(self.images, self.labels)
+        if not any(map(_lies_in_a_file, keras.tree.flatten(images))):
+            resident = map_arrays(_in_memory, images), *labels
+        gather = gathering(resident) if resident else _reading(images, labels)
         if augmentation is not None:
             gather, resident = augmenting(gather, augmentation, shuffle_seed or 0), None
         return Minibatches(
@@ -239,16 +252,29 @@ def stratified(labels, fraction, seed):
     return chosen
 
 
+def _lies_in_a_file(array):
+    return isinstance(array, (np.memmap, EncodedImages))
+
+
+def _in_memory(array):
+    return _as_keras(tf.constant(array))
+
+
 def _reading(images, labels):
-    """Return the function from positions and epoch to images of a file and their labels."""
-    labels = _as_keras(tf.constant(labels))
+    """Return the function from positions and epoch to images of files, and `labels`, if any."""
+    images = map_arrays(lambda each: each if _lies_in_a_file(each) else _in_memory(each), images)
 
-    def read(chosen, epoch):
-        found = tf.numpy_function(images.__getitem__, [chosen], images.dtype, stateful=False)
-        found = tf.ensure_shape(found, [*chosen.shape, *images.shape[1:]])
-        return _as_keras(found), tf.gather(labels, chosen)
+    def read(array, chosen):
+        if not _lies_in_a_file(array):
+            return tf.gather(array, chosen)
+        found = tf.numpy_function(array.__getitem__, [chosen], array.dtype, stateful=False)
+        return _as_keras(tf.ensure_shape(found, [*chosen.shape, *array.shape[1:]]))
 
-    return read
+    def gather(chosen, epoch):
+        found = map_arrays(lambda each: read(each, chosen), images)
+        return found, *map_arrays(lambda each: tf.gather(each, chosen), labels)
+
+    return gather
 
 
 def _as_keras(tensor):
@@ -259,12 +285,14 @@ def _as_keras(tensor):
 def _digest_of(*splits):
     digest = hashlib.sha256()
     for split in splits:
-        for array in (split.images, split.labels):
-            if isinstance(array, EncodedImages):
-                digest.update(array.digest.encode())
-                continue
-            digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
+        for part in (split.images, split.labels):
+            for path, array in keras.tree.flatten_with_path(part):
+                digest.update(repr(path).encode() if path else b"")
+                if isinstance(array, EncodedImages):
+                    digest.update(array.digest.encode())
+                elif array is not None:
+                    digest.update(f"{array.dtype} {array.shape}".encode())
+                    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -186,11 +186,12 @@ def build_variables(distiller, data, num_logits):
     if not distiller.optimizer.built:
         distiller.optimizer.build(distiller.trainable_variables)
     spec = data.element_spec
-    labels = _labels_in(spec)
+    stacked = isinstance(spec, Stack)
+    labels = _labels_in(spec.parts if stacked else spec)
     if not isinstance(labels, tf.TensorSpec) or labels.shape.rank is None or num_logits is None:
         return
-    holds_minibatches = isinstance(spec, Stack.Spec) and spec.gathered
-    inner, logits = list(labels.shape[2 if holds_minibatches else 1 :]), list(num_logits)
+    inner = list(labels.shape[2 if stacked and spec.plan.gathered else 1 :])
+    logits = list(num_logits)
     for axis in range(min(len(inner), len(logits) - 1)):
         # A class at every place: a size that the one leaves free is the other's.
         inner[axis], logits[axis] = inner[axis] or logits[axis], logits[axis] or inner[axis]
@@ -204,8 +205,6 @@ def build_variables(distiller, data, num_logits):
 
 def _labels_in(spec):
     """Return the part of a data set's `element_spec` that the labels are; `None` without any."""
-    if isinstance(spec, Stack.Spec):
-        return spec.labels
     targets = spec[1] if isinstance(spec, tuple) and len(spec) > 1 else None
     return targets.labels if isinstance(targets, Targets) else targets
 

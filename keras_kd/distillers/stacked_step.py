@@ -37,7 +37,7 @@ def train_on_stack(distillers, stack):
     def train(stack):
         return _train(distillers, stack)
 
-    return tf.function(train, jit_compile=True)(stack) if stack.xla else train(stack)
+    return tf.function(train, jit_compile=True)(stack) if stack.plan.xla else train(stack)
 
 
 def _train(distillers, stack):
@@ -46,24 +46,24 @@ def _train(distillers, stack):
     def train(number):
         minibatch = stack.minibatch(number)
         stored = isinstance(minibatch[1], Targets)
-        kept = minibatch[1].teacher_logits if stack.kept else None
-        if stack.kept:
+        kept = minibatch[1].teacher_logits if stack.plan.kept else None
+        if stack.plan.kept:
             images, (labels, _), *weights = minibatch
             minibatch = images, labels, *weights
         teachers = {} if stored else _ask_teachers(distillers, minibatch[0])
         for distiller, seen in zip(distillers, names, strict=True):
             said = None
-            if stack.kept and distiller.alpha != 0:
+            if stack.plan.kept and distiller.alpha != 0:
                 said = named(distiller.teacher, {"logits": kept})
             elif not stored and distiller.asks_teacher():
                 said = teachers[_key(distiller.teacher)]
             logs = distiller.train_on_minibatch(
-                minibatch, said, finite=stored, index=stack.positions[number]
+                minibatch, said, finite=stored, index=stack.plan.positions[number]
             )
             seen.update(logs)
         return [number + 1]
 
-    tf.while_loop(lambda number: number < stack.count, train, [0])
+    tf.while_loop(lambda number: number < stack.plan.count, train, [0])
     results = [distiller.get_metrics_result() for distiller in distillers]
     return [
         {name: value for name, value in result.items() if name in seen}
