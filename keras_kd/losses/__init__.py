@@ -1,5 +1,6 @@
 """Distillation losses: equations as pure functions, and thin Keras classes over them."""
 
+from keras_kd._common.surface import only
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.contrastive import Contrastive, ContrastiveMemory, contrastive
 from keras_kd.losses.feature import (
@@ -89,3 +90,5 @@ __all__ = [
     "soft_targets",
     "standardized",
 ]
+
+__dir__ = only(__all__)
