@@ -16,7 +16,6 @@ ours may stand in a file is known to Keras all the same: `keras.models.load_mode
 import importlib
 
 from keras_kd._common import registration
-from keras_kd._common.surface import only
 
 __version__ = "0.1.0"
 
@@ -53,8 +52,6 @@ _NAMES = {
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]
 
-__dir__ = only(__all__)
-
 registration.register()
 
 
@@ -67,3 +64,7 @@ def __getattr__(name):
     if name in _MODULES:
         return importlib.import_module(f"keras_kd.{name}")
     return getattr(importlib.import_module(_NAMES[name]), name)
+
+
+def __dir__():
+    return __all__

@@ -2,12 +2,6 @@
 
 import keras
 
-from keras_kd._common.surface import only
-
-__all__ = ["EarlyStopping"]
-
-__dir__ = only(__all__)
-
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
     """Keras's early stopping, watching validation accuracy and keeping the best weights.

@@ -53,22 +53,28 @@ LOSSES = {
     "Contrastive": lambda: kd.losses.Contrastive(
         "hidden", "hidden", num_examples=32, num_negatives=4
     ),
+    "CosineMatching": lambda: kd.losses.CosineMatching(),
     "DIST": lambda: kd.losses.DIST(temperature=2.0),
     "DecoupledKD": lambda: kd.losses.DecoupledKD(temperature=2.0, non_target_weight=2.0),
     "Hints": lambda: kd.losses.Hints("hidden", "hidden"),
+    "HuberMatching": lambda: kd.losses.HuberMatching(2.0),
+    "JensenShannon": lambda: kd.losses.JensenShannon(2.0, mixing=0.3),
     "LabelSmoothing": lambda: kd.losses.LabelSmoothing(0.2),
     "LogitDistance": lambda: kd.losses.LogitDistance(),
     "LogitMatching": lambda: kd.losses.LogitMatching(),
     "RelationalAngle": lambda: kd.losses.RelationalAngle("hidden", "hidden"),
     "RelationalDistance": lambda: kd.losses.RelationalDistance("hidden", "hidden"),
+    "ReverseSoftTargets": lambda: kd.losses.ReverseSoftTargets(temperature=2.0),
     "SimilarityPreserving": lambda: kd.losses.SimilarityPreserving("maps", "maps"),
     "SoftTargets": lambda: kd.losses.SoftTargets(temperature=2.0),
     "StandardizedLogits": lambda: kd.losses.StandardizedLogits(kd.losses.DecoupledKD(2.0)),
     "TeacherLabels": lambda: kd.losses.TeacherLabels(),
+    "ValueDistance": lambda: kd.losses.ValueDistance(),
+    "ValueMatching": lambda: kd.losses.ValueMatching(),
 }
 
 # Bases, which are no losses by themselves.
-BASES = {"DistillationLoss", "FeatureLoss"}
+BASES = {"DistillationLoss", "FeatureLoss", "ValueLoss"}
 
 # One of each kind stands for all where each case costs seconds: on logits, on logits and labels,
 # on layers with a projector.

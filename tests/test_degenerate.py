@@ -23,6 +23,7 @@ ROWS = {
     "BinaryCrossEntropy": (lambda: L.BinaryCrossEntropy(), "yes or no", {}),
     "BinarySoftTargets": (lambda: L.BinarySoftTargets(), "logits", {}),
     "Contrastive": (lambda: L.Contrastive(num_examples=9, num_negatives=4), "logits", {"size": 2}),
+    "CosineMatching": (lambda: L.CosineMatching(), "vectors", {"size": 2}),
     "CrossEntropy": (lambda: L.CrossEntropy(), "labels", {"size": 2}),
     "DIST": (lambda: L.DIST(), "logits", {"size": 3}),
     "DIST without inter": (
@@ -30,11 +31,14 @@ ROWS = {
     ),
     "DecoupledKD": (lambda: L.DecoupledKD(), "logits", {"size": 3}),
     "Hints": (lambda: L.Hints(), "maps", {}),
+    "HuberMatching": (lambda: L.HuberMatching(), "vectors", {}),
+    "JensenShannon": (lambda: L.JensenShannon(), "logits", {"size": 2}),
     "LabelSmoothing": (lambda: L.LabelSmoothing(), "logits", {"size": 2}),
     "LogitDistance": (lambda: L.LogitDistance(), "logits", {}),
     "LogitMatching": (lambda: L.LogitMatching(), "logits", {}),
     "RelationalAngle": (lambda: L.RelationalAngle(), "vectors", {"size": 2, "examples": 3}),
     "RelationalDistance": (lambda: L.RelationalDistance(), "vectors", {"examples": 3}),
+    "ReverseSoftTargets": (lambda: L.ReverseSoftTargets(), "logits", {"size": 2}),
     "SimilarityPreserving": (lambda: L.SimilarityPreserving(), "vectors", {"examples": 2}),
     "SoftTargets": (lambda: L.SoftTargets(), "logits", {"size": 2}),
     "StandardizedLogits": (lambda: L.StandardizedLogits(), "logits", {"size": 3}),
@@ -42,10 +46,12 @@ ROWS = {
         lambda: L.StandardizedLogits(L.DecoupledKD()), "logits", {"size": 3},
     ),
     "TeacherLabels": (lambda: L.TeacherLabels(), "logits", {"size": 2}),
+    "ValueDistance": (lambda: L.ValueDistance(), "vectors", {}),
+    "ValueMatching": (lambda: L.ValueMatching(), "vectors", {}),
 }  # fmt: skip
 
 # By their own definition the gradient grows with the difference.
-SQUARED = {"LogitMatching", "Hints"}
+SQUARED = {"LogitMatching", "Hints", "ValueMatching", "ReverseSoftTargets"}
 # What stands still for good reason: |f|^p has no slope at 0, and examples that are all the same
 # have no direction in which to come apart.
 STILL = {

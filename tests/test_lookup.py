@@ -16,7 +16,7 @@ NAMES = {
     for name, member in vars(kd.losses).items()
     if inspect.isclass(member) and issubclass(member, keras.losses.Loss)
 }
-BASES = {"DistillationLoss", "FeatureLoss"}
+BASES = {"DistillationLoss", "FeatureLoss", "ValueLoss"}
 
 
 def models():

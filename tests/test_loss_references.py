@@ -40,6 +40,17 @@ def binary_soft_targets(t, s, temperature=3.0):
     return temperature**2 * (p * np.log(p / q) + (1 - p) * np.log((1 - p) / (1 - q))).mean(-1)
 
 
+def reverse_soft_targets(t, s, temperature=3.0):
+    return soft_targets(s, t, temperature)
+
+
+def jensen_shannon(t, s, temperature=3.0, beta=0.3):
+    """Agarwal et al. 2024, section 2: with P the teacher and Q the student."""
+    p, q = softmax(t / temperature), softmax(s / temperature)
+    m = beta * p + (1 - beta) * q
+    return temperature**2 * (beta * divergence(p, m) + (1 - beta) * divergence(q, m))
+
+
 def decoupled_kd(t, s, temperature=4.0, alpha=1.0, beta=8.0, labels=LABELS):
     """Zhao et al. 2022: as the authors' code has it, with its mask of 1000."""
     g = np.eye(5)[labels]
@@ -91,6 +102,15 @@ def huber(x):
     return np.where(np.abs(x) < 1, 0.5 * x**2, np.abs(x) - 0.5)
 
 
+def huber_matching(t, s, delta=2.0):
+    d = np.abs(s - t)
+    return np.where(d <= delta, 0.5 * d**2, delta * (d - 0.5 * delta)).mean(-1)
+
+
+def cosine_matching(t, s):
+    return 1 - (t * s).sum(-1) / (np.linalg.norm(t, axis=-1) * np.linalg.norm(s, axis=-1))
+
+
 def relational_distance(t, s):
     d_t, d_s = (np.linalg.norm(f[:, None] - f[None], axis=-1) for f in (t, s))
     other = ~np.eye(len(t), dtype=bool)  # The authors count duplicates, at their clamp of 1e-6.
@@ -131,6 +151,12 @@ REFERENCES = {
     "TeacherLabels": (L.TeacherLabels(), teacher_labels, LOGITS, None),
     "LogitMatching": (L.LogitMatching(), lambda t, s: ((s - t) ** 2).mean(-1), LOGITS, None),
     "LogitDistance": (L.LogitDistance(), lambda t, s: np.abs(s - t).mean(-1), LOGITS, None),
+    "ReverseSoftTargets": (L.ReverseSoftTargets(3.0), reverse_soft_targets, LOGITS, None),
+    "JensenShannon": (L.JensenShannon(3.0, mixing=0.3), jensen_shannon, LOGITS, None),
+    "ValueMatching": (L.ValueMatching(), lambda t, s: ((s - t) ** 2).mean(-1), LOGITS, None),
+    "ValueDistance": (L.ValueDistance(), lambda t, s: np.abs(s - t).mean(-1), LOGITS, None),
+    "HuberMatching": (L.HuberMatching(2.0), huber_matching, LOGITS, None),
+    "CosineMatching": (L.CosineMatching(), cosine_matching, LOGITS, None),
     "DecoupledKD": (L.DecoupledKD(4.0), decoupled_kd, LOGITS, labelled),
     "StandardizedLogits": (
         L.StandardizedLogits(L.SoftTargets(3.0)),

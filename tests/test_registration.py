@@ -33,6 +33,7 @@ NEVER_IN_A_FILE = {
     "ForeignLoss": "made by its distiller, around what is saved",
     "RarestClass": "made by its distiller",
     "ReplayPool": "made by its distiller",
+    "ValueLoss": "a base",
     "TeacherModel": "to predict with; it holds somebody else's model",
 }
 
@@ -109,6 +110,12 @@ def saved_models():
             losses.TeacherLabels(),
             losses.LogitMatching(),
             losses.LogitDistance(),
+            losses.ReverseSoftTargets(),
+            losses.JensenShannon(mixing=kd.schedules.Linear(0.1, 0.9, steps=5)),
+            losses.ValueMatching(normalize=True),
+            losses.ValueDistance(),
+            losses.HuberMatching(0.5),
+            losses.CosineMatching(),
             losses.DecoupledKD(),
             losses.StandardizedLogits(),
             losses.DIST(),
@@ -157,7 +164,8 @@ def saved_models():
 def parts_of_a_file():
     """Return layers that distillers make by themselves, as a model could hold them."""
     memory = importlib.import_module("keras_kd.losses.contrastive").ContrastiveMemory
-    return [kd.losses.Projector(3), memory(16, 4, 0.1, 0.5, 8)]
+    units = importlib.import_module("keras_kd.losses.values").TeacherUnits
+    return [kd.losses.Projector(3), memory(16, 4, 0.1, 0.5, 8), units(3)]
 
 
 def registered_names(config):

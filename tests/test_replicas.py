@@ -84,18 +84,24 @@ def run(build, labels=one_label):
 LOSSES = {
     "AttentionTransfer": lambda: kd.losses.AttentionTransfer("maps", "maps"),
     "BinarySoftTargets": lambda: kd.losses.BinarySoftTargets(2.0),
+    "CosineMatching": lambda: kd.losses.CosineMatching(),
     "DIST": lambda: kd.losses.DIST(2.0),
     "DecoupledKD": lambda: kd.losses.DecoupledKD(2.0),
     "Hints": lambda: kd.losses.Hints("maps", "maps"),
+    "HuberMatching": lambda: kd.losses.HuberMatching(),
+    "JensenShannon": lambda: kd.losses.JensenShannon(2.0),
     "LabelSmoothing": lambda: kd.losses.LabelSmoothing(),
     "LogitDistance": lambda: kd.losses.LogitDistance(),
     "LogitMatching": lambda: kd.losses.LogitMatching(),
     "RelationalAngle": lambda: kd.losses.RelationalAngle("hidden", "hidden"),
     "RelationalDistance": lambda: kd.losses.RelationalDistance("hidden", "hidden"),
+    "ReverseSoftTargets": lambda: kd.losses.ReverseSoftTargets(2.0),
     "SimilarityPreserving": lambda: kd.losses.SimilarityPreserving("hidden", "hidden"),
     "SoftTargets": lambda: kd.losses.SoftTargets(2.0),
     "StandardizedLogits": lambda: kd.losses.StandardizedLogits(kd.losses.SoftTargets(2.0)),
     "TeacherLabels": lambda: kd.losses.TeacherLabels(),
+    "ValueDistance": lambda: kd.losses.ValueDistance(),
+    "ValueMatching": lambda: kd.losses.ValueMatching(normalize=True),
 }
 exported = {
     name
@@ -104,7 +110,7 @@ exported = {
     and issubclass(getattr(kd.losses, name), keras.distillation.DistillationLoss)
 }
 # Contrastive looks up images by their index, which replicas do not get: it is refused below.
-missing = exported - set(LOSSES) - {"Contrastive", "DistillationLoss", "FeatureLoss"}
+missing = exported - set(LOSSES) - {"Contrastive", "DistillationLoss", "FeatureLoss", "ValueLoss"}
 assert not missing, f"Without a row here: {missing}"
 
 reduction = tf.distribute.ReductionToOneDevice()

@@ -26,6 +26,7 @@ REGISTERED = {
     "adversarial.online": ("OnlineAdversarialDistiller",),
     "distillers.distiller": ("Distiller",),
     "losses.contrastive": ("Contrastive", "ContrastiveMemory"),
+    "losses.divergence": ("JensenShannon", "ReverseSoftTargets"),
     "losses.feature": (
         "AttentionTransfer",
         "Hints",
@@ -45,6 +46,13 @@ REGISTERED = {
         "SoftTargets",
         "StandardizedLogits",
         "TeacherLabels",
+    ),
+    "losses.values": (
+        "CosineMatching",
+        "HuberMatching",
+        "TeacherUnits",
+        "ValueDistance",
+        "ValueMatching",
     ),
     "distillers.mutual": ("MutualDistiller",),
     "own_data.teachers": ("TeacherInput",),

@@ -1,8 +1,13 @@
 """Distillation losses: equations as pure functions, and thin Keras classes over them."""
 
-from keras_kd._common.surface import only
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.contrastive import Contrastive, ContrastiveMemory, contrastive
+from keras_kd.losses.divergence import (
+    JensenShannon,
+    ReverseSoftTargets,
+    jensen_shannon,
+    reverse_soft_targets,
+)
 from keras_kd.losses.feature import (
     AttentionTransfer,
     FeatureLoss,
@@ -46,6 +51,17 @@ from keras_kd.losses.response import (
     soft_targets,
     standardized,
 )
+from keras_kd.losses.values import (
+    CosineMatching,
+    HuberMatching,
+    ValueDistance,
+    ValueLoss,
+    ValueMatching,
+    cosine_matching,
+    huber_matching,
+    value_distance,
+    value_matching,
+)
 
 __all__ = [
     "DIST",
@@ -54,41 +70,52 @@ __all__ = [
     "BinarySoftTargets",
     "Contrastive",
     "ContrastiveMemory",
+    "CosineMatching",
     "CrossEntropy",
     "DecoupledKD",
     "DistillationLoss",
     "FeatureLoss",
     "Hints",
+    "HuberMatching",
+    "JensenShannon",
     "LabelSmoothing",
     "LogitDistance",
     "LogitMatching",
     "Projector",
     "RelationalAngle",
     "RelationalDistance",
+    "ReverseSoftTargets",
     "SimilarityPreserving",
     "SoftTargets",
     "StandardizedLogits",
     "TeacherLabels",
+    "ValueDistance",
+    "ValueLoss",
+    "ValueMatching",
     "as_loss_on_logits",
     "attention_map",
     "attention_transfer",
     "binary_cross_entropy",
     "binary_soft_targets",
     "contrastive",
+    "cosine_matching",
     "cross_entropy",
     "decoupled_kd",
     "deserialize",
     "dist",
     "get",
     "hints",
+    "huber_matching",
+    "jensen_shannon",
     "logit_distance",
     "logit_matching",
     "relational_angle",
     "relational_distance",
+    "reverse_soft_targets",
     "serialize",
     "similarity_preserving",
     "soft_targets",
     "standardized",
+    "value_distance",
+    "value_matching",
 ]
-
-__dir__ = only(__all__)

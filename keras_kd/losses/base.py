@@ -11,6 +11,9 @@ from keras_kd._common.checks import WEIGHTS, check_number
 from keras_kd._common.reprs import call_of_configured
 from keras_kd.losses.masks import mask_of, with_mask
 
+# Whatever a teacher ends in: for losses that take its outputs as they are.
+ANY_HEAD = ("logits", "softmax", "sigmoid", "values")
+
 
 class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     """A loss between what teacher and student say of the same examples.

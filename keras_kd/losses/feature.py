@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_kd._common.checks import check_number
-from keras_kd.losses.base import DistillationLoss, check_batch_size, over_whole_batch
+from keras_kd.losses.base import ANY_HEAD, DistillationLoss, check_batch_size, over_whole_batch
 from keras_kd.losses.masks import mask_of, without_padding
 from keras_kd.losses.relation import (
     relational_angle,
@@ -164,7 +164,7 @@ class FeatureLoss(DistillationLoss):
         name: name of the loss; that of its kind if `None`.
     """
 
-    heads = ("logits", "softmax", "sigmoid")
+    heads = ANY_HEAD
     default_name = None
 
     def __init__(self, teacher_layer_name=None, student_layer_name=None, *, name=None, **kwargs):

@@ -3,7 +3,7 @@
 import keras
 
 from keras_kd._common.backend import num_replicas
-from keras_kd.losses.base import DistillationLoss
+from keras_kd.losses.base import ANY_HEAD, DistillationLoss
 from keras_kd.losses.masks import mask_of
 
 # What a loss of the user's may say of itself in our words.
@@ -52,7 +52,7 @@ class ForeignLoss(DistillationLoss):
         for attribute in _SAID:
             setattr(self, attribute, getattr(loss, attribute, getattr(self, attribute)))
         # It is not known what it takes the teacher's outputs for: for what they are.
-        self.heads = getattr(loss, "heads", ("logits", "softmax", "sigmoid", "values"))
+        self.heads = getattr(loss, "heads", ANY_HEAD)
 
     def __call__(self, teacher_outputs, student_outputs, sample_weight=None):
         if isinstance(self.loss, keras.losses.Loss):

@@ -7,6 +7,7 @@ import keras
 
 from keras_kd._common.reprs import in_small_letters
 from keras_kd.losses.contrastive import Contrastive
+from keras_kd.losses.divergence import JensenShannon, ReverseSoftTargets
 from keras_kd.losses.feature import (
     AttentionTransfer,
     Hints,
@@ -26,13 +27,20 @@ from keras_kd.losses.response import (
     StandardizedLogits,
     TeacherLabels,
 )
+from keras_kd.losses.values import CosineMatching, HuberMatching, ValueDistance, ValueMatching
 
 _CLASSES = (
     SoftTargets,
     BinarySoftTargets,
+    ReverseSoftTargets,
+    JensenShannon,
     TeacherLabels,
     LogitMatching,
     LogitDistance,
+    ValueMatching,
+    ValueDistance,
+    HuberMatching,
+    CosineMatching,
     DecoupledKD,
     StandardizedLogits,
     DIST,

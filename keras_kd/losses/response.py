@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_kd._common.checks import TEMPERATURES, check_integer
 from keras_kd.losses.base import (
+    ANY_HEAD,
     DistillationLoss,
     check_num_classes,
     check_same_classes,
@@ -310,8 +311,7 @@ class LogitMatching(DistillationLoss):
         name: name of the loss.
     """
 
-    heads = ("logits", "softmax", "sigmoid")
-
+    heads = ANY_HEAD
     by_label = True
 
     def __init__(self, *, name="logit_matching", **kwargs):
@@ -330,8 +330,7 @@ class LogitDistance(DistillationLoss):
         name: name of the loss.
     """
 
-    heads = ("logits", "softmax", "sigmoid")
-
+    heads = ANY_HEAD
     by_label = True
 
     def __init__(self, *, name="logit_distance", **kwargs):
