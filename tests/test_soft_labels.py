@@ -142,20 +142,14 @@ class TestFromLogits:
 
     def test_a_sentence_each(self, tmp_path):
         path, logits = tmp_path / "labels", self.logits
-        for some in (logits[:-1], logits[:, 0], logits[..., None], logits.astype(str)):
-            with pytest.raises(ValueError, match=r"must be numbers \[150, num_classes\]"):
+        for some in (logits[:-1], logits[:, 0], logits.astype(str)):
+            with pytest.raises(ValueError, match=r"must be numbers \[150, ..., num_classes\]"):
                 kd.SoftLabels.from_logits(path, some, SPLIT)
         with pytest.raises(ValueError, match="finite as float16.*for image 0"):
             kd.SoftLabels.from_logits(path, np.full_like(logits, -np.inf), SPLIT)
         with pytest.raises(ValueError, match="`head` must be one of"):
             kd.SoftLabels.from_logits(path, logits, SPLIT, head="tanh")
         assert not path.exists()
-
-    def test_a_teacher_of_places_is_refused(self, tmp_path):
-        image = keras.Input((6, 6, 1))
-        maps = keras.Model(image, keras.layers.Conv2D(5, 1)(image))
-        with pytest.raises(ValueError, match=r"one row of logits.*answers \(6, 6, 5\)"):
-            create(tmp_path / "labels", maps)
 
 
 class TestNothingStaleIsUsed:

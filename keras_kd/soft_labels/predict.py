@@ -1,5 +1,6 @@
-"""Ask the teacher about every image, with a bar that tells how far it is."""
+"""Ask the teacher about every example, with a bar that tells how far it is."""
 
+import keras
 import numpy as np
 import rich.progress
 import tensorflow as tf
@@ -11,14 +12,25 @@ _BYTES_AT_ONCE = 50_000_000
 _WIDE = 100
 
 
-def images_at_once(image_shape, *, at_most=256):
-    """Return how many images to show a model at once, fewer of large ones.
+def images_at_once(*shapes, at_most=256):
+    """Return how many examples to show a model at once, fewer of large ones.
 
     Args:
-        image_shape: shape of one image.
+        *shapes: of all that one example takes: its images, and what is said of it if that is much.
         at_most: of small ones.
     """
-    return int(np.clip(_BYTES_AT_ONCE // (4 * np.prod(image_shape)), 1, at_most))
+    bytes_of_one = 4 * sum(int(np.prod(shape)) for shape in shapes)
+    return int(np.clip(_BYTES_AT_ONCE // max(bytes_of_one, 1), 1, at_most))
+
+
+def shapes_of(structure):
+    """Return the shape of one example in each array of a structure, such as `Split.images`."""
+    return [tuple(each.shape[1:]) for each in keras.tree.flatten(structure)]
+
+
+def examples_of(structure, chosen):
+    """Return a structure of arrays at some positions: those of a slice or of integers."""
+    return keras.tree.map_structure(lambda each: each[chosen], structure)
 
 
 def logits_of_all(teacher, images, verbose):
@@ -26,36 +38,47 @@ def logits_of_all(teacher, images, verbose):
 
     Args:
         teacher: a `Teacher`.
-        images: `[n, ...]`.
+        images: `[n, ...]`, or a structure of such.
         verbose: show a progress bar.
+
+    Returns:
+        An array, or a dict by output name of a teacher with several outputs.
 
     Raises:
         ValueError: if a logit is not finite, naming the image.
     """
     ask = tf.function(teacher, reduce_retracing=True)
-    found, batch_size = None, images_at_once(images.shape[1:])
+    shapes, count = shapes_of(images), len(keras.tree.flatten(images)[0])
+    found, batch_size = None, images_at_once(*shapes)
     with progress_bar("teacher", verbose) as bar:
-        task = bar.add_task("", total=len(images), pace="")
-        for start in range(0, len(images), batch_size):
-            some = ask(images[start : start + batch_size]).numpy()
+        task = bar.add_task("", total=count, pace="")
+        for start in range(0, count, batch_size):
+            some = ask(examples_of(images, slice(start, start + batch_size)))
+            some = keras.tree.map_structure(np.asarray, some)
             check_finite(some, start)
             if found is None:
-                found = np.empty((len(images), *some.shape[1:]), "float32")
-            found[start : start + len(some)] = some
-            bar.advance(task, len(some))
+                found = keras.tree.map_structure(
+                    lambda each: np.empty((count, *each.shape[1:]), "float32"), some
+                )
+            for whole, part in zip(
+                keras.tree.flatten(found), keras.tree.flatten(some), strict=True
+            ):
+                whole[start : start + len(part)] = part
+            bar.advance(task, min(batch_size, count - start))
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
     return found
 
 
 def check_finite(logits, start=0):
-    """Refuse logits `[n, ...]` of the images from `start` on, of which one is not finite."""
-    bad = np.flatnonzero(~np.isfinite(logits.reshape(len(logits), -1)).all(-1))
-    if len(bad):
-        raise ValueError(
-            "The teacher's logits must be finite. Received: NaN or infinity for image "
-            f"{start + bad[0]} of the training data; nothing was trained. Look at that image, or "
-            "at the teacher's normalisation."
-        )
+    """Refuse logits of the images from `start` on, `[n, ...]` by output, if one is not finite."""
+    for each in keras.tree.flatten(logits):
+        bad = np.flatnonzero(~np.isfinite(each.reshape(len(each), -1)).all(-1))
+        if len(bad):
+            raise ValueError(
+                "The teacher's logits must be finite. Received: NaN or infinity for image "
+                f"{start + bad[0]} of the training data; nothing was trained. Look at that image, "
+                "or at the teacher's normalisation."
+            )
 
 
 def asking(teacher, augmentation):

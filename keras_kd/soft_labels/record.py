@@ -1,11 +1,14 @@
 """What a store says of itself, and whether its shards are as they were written."""
 
+import dataclasses
 from pathlib import Path
 
 from keras_kd._common import json_files
 from keras_kd._common.files import sha256_of
 
 _WAY_OUT = "Delete the folder and create them again."
+# The name of an output that stands alone, as one tensor.
+ALONE = "output"
 
 
 def _count(value):
@@ -17,17 +20,82 @@ def _name(value):
     return isinstance(value, str) and Path(value).name == value not in ("", "..")
 
 
-_SHARDS = [{"file": _name, "sha256": str}]
+def _dtype(value):
+    return value in ("float16", "float32")
+
+
+def _of_each(*shapes):
+    """Return the shape of what is one value of the only output, or a dict of one an output."""
+    return (*shapes, {str: shapes})
+
+
+_FILES = [{"file": _name, "sha256": str}]
 _STORE = {
     "views": _count,
     "num_examples": _count,
-    "num_classes": _count,
+    "num_classes": _of_each(_count),
+    "places?": _of_each([_count]),
     "rows_per_shard": _count,
-    "head": str,
+    "head": _of_each(str),
+    "dtype": _of_each(_dtype),
+    "top_k": _of_each(_count, None),
     "teacher": str,
     "data": str,
-    "shards": _SHARDS,
+    "shards": _FILES,
+    "others?": {str: {"file": _name, "sha256": str}},
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """What is stored of one output.
+
+    Args:
+        head: what it is, see `Teacher`.
+        num_classes: logits, or values, at a place.
+        places: shape of what lies between the example and its classes, `[]` for one place.
+        dtype: of what is stored.
+        top_k: how many of the largest logits of a place are, `None` for all.
+    """
+
+    head: str
+    num_classes: int
+    places: list[int]
+    dtype: str
+    top_k: int | None
+
+    @property
+    def shape(self):
+        """Shape of what is said of one example."""
+        return (*self.places, self.num_classes)
+
+
+_FIELDS = [field.name for field in dataclasses.fields(Stored)]
+
+
+def described(outputs):
+    """Return what a record says of outputs.
+
+    Args:
+        outputs: a `Stored`, or a dict of some by the name of the output.
+    """
+    if isinstance(outputs, Stored):
+        return dataclasses.asdict(outputs)
+    return {
+        field: {name: getattr(output, field) for name, output in outputs.items()}
+        for field in _FIELDS
+    }
+
+
+def outputs_of(record):
+    """Return what `described` was given."""
+    fields = {field: record[field] for field in _FIELDS}
+    if not isinstance(record["head"], dict):
+        return Stored(**fields)
+    return {
+        name: Stored(**{field: value[name] for field, value in fields.items()})
+        for name in record["head"]
+    }
 
 
 def read_store(path):
@@ -40,8 +108,12 @@ def read_store(path):
     record = json_files.read_json(file, _STORE, what=what, way_out=_WAY_OUT)
     if record is None:
         return None
+    record.setdefault("places", [])  # The former version knew no others.
     per_view = -(-record["num_examples"] // record["rows_per_shard"])
-    if len(record["shards"]) != record["views"] * per_view:
+    names = {
+        tuple(value) if isinstance(value := record[field], dict) else None for field in _FIELDS
+    }
+    if len(record["shards"]) != record["views"] * per_view or len(names) > 1 or () in names:
         raise ValueError(
             f"{what} must be as it was written. Received: {file}, which is damaged: its numbers "
             f"do not fit. {_WAY_OUT}"
@@ -55,7 +127,10 @@ def read_unfinished(path):
         record = json_files.parsed(path)
     except (FileNotFoundError, ValueError):
         return None
-    return record if json_files.misfit(record, {"shards": _SHARDS}) is None else None
+    if json_files.misfit(record, {"shards": _FILES, "others?": _STORE["others?"]}) is not None:
+        return None
+    record.setdefault("places", [])
+    return record
 
 
 def check_same(stored, wanted, path, what="soft labels"):

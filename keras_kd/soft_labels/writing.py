@@ -7,9 +7,12 @@ import shutil
 import numpy as np
 
 from keras_kd._common.files import move, remove_leftovers, sha256_of, written_whole
-from keras_kd.soft_labels.predict import asking, progress_bar
-from keras_kd.soft_labels.record import check_same, is_whole, read_unfinished
-from keras_kd.soft_labels.rows import keep_logits, row_dtype
+from keras_kd.soft_labels.predict import asking, examples_of, progress_bar
+from keras_kd.soft_labels.record import check_same, is_whole, outputs_of, read_unfinished
+from keras_kd.soft_labels.rows import keep_logits, parts_of, row_dtype
+
+# Logits in an error.
+_NUM_SHOWN = 20
 
 
 class Writer:
@@ -23,6 +26,7 @@ class Writer:
 
     def __init__(self, path, made_of, verbose):
         self.path, self.made_of, self.verbose = path, made_of, verbose
+        self.outputs = outputs_of(made_of)
         self.unfinished = path.with_name(f".{path.name}.unfinished")
         self.record = self.unfinished / "store.json"
 
@@ -82,27 +86,35 @@ class Writer:
         return []
 
     def _rows(self, ask, split, view, start, stop, batch_size, bar, task):
-        dtype = row_dtype(self.made_of)
-        rows = np.zeros(stop - start, dtype)
+        rows = np.zeros(stop - start, row_dtype(self.outputs))
         rows["index"] = np.arange(start, stop)
         generator = np.random.default_rng([self.made_of["seed"], view, start])
         rows["seed"] = generator.integers(0, 2**31 - 1, (len(rows), 2))
         for first in range(0, len(rows), batch_size):
             some = rows[first : first + batch_size]
-            images = split.images[start + first : start + first + len(some)]
-            logits = ask(images, some["seed"]).numpy()
-            with np.errstate(over="ignore"):  # Told below.
-                keep_logits(some, logits, self.made_of["top_k"])
-            if not np.isfinite(some["logits"]).all():
-                worst = np.flatnonzero(~np.isfinite(some["logits"]).all(-1))[0]
-                raise ValueError(
-                    f"The teacher's logits must be finite as {self.made_of['dtype']}. Received: "
-                    f"{logits[worst].tolist()} for image {some['index'][worst]}. Look at the "
-                    'image, or pass dtype="float32" if they are merely large.'
-                )
+            begun = start + first
+            images = examples_of(split.images, slice(begun, begun + len(some)))
+            self._keep(some, ask(images, some["seed"]))
             bar.advance(task, len(some))
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
         return rows
+
+    def _keep(self, rows, answers):
+        """Write what the teacher answered into rows."""
+        alone = not isinstance(answers, dict)
+        outputs, answers = (
+            ([self.outputs], [answers]) if alone else (self.outputs.values(), answers.values())
+        )
+        for output, answer, part in zip(
+            outputs, answers, parts_of(rows, self.outputs), strict=True
+        ):
+            answer = np.asarray(answer)
+            with np.errstate(over="ignore"):  # Told below.
+                keep_logits(part, answer, output)
+            finite = np.isfinite(part["logits"]).reshape(len(rows), -1).all(-1)
+            if not finite.all():
+                worst = int(np.argmin(finite))
+                raise _not_finite(answer[worst], output, rows["index"][worst])
 
     def _write_shard(self, number, rows):
         name = f"rows-{number:05d}.npy"
@@ -114,3 +126,14 @@ class Writer:
         done.append(shard)
         with written_whole(self.record) as unfinished:
             unfinished.write_text(json.dumps(self.made_of | {"shards": done}, indent=1))
+
+
+def _not_finite(answer, output, index):
+    what = "values" if output.head == "values" else "logits"
+    shown = answer.tolist()
+    if answer.size > _NUM_SHOWN:
+        shown = f"numbers from {answer.min():.3g} to {answer.max():.3g}"
+    return ValueError(
+        f"The teacher's {what} must be finite as {output.dtype}. Received: {shown} for image "
+        f'{index}. Look at the image, or pass dtype="float32" if they are merely large.'
+    )
