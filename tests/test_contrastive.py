@@ -154,8 +154,10 @@ class TestBadInput:
             Contrastive(**{"num_examples": NUM_EXAMPLES, **settings})
 
     def test_layers_that_nothing_can_embed(self):
-        with pytest.raises(ValueError, match=r"teacher \(None, 3, 5\) and student \(None, 4\)"):
-            Contrastive(num_examples=9).projector((None, 3, 5), (None, 4))
+        with pytest.raises(
+            ValueError, match=r"teacher \(None, 2, 2, 2, 5\) and student \(None, 4\)"
+        ):
+            Contrastive(num_examples=9).projector((None, 2, 2, 2, 5), (None, 4))
 
     def test_data_of_another_size(self):
         with pytest.raises(ValueError, match="`num_examples` .* 40. Received: num_examples=50"):

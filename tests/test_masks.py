@@ -147,10 +147,65 @@ class TestRightValues:
         expected = ((grams[0] - grams[1]) ** 2).mean()
         assert self.masked(L.SimilarityPreserving()) == pytest.approx(expected, rel=1e-5)
 
-    def test_a_teacher_of_other_steps_is_refused(self):
+    @pytest.mark.parametrize("power", [2, 3])
+    def test_attention_is_over_the_steps_that_count(self, power):
+        maps = [(np.abs(each) ** power).mean(-1) * MASK for each in (self.TEACHER, self.STUDENT)]
+        maps = [each / np.linalg.norm(each, axis=-1, keepdims=True) for each in maps]
+        expected = ((maps[0] - maps[1]) ** 2)[MASK].mean()
+        assert self.masked(L.AttentionTransfer(power=power)) == pytest.approx(expected, rel=1e-5)
+        found = L.AttentionTransfer(power=power)(self.TEACHER, self.STUDENT)
+        maps = [(np.abs(each) ** power).mean(-1) for each in (self.TEACHER, self.STUDENT)]
+        maps = [each / np.linalg.norm(each, axis=-1, keepdims=True) for each in maps]
+        assert float(found) == pytest.approx(((maps[0] - maps[1]) ** 2).mean(), rel=1e-5)
+
+    def test_attention_of_padding_is_no_attention(self):
+        """Whatever stands there, in value and gradient."""
+        found = []
+        for garbage in (0.0, 100.0):
+            pair = [
+                tf.constant(np.where(MASK[..., None], each, garbage), tf.float32)
+                for each in (self.TEACHER, self.STUDENT)
+            ]
+            with tf.GradientTape() as tape:
+                tape.watch(pair[1])
+                value = L.AttentionTransfer()(pair[0], with_mask(pair[1], tf.constant(MASK)))
+            gradient = tape.gradient(value, pair[1]).numpy()
+            assert not gradient[~MASK].any() and gradient[[0, 1, 3]][MASK[[0, 1, 3]]].any()
+            found.append(float(value))
+        assert found[0] == pytest.approx(found[1], rel=1e-6)
+
+    @pytest.mark.parametrize("loss", [L.SimilarityPreserving(), L.AttentionTransfer()])
+    def test_a_teacher_of_other_steps_is_refused(self, loss):
         student = with_mask(tf.constant(self.STUDENT), tf.constant(MASK))
-        with pytest.raises(ValueError, match="same steps.* Received: .*pooling"):
-            L.SimilarityPreserving()(self.TEACHER[:, :3], student)
+        with pytest.raises(ValueError, match="(same|as many) steps.* Received: .* Name"):
+            loss(self.TEACHER[:, :3], student)
+
+    def test_attention_on_one_step_is_refused(self):
+        with pytest.raises(ValueError, match="at least 2 places. Received: teacher .*4, 1, 5"):
+            L.AttentionTransfer()(self.TEACHER[:, :1], self.STUDENT[:, :1])
+        with pytest.raises(ValueError, match="at least 2 places"):
+            L.AttentionTransfer().projector((None, 1, 5), (None, None, 5))
+
+    @pytest.mark.parametrize("teacher", ["sequence", "vector", "map"])
+    def test_contrastive_embeds_the_mean_of_the_steps_that_count(self, teacher):
+        def mean(sequence):
+            return (sequence * MASK[..., None]).sum(1) / MASK.sum(1, keepdims=True)
+
+        given, means = {
+            "sequence": (self.TEACHER, mean(self.TEACHER)),
+            "vector": (self.TEACHER[:, 0], self.TEACHER[:, 0]),
+            "map": (self.TEACHER[:, :, None], self.TEACHER.mean(1)),
+        }[teacher]
+        student = with_mask(tf.constant(self.STUDENT, tf.float32), tf.constant(MASK))
+        scores = []
+        for pair in ((given, student), (means, mean(self.STUDENT))):
+            keras.utils.set_random_seed(0)
+            loss = L.Contrastive(num_examples=9, num_negatives=4, embedding_size=3)
+            memory = loss.projector(*(tuple(each.shape) for each in pair))
+            pair = [tf.cast(each, tf.float32) if each is not student else each for each in pair]
+            scores.append(memory(pair, index=tf.range(4)))
+            assert mask_of(scores[-1][1]) is None
+        np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-5)
 
     def test_the_projector_hands_the_mask_on(self):
         projector = L.Projector(7)

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd._common.checks import TEMPERATURES, check_integer, check_number, is_number
 from keras_kd.losses.feature import FeatureLoss, averaged
+from keras_kd.losses.masks import without_padding
 from keras_kd.losses.relation import unit
 
 
@@ -69,6 +70,7 @@ class ContrastiveMemory(keras.layers.Layer):
         self, num_examples, num_negatives, temperature, momentum, embedding_size, **kwargs
     ):
         super().__init__(**kwargs)
+        self.supports_masking = True
         self.num_examples, self.num_negatives = num_examples, num_negatives
         self.temperature, self.momentum = temperature, momentum
         self.embedding_size = embedding_size
@@ -105,17 +107,21 @@ class ContrastiveMemory(keras.layers.Layer):
             name="draws",
         )
 
-    def call(self, features, index):
+    def compute_mask(self, features, previous_mask=None):
+        return None  # Scores are of examples whole.
+
+    def call(self, features, index, features_mask=None):
         """Return `(teacher_scores, student_scores)`, and remember the embeddings.
 
         Args:
-            features: `(teacher_features, student_features)`, vectors or maps, which are averaged.
+            features: `(teacher_features, student_features)`, vectors, or maps or sequences, which
+                are averaged.
             index: integers `[batch]`, where in the training data the images are.
+            features_mask: of both; the student's says which steps count.
         """
         layers = self.teacher_embedding, self.student_embedding
-        teacher, student = (
-            unit(layer(averaged(each))) for layer, each in zip(layers, features, strict=True)
-        )
+        vectors = _vectors(*features, None if features_mask is None else features_mask[1])
+        teacher, student = (unit(layer(each)) for layer, each in zip(layers, vectors, strict=True))
         others = self.negatives()
         scores = [
             self._scores(teacher, self.student_bank, index, others),
@@ -160,6 +166,18 @@ class ContrastiveMemory(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
+def _vectors(teacher, student, mask):
+    """Return one vector an example of each: maps and sequences averaged over what counts."""
+    pair = averaged(teacher), averaged(student)
+    if mask is None or len(pair[1].shape) == 2:
+        return [ops.mean(each, axis=1) if len(each.shape) == 3 else each for each in pair]
+    number = ops.sum(ops.cast(mask, "float32"), axis=1)[:, None]
+    return [
+        ops.divide_no_nan(ops.sum(each, axis=1), number) if len(each.shape) == 3 else each
+        for each in without_padding(*pair, mask)
+    ]
+
+
 def _log_mean(scores):
     return ops.logsumexp(scores) - ops.log(ops.cast(ops.size(scores), "float32"))
 
@@ -191,7 +209,8 @@ class Contrastive(FeatureLoss):
         name: name of the loss.
 
     Raises:
-        ValueError: if an argument is out of range, or a layer returns neither vectors nor maps.
+        ValueError: if an argument is out of range, or a layer returns neither vectors nor maps
+            nor sequences.
 
     References:
         Y. Tian et al., Contrastive Representation Distillation, 2020, sections 3.1 and 3.2.
@@ -246,11 +265,11 @@ class Contrastive(FeatureLoss):
 
     def projector(self, teacher_shape, student_shape):
         shapes = tuple(teacher_shape), tuple(student_shape)
-        if any(len(shape) not in (2, 4) or shape[-1] is None for shape in shapes):
+        if any(len(shape) not in (2, 3, 4) or shape[-1] is None for shape in shapes):
             raise ValueError(
                 f"No embedding can be made of these features: teacher {shapes[0]} and student "
-                f"{shapes[1]}. Name layers that return [batch, channels] or [batch, height, "
-                "width, channels]."
+                f"{shapes[1]}. Name layers that return [batch, channels], [batch, height, "
+                "width, channels] or [batch, time, channels]."
             )
         memory = ContrastiveMemory(
             self.num_examples,

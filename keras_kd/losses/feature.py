@@ -41,15 +41,18 @@ def attention_transfer(*, teacher_features, student_features, power=2):
 
         mean (A_student - A_teacher)^2,  A = normalised vec(mean_channels |f|^p)
 
-    Of two maps of different size the larger is average-pooled to the smaller.
+    Of two maps of different size the larger is average-pooled to the smaller. A sequence is a map
+    of its steps.
 
     Args:
-        teacher_features: `[batch, height, width, channels]`.
-        student_features: the same, of any height, width and channels.
+        teacher_features: `[batch, height, width, channels]`, or `[batch, time, channels]` with
+            zeros where there is padding.
+        student_features: the same, of any height, width and channels, and of as many steps.
         power: p.
 
     Returns:
-        One float32 value per example, shape `[batch]`.
+        One float32 value per example, shape `[batch]`; of sequences one a step, `[batch, time]`,
+        so that those of the padding can be left out.
 
     References:
         S. Zagoruyko, N. Komodakis, Paying More Attention to Attention, 2017, section 3.1,
@@ -60,19 +63,22 @@ def attention_transfer(*, teacher_features, student_features, power=2):
         attention_map(pooled(features, size), power)
         for features in (teacher_features, student_features)
     )
-    return ops.mean(ops.square(student - teacher), axis=-1)
+    by_place = ops.square(student - teacher)
+    return by_place if size is None else ops.mean(by_place, axis=-1)
 
 
 def attention_map(features, power=2):
     """Return where features are large: float32 `[batch, height * width]` of norm 1.
 
     Args:
-        features: `[batch, height, width, channels]`.
+        features: `[batch, height, width, channels]`, or `[batch, time, channels]`.
         power: p.
     """
-    features = scaled(ops.cast(features, "float32"), axis=(1, 2, 3))
+    axes = tuple(range(1, len(features.shape)))
+    features = scaled(ops.cast(features, "float32"), axis=axes)
     strength = ops.mean(ops.abs(features) ** power, axis=-1)
-    strength = ops.reshape(strength, (-1, strength.shape[1] * strength.shape[2]))
+    if len(strength.shape) == 3:
+        strength = ops.reshape(strength, (-1, strength.shape[1] * strength.shape[2]))
     return unit(strength)
 
 
@@ -92,13 +98,20 @@ def common_size(teacher_shape, student_shape):
 
 
 def common_places(teacher_shape, student_shape):
-    """Return what `common_size` does, of at least two places.
+    """Return what `common_size` does, of at least two places; `None` for sequences.
 
     Raises:
-        ValueError: if they are no maps, or of one place, to which all attention goes.
+        ValueError: if they are neither maps nor sequences of as many steps, or of one place, to
+            which all attention goes.
     """
-    size = common_size(teacher_shape, student_shape)
-    if size == (1, 1):
+    sequences = len(teacher_shape) == len(student_shape) == 3
+    if sequences and not _may_be_equal(teacher_shape[1], student_shape[1]):
+        raise ValueError(
+            "AttentionTransfer needs sequences of as many steps. Received: teacher "
+            f"{tuple(teacher_shape)} and student {tuple(student_shape)}. Name other layers."
+        )
+    size = None if sequences else common_size(teacher_shape, student_shape)
+    if size == (1, 1) or (sequences and 1 in (teacher_shape[1], student_shape[1])):
         raise ValueError(
             "AttentionTransfer needs maps of at least 2 places. Received: teacher "
             f"{tuple(teacher_shape)} and student {tuple(student_shape)}, which have 1 in common. "
@@ -108,8 +121,13 @@ def common_places(teacher_shape, student_shape):
 
 
 def pooled(features, size):
-    """Return feature maps average-pooled to `size`, or as they are if they have it."""
-    if tuple(features.shape[1:3]) == tuple(size):
+    """Return feature maps average-pooled to `size`, or as they are if they have it or it is none.
+
+    Args:
+        features: `[batch, height, width, channels]`, or of any shape for no size.
+        size: height and width, or `None`.
+    """
+    if size is None or tuple(features.shape[1:3]) == tuple(size):
         return features
     return ops.adaptive_average_pool(features, size, data_format="channels_last")
 
@@ -273,17 +291,17 @@ class AttentionTransfer(FeatureLoss):
     """Attention transfer: the student should look where the teacher looks.
 
     See `attention_transfer`. It needs no projector. Its values are small; the paper's weight for
-    it is about 1000.
+    it is about 1000. Of sequences it says to which steps to attend; padding takes no attention.
 
     Args:
-        teacher_layer_name: name of the teacher's layer of feature maps.
+        teacher_layer_name: name of the teacher's layer of feature maps, or of a sequence.
         student_layer_name: name of the student's.
         power: p of the attention map, from 1 to 16; 2 in the paper.
         name: name of the loss.
 
     Raises:
-        ValueError: if `power` is out of range; when the features are no maps, or have one place;
-            both shapes are named.
+        ValueError: if `power` is out of range; when the features are neither maps nor sequences
+            of as many steps, or have one place; both shapes are named.
 
     References:
         S. Zagoruyko, N. Komodakis, Paying More Attention to Attention, 2017, section 3.1.
@@ -304,7 +322,14 @@ class AttentionTransfer(FeatureLoss):
         check_number("power", power, (1, 16))
         self.power = power
 
+    def goes_by_step(self, student_shape):
+        return len(student_shape) == 3
+
     def call(self, teacher_outputs, student_outputs):
+        if (mask := mask_of(student_outputs)) is not None:  # Of steps: their length counts.
+            teacher_outputs, student_outputs = without_padding(
+                teacher_outputs, student_outputs, mask
+            )
         return attention_transfer(
             teacher_features=teacher_outputs, student_features=student_outputs, power=self.power
         )
