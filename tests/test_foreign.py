@@ -110,3 +110,20 @@ def test_xla_knows_only_what_is_known_of_the_loss_inside():
     inside = {name: as_distillation_loss(make()) for name, make in FOREIGN.items()}
     known = {name: is_known(models=[], losses=[loss], others=[]) for name, loss in inside.items()}
     assert known == {name: name.endswith("Distillation") for name in FOREIGN}
+
+
+def test_a_distiller_saves_the_loss_inside_and_loads_it(tmp_path):
+    inputs = np.random.default_rng(2).normal(size=(8, 4)).astype("float32")
+    models = [keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]) for _ in range(2)]
+    theirs = keras.distillation.LogitsDistillation(temperature=3.0)
+    distiller = kd.Distiller(
+        student=models[0], teacher=models[1], distillation_loss=theirs, alpha=1.0
+    )
+    assert distiller.distillation_loss is theirs
+    distiller.compile("sgd").fit(inputs, verbose=0)
+    distiller.save(tmp_path / "distiller.keras")
+    loaded = keras.models.load_model(tmp_path / "distiller.keras")
+    assert type(loaded.distillation_loss) is type(theirs)
+    loaded.attach_teacher(models[1])
+    again, first = (each.fit(inputs, verbose=0).history for each in (loaded, distiller))
+    assert again == first

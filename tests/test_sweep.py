@@ -132,6 +132,7 @@ def test_without_a_loss_the_recipes_own_is_taken():
         ({"alpha": [0.5, 0.5]}, "`alpha` must be different numbers from 0 to 1"),
         ({"alpha": [1.5]}, "`alpha` must be different numbers from 0 to 1"),
         ({"loss": ["Hints"]}, "`loss` must name losses on logits: .*SoftTargets"),
+        ({"loss": ["ValueMatching"]}, "on logits: ((?!Value).)* Received"),
         ({"loss": []}, "`loss` must name different losses"),
         ({"seed": -1}, "`seed` must be an integer of at least 0"),
     ],

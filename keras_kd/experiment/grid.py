@@ -83,7 +83,7 @@ def _is_on_logits(name):
     return (
         inspect.isclass(loss)
         and issubclass(loss, losses.DistillationLoss)
-        and not issubclass(loss, losses.FeatureLoss)
+        and not issubclass(loss, (losses.FeatureLoss, losses.ValueLoss))
         and loss not in (losses.DistillationLoss, losses.LabelSmoothing, losses.BinarySoftTargets)
         and hasattr(loss, "call")
     )
