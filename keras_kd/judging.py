@@ -128,7 +128,7 @@ def _serve(options):
 
 def _own_data(options):
     from keras_kd._common.model_files import check_path
-    from keras_kd.data import opening
+    from keras_kd.data import reading
     from keras_kd.data.datasets import NAMES
     from keras_kd.models.spec import check_spec
     from keras_kd.own_data.automatic import AUTO
@@ -157,9 +157,9 @@ def _own_data(options):
     if options.command == "distill":
         check_output(Path(options.output), options.formats)
     if options.data not in NAMES or os.path.exists(options.data):
-        opening.check_path(options.data, image_size=options.image_size)
+        reading.check_path(options.data, image_size=options.image_size)
     if options.class_map is not None:
-        opening.check_class_names_path(options.class_map)
+        reading.check_class_names_path(options.class_map)
     try:
         import_modules(options.modules)  # Last, since it runs them.
     except ImportError as error:

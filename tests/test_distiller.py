@@ -243,7 +243,7 @@ class TestWhatIsRefused:
         image = keras.Input((4, 4, 1))
         x = layers.Flatten()(image)
         student = keras.Model(image, [layers.Dense(3)(x), layers.Dense(3)(x)])
-        with pytest.raises(ValueError, match="must have one output, its logits. Received: 2"):
+        with pytest.raises(ValueError, match="`distillation_loss` must be one for each output"):
             kd.Distiller(student=student, teacher=net())
 
     def test_a_student_that_is_no_model(self):

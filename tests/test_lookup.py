@@ -56,10 +56,10 @@ class TestWhereLossesAreTaken:
             ({"one": "soft_targets", "two": "dist"}, ["one", "two"]),
         ):
             distiller = kd.Distiller(**models(), distillation_loss=given)
-            assert list(distiller._terms.losses) == names
+            assert list(distiller.parts.terms.losses) == names
             distiller.save(tmp_path / "distiller.keras")
             loaded = keras.models.load_model(tmp_path / "distiller.keras")
-            assert list(loaded._terms.losses) == names
+            assert list(loaded.parts.terms.losses) == names
 
     def test_by_every_distiller_and_loss(self):
         students = [kd.models.mlp([units], **SHAPE) for units in (4, 5)]
@@ -110,7 +110,7 @@ def test_no_loss_at_all_is_refused(none):
 def test_losses_of_one_name_are_counted():
     losses = ["soft_targets", "hints", "hints", "soft_targets", "hints"]
     distiller = kd.Distiller(**models(), distillation_loss=losses)
-    assert list(distiller._terms.losses) == [
+    assert list(distiller.parts.terms.losses) == [
         "soft_targets", "hints", "hints_2", "soft_targets_2", "hints_3",
     ]  # fmt: skip
 

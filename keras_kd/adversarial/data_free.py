@@ -20,8 +20,11 @@ from keras_kd.adversarial.generator_loss import (
 from keras_kd.adversarial.networks import generator as build_generator
 from keras_kd.adversarial.replay import ReplayPool
 from keras_kd.adversarial.watch import RarestClass
+from keras_kd.distillers.batch import Batch
+from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.losses import SoftTargets
+from keras_kd.teachers.outputs import TeacherOutputs
 
 # Added to the seed of what is only looked at.
 _HELD_OUT = 1_000_003
@@ -127,6 +130,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         check_integer("replay", replay, minimum=0)
         check_integer("batch_size", batch_size, minimum=1)
         check_seed(seed)
+        check_one_output(type(self).__name__, student)
         terms = [OneHot(1.0), ClassBalance(5.0), Disagreement(1.0), TotalVariation(1.0)]
         terms = as_terms(terms if generator_loss is None else generator_loss)
         super().__init__(
@@ -164,7 +168,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
     def attach_teacher(self, teacher, *, examples=None):
         """Give the distiller its teacher; see `Distiller.attach_teacher`."""
         super().attach_teacher(teacher, examples=examples)
-        if self.teacher.model is None or self.teacher.class_map is not None:
+        if len(self.teacher.models) > 1 or self.teacher.class_maps:
             self.teacher = None
             raise ValueError(
                 "A generator learns from one teacher with the student's classes. Received: an "
@@ -247,7 +251,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         # The figures to watch are about images that the student has not learned from.
         losses |= {name: by_step[0][name] for name in ("agreement", "diversity")}
         return {
-            **self._update_logs(None, None, teacher_logits, None, losses),
+            **self.logs_of(Batch(None), teacher_logits, losses),
             "rarest_class": self.rarest_class.result(),
         }
 
@@ -304,7 +308,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             teacher["batch_norm"] = [
                 (layer, teacher[name]) for name, layer in self._batch_norm_layers().items()
             ]
-            student = self._ask_student(images, training=True) if asks_student else None
+            student = {"logits": self(images, training=True)} if asks_student else None
             values = {term.name: term.call(teacher, student) for term in self.generator_loss}
             weighted = [self._weight_now(term) * values[term.name] for term in self.generator_loss]
             total = ops.sum([*weighted, *(ops.sum(each) for each in self.generator.losses)])
@@ -333,7 +337,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         """Return the images of a student step and what the teacher says of them."""
         if self.replay == 0:
             images = self.generator(self._latents(1 + number), training=True)
-            return images, self._ask_teacher(images)
+            return images, self.ask_teacher(images)
         step = self.num_steps.value
         batches_back = 0
         if number > 0 and self.replay > 1:
@@ -341,30 +345,30 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             stored = tf.minimum(step + 1, self.replay)
             batches_back = tf.random.stateless_uniform([], [self.seed, draws], 0, stored, tf.int32)
         images, logits = self.replay_pool.batch(step - batches_back)
-        if self._student_features:
-            return images, self._ask_teacher(images)
+        if self.teacher_layers():
+            return images, self.ask_teacher(images)
         # The teacher has answered already: it sees each image once.
-        return images, {"logits": logits}
+        return images, TeacherOutputs({self.teacher.output_names[0]: logits})
 
     def _student_step(self, number):
         """Move the student once; return its losses, and what to watch about its images."""
-        images, teacher = self._recall(number)
+        images, asked = self._recall(number)
+        teacher, (name,) = self.said(asked), self.parts.names
+        logits = teacher.outputs[name]
 
         def loss():
-            student = self._ask_student(images, training=True)
-            losses = self._loss_terms(None, teacher, student, None, hard=False)
-            regularizers = [ops.sum(term) for term in self.student.losses]
-            losses["loss"] = ops.sum([*self._weighted(losses), *regularizers])
-            return losses["loss"], losses, student["logits"]
+            student_logits, losses = self.objective(Batch(images), teacher)
+            losses["loss"] = self.regularized(losses["loss"], self.student)
+            return losses["loss"], losses, student_logits
 
         _, losses, student_logits = descend(
             loss, variables=self.trainable_variables, optimizer=self.optimizer
         )
-        predicted = ops.argmax(teacher["logits"], axis=-1)
+        predicted = ops.argmax(logits, axis=-1)
         if number == 0:
             self.rarest_class.update_state(predicted)
         follows = ops.cast(ops.argmax(student_logits, axis=-1) == predicted, "float32")
-        diversity = ops.mean(ops.std(teacher["logits"], axis=0))
+        diversity = ops.mean(ops.std(logits, axis=0))
         return {**losses, "agreement": ops.mean(follows), "diversity": diversity}
 
 

@@ -2,7 +2,6 @@
 
 import keras
 import tensorflow as tf
-from keras import ops
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd.adversarial.alternating import (
@@ -15,8 +14,10 @@ from keras_kd.adversarial.alternating import (
 )
 from keras_kd.adversarial.networks import check_discriminator, check_judged_logits
 from keras_kd.adversarial.networks import discriminator as build_discriminator
+from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.distillers.stacked_step import ask_teacher
+from keras_kd.distillers.hard_losses import known_labels
+from keras_kd.distillers.objective import sum_of
 from keras_kd.losses import Hints, standardized
 from keras_kd.losses.base import check_setting, serialized
 from keras_kd.losses.masks import mask_of, without_padding
@@ -117,6 +118,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
     ):
         beta = check_setting("beta", beta, zero_allowed=True)
         layer_pairs = _pairs(teacher_layer_name, student_layer_name)
+        check_one_output(type(self).__name__, student)
         super().__init__(
             student=student,
             distillation_loss=distillation_loss,
@@ -156,7 +158,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
     def attach_teacher(self, teacher, *, examples=None):
         """Give the distiller its teacher; see `Distiller.attach_teacher`."""
         super().attach_teacher(teacher, examples=examples)
-        if self.teacher.class_map is not None:
+        if self.teacher.class_maps:
             self.teacher = None
             raise ValueError(
                 "The discriminator judges teacher and student on the same classes. Received: a "
@@ -185,29 +187,22 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         judging = [variable for each in self._judges() for variable in each.trainable_variables]
         return {"discriminator_optimizer": judging}
 
-    def _train_on(self, images, labels, sample_weight, teacher):
+    def objective(self, batch, teacher):
         if not self._plays():
-            return Distiller._train_on(self, images, labels, sample_weight, teacher)
-        with tf.GradientTape() as tape:
-            student = self._ask_student(images, training=True)
-            losses = self._loss_terms(
-                labels,
-                teacher if self.alpha != 0 else None,
-                student,
-                sample_weight,
-                hard=self._learns_labels(labels),
-            )
-            judged = self._judged(teacher, student, labels, sample_weight)
-            with tape.stop_recording():
-                losses["discriminator_loss"] = self._move_discriminators(
-                    judged, only_if=self._may_learn_from(teacher["logits"])
-                )
-            losses["adversarial_loss"] = self._adversarial_loss(judged, sample_weight)
-            adversarial = self._beta_now() * losses["adversarial_loss"]
-            losses["loss"] = ops.sum([*self._weighted(losses), adversarial, *self._regularizers()])
-            scaled_loss = self.optimizer.scale_loss(losses["loss"])
-        self._apply(tape, scaled_loss, teacher["logits"])
-        return self._update_logs(images, labels, student["logits"], sample_weight, losses)
+            return super().objective(batch, teacher)
+        student = self.ask_student(batch.inputs, training=True)
+        learned = self.parts.learned() if batch.labels is not None else ()
+        # At alpha=0 the teacher is asked for the discriminator alone.
+        taught = teacher if self.parts.live.terms else None
+        losses = self.losses_of(batch, taught, student, learned=learned)
+        judged = self._judged(batch, teacher, student)
+        losses["discriminator_loss"] = self._move_discriminators(
+            judged, only_if=self.may_learn_from(teacher)
+        )
+        losses["adversarial_loss"] = self._adversarial_loss(judged, batch.sample_weight)
+        adversarial = self._beta_now() * losses["adversarial_loss"]
+        losses["loss"] = sum_of([*self.parts.weighted(losses, self._step()), adversarial])
+        return student.structure, losses
 
     def _move_discriminators(self, judged, only_if):
         """Move each discriminator once, and return their loss; NaN if they may not move."""
@@ -254,7 +249,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
     def _look_into_the_student(self):
         """Have the judged layer come with the layers that the losses name, in one pass."""
         judged = [student_layer for _, student_layer in self._layer_pairs if student_layer]
-        layers = tuple(dict.fromkeys([*self._terms.student_layers(), *judged]))
+        layers = tuple(dict.fromkeys([*self.parts.live.student_layers(), *judged]))
         features = feature_model(self.student, layers)
         # A bound method, since the model would be tracked beside the student.
         self._student_features = features.__call__
@@ -281,22 +276,25 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
     def asks_teacher(self):
         return (self._plays() and self.teacher is not None) or super().asks_teacher()
 
-    def _uses_teacher(self):
-        return self._plays() or Distiller._uses_teacher(self)
+    def uses_teacher(self):
+        return self._plays() or super().uses_teacher()
 
-    def _ask_teacher(self, images):
-        if self.asks_teacher():
-            return ask_teacher(self.teacher, images, self.teacher_layers())
-        return Distiller._ask_teacher(self, images)
+    def needs_teacher(self):
+        return self._plays() or super().needs_teacher()
 
-    def _judged(self, teacher, student, labels, sample_weight):
+    def _judged(self, batch, teacher, student):
         """Return what each discriminator judges of teacher and student, and for which classes."""
-        classes = classes_of(self._known(labels), teacher["logits"], student["logits"])
+        (name,) = self.parts.names
+        labels = known_labels(batch.labels, self.hard_loss)
+        classes = classes_of(labels, teacher.outputs[name], student.outputs[name])
         judged = []
         for (teacher_layer, student_layer), projector in zip(
             self._layer_pairs, self.feature_projectors, strict=True
         ):
-            pair = (teacher[teacher_layer or "logits"], student[student_layer or "logits"])
+            pair = (
+                teacher.features[teacher_layer] if teacher_layer else teacher.outputs[name],
+                student.features[student_layer] if student_layer else student.outputs[name],
+            )
             mask = mask_of(pair[1])
             if teacher_layer is None and self.standardize:
                 pair = tuple(standardized(logits) for logits in pair)
@@ -304,7 +302,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
                 pair = projector(pair)
             if mask is not None:
                 pair = without_padding(*pair, mask)
-            known = {"classes": classes, "sample_weight": sample_weight}
+            known = {"classes": classes, "sample_weight": batch.sample_weight}
             judged.append({"teacher": pair[0], "student": pair[1], **known})
         return judged
 

@@ -1,11 +1,11 @@
 """A classifier, its teacher and a discriminator of labels, who learn together."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
 from keras_kd.adversarial.alternating import Game, OtherPlayers, descend
 from keras_kd.adversarial.networks import check_discriminator, check_judged_logits
+from keras_kd.distillers.hard_losses import known_labels
 from keras_kd.distillers.mutual import MutualDistiller
 from keras_kd.losses.base import check_setting, is_labelled, label_probabilities
 
@@ -116,36 +116,30 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), self.discriminator]
 
-    def _train_on(self, images, labels, sample_weight, teacher):
+    def objective(self, batch, teacher):
         if self.adversarial_weight == 0:
-            return MutualDistiller._train_on(self, images, labels, sample_weight, teacher)
-        if labels is None:
+            return super().objective(batch, teacher)
+        if batch.labels is None:
             raise ValueError(
                 "The discriminator learns which label an image has. Received: images alone. Give "
                 "some of them labels, -1 for those without."
             )
-        with tf.GradientTape() as tape:
-            logits = [student(images, training=True) for student in self.students]
-            losses = self._mutual_losses(logits, labels, sample_weight)
-            chosen = [ops.softmax(ops.cast(each, "float32")) for each in logits]
-            with tape.stop_recording():
-                losses["discriminator_loss"] = self._move_discriminator(
-                    images,
-                    label_probabilities(self._known(labels), logits[0]),
-                    chosen,
-                    sample_weight,
-                )
-                found = self._scores(images, training=False)
-            losses["adversarial_loss"] = ops.sum(
-                [
-                    self._game.student_loss(found, sample_weight, probabilities=probabilities)
-                    for probabilities in chosen
-                ]
-            )
-            losses["loss"] += self.adversarial_weight * losses["adversarial_loss"]
-            scaled_loss = self.optimizer.scale_loss(losses["loss"])
-        self._apply(tape, scaled_loss)
-        return self._update_logs(images, labels, logits[0], sample_weight, losses)
+        logits = self.ask_students(batch.inputs)
+        losses = self.mutual_losses(batch, logits)
+        chosen = [ops.softmax(ops.cast(each, "float32")) for each in logits]
+        labels = label_probabilities(known_labels(batch.labels, self.hard_loss), logits[0])
+        losses["discriminator_loss"] = self._move_discriminator(
+            batch.inputs, labels, [ops.stop_gradient(each) for each in chosen], batch.sample_weight
+        )
+        found = ops.stop_gradient(self._scores(batch.inputs, training=False))
+        losses["adversarial_loss"] = ops.sum(
+            [
+                self._game.student_loss(found, batch.sample_weight, probabilities=probabilities)
+                for probabilities in chosen
+            ]
+        )
+        losses["loss"] += self.adversarial_weight * losses["adversarial_loss"]
+        return logits[0], losses
 
     def get_config(self):
         return {

@@ -4,6 +4,7 @@ import warnings
 
 import keras
 
+from keras_kd._common.structures import part_for
 from keras_kd.adversarial.alternating import (
     Game,
     OtherPlayers,
@@ -168,15 +169,18 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), *self.discriminators]
 
-    def _train_on(self, images, labels, sample_weight, teacher):
+    def learn(self, batch, teacher):
         if self.adversarial_weight == 0:
-            return MutualDistiller._train_on(self, images, labels, sample_weight, teacher)
+            return super().learn(batch, teacher)
         with watching(self._imitating(), persistent=True) as tape:
-            outputs = [ask(images, training=True) for ask in self._students_with_features]
-            losses = self._mutual_losses(
-                [each["logits"] for each in outputs], labels, sample_weight
-            )
-            losses |= self._adversarial_losses(outputs, sample_weight)
+            found = [
+                ask(part_for(student, batch.inputs), training=True)
+                for student, ask in zip(self.students, self._students_with_features, strict=True)
+            ]
+            logits = [each["logits"] for each in found]
+            losses = self.mutual_losses(batch, logits)
+            losses |= self._adversarial_losses(found, batch.sample_weight)
+            losses["loss"] = self.regularized(losses["loss"])
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
             scaled_adversarial = self.adversarial_optimizer.scale_loss(
                 self.adversarial_weight * losses["adversarial_loss"]
@@ -187,7 +191,7 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
             (scaled_adversarial, self._imitating(), self.adversarial_optimizer),
         ):
             apply_gradients(tape, loss, variables=variables, optimizer=optimizer)
-        return self._update_logs(images, labels, outputs[0]["logits"], sample_weight, losses)
+        return self.logs_of(batch, logits[0], losses)
 
     def get_config(self):
         serialize = keras.saving.serialize_keras_object

@@ -54,14 +54,14 @@ class Targets(NamedTuple):
 
 
 def unpack(data):
-    """Return images, labels, sample weights and stored teacher outputs, `None` for what is not.
+    """Return inputs, labels, sample weights and stored teacher logits, `None` for what is not.
 
     Args:
         data: `x`, `(x,)`, `(x, y)` or `(x, y, sample_weight)`, as in Keras, where `y` are labels or
             `Targets`.
 
     Returns:
-        `(images, labels, sample_weight, outputs)`, the outputs by name: `{"logits": ...}`.
+        `(inputs, labels, sample_weight, teacher_logits)`.
 
     Raises:
         ValueError: if it is none of these.
@@ -85,7 +85,7 @@ def unpack(data):
         sample_weight = sample_weight.teacher_logits
     if labels.teacher_logits is None:
         return images, labels.labels, sample_weight, None
-    return images, labels.labels, sample_weight, {"logits": labels.teacher_logits}
+    return images, labels.labels, sample_weight, labels.teacher_logits
 
 
 def weights_by_class(labels, class_weight):

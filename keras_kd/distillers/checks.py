@@ -4,11 +4,13 @@ import inspect
 import warnings
 
 import keras
+import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.checks import ALPHAS, is_number
+from keras_kd._common.structures import by_name, output_names
 from keras_kd.teachers.heads import read_head
-from keras_kd.teachers.probes import NotTriedError
+from keras_kd.teachers.probes import NotTriedError, try_out
 
 # What others call what is ours: `keras.distillation`, and the class in Keras's guide, whose `alpha`
 # weighs the labels.
@@ -73,8 +75,20 @@ def check_distribution():
         )
 
 
-def check_alpha(alpha):
-    """Return `alpha` as a float, or as the schedule it is."""
+def check_alpha(alpha, names):
+    """Return `alpha` as a float, or as the schedule it is, for each output.
+
+    Args:
+        alpha: one for all outputs, or one for each, by name or in order; 0.5 for those not named.
+        names: of the outputs.
+    """
+    if not isinstance(alpha, (dict, list, tuple)):
+        return dict.fromkeys(names, _checked_alpha(alpha))
+    given = by_name(alpha, names, what="`alpha`")
+    return {name: _checked_alpha(given.get(name, 0.5)) for name in names}
+
+
+def _checked_alpha(alpha):
     if isinstance(alpha, LearningRateSchedule):
         return alpha
     if not is_number(alpha, ALPHAS):
@@ -86,7 +100,7 @@ def check_alpha(alpha):
 
 
 def check_student(student):
-    """Refuse what is no built model with one output of logits."""
+    """Refuse what is no built model."""
     if not isinstance(student, keras.Model):
         raise ValueError(f"The student must be a keras.Model. Received: {type(student).__name__}.")
     if not student.built:
@@ -94,38 +108,66 @@ def check_student(student):
             f"The student {student.name} must be built. Received: a model without weights. "
             "Begin it with a keras.Input."
         )
-    outputs = getattr(student, "outputs", None) or [None]
-    if len(outputs) != 1:
-        raise ValueError(f"The student must have one output, its logits. Received: {len(outputs)}.")
 
 
-def check_answers(student, *, image_shape=None, examples=None):
-    """Refuse a student whose answers are probabilities.
+def check_one_output(whose, model):
+    """Refuse a model of several outputs where one is compared.
+
+    Args:
+        whose: what the student is of, for the sentence.
+        model: the student.
+    """
+    if keras.tree.is_nested(getattr(model, "output", None)):
+        raise ValueError(
+            f"A student of {whose} must return one tensor, its logits. Received: "
+            f"{model.name}, which returns a {type(model.output).__name__}. Use a Distiller, or "
+            "take the tensor out: `keras.Model(student.input, student.outputs[0])`."
+        )
+
+
+def answers_of(student, examples=None):
+    """Return what a student answers to a few inputs, if only its calls tell what it returns.
 
     Args:
         student: the model.
+        examples: as in `check_answers`.
+    """
+    if getattr(student, "outputs", None) or (examples is None and not shape_of(student, "inputs")):
+        return None
+    try:
+        return try_out(student, examples=examples, what="student").outputs
+    except NotTriedError:
+        return None  # It is tried again, and told, where its answers are checked.
+
+
+def check_answers(student, logits=None, *, image_shape=None, examples=None):
+    """Refuse a student of whose outputs one is to be logits and is probabilities.
+
+    Args:
+        student: the model.
+        logits: names of the outputs that are to be logits; all of them if `None`.
         image_shape: shape of one image, `None` where free, for a model that does not know it.
         examples: a batch of inputs to try it on; made up if `None`, with a warning where the
             student refuses those.
     """
+    names = output_names(student, answers_of(student, examples))
     try:
-        head = read_head(student, examples=examples, image_shape=image_shape, what="student")
+        heads = {
+            name: read_head(student, examples=examples, image_shape=image_shape, what="student")
+            for name in (names if logits is None else logits)
+        }
     except NotTriedError as error:
         if examples is not None:
             raise
         warnings.warn(f"Whether the student returns logits was not tried. {error}", stacklevel=3)
         return
-    if keras.tree.is_nested(head.trial.outputs):
-        raise ValueError(
-            "The student must return one tensor, its logits. Received: "
-            f"{student.name}, which returns a {type(head.trial.outputs).__name__} of one. Take the "
-            "tensor out: `keras.Model(student.input, student.outputs[0])`."
-        )
-    if head.logits_model is not student and head.within_0_and_1:
-        raise ValueError(
-            f"The student must return logits. Received: {_ending(student, head)}. Leave the last "
-            "activation out; the exported model can add it again."
-        )
+    for name, head in heads.items():
+        if head.logits_model is not student and head.within_0_and_1:
+            output = f"the output {name} of " if len(names) > 1 else ""
+            raise ValueError(
+                f"The student must return logits. Received: {output}{_ending(student, head)}. "
+                "Leave the last activation out; the exported model can add it again."
+            )
 
 
 def _ending(student, head):
@@ -138,21 +180,65 @@ def _ending(student, head):
     return f"{student.name}, whose answers stay between 0 and 1 whatever its weights are"
 
 
-def check_fit(teacher, student):
-    """Refuse a teacher and a student of other classes or other images."""
-    images, logits = shape_of(student, "inputs"), shape_of(student, "outputs")
-    if logits and teacher.class_map and max(teacher.class_map) >= logits[-1]:
+def pairs_of(compared, names, teacher_names):
+    """Return the name of the teacher's output for each of the student's that is compared.
+
+    Outputs go together by name; the only one of each whatever its name is; and those of two lists
+    of one length, whose names are not the same, by their places.
+
+    Args:
+        compared: names of the student's outputs that a loss compares.
+        names: of all outputs of the student.
+        teacher_names: of the teacher.
+
+    Raises:
+        ValueError: naming an output that the teacher has not.
+    """
+    if len(names) == len(teacher_names) == 1:
+        return {names[0]: teacher_names[0]}
+    if len(names) == len(teacher_names) and not set(names) & set(teacher_names):
+        pairs = dict(zip(names, teacher_names, strict=True))
+        return {name: pairs[name] for name in compared}
+    missing = [name for name in compared if name not in teacher_names]
+    if missing:
         raise ValueError(
-            f"`class_map` must name classes of the student, from 0 to {logits[-1] - 1}. "
-            f"Received: {list(teacher.class_map)}."
+            f"The teacher must have the output {missing[0]}, which a distillation loss compares. "
+            f"Received: {', '.join(teacher_names)}. Name it so: "
+            "`keras.Model(model.input, {name: output})`."
         )
-    if logits and not teacher.class_map and logits[-1] != teacher.num_classes:
-        raise ValueError(
-            "Teacher and student must predict the same classes. Received: "
-            f"{teacher.num_classes} and {logits[-1]}. "
-            f"Build the student with `num_classes={teacher.num_classes}`, or say which classes "
-            "these are: `Teacher(model, class_map=...)`."
-        )
+    return {name: name for name in compared}
+
+
+def check_fit(teacher, student, pairs=None, *, values=()):
+    """Refuse a teacher and a student of other classes or other images.
+
+    Args:
+        teacher: a `Teacher` or an `Ensemble`.
+        student: the model.
+        pairs: what `pairs_of` returned; by default that of all outputs.
+        values: names of the student's outputs that are no classes.
+    """
+    names = output_names(student)
+    pairs = pairs_of(names, names, teacher.output_names) if pairs is None else pairs
+    shapes = shapes_of(student, names)
+    for name, own in pairs.items():
+        class_map, size = teacher.class_maps.get(own), teacher.output_shape(own)[-1]
+        if name not in shapes or name in values:
+            continue
+        classes = shapes[name][-1]
+        if class_map and max(class_map) >= classes:
+            raise ValueError(
+                f"`class_map` must name classes of the student, from 0 to {classes - 1}. "
+                f"Received: {list(class_map)}."
+            )
+        if not class_map and classes != size:
+            of_output = f" of the output {name}" if len(names) > 1 else ""
+            raise ValueError(
+                f"Teacher and student must predict the same classes{of_output}. Received: "
+                f"{size} and {classes}. Build the student with `num_classes={size}`, or say which "
+                "classes these are: `Teacher(model, class_map=...)`."
+            )
+    images = shape_of(student, "inputs")
     if images and teacher.input_shape and not _same_images(teacher.input_shape[1:], images[1:]):
         raise ValueError(
             "Teacher and student must take the same images. Received: "
@@ -162,10 +248,47 @@ def check_fit(teacher, student):
         )
 
 
+def check_stored(outputs, shapes, layers):
+    """Refuse stored outputs where they cannot stand for the teacher.
+
+    Args:
+        outputs: what a teacher said, by the student's names.
+        shapes: of a batch of the student's outputs, by name, where they are known.
+        layers: the teacher's layers that losses compare.
+    """
+    for name, each in outputs.items():
+        known, shape = shapes.get(name), tf.TensorShape(each.shape)
+        if known is not None and shape.rank != len(known):
+            raise ValueError(
+                f"Stored teacher logits must have the axes of the student's, {tuple(known)}. "
+                f"Received: {shape}. `Targets(labels, teacher_logits)` has the "
+                "labels first; one logit an example has the shape [n, 1]."
+            )
+    if layers:
+        raise ValueError(
+            "Stored teacher logits do not hold what is inside the teacher. Received: a loss on "
+            f"{layers[0]}. Train on (images, labels) with the live teacher, or use losses on "
+            "logits."
+        )
+
+
+def shapes_of(model, names):
+    """Return the shape of a batch of each output, by name; `{}` if only the model's calls know."""
+    if not getattr(model, "outputs", None):
+        return {}
+    structure = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    return {
+        name: tuple(each.shape) for name, each in by_name(structure, names, what="Outputs").items()
+    }
+
+
 def shape_of(model, ends):
-    """Return the shape of a model's one input or output; `None` if only its calls know it."""
-    known = getattr(model, ends, None)
-    return tuple(known[0].shape) if known else None
+    """Return the shape of a model's only input or output; `None` if it has several.
+
+    `None` as well if only its calls know it.
+    """
+    known = getattr(model, ends, None) or ()
+    return tuple(known[0].shape) if len(known) == 1 else None
 
 
 def _same_images(one, other):

@@ -1,25 +1,30 @@
 """The distiller: a `keras.Model` that trains its student from a teacher."""
 
+import dataclasses
 import inspect
 import warnings
 
 import keras
 import tensorflow as tf
 from keras import ops
-from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.backend import num_replicas
+from keras_kd._common.structures import by_name, output_names, part_for
 from keras_kd.data.minibatches import Stack
-from keras_kd.data.targets import unpack
+from keras_kd.distillers.batch import StudentOutputs, batch_of
 from keras_kd.distillers.checks import (
+    answers_of,
     check_alpha,
     check_answers,
     check_by_name,
     check_distribution,
     check_fit,
+    check_stored,
     check_student,
     check_words,
+    pairs_of,
     shape_of,
+    shapes_of,
 )
 from keras_kd.distillers.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.distillers.fitting import (
@@ -33,6 +38,13 @@ from keras_kd.distillers.fitting import (
     with_stored_logits,
     with_watch,
 )
+from keras_kd.distillers.hard_losses import (
+    default_hard_losses,
+    hard_losses_of,
+    on_binary_logits,
+    weights_of,
+)
+from keras_kd.distillers.objective import Objective, sum_of
 from keras_kd.distillers.precision import computing_in, policy_for, scaled
 from keras_kd.distillers.stacked_step import (
     NOT_FINITE,
@@ -42,12 +54,11 @@ from keras_kd.distillers.stacked_step import (
 )
 from keras_kd.distillers.terms import LOSS_NAMES, DistillationTerms
 from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
-from keras_kd.losses import BinaryCrossEntropy, CrossEntropy, SoftTargets, as_loss_on_logits
-from keras_kd.losses.hard import ignored_class
+from keras_kd.losses import SoftTargets
 from keras_kd.losses.lookup import get_each
-from keras_kd.losses.weights import check_weights, weighed
 from keras_kd.teachers.ensemble import as_teacher
 from keras_kd.teachers.features import feature_model
+from keras_kd.teachers.outputs import TeacherOutputs
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -142,49 +153,44 @@ class Distiller(keras.Model):
         name="distiller",
     ):
         check_student(student)
-        if examples is not None or shape_of(student, "inputs"):
-            check_answers(student, examples=examples)
+        names = output_names(student, answers_of(student, examples))
+        losses = SoftTargets() if distillation_loss is None else get_each(distillation_loss)
+        terms = DistillationTerms(losses, distillation_loss_weights, names)
+        if examples is not None or getattr(student, "inputs", None):
+            check_answers(student, terms.of_logits(), examples=examples)
         # The student's policy decides whether Keras scales the loss for mixed_float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
-        self.distillation_loss = (
-            SoftTargets() if distillation_loss is None else get_each(distillation_loss)
-        )
+        self.distillation_loss = losses
         self.distillation_loss_weights = distillation_loss_weights
-        self.alpha = check_alpha(alpha)
+        self.alpha = float(alpha) if isinstance(alpha, int) else alpha
         self.soft_labels = soft_labels
-        self._terms = DistillationTerms(self.distillation_loss, distillation_loss_weights)
-        # A bound method, since the model would be tracked beside the student that it is made of.
-        layers = self._terms.student_layers() if self.alpha != 0 else ()
-        named = layers or self._terms.teacher_layers()
-        if named and soft_labels is not None:
-            raise ValueError(
-                "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
-                f"{named[0]}. Leave `soft_labels` out, or use losses on logits."
-            )
+        self._names = names
+        # The losses on labels are those that `compile` is told.
+        self.parts = Objective(names, terms, check_alpha(alpha, names), dict.fromkeys(names))
+        defaults = default_hard_losses(self.parts.heads({}, {}))
+        self.parts = dataclasses.replace(self.parts, hard_losses=defaults)
+        self._refuse_layers_beside(soft_labels)
+        layers = self.parts.live.student_layers()
         features = feature_model(student, layers) if layers else None
+        # A bound method, since the model would be tracked beside the student that it is made of.
         self._student_features = features and features.__call__
-        shapes = {name: features.output[name].shape for name in layers}
-        logits = shape_of(student, "outputs")
-        if logits is not None and self.alpha != 0:
-            shapes = {"logits": logits, **shapes}
-        self._student_shapes = shapes
+        self._student_shapes = shapes_of(student, names) if self.parts.live.terms else {}
+        self._student_shapes |= {name: features.output[name].shape for name in layers}
         self.projectors = {}
+        self._teacher_shapes = {}
         # Keras adds the tracker of `loss` itself when the model is compiled.
-        names = ["hard_loss", "distillation_loss"]
-        names += self._terms.losses if len(self._terms) > 1 else []
-        self._trackers = [keras.metrics.Mean(name=name) for name in names]
+        self._trackers = [keras.metrics.Mean(name=name) for name in self.parts.names_in_logs()]
         self.teacher = None
-        self.hard_loss = self._default_hard_loss()
+        # The teacher's output for each of the student's.
+        self._pairs = {}
         self._teacher_fingerprint = None
-        # Whether the teacher's logits of the step being traced were checked before it.
-        self._known_finite = False
-        # What `compile` is told beside Keras's own arguments.
+        # What `compile` is told beside the losses.
         self._policy, self._policy_reason, self._said_precision = None, None, False
         self._own_choices = {}
         # Whether XLA is known to compute what `compile` was given as metrics.
         self._metrics_are_known = False
-        # The step whose teacher logits were not finite, -1 while there is none.
+        # The step whose teacher outputs were not finite, -1 while there is none.
         self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
             self.attach_teacher(teacher, examples=examples)
@@ -206,20 +212,24 @@ class Distiller(keras.Model):
         image_shape = shape_of(self.student, "inputs")
         options = {"image_shape": image_shape and image_shape[1:], "examples": examples}
         teacher = as_teacher(teacher, **options)
-        check_fit(teacher, self.student)
+        terms = self.parts.terms
+        pairs = pairs_of(terms.compared_outputs(), self._names, teacher.output_names)
+        values = [name for name in pairs if terms.is_of_values(name)]
+        check_fit(teacher, self.student, pairs, values=values)
         if image_shape is None and examples is None and teacher.input_shape is not None:
-            check_answers(self.student, image_shape=teacher.input_shape[1:])
+            check_answers(self.student, terms.of_logits(), image_shape=teacher.input_shape[1:])
         if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
             raise ValueError(
                 "The teacher must be the one this distiller was saved with. Received: one with "
                 "other weights. Build a new Distiller to go on with another teacher."
             )
-        self._terms.check_teacher(teacher, self.student)
+        terms.check_heads(teacher.heads, pairs)
+        terms.check_models(teacher.models, self.student)
+        shapes = {name: teacher.output_shape(own) for name, own in pairs.items()}
         layers = self.teacher_layers()
-        shapes = {"logits": teacher.feature_shape(None)}
         self._make_projectors(shapes | {name: teacher.feature_shape(name) for name in layers})
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
-        self.teacher = teacher
+        self.teacher, self._pairs = teacher, pairs
 
     def compile(
         self,
@@ -227,6 +237,7 @@ class Distiller(keras.Model):
         loss=None,
         metrics=None,
         *,
+        loss_weights=None,
         steps_per_execution=None,
         jit_compile=None,
         precision=None,
@@ -255,10 +266,15 @@ class Distiller(keras.Model):
             ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
         """
         check_words("compile", kwargs)
-        self.hard_loss = self._default_hard_loss() if loss is None else as_loss_on_logits(loss)
-        if metrics and self._is_binary():
-            # Keras would compare the logits with a probability of 0.5.
-            metrics = keras.tree.map_structure(_on_binary_logits, metrics)
+        heads = self._heads()
+        hard_losses = hard_losses_of(loss, heads)
+        self.parts = dataclasses.replace(
+            self.parts,
+            hard_losses=hard_losses,
+            loss_weights=weights_of(loss_weights, self._names),
+        )
+        if metrics:
+            metrics = on_binary_logits(metrics, heads)
         self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
         self._policy, self._said_precision = None, False
         if precision is not None:
@@ -270,6 +286,7 @@ class Distiller(keras.Model):
         super().compile(
             optimizer=optimizer,
             loss=self.hard_loss,
+            loss_weights=loss_weights,
             metrics=metrics,
             steps_per_execution=steps_per_execution or 1,
             jit_compile="auto" if jit_compile is None else jit_compile,
@@ -282,8 +299,23 @@ class Distiller(keras.Model):
         }
         return self
 
+    @property
+    def hard_loss(self):
+        """The hard-label loss; a dict by output of a student of several."""
+        losses = self.parts.hard_losses
+        return losses if len(losses) > 1 else losses[self._names[0]]
+
+    def _heads(self):
+        heads = {} if self.teacher is None else self.teacher.heads
+        return self.parts.heads(heads, self._pairs)
+
     def get_compile_config(self):
         return {**super().get_compile_config(), **self._own_choices}
+
+    def compile_from_config(self, config):
+        # Keras does these two lines for a model whose `compile` is its own.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
 
     def fit(
         self,
@@ -323,16 +355,14 @@ class Distiller(keras.Model):
         minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
         kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
         watching, steps, kept = as_list(callbacks), None, []
-        if self.soft_labels is not None and self.alpha != 0:
+        if self.soft_labels is not None and self.parts.live.terms:
             minibatches = with_soft_labels(
-                minibatches, self.soft_labels, self._terms, self.teacher, verbose=bool(verbose)
+                minibatches, self.soft_labels, self.parts.terms, self.teacher, verbose=bool(verbose)
             )
             x, y, batch_size = minibatches.dataset(), None, None
-        if self.alpha != 0:
-            size = min(minibatches.batch_size, minibatches.num_examples) if minibatches else None
-            self._terms.check_batch_size(size or batch_size, self._student_shapes)
-        if self.alpha != 0 and self._terms.uses_index():
-            self._terms.check_examples(minibatches)
+        size = min(minibatches.batch_size, minibatches.num_examples) if minibatches else None
+        self.parts.live.check_batch_size(size or batch_size, self._student_shapes)
+        self.parts.live.check_examples(minibatches)
         if minibatches is not None and self.may_stack():
             given = minibatches
             with self.in_its_precision():
@@ -345,7 +375,7 @@ class Distiller(keras.Model):
             steps = (height, len(minibatches))
             x = minibatches.stacks(height, gathered=on_gpu(), xla=xla)
             y, batch_size = None, None
-        elif self.alpha != 0 and self._terms.uses_index():
+        elif self.parts.live.uses_index():
             # One by one, but with the index, which a plain minibatch has not.
             x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
         if isinstance(x, tf.data.Dataset):
@@ -362,11 +392,6 @@ class Distiller(keras.Model):
             **kwargs,
         )
 
-    def compile_from_config(self, config):
-        # Keras does these two lines for a model whose `compile` is its own.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
     def _metrics_await_labels(self):
         # A step that was traced before the metrics had seen labels may make no variables for them
         # and is traced again. Each method forgets its own: `fit` runs `evaluate` in its midst.
@@ -380,7 +405,7 @@ class Distiller(keras.Model):
         return sorted(ready, key=lambda metric: metric.name not in LOSS_NAMES)
 
     def call(self, inputs, training=None):
-        return self.student(inputs, training=training)
+        return self.student(part_for(self.student, inputs), training=training)
 
     def check_compiled(self, method):
         """Refuse to start what needs an optimizer and metrics.
@@ -461,72 +486,152 @@ class Distiller(keras.Model):
             print(f"Precision: {self._policy} ({self._policy_reason}); weights, losses: float32")
             self._said_precision = True
 
-    def train_on_minibatch(self, data, teacher=None, *, finite=False, index=None):
+    def train_on_minibatch(self, data):
         """Update the student once, and return the logs.
 
         Args:
-            data: `(images, labels, sample_weight)`, as in Keras, what comes last may be left out;
-                `Targets` in the place of the labels hold the teacher's logits too.
-            teacher: the teacher's outputs for these images by name, if it was asked before.
-            finite: whether those are known to be finite.
-            index: integers `[batch]`, where the images are in the training data, if known.
+            data: `(inputs, labels, sample_weight)`, as in Keras, what comes last may be left out;
+                `Targets` in the place of the labels hold the teacher's outputs too.
         """
-        images, labels, sample_weight, stored = unpack(data)
-        self._check_labels(labels)
+        batch, stored = batch_of(data)
         if stored is not None:
-            self._check_stored(stored["logits"])
-        teacher = (stored or teacher) if self._uses_teacher() else None
-        if teacher is None and self._uses_teacher():
-            # Outside the tape: no gradient is ever taken through the teacher.
-            teacher = self._ask_teacher(images)
-        if teacher is not None and index is not None and self._terms.uses_index():
-            teacher = {**teacher, "index": index}
-        self._known_finite = finite
-        return self._train_on(images, labels, sample_weight, teacher)
+            return self.learn(batch, self.stored(stored))
+        return self.learn(batch, self.said(self.ask_teacher(batch.inputs)))
 
-    def _train_on(self, images, labels, sample_weight, teacher):
-        with tf.GradientTape() as tape:
-            student = self._ask_student(images, training=True)
-            losses = self._loss_terms(
-                labels, teacher, student, sample_weight, hard=self._learns_labels(labels)
+    def stored(self, outputs, finite=False, index=None):
+        """Return what a teacher said before, as `objective` takes it; `None` if nobody asks.
+
+        Args:
+            outputs: in the structure of the student's.
+            finite: whether they are known to be finite.
+            index: as in `TeacherOutputs`.
+        """
+        outputs = by_name(outputs, self._names, what="Stored teacher outputs")
+        check_stored(outputs, shapes_of(self.student, self._names), self.teacher_layers())
+        if not self.uses_teacher():
+            return None
+        return TeacherOutputs(outputs, finite=finite, index=index)
+
+    def said(self, teacher, index=None):
+        """Return what a teacher said by the student's names; `None` if nobody asks.
+
+        Args:
+            teacher: `TeacherOutputs` by the teacher's own names, or `None`.
+            index: as in `TeacherOutputs`.
+
+        Raises:
+            ValueError: if a loss needs a teacher, and there is none.
+        """
+        if not self.uses_teacher():
+            return None
+        if teacher is None and self.needs_teacher():
+            raise ValueError(
+                "The distiller has no teacher. Pass `teacher` to `Distiller`, or call "
+                "`distiller.attach_teacher(teacher)` after loading one, or train from stored "
+                "logits: `SoftLabels`, or minibatches `(images, Targets(labels, logits))`."
             )
-            losses["loss"] = _sum([*self._weighted(losses), *self._regularizers()])
+        if teacher is None:
+            return TeacherOutputs({}, index=index)
+        maps = {name: teacher.class_maps.get(own) for name, own in self._pairs.items()}
+        return dataclasses.replace(
+            teacher,
+            outputs={name: teacher.outputs[own] for name, own in self._pairs.items()},
+            class_maps={name: each for name, each in maps.items() if each is not None},
+            index=index,
+        )
+
+    def learn(self, batch, teacher):
+        """Update the student once, and return the logs; `train_step` calls it.
+
+        Args:
+            batch: a `Batch`.
+            teacher: `TeacherOutputs` by the student's names, or `None`.
+        """
+        self._check_labels(batch.labels)
+        with tf.GradientTape() as tape:
+            outputs, losses = self.objective(batch, teacher)
+            losses["loss"] = self.regularized(losses["loss"])
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
-        self._apply(tape, scaled_loss, (teacher or {}).get("logits"))
-        return self._update_logs(images, labels, student["logits"], sample_weight, losses)
+        self._apply(tape, scaled_loss, teacher)
+        return self.logs_of(batch, outputs, losses)
+
+    def objective(self, batch, teacher):
+        """Return the student's outputs for a batch, and the losses by their names in the logs.
+
+        What a distiller of your own overrides: `losses["loss"]` is what a training step descends,
+        the regularisers added. It runs under the tape of the step.
+
+        Args:
+            batch: a `Batch`: `inputs`, `labels`, `sample_weight`.
+            teacher: `TeacherOutputs` by the names of the student's outputs; `None` if no loss
+                asks the teacher.
+
+        Returns:
+            `(outputs, losses)`: the outputs as the student returns them, for the metrics; scalars.
+
+        Example:
+
+        ```python
+        import keras
+        import keras_kd as kd
+
+
+        class Confident(kd.Distiller):
+            # The student is also asked to be sure of what it says.
+            def objective(self, batch, teacher):
+                outputs, losses = super().objective(batch, teacher)
+                probabilities = keras.ops.softmax(outputs)
+                entropy = -keras.ops.sum(probabilities * keras.ops.log_softmax(outputs), axis=-1)
+                losses["loss"] += 0.1 * keras.ops.mean(entropy)
+                return outputs, losses
+
+
+        data = kd.data.load("digits", seed=0)
+        student, teacher = (
+            kd.models.mlp([units], image_shape=data.image_shape) for units in (16, 64)
+        )
+        distiller = Confident(student=student, teacher=teacher).compile(metrics=["accuracy"])
+        distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
+        ```
+        """
+        student = self.ask_student(batch.inputs, training=True)
+        learned = self.parts.learned() if batch.labels is not None else ()
+        losses = self.losses_of(batch, teacher, student, learned=learned)
+        losses["loss"] = sum_of(self.parts.weighted(losses, self._step()))
+        return student.structure, losses
 
     def test_step(self, data):
-        images, labels, sample_weight, stored = unpack(data)
-        if labels is not None:
-            student = {"logits": self(images, training=False)}
-            losses = self._loss_terms(labels, None, student, sample_weight, hard=True)
+        batch, stored = batch_of(data)
+        if batch.labels is not None:
+            student = self._answers(self(batch.inputs, training=False))
+            losses = self.losses_of(batch, None, student, learned=self.parts.labelled())
             losses["loss"] = losses["hard_loss"]
         else:
-            if self.alpha == 0 or not self._terms.needs_teacher():
+            if not self.parts.live.needs_teacher():
                 raise ValueError(
                     "Evaluating without a teacher's part needs labels. Received: images alone, and "
                     f"alpha={self.alpha}."
                 )
-            student = self._ask_student(images, training=False)
-            losses = self._losses_without_labels(images, student, sample_weight, stored)
+            student = self.ask_student(batch.inputs, training=False)
+            losses = self._losses_without_labels(batch, student, stored)
             losses["loss"] = losses["distillation_loss"]
-        losses["loss"] = _sum([losses["loss"], *self._regularizers(self.student)])
-        return self._update_logs(images, labels, student["logits"], sample_weight, losses)
+        losses["loss"] = self.regularized(losses["loss"], self.student)
+        return self.logs_of(batch, student.structure, losses)
 
-    def _losses_without_labels(self, images, student, sample_weight, stored):
-        teacher = stored or self._ask_teacher(images)
-        return self._loss_terms(None, teacher, student, sample_weight, hard=False)
+    def _losses_without_labels(self, batch, student, stored):
+        live = stored is None
+        teacher = self.said(self.ask_teacher(batch.inputs)) if live else self.stored(stored)
+        return self.losses_of(batch, teacher, student, learned=())
 
     def get_config(self):
         fingerprint = self.teacher.fingerprint if self.teacher else self._teacher_fingerprint
+        serialize = keras.saving.serialize_keras_object
         return {
             "name": self.name,
-            "student": keras.saving.serialize_keras_object(self.student),
-            "distillation_loss": keras.saving.serialize_keras_object(
-                _plain(self.distillation_loss)
-            ),
+            "student": serialize(self.student),
+            "distillation_loss": serialize(_plain(self.distillation_loss)),
             "distillation_loss_weights": _plain(self.distillation_loss_weights),
-            "alpha": keras.saving.serialize_keras_object(self.alpha),
+            "alpha": serialize(_plain(self.alpha)),
             "teacher_fingerprint": fingerprint,
             "teacher_shapes": self._teacher_shapes if self.projectors else {},
         }
@@ -546,7 +651,8 @@ class Distiller(keras.Model):
 
     def _make_projectors(self, teacher_shapes):
         self._teacher_shapes = {name: list(shape) for name, shape in teacher_shapes.items()}
-        for name, projector in self._terms.projectors(teacher_shapes, self._student_shapes).items():
+        found = self.parts.live.projectors(teacher_shapes, self._student_shapes)
+        for name, projector in found.items():
             if name not in self.projectors:  # Those of a loaded distiller are trained.
                 self.projectors[name] = projector
 
@@ -556,8 +662,8 @@ class Distiller(keras.Model):
 
     def models_in_step(self, *, teacher):
         """Return every model that runs in a training step, with the teacher or without."""
-        live = teachers_in(self.teacher) if teacher else []
-        return [self.student, *(each.model for each in live)]
+        live = self.teacher.models if teacher and self.teacher is not None else []
+        return [self.student, *live]
 
     def may_stack(self):
         """Return whether training steps are Keras's and ours alone, on one device."""
@@ -577,15 +683,16 @@ class Distiller(keras.Model):
         """
         if on_gpu() or self._own_choices["jit_compile"] is not None:
             return False  # What Keras or the user chose stands.
-        live = [each for each in teachers_in(self.teacher) if each.model in models]
+        asked = self.teacher is not None and any(each in models for each in self.teacher.models)
+        hard_losses = [self.parts.hard_losses[name] for name in self.parts.labelled()]
         return (
             self._metrics_are_known
-            and all(each.preprocess is None for each in live)
+            and not (asked and self.teacher.preprocess is not None)
             and all(map(is_known_optimizer, self.optimizers()))
             and is_known(
                 models=models,
-                losses=[self.hard_loss, *self._terms.losses.values()],
-                others=[self, self.alpha],
+                losses=[*hard_losses, *self.parts.terms.losses.values()],
+                others=[self, *self.parts.alphas.values()],
             )
         )
 
@@ -612,130 +719,109 @@ class Distiller(keras.Model):
                 "images, or at the teacher's normalisation."
             )
 
-    def _default_hard_loss(self):
-        return BinaryCrossEntropy() if self._is_binary() else CrossEntropy()
+    def losses_of(self, batch, teacher, student, *, learned):
+        """Return the losses by their names in the logs, as far as they can be had.
 
-    def _is_binary(self):
-        """Return whether the logits are one yes or no each, as a loss or the teacher says."""
-        return self._terms.is_binary() or getattr(self.teacher, "head", None) == "sigmoid"
+        Args:
+            batch: a `Batch`.
+            teacher: `TeacherOutputs` by the student's names, or `None`.
+            student: `StudentOutputs`.
+            learned: names of the outputs whose labels are there to be learned.
+        """
+        return self.parts.losses(
+            batch,
+            teacher,
+            student,
+            learned=learned,
+            projectors=self.projectors,
+            step=self._step(),
+        )
 
-    def _known(self, labels):
-        """Return labels with -1 where the hard-label loss ignores them."""
-        ignored = ignored_class(self.hard_loss)
-        if labels is None or ignored is None:
-            return labels
-        labels = ops.cast(labels, "int32")
-        return ops.where(labels == ignored, -1, labels)
+    def _step(self):
+        return self.optimizer.iterations if self.optimizer else 0
 
-    def _uses_teacher(self):
-        return self.alpha != 0
+    def learns_labels(self):
+        """Return whether a hard-label loss counts."""
+        return bool(self.parts.learned())
 
-    def _needs_labels(self):
-        return self.alpha != 1 or not self._terms.needs_teacher()
+    def takes_labels_for_classes(self):
+        """Return whether anything but the hard-label loss takes labels for classes."""
+        return self.parts.live.uses_labels()
+
+    def teacher_layers(self):
+        """Return the teacher's layers that the losses compare."""
+        return self.parts.terms.teacher_layers()
+
+    def lacks_teacher(self):
+        """Return whether a loss counts, and there is no teacher."""
+        return self.uses_teacher() and self.teacher is None
+
+    def asks_teacher(self):
+        """Return whether a training step asks the live teacher."""
+        return self.teacher is not None and self.needs_teacher()
+
+    def uses_teacher(self):
+        """Return whether a training step is given what a teacher said, stored or asked."""
+        return bool(self.parts.live.terms)
+
+    def needs_teacher(self):
+        """Return whether it cannot do without."""
+        return self.parts.live.needs_teacher()
+
+    def ask_student(self, inputs, *, training):
+        """Return `StudentOutputs`: the outputs and the layers that are compared, from one pass.
+
+        Args:
+            inputs: any structure that the student takes, or a dict that holds its inputs.
+            training: whether the student is in training.
+        """
+        if self._student_features is None:
+            return self._answers(self(inputs, training=training))
+        found = self._student_features(part_for(self.student, inputs), training=training)
+        if len(self._names) == 1:
+            return self._answers(found["logits"], found)
+        structure = {name: found[name] for name in self._names}
+        if not isinstance(self.student.output, dict):
+            structure = list(structure.values())
+        return self._answers(structure, found)
+
+    def _answers(self, structure, features=None):
+        outputs = by_name(structure, self._names, what="The student's outputs")
+        return StudentOutputs(structure, outputs, features or {})
 
     def _check_labels(self, labels):
-        if labels is None and self._needs_labels():
+        if labels is None and self.parts.needs_labels():
             raise ValueError(
                 f"Training with alpha={self.alpha} needs labels. Received: images alone. "
                 "To distil without labels, set alpha=1 and use losses that ask the teacher."
             )
 
-    def _check_stored(self, logits):
-        """Refuse stored logits where they cannot stand for the teacher."""
-        known, shape = shape_of(self.student, "outputs"), tf.TensorShape(logits.shape)
-        if known is not None and shape.rank != len(known):
+    def _refuse_layers_beside(self, soft_labels):
+        layers = self.parts.live.student_layers() or self.parts.terms.teacher_layers()
+        if layers and soft_labels is not None:
             raise ValueError(
-                f"Stored teacher logits must have the axes of the student's, {tuple(known)}. "
-                f"Received: {shape}. `Targets(labels, teacher_logits)` has the "
-                "labels first; one logit an example has the shape [n, 1]."
-            )
-        if layers := self.teacher_layers():
-            raise ValueError(
-                "Stored teacher logits do not hold what is inside the teacher. Received: a loss on "
-                f"{layers[0]}. Train on (images, labels) with the live teacher, or use losses on "
-                "logits."
+                "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
+                f"{layers[0]}. Leave `soft_labels` out, or use losses on logits."
             )
 
-    def _ask_teacher(self, images):
-        """Return the teacher's outputs by name, nothing if no loss needs a teacher."""
-        if not self._terms.needs_teacher():
-            return {}
-        if self.teacher is None:
-            raise ValueError(
-                "The distiller has no teacher. Pass `teacher` to `Distiller`, or call "
-                "`distiller.attach_teacher(teacher)` after loading one, or train from stored "
-                "logits: `SoftLabels`, or minibatches `(images, Targets(labels, logits))`."
-            )
-        return ask_teacher(self.teacher, images, self.teacher_layers())
-
-    def teacher_layers(self):
-        """Return the teacher's layers that the losses compare."""
-        return self._terms.teacher_layers()
-
-    def asks_teacher(self):
-        """Return whether a training step asks the live teacher."""
-        return self.alpha != 0 and self.teacher is not None and self._terms.needs_teacher()
-
-    def _ask_student(self, images, training):
-        if self._student_features:
-            return self._student_features(images, training=training)
-        return {"logits": self(images, training=training)}
-
-    def _loss_terms(self, labels, teacher, student, sample_weight, *, hard):
-        """Return the hard and the distillation loss, as far as they can be had.
+    def ask_teacher(self, inputs):
+        """Return what the live teacher says, by its own names; `None` if a step does not ask it.
 
         Args:
-            labels: or `None`.
-            teacher: the teacher's outputs by name, or `None`.
-            student: the student's outputs by name.
-            sample_weight: or `None`.
-            hard: whether the labels are there to be learned.
+            inputs: of a batch.
         """
-        losses = {}
-        if sample_weight is not None:
-            check_weights(sample_weight, student["logits"])
-        if hard:
-            losses["hard_loss"] = weighed(self.hard_loss, labels, student["logits"], sample_weight)
-        if teacher is not None:
-            values = self._terms.values(
-                teacher,
-                student,
-                self._known(labels),
-                sample_weight,
-                projectors=self.projectors,
-                step=self.optimizer.iterations if self.optimizer else 0,
-            )
-            losses["distillation_loss"] = self._terms.sum_of(values)
-            losses |= values if len(values) > 1 else {}
-        return losses
+        # Outside the tape: no gradient is ever taken through the teacher.
+        asks = self.asks_teacher()
+        return ask_teacher(self.teacher, inputs, self.teacher_layers()) if asks else None
 
-    def _weighted(self, losses):
-        """Return the weighted parts of the objective; `[]` if one of them is missing."""
-        alpha = self._alpha_now()
-        weights = {"hard_loss": 1 - alpha, "distillation_loss": alpha}
-        if not isinstance(self.alpha, LearningRateSchedule):
-            weights = {name: weight for name, weight in weights.items() if weight != 0}
-        known = weights.keys() <= losses.keys()
-        return [weight * losses[name] for name, weight in weights.items()] if known else []
-
-    def _regularizers(self, model=None):
+    def regularized(self, loss, model=None):
+        """Return a loss and the regularisers of a model, by default of all that is trained."""
         # Keras's optimizer sums gradients over replicas; the other losses are divided already.
-        return [ops.sum(term) / num_replicas() for term in (model or self).losses]
+        terms = [ops.sum(term) / num_replicas() for term in (model or self).losses]
+        return sum_of([loss, *terms])
 
-    def learns_labels(self):
-        """Return whether the hard-label loss counts."""
-        # At alpha=1 labels may be placeholders, for the compiled metrics alone.
-        return self.alpha != 1
-
-    def takes_labels_for_classes(self):
-        """Return whether anything but the hard-label loss takes labels for classes."""
-        return self.alpha != 0 and self._terms.uses_labels()
-
-    def _learns_labels(self, labels):
-        return labels is not None and self.learns_labels()
-
-    def _apply(self, tape, scaled_loss, teacher_logits=None):
-        """Update the weights, unless the teacher's logits are not finite or were not before."""
+    def _apply(self, tape, scaled_loss, teacher=None):
+        """Update the weights, unless the teacher's outputs are not finite or were not before."""
         if not self.trainable_variables:
             warnings.warn("The distiller does not have any trainable weights.", stacklevel=2)
             return
@@ -745,7 +831,7 @@ class Distiller(keras.Model):
             self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
             return self._bad_step.read_value()
 
-        good = self._may_learn_from(teacher_logits)
+        good = self.may_learn_from(teacher)
         if good is None:
             apply()
             return
@@ -753,47 +839,42 @@ class Distiller(keras.Model):
         first_bad = tf.where(self._bad_step < 0, step, self._bad_step)
         tf.cond(good, apply, lambda: self._bad_step.assign(first_bad))
 
-    def _may_learn_from(self, teacher_logits):
-        """Return whether the logits are finite and were before; `None` if nobody must ask."""
+    def may_learn_from(self, teacher):
+        """Return whether a teacher's outputs are finite and were before; `None` if nobody must ask.
+
+        Args:
+            teacher: `TeacherOutputs`, or `None`.
+        """
         # Under several replicas an update cannot be conditional; see `ask_teacher`.
-        if teacher_logits is None or self._known_finite or num_replicas() > 1:
+        if teacher is None or not teacher.outputs or teacher.finite or num_replicas() > 1:
             return None
-        return ops.all(ops.isfinite(teacher_logits)) & (self._bad_step < 0)
+        good = self._bad_step < 0
+        for outputs in teacher.outputs.values():
+            good = ops.all(ops.isfinite(outputs)) & good
+        return good
 
-    def _alpha_now(self):
-        if isinstance(self.alpha, LearningRateSchedule):
-            return self.alpha(self.optimizer.iterations)
-        return self.alpha
+    def logs_of(self, batch, outputs, losses):
+        """Update the trackers and the compiled metrics; return the results that this step has.
 
-    def _update_logs(self, images, labels, student_logits, sample_weight, losses):
-        """Update the trackers and the compiled metrics; return the results that this step has."""
-        batch_size = ops.shape(student_logits)[0]
+        Args:
+            batch: a `Batch`.
+            outputs: as the student returned them.
+            losses: scalars by their names.
+        """
+        batch_size = ops.shape(keras.tree.flatten(outputs)[0])[0]
         for metric in self.metrics:
             if metric.name in losses:
                 metric.update_state(losses[metric.name] * num_replicas(), batch_size)
-        if labels is None:  # The compiled metrics have nothing to compare with.
+        if batch.labels is None:  # The compiled metrics have nothing to compare with.
             return {m.name: m.result() for m in self.metrics if m.name in losses}
-        logs = self.compute_metrics(images, labels, student_logits, sample_weight)
+        logs = self.compute_metrics(batch.inputs, batch.labels, outputs, batch.sample_weight)
         trackers = {"loss", *(tracker.name for tracker in self._trackers)}
         return {name: logs[name] for name in logs if name in losses or name not in trackers}
-
-
-def teachers_in(teacher):
-    """Return the teachers of an `Ensemble`, one alone, or none, as a list."""
-    return getattr(teacher, "teachers", [teacher] if teacher else [])
-
-
-def _on_binary_logits(metric):
-    by_name = metric in ("accuracy", "acc", "binary_accuracy")
-    return keras.metrics.BinaryAccuracy(name=metric, threshold=0.0) if by_name else metric
-
-
-def _sum(terms):
-    return ops.sum(terms) if len(terms) > 1 else terms[0]
 
 
 def _plain(structure):
     """Return Keras's tracked lists and dicts as plain ones, which can be serialised."""
     if isinstance(structure, dict):
-        return dict(structure)
-    return list(structure) if isinstance(structure, (list, tuple)) else structure
+        return {name: _plain(each) for name, each in structure.items()}
+    is_list = isinstance(structure, (list, tuple))
+    return [_plain(each) for each in structure] if is_list else structure

@@ -169,7 +169,8 @@ def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
             "A distiller with `soft_labels` takes the teacher's logits from there. Received: data "
             "with logits of its own. Set `distiller.soft_labels = None`, or pass (images, labels)."
         )
-    terms.check_teacher(soft_labels)
+    (name,) = terms.names
+    terms.check_heads({name: soft_labels.head}, {name: name})
     return soft_labels.joined(minibatches)
 
 

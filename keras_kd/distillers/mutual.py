@@ -1,11 +1,15 @@
 """Deep mutual learning: students that teach each other in one `fit`."""
 
 import keras
-import tensorflow as tf
 from keras import ops
 
+from keras_kd._common.structures import part_for
+from keras_kd.distillers.batch import StudentOutputs
+from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.distillers.objective import sum_of
 from keras_kd.losses import SoftTargets
+from keras_kd.teachers.outputs import TeacherOutputs
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -56,13 +60,15 @@ class MutualDistiller(Distiller):
                 "`students` must be at least two models, each once. "
                 f"Received: {len(students)} models."
             )
+        for student in students:
+            check_one_output(type(self).__name__, student)
         super().__init__(
             student=students[0],
             distillation_loss=distillation_loss or SoftTargets(1.0),
             alpha=alpha,
             name=name,
         )
-        if self._student_features or self._terms.teacher_layers():
+        if self.parts.terms.student_layers() or self.parts.terms.teacher_layers():
             raise ValueError(
                 "Students teach each other by their logits. Received: a loss on layers. "
                 "Use one of losses on logits, such as SoftTargets."
@@ -75,26 +81,59 @@ class MutualDistiller(Distiller):
     def models_in_step(self, *, teacher):
         return self.students
 
-    def _check_stored(self, logits):
+    def stored(self, outputs, finite=False, index=None):
         raise ValueError(
             f"The students of a {type(self).__name__} teach each other. Received: stored teacher "
             "logits. Train on (images, labels), or distil from them with a Distiller."
         )
 
-    def _ask_teacher(self, images):
-        return None  # They ask each other, inside the step.
+    def said(self, teacher, index=None):
+        return None  # They ask each other, inside the objective.
 
-    def _train_on(self, images, labels, sample_weight, teacher):
-        with tf.GradientTape() as tape:
-            logits = [student(images, training=True) for student in self.students]
-            losses = self._mutual_losses(logits, labels, sample_weight)
-            scaled_loss = self.optimizer.scale_loss(losses["loss"])
-        self._apply(tape, scaled_loss)
-        return self._update_logs(images, labels, logits[0], sample_weight, losses)
+    def objective(self, batch, teacher):
+        logits = self.ask_students(batch.inputs)
+        return logits[0], self.mutual_losses(batch, logits)
 
-    def _losses_without_labels(self, images, student, sample_weight, stored):
-        others = [other(images, training=False) for other in self.students[1:]]
-        return self._student_terms(0, [student["logits"], *others], None, sample_weight)
+    def ask_students(self, inputs):
+        """Return the logits of each student, in training."""
+        return [student(part_for(student, inputs), training=True) for student in self.students]
+
+    def mutual_losses(self, batch, logits):
+        """Return the losses as means over the students, and under `loss` their weighted sum.
+
+        Args:
+            batch: a `Batch`.
+            logits: of each student.
+        """
+        parts = [self._losses_of_one(number, batch, logits) for number in range(len(logits))]
+        weighted = [term for losses in parts for term in self.parts.weighted(losses, self._step())]
+        means = {key: ops.mean([losses[key] for losses in parts]) for key in parts[0]}
+        return {**means, "loss": sum_of(weighted)}
+
+    def _losses_of_one(self, number, batch, logits):
+        """Return hard and distillation loss of one student, taught by the others."""
+        own, (name,) = logits[number], self._names
+        learned = self.parts.learned() if batch.labels is not None else ()
+        by_peer = [
+            self.losses_of(
+                batch,
+                TeacherOutputs({name: ops.stop_gradient(peer)}),
+                StudentOutputs(own, {name: own}),
+                learned=learned,
+            )
+            for other, peer in enumerate(logits)
+            if other != number
+        ]
+        return {key: ops.mean([losses[key] for losses in by_peer]) for key in by_peer[0]}
+
+    def _losses_without_labels(self, batch, student, stored):
+        if stored is not None:
+            self.stored(stored)
+        others = [
+            other(part_for(other, batch.inputs), training=False) for other in self.students[1:]
+        ]
+        logits = [student.structure, *others]
+        return self._losses_of_one(0, batch, logits)
 
     def get_config(self):
         config = super().get_config()
@@ -110,26 +149,3 @@ class MutualDistiller(Distiller):
             for part in cls._config_parts
         }
         return cls(**{**config, **found})
-
-    def _mutual_losses(self, logits, labels, sample_weight):
-        """Return the objective and, as means over the students, its parts."""
-        parts = [
-            self._student_terms(number, logits, labels, sample_weight)
-            for number in range(len(logits))
-        ]
-        weighted = [term for losses in parts for term in self._weighted(losses)]
-        means = {key: ops.mean([losses[key] for losses in parts]) for key in parts[0]}
-        return {**means, "loss": ops.sum([*weighted, *self._regularizers()])}
-
-    def _student_terms(self, number, logits, labels, sample_weight):
-        """Return hard and distillation loss of one student, taught by the others."""
-        own = {"logits": logits[number]}
-        hard = self._learns_labels(labels)
-        by_peer = [
-            self._loss_terms(
-                labels, {"logits": ops.stop_gradient(peer)}, own, sample_weight, hard=hard
-            )
-            for other, peer in enumerate(logits)
-            if other != number
-        ]
-        return {key: ops.mean([losses[key] for losses in by_peer]) for key in by_peer[0]}

@@ -9,10 +9,10 @@ import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.backend import num_replicas
-from keras_kd.data.targets import Targets
+from keras_kd.distillers.batch import batch_of
 from keras_kd.distillers.fast_path import sees_minibatches
 from keras_kd.soft_labels import logits_of_all
-from keras_kd.teachers.ensemble import Ensemble
+from keras_kd.teachers.outputs import TeacherOutputs
 
 # Above this, the teacher is asked in each step.
 _KEPT_BYTES = 128 * 2**20
@@ -44,23 +44,21 @@ def _train(distillers, stack):
     names = [set() for _ in distillers]
 
     def train(number):
-        minibatch = stack.minibatch(number)
-        stored = isinstance(minibatch[1], Targets)
-        kept = minibatch[1].teacher_logits if stack.plan.kept else None
-        if stack.plan.kept:
-            images, (labels, _), *weights = minibatch
-            minibatch = images, labels, *weights
-        teachers = {} if stored else _ask_teachers(distillers, minibatch[0])
+        minibatch, index = stack.minibatch(number), stack.plan.positions[number]
+        batch, stored = batch_of(minibatch)
+        asked = _ask_teachers(distillers, batch.inputs) if stored is None else {}
         for distiller, seen in zip(distillers, names, strict=True):
-            said = None
-            if stack.plan.kept and distiller.alpha != 0:
-                said = named(distiller.teacher, {"logits": kept})
-            elif not stored and distiller.asks_teacher():
-                said = teachers[_key(distiller.teacher)]
-            logs = distiller.train_on_minibatch(
-                minibatch, said, finite=stored, index=stack.plan.positions[number]
-            )
-            seen.update(logs)
+            if stack.plan.kept:
+                said = distiller.teacher and _kept(distiller.teacher, stored)
+                teacher = distiller.said(said, index=index)
+            elif stored is not None:
+                teacher = distiller.stored(stored, finite=True, index=index)
+            else:
+                asks = distiller.asks_teacher()
+                teacher = distiller.said(
+                    asked[distiller.teacher.identity] if asks else None, index=index
+                )
+            seen.update(distiller.learn(batch, teacher))
         return [number + 1]
 
     tf.while_loop(lambda number: number < stack.plan.count, train, [0])
@@ -71,16 +69,23 @@ def _train(distillers, stack):
     ]
 
 
-def _ask_teachers(distillers, images):
-    """Return what each teacher says of the images, each asked once, `{key: {name: tensor}}`."""
+def _kept(teacher, logits):
+    """Return the logits of a teacher's only output, asked before, as what it said."""
+    return TeacherOutputs(
+        {teacher.output_names[0]: logits}, class_maps=teacher.class_maps, finite=True
+    )
+
+
+def _ask_teachers(distillers, inputs):
+    """Return what each teacher says of the inputs, each asked once, by its identity."""
     layers, teachers = {}, {}
     for distiller in distillers:
         if distiller.asks_teacher():
-            key = _key(distiller.teacher)
+            key = distiller.teacher.identity
             teachers[key] = distiller.teacher
             layers.setdefault(key, {}).update(dict.fromkeys(distiller.teacher_layers()))
     return {
-        key: ask_teacher(teacher, images, tuple(layers[key])) for key, teacher in teachers.items()
+        key: ask_teacher(teacher, inputs, tuple(layers[key])) for key, teacher in teachers.items()
     }
 
 
@@ -107,14 +112,14 @@ def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
     if any(map(sees_minibatches, callbacks)):
         return minibatches
     asking = [each for each in distillers if each.asks_teacher()]
-    teachers = {_key(each.teacher): each.teacher for each in asking}
+    teachers = {each.teacher.identity: each.teacher for each in asking}
     on_layers = any(each.teacher_layers() for each in asking)
     # One without a teacher must not be given another's.
-    some_lack_one = any(each.alpha != 0 and each.teacher is None for each in distillers)
+    some_lack_one = any(each.lacks_teacher() for each in distillers)
     if len(teachers) != 1 or on_layers or some_lack_one:
         return minibatches
     (teacher,) = teachers.values()
-    if any(_minds_its_batch(each) for each in getattr(teacher, "teachers", [teacher])):
+    if teacher.minds_its_batch or len(teacher.output_names) > 1:
         return minibatches
     if _bytes_of_logits(teacher, minibatches.split.images) > _KEPT_BYTES:
         return minibatches
@@ -122,12 +127,6 @@ def with_teacher_logits(minibatches, distillers, verbose, callbacks=()):
         return minibatches
     logits = logits_of_all(teacher, minibatches.split.images, verbose)
     return dataclasses.replace(minibatches.with_teacher_logits(logits), kept=True)
-
-
-def _minds_its_batch(teacher):
-    """Return whether a teacher's answer depends on a state, or needs a batch of one size."""
-    inputs = getattr(teacher.model, "inputs", None)
-    return bool(teacher.changes or (inputs and inputs[0].shape[0] is not None))
 
 
 def _answers_alike(teacher, images):
@@ -149,29 +148,19 @@ def _bytes_of_logits(teacher, images):
     return 4 * len(images) * math.prod(shapes[0][1:])
 
 
-def ask_teacher(teacher, images, layers):
-    """Return a teacher's logits and layers by name, from one pass; see `named`.
+def ask_teacher(teacher, inputs, layers):
+    """Return what a teacher says, `TeacherOutputs`, from one pass.
 
     Args:
-        teacher: a `Teacher`.
-        images: a batch.
-        layers: names of layers, none for the logits alone.
+        teacher: a `Teacher` or an `Ensemble`.
+        inputs: of a batch.
+        layers: names of layers, none for the outputs alone.
     """
-    outputs = teacher.with_features(images, layers) if layers else {"logits": teacher(images)}
-    if num_replicas() > 1:
-        # There an update cannot be conditional, as in `_apply`.
-        outputs["logits"] = tf.debugging.check_numerics(outputs["logits"], NOT_FINITE)
-    return named(teacher, outputs)
-
-
-def named(teacher, outputs):
-    """Return a teacher's outputs with its `class_map`, if it has one, in whose order they are."""
-    mapped = {} if teacher.class_map is None else {"class_map": teacher.class_map}
-    return {**outputs, **mapped}
-
-
-def _key(teacher):
-    """Return what is equal for equal teachers, whatever wraps them."""
-    if isinstance(teacher, Ensemble):
-        return teacher.average, *teacher.weights, *map(_key, teacher.teachers)
-    return id(teacher.model), teacher.head, str(teacher.class_map), id(teacher.preprocess)
+    said = teacher.ask(inputs, layers)
+    if num_replicas() == 1:
+        return said
+    # There an update cannot be conditional, as in `Distiller.learn`.
+    outputs = {
+        name: tf.debugging.check_numerics(each, NOT_FINITE) for name, each in said.outputs.items()
+    }
+    return dataclasses.replace(said, outputs=outputs)

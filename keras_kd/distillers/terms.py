@@ -1,5 +1,6 @@
-"""The distillation losses of a distiller, by name, and what each of them compares."""
+"""The distillation losses of a distiller: each by name, bound to an output of the student."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -7,81 +8,140 @@ from keras import ops
 
 from keras_kd._common.backend import num_replicas
 from keras_kd._common.checks import WEIGHTS, check_number
-from keras_kd.losses import BinarySoftTargets, DistillationLoss
-from keras_kd.losses.base import check_batch_size
+from keras_kd._common.structures import by_name
+from keras_kd.losses import BinarySoftTargets
+from keras_kd.losses.base import DistillationLoss, check_batch_size
+from keras_kd.losses.foreign import as_distillation_loss
 from keras_kd.losses.masks import mask_of, with_mask
 from keras_kd.losses.weights import weighed
 
 LOSS_NAMES = ("loss", "hard_loss", "distillation_loss")
 
 
-class DistillationTerms:
-    """Named, weighted distillation losses.
+@dataclasses.dataclass(frozen=True)
+class Term:
+    """A distillation loss in its place.
 
     Args:
-        losses: a `keras.distillation.DistillationLoss`, or a list, or a dict by name, of several.
-        weights: one number above 0 for each of several losses, as a list or a dict by the same
-            names; 1 if `None`.
+        name: in the logs.
+        output: name of the student's output that it is bound to.
+        loss: a `DistillationLoss` of ours.
+        weight: above 0.
+    """
+
+    name: str
+    output: str
+    loss: DistillationLoss
+    weight: float
+
+    @property
+    def on_layers(self):
+        """Whether it compares layers, and not the output."""
+        return bool(self.loss.teacher_layer_name or self.loss.student_layer_name)
+
+    @property
+    def compares_outputs(self):
+        """Whether it is between an output of the teacher and one of the student."""
+        return not self.on_layers and self.loss.needs_teacher
+
+
+class DistillationTerms:
+    """The `Term`s of a distiller.
+
+    Args:
+        losses: a loss, or a list, or a dict by name, of several, for a student of one output; for
+            one of several outputs any of these for each, in a dict by output or a list in order.
+        weights: one number above 0 for each of several losses, in the same structure; 1 if `None`.
+        names: of the student's outputs.
 
     Raises:
         ValueError: if they are something else, or do not belong together.
     """
 
-    def __init__(self, losses, weights):
-        if losses in ([], (), {}):
-            raise ValueError(f"`distillation_loss` must be a loss, or several. Received: {losses}.")
-        if isinstance(losses, dict):
-            given = weights is None or (isinstance(weights, dict) and set(weights) == set(losses))
-            if not given:
-                raise ValueError(
-                    "`distillation_loss_weights` must be a dict with the names of the losses: "
-                    f"{', '.join(losses)}. Received: {weights!r}."
-                )
-            weights = {name: (weights or {}).get(name, 1.0) for name in losses}
+    def __init__(self, losses, weights, names):
+        self.names = names
+        if len(names) == 1:
+            self.terms = _terms_of_output(names[0], losses, weights)
         else:
-            losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
-            weights = [1.0] * len(losses) if weights is None else weights
-            is_list = isinstance(weights, (list, tuple))
-            if not is_list or len(weights) != len(losses):
+            losses = by_name(losses, names, what="`distillation_loss`")
+            weights = {} if weights is None else weights
+            weights = by_name(weights, names, what="`distillation_loss_weights`")
+            # The only loss of an output has one number.
+            weights = {
+                output: [each] if isinstance(each, (int, float)) else each
+                for output, each in weights.items()
+            }
+            self.terms = [
+                dataclasses.replace(term, name=f"{output}_{term.name}")
+                for output, each in losses.items()
+                if each is not None
+                for term in _terms_of_output(output, each, weights.get(output))
+            ]
+            if not self.terms:
                 raise ValueError(
-                    "`distillation_loss_weights` must be a list of one number a loss. "
-                    f"Received: {weights!r} for {len(losses)} losses."
+                    "`distillation_loss` must hold a loss for an output. Received: none."
                 )
-            names = _names_of(losses)
-            losses = dict(zip(names, losses, strict=True))
-            weights = dict(zip(names, weights, strict=True))
-        for name, loss in losses.items():
-            _check(name, loss, weights[name])
-        self.losses = losses
-        self.weights = {name: float(weight) for name, weight in weights.items()}
+        self.losses = {term.name: term.loss for term in self.terms}
 
-    def __len__(self):
-        return len(self.losses)
+    def of(self, output):
+        """Return the terms that are bound to an output."""
+        return [term for term in self.terms if term.output == output]
 
-    def is_binary(self):
-        """Return whether the logits are one yes or no each."""
-        return any(isinstance(loss, BinarySoftTargets) for loss in self.losses.values())
+    def outputs(self):
+        """Return the names of the outputs to which a term is bound."""
+        return tuple(dict.fromkeys(term.output for term in self.terms))
+
+    def without(self, outputs):
+        """Return the same less what is bound to these outputs."""
+        rest = object.__new__(DistillationTerms)
+        rest.names = self.names
+        rest.terms = [term for term in self.terms if term.output not in outputs]
+        rest.losses = {term.name: term.loss for term in rest.terms}
+        return rest
+
+    def logged(self):
+        """Return the names of the losses that stand beside others on their output."""
+        return [term.name for term in self.terms if len(self.of(term.output)) > 1]
+
+    def is_binary(self, output):
+        """Return whether an output's logits are one yes or no each."""
+        return any(isinstance(term.loss, BinarySoftTargets) for term in self.of(output))
+
+    def is_of_values(self, output):
+        """Return whether an output is compared as values, by losses that take nothing else."""
+        own = [term for term in self.of(output) if term.compares_outputs]
+        return bool(own) and all(
+            "values" in term.loss.heads and "softmax" not in term.loss.heads for term in own
+        )
+
+    def of_logits(self):
+        """Return the outputs that are to be logits."""
+        return [name for name in self.outputs() if not self.is_of_values(name)]
 
     def needs_teacher(self):
         """Return whether a loss needs a teacher."""
-        return any(getattr(loss, "needs_teacher", True) for loss in self.losses.values())
+        return any(loss.needs_teacher for loss in self.losses.values())
+
+    def compared_outputs(self):
+        """Return the outputs for which the teacher's own is asked."""
+        return tuple(dict.fromkeys(term.output for term in self.terms if term.compares_outputs))
 
     def uses_labels(self):
         """Return whether a loss takes labels for classes."""
-        return any(getattr(loss, "uses_labels", False) for loss in self.losses.values())
+        return any(loss.uses_labels for loss in self.losses.values())
 
     def uses_index(self):
-        """Return whether a loss takes the index of each image in the training data."""
-        return any(getattr(loss, "uses_index", False) for loss in self.losses.values())
+        """Return whether a loss takes the index of each example in the training data."""
+        return any(loss.uses_index for loss in self.losses.values())
 
     def check_examples(self, minibatches):
-        """Refuse training data in which a loss would not find its images by their index.
+        """Refuse training data in which a loss would not find its examples by their index.
 
         Args:
             minibatches: `Minibatches`, or `None` for data of another kind.
         """
         for loss in self.losses.values():
-            if not getattr(loss, "uses_index", False):
+            if not loss.uses_index:
                 continue
             if minibatches is None or num_replicas() > 1:
                 raise _without_index(loss)
@@ -98,117 +158,127 @@ class DistillationTerms:
             batch_size: of `fit`; `None` if it is not known.
             student_shapes: as in `projectors`.
         """
-        for loss in self.losses.values():
-            if isinstance(loss, DistillationLoss):
-                # A student that does not know its shape answers with one prediction an image.
-                shape = student_shapes.get(loss.student_layer_name or "logits", (None, None))
-                check_batch_size(loss, (batch_size, *shape[1:]))
+        for term in self.terms:
+            # A student that does not know its shape answers with one prediction an example.
+            name = term.loss.student_layer_name or term.output
+            shape = student_shapes.get(name, (None, None))
+            check_batch_size(term.loss, (batch_size, *shape[1:]))
 
     def teacher_layers(self):
         """Return the teacher's layers that are compared, each once, in a fixed order."""
-        return self._layers("teacher_layer_name")
+        names = (loss.teacher_layer_name for loss in self.losses.values())
+        return tuple(dict.fromkeys(name for name in names if name is not None))
 
     def student_layers(self):
         """Return the student's layers that are compared, likewise."""
-        return self._layers("student_layer_name")
-
-    def _layers(self, attribute):
-        names = (getattr(loss, attribute, None) for loss in self.losses.values())
+        names = (loss.student_layer_name for loss in self.losses.values())
         return tuple(dict.fromkeys(name for name in names if name is not None))
 
-    def check_teacher(self, teacher, student=None):
-        """Refuse a teacher that a loss cannot take.
+    def check_heads(self, heads, pairs):
+        """Refuse a teacher whose outputs mean something else than a loss takes them for.
 
         Args:
-            teacher: a `Teacher`, an `Ensemble` or `SoftLabels`.
-            student: the `keras.Model`, if layers are to be found in both.
+            heads: what each of the teacher's outputs is, by its name.
+            pairs: the teacher's output for each of the student's.
         """
-        for loss in self.losses.values():
-            _check_head(teacher, loss)
-            if student is not None and teacher.model is not None:
-                loss.validate_model_compatibility(teacher.model, student)
+        for term in self.terms:
+            head = heads.get(pairs.get(term.output))
+            if head is not None and head not in term.loss.heads:
+                raise _wrong_head(term.loss, head)
+
+    def check_models(self, teacher_models, student):
+        """Let each loss look at the models whose layers it names.
+
+        Args:
+            teacher_models: the `keras.Model`s of the teacher; several have no layers to compare.
+            student: the `keras.Model`.
+        """
+        if len(teacher_models) == 1:
+            for loss in self.losses.values():
+                loss.validate_model_compatibility(teacher_models[0], student)
 
     def projectors(self, teacher_shapes, student_shapes):
-        """Return the layers that bring features together, by name of the loss.
+        """Return the layers that bring what is compared together, by name of the loss.
 
         Args:
-            teacher_shapes: `{layer: shape of a batch}`, `"logits"` among the layers.
-            student_shapes: the same.
+            teacher_shapes: `{output of the student or layer of the teacher: shape of a batch}`.
+            student_shapes: `{output or layer of the student: shape of a batch}`.
 
         Raises:
             ValueError: if nothing can bridge two shapes; both are named.
         """
         found = {}
-        for name, loss in self.losses.items():
+        for term in self.terms:
             pair = (
-                teacher_shapes.get(getattr(loss, "teacher_layer_name", None) or "logits"),
-                student_shapes.get(getattr(loss, "student_layer_name", None) or "logits"),
+                teacher_shapes.get(term.loss.teacher_layer_name or term.output),
+                student_shapes.get(term.loss.student_layer_name or term.output),
             )
-            if None not in pair and hasattr(loss, "projector") and not _on_logits(loss):
-                projector = loss.projector(*pair)
-                found |= {} if projector is None else {name: projector}
+            if None not in pair and (term.on_layers or term.loss.projects_outputs):
+                projector = term.loss.projector(*pair)
+                found |= {} if projector is None else {term.name: projector}
         return found
 
     def values(self, teacher, student, labels, sample_weight, *, projectors, step):
         """Return every loss, a scalar each, by name.
 
         Args:
-            teacher: the teacher's outputs by name: `logits` and layers, `class_map`, its own if
-                the logits are in its order, and `index`, integers `[batch]`, where the images are
-                in the training data, if it is known.
-            student: the student's.
-            labels: or `None`.
-            sample_weight: or `None`.
+            teacher: `TeacherOutputs`, its outputs by the student's names.
+            student: `StudentOutputs`.
+            labels: `{output: labels}`, for the outputs that have some.
+            sample_weight: `{output: weights}`, likewise.
             projectors: what `projectors` returned.
             step: of the training, for settings that are schedules.
         """
-        values, class_map = {}, teacher.get("class_map")
-        for name, loss in self.losses.items():
-            teacher_outputs = teacher.get(getattr(loss, "teacher_layer_name", None) or "logits")
-            student_outputs = student[getattr(loss, "student_layer_name", None) or "logits"]
-            known_labels = labels
-            if name in projectors:
-                pair = teacher_outputs, student_outputs
-                if getattr(loss, "uses_index", False):
-                    if "index" not in teacher:
-                        raise _without_index(loss)
-                    pair = projectors[name](pair, index=teacher["index"])
-                else:
-                    pair = projectors[name](pair)
-                teacher_outputs, student_outputs = pair
-            if class_map and _compares_classes(loss):
-                # The teacher's classes, in its order.
-                taken = ops.take(student_outputs, class_map, axis=-1)
-                student_outputs = with_mask(taken, mask_of(student_outputs))
-                known_labels = _labels_in(class_map, labels, student["logits"])
-            if getattr(loss, "uses_labels", False):
-                known = {"logits": teacher_outputs, "labels": known_labels}
-                teacher_outputs = {key: each for key, each in known.items() if each is not None}
-            values[name] = _value(loss, teacher_outputs, student_outputs, sample_weight, step)
-        return values
+        return {
+            term.name: _value(
+                term,
+                teacher,
+                student,
+                labels.get(term.output),
+                sample_weight.get(term.output),
+                projectors.get(term.name),
+                step,
+            )
+            for term in self.terms
+        }
 
-    def sum_of(self, values):
-        """Return the weighted sum of what `values` returned."""
-        weighted = [self.weights[name] * value for name, value in values.items()]
-        return ops.sum(weighted) if len(weighted) > 1 else weighted[0]
+    def sums(self, values):
+        """Return the weighted sum of what `values` returned for each output, by its name."""
+        sums = {}
+        for output in self.outputs():
+            weighted = [term.weight * values[term.name] for term in self.of(output)]
+            sums[output] = ops.sum(weighted) if len(weighted) > 1 else weighted[0]
+        return sums
 
 
-def _on_logits(loss):
-    names = ("teacher_layer_name", "student_layer_name")
-    return all(getattr(loss, name, None) is None for name in names)
-
-
-def _compares_classes(loss):
-    """Return whether a loss is between the classes of teacher and student."""
-    return _on_logits(loss) and getattr(loss, "needs_teacher", True)
-
-
-def _without_index(loss):
-    return ValueError(
-        f"{type(loss).__name__} finds each image by its index in the training data. Received: "
-        "data without one, several devices, or weights beside it. Pass arrays or "
-        "`Split.batches(...)` alone to `fit`, on one device."
-    )
+def _terms_of_output(output, losses, weights):
+    if losses in ([], (), {}):
+        raise ValueError(f"`distillation_loss` must be a loss, or several. Received: {losses}.")
+    if isinstance(losses, dict):
+        given = weights is None or (isinstance(weights, dict) and set(weights) == set(losses))
+        if not given:
+            raise ValueError(
+                "`distillation_loss_weights` must be a dict with the names of the losses: "
+                f"{', '.join(losses)}. Received: {weights!r}."
+            )
+        weights = {name: (weights or {}).get(name, 1.0) for name in losses}
+    else:
+        losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
+        weights = [1.0] * len(losses) if weights is None else weights
+        if not isinstance(weights, (list, tuple)) or len(weights) != len(losses):
+            raise ValueError(
+                "`distillation_loss_weights` must be a list of one number a loss. "
+                f"Received: {weights!r} for {len(losses)} losses."
+            )
+        names = _names_of(losses)
+        losses = dict(zip(names, losses, strict=True))
+        weights = dict(zip(names, weights, strict=True))
+    for name, loss in losses.items():
+        _check(name, loss, weights[name])
+    return [
+        Term(name, output, as_distillation_loss(loss), float(weights[name]))
+        for name, loss in losses.items()
+    ]
 
 
 def _names_of(losses):
@@ -233,34 +303,48 @@ def _check(name, loss, weight):
         raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")
 
 
-def _check_head(teacher, loss):
-    """Refuse a teacher whose logits mean something else than the loss takes them for."""
-    heads = getattr(loss, "heads", (teacher.head,))
-    if teacher.head not in heads:
-        remedy = "BinarySoftTargets" if teacher.head == "sigmoid" else "SoftTargets"
-        raise ValueError(
-            f"{type(loss).__name__} is for teachers that end in {' or '.join(heads)}. "
-            f"Received: one that ends in {teacher.head}. Use losses.{remedy}."
-        )
+def _wrong_head(loss, head):
+    remedy = {"sigmoid": "BinarySoftTargets", "values": "ValueMatching"}.get(head, "SoftTargets")
+    return ValueError(
+        f"{type(loss).__name__} is for teachers that end in {' or '.join(loss.heads)}. "
+        f"Received: one that ends in {head}. Use losses.{remedy}."
+    )
 
 
-def _value(loss, teacher_outputs, student_outputs, sample_weight, step):
-    """Return one loss as a scalar, ours or Keras's."""
-    if isinstance(loss, keras.losses.Loss):
-        loss.step = step
-        return weighed(loss, teacher_outputs, student_outputs, sample_weight)
-    if sample_weight is not None or mask_of(student_outputs) is not None:
-        raise ValueError(
-            f"{type(loss).__name__} returns one value a batch and cannot weigh examples. "
-            "Received: sample or class weights, or padding. Use a loss of keras_kd.losses."
-        )
-    if num_replicas() > 1:
-        # Keras divides by the replicas inside its loss objects, not inside its loss functions.
-        raise ValueError(
-            f"{type(loss).__name__} does not say whether it is divided among replicas. "
-            f"Received: {num_replicas()} replicas. Use a loss of keras_kd.losses."
-        )
-    return loss.compute_loss(teacher_outputs, student_outputs)
+def _value(term, teacher, student, labels, sample_weight, projector, step):
+    """Return one loss as a scalar."""
+    loss, class_map = term.loss, teacher.class_maps.get(term.output)
+    own_logits = student.outputs[term.output]
+    teacher_outputs = teacher.outputs.get(term.output)
+    if loss.teacher_layer_name is not None:
+        teacher_outputs = teacher.features[loss.teacher_layer_name]
+    student_outputs = own_logits
+    if loss.student_layer_name is not None:
+        student_outputs = student.features[loss.student_layer_name]
+    if projector is not None:
+        pair = teacher_outputs, student_outputs
+        if loss.uses_index and teacher.index is None:
+            raise _without_index(loss)
+        options = {"index": teacher.index} if loss.uses_index else {}
+        teacher_outputs, student_outputs = projector(pair, **options)
+    if class_map and term.compares_outputs:
+        # The teacher's classes, in its order.
+        taken = ops.take(student_outputs, class_map, axis=-1)
+        student_outputs = with_mask(taken, mask_of(student_outputs))
+        labels = _labels_in(class_map, labels, own_logits)
+    if loss.uses_labels:
+        known = {"logits": teacher_outputs, "labels": labels}
+        teacher_outputs = {key: each for key, each in known.items() if each is not None}
+    loss.step = step
+    return weighed(loss, teacher_outputs, student_outputs, sample_weight)
+
+
+def _without_index(loss):
+    return ValueError(
+        f"{type(loss).__name__} finds each image by its index in the training data. Received: "
+        "data without one, several devices, or weights beside it. Pass arrays or "
+        "`Split.batches(...)` alone to `fit`, on one device."
+    )
 
 
 def _labels_in(class_map, labels, student_logits):

@@ -5,7 +5,7 @@ import inspect
 import keras
 from keras import ops
 
-from keras_kd._common.reprs import call_of, call_of_configured
+from keras_kd._common.reprs import call_of, call_of_configured, in_small_letters
 from keras_kd.losses.base import check_num_classes
 from keras_kd.losses.masks import mask_of, with_mask
 
@@ -164,6 +164,24 @@ def as_loss_on_logits(loss):
     return FunctionLoss(loss)
 
 
+def as_loss(loss):
+    """Return a loss as Keras takes it, for an output that is no logits, as a `keras.losses.Loss`.
+
+    Args:
+        loss: a `keras.losses.Loss`, a function `(labels, outputs)`, or a name.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(loss, str) and in_small_letters(loss) in (
+        "cross_entropy",
+        "binary_cross_entropy",
+    ):
+        return as_loss_on_logits(loss)
+    loss = keras.losses.get(loss)
+    return loss if isinstance(loss, keras.losses.Loss) else FunctionLoss(loss, on_logits=False)
+
+
 def _on_logits(function):
     """Return the arguments that tell a function, or a class, to take logits, if it knows any."""
     knows_logits = "from_logits" in inspect.signature(function).parameters
@@ -176,15 +194,18 @@ class FunctionLoss(keras.losses.Loss):
 
     Args:
         function: returns one value per example.
+        on_logits: whether to tell it so.
         name: name of the loss.
     """
 
-    def __init__(self, function, *, name="hard_loss", **kwargs):
+    def __init__(self, function, *, on_logits=True, name="hard_loss", **kwargs):
         super().__init__(name=name, **kwargs)
         self.function = function
+        self.on_logits = on_logits
 
     def call(self, y_true, y_pred):
-        return self.function(_with_last_axis(y_true, y_pred), y_pred, **_on_logits(self.function))
+        options = _on_logits(self.function) if self.on_logits else {}
+        return self.function(_with_last_axis(y_true, y_pred), y_pred, **options)
 
     def __repr__(self):
         # Not by the configuration: Keras asks for this in `fit`, and warns where it saves a lambda.
@@ -192,7 +213,8 @@ class FunctionLoss(keras.losses.Loss):
 
     def get_config(self):
         function = keras.saving.serialize_keras_object(self.function)
-        return {**super().get_config(), "function": function}
+        own = {} if self.on_logits else {"on_logits": False}
+        return {**super().get_config(), "function": function, **own}
 
     @classmethod
     def from_config(cls, config):

@@ -8,7 +8,13 @@ import tensorflow as tf
 
 from keras_kd import metrics
 from keras_kd.data.encoded import EncodedImages
-from keras_kd.distillers.checks import check_answers, check_fit, check_student, shape_of
+from keras_kd.distillers.checks import (
+    check_answers,
+    check_fit,
+    check_one_output,
+    check_student,
+    shape_of,
+)
 from keras_kd.experiment.progress import Progress
 from keras_kd.own_data.data_findings import data_findings
 from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample_of
@@ -126,6 +132,7 @@ def _student(student, teacher, data):
     try:
         built = build_student(student, data, seed=0)
         check_student(built)
+        check_one_output("images", built)
         _check_images(built, data.image_shape)
         check_answers(built, image_shape=data.image_shape, examples=some_of(data))
         images = np.asarray(data.train.images[:_TIMED])
