@@ -1,8 +1,10 @@
 """A model as the calls that it makes: operations, shared layers and models inside models alike."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
+import warnings
 from typing import Any
 
 import keras
@@ -62,6 +64,51 @@ def graph_of(model):
     return Graph(graph.inputs, graph.outputs, calls[::-1])
 
 
+def walk(model, visit):
+    """Call `visit` for each layer and operation of a model in their order, on new inputs.
+
+    Args:
+        model: a model that `has_graph`.
+        visit: is given a layer or operation and the arguments of its call, and returns what the
+            call returns.
+
+    Returns:
+        The new inputs and the outputs, in the model's structure.
+    """
+    if isinstance(model, keras.Sequential):
+        inputs = x = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
+        for layer in model.layers:
+            x = visit(layer, x)
+        return inputs, x
+    # A model of its own around the same graph: cloning a compiled one would compile the clone,
+    # with another optimizer.
+    with _silence_about_names():
+        clone = keras.models.clone_model(
+            keras.Model(model.input, model.output),
+            clone_function=lambda layer: layer,
+            call_function=visit,
+        )
+    return clone.input, clone.output
+
+
+def model_between(inputs, outputs):
+    """Return a `keras.Model` from symbolic inputs to outputs, both in any structure.
+
+    Args:
+        inputs: of a model that is there already: of keys that are no names its owner was told.
+        outputs: tensors that are made of them.
+    """
+    with _silence_about_names():
+        return keras.Model(inputs, outputs)
+
+
+@contextlib.contextmanager
+def _silence_about_names():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="When providing `inputs` as a dict")
+        yield
+
+
 def name_of_operation(operation):
     """Return the class name of an operation of `keras.ops`, `None` for layers and others' own."""
     if isinstance(operation, keras.Layer) or not type(operation).__module__.startswith("keras."):
@@ -94,24 +141,8 @@ def _recorded(model, path):
         stands_for.update({id(x): (x, y) for x, y in returned})
         return outputs
 
-    inputs, outputs = _walked(model, visit)
+    inputs, outputs = map(keras.tree.flatten, walk(model, visit))
     return Graph(inputs, resolved(outputs), calls)
-
-
-def _walked(model, visit):
-    """Call `visit` for each layer and operation on new inputs; return the flat ends."""
-    if isinstance(model, keras.Sequential):
-        inputs = x = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
-        for layer in model.layers:
-            x = visit(layer, x)
-        return [inputs], keras.tree.flatten(x)
-    # A model of its own around the same graph: cloning a compiled one would compile the clone.
-    clone = keras.models.clone_model(
-        keras.Model(list(model.inputs), list(model.outputs)),
-        clone_function=lambda layer: layer,
-        call_function=visit,
-    )
-    return clone.inputs, clone.outputs
 
 
 def _positional(operation, args, kwargs):

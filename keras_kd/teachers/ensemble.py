@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_kd._common.checks import is_number
 from keras_kd._common.reprs import call_of
+from keras_kd.teachers.checks import the_only
 from keras_kd.teachers.outputs import TeacherOutputs
 from keras_kd.teachers.teacher import Teacher
 
@@ -18,15 +19,22 @@ class Ensemble:
         logits = log sum_k w_k * softmax(logits_k)     (average="probabilities")
         logits = sum_k w_k * logits_k                  (average="logits")
 
+    Of several outputs, each by itself; values are averaged as they are.
+
     NOTE: the published form averages probabilities that are softened already; here they are
     averaged first, at T = 1, so that an ensemble is a teacher like any other.
 
     Args:
-        teachers: at least two models or `Teacher`s that predict the same classes; a `class_map`
-            of a teacher in another order must name all of them.
+        teachers: at least two models or `Teacher`s that predict the same classes, of one output
+            each or of several by the same names; a `class_map` of a teacher in another order must
+            name all of them.
         weights: one number above 0 a teacher, 1 in sum; equal by default.
         average: `"probabilities"` or `"logits"`.
         examples: as in `Teacher`, for those that are models.
+
+    Attributes:
+        output_names, heads, num_classes, input_shape, models: as of a `Teacher`; the names are the
+            first one's, and what all say is in the student's order of classes.
 
     Raises:
         ValueError: if the teachers do not go together, or the weights do not sum to 1.
@@ -60,38 +68,31 @@ class Ensemble:
             )
         self.average = average
         self.weights = _checked_weights(weights, len(self.teachers))
-        self.num_classes = self._same("num_classes", "predict the same classes")
-        self.head = (
-            "sigmoid" if self._same("is_sigmoid", "all end in sigmoid, or none") else "softmax"
-        )
         self.output_names = self.teachers[0].output_names
-        self.heads = {self.output_names[0]: self.head}
+        if len(self.output_names) > 1 or any(len(each.output_names) > 1 for each in self.teachers):
+            _check_same([set(each.output_names) for each in self.teachers], "have the same outputs")
+        self.num_classes = self.teachers[0].num_classes
+        _check_same([each.num_classes for each in self.teachers], "predict the same classes")
+        self.heads = {name: self._head(name) for name in self.output_names}
         self.class_maps = {}
         self.models = [model for teacher in self.teachers for model in teacher.models]
         shapes = [teacher.input_shape for teacher in self.teachers]
         self.input_shape = next((shape for shape in shapes if shape is not None), None)
         for teacher in self.teachers:
-            if teacher.class_map is not None and len(teacher.class_map) != 1 + max(
-                teacher.class_map
-            ):
-                raise ValueError(
-                    "The `class_map` of a teacher in an ensemble must name every class. "
-                    f"Received: {list(teacher.class_map)}. Distil from it alone instead."
-                )
+            for class_map in teacher.class_maps.values():
+                _check_names_every_class(class_map)
 
     def __repr__(self):
         return call_of(self, teachers=self.teachers, weights=self.weights, average=self.average)
 
-    def __call__(self, images):
-        """Return the logits of the ensemble as float32 `[batch, num_classes]`."""
-        logits = [_in_order(teacher(images), teacher.class_map) for teacher in self.teachers]
-        if self.average == "logits":
-            return sum(weight * each for weight, each in zip(self.weights, logits, strict=True))
-        if self.head == "sigmoid":
-            return self._mean_log(logits, ops.log_sigmoid) - self._mean_log(
-                [-each for each in logits], ops.log_sigmoid
-            )
-        return self._mean_log(logits, ops.log_softmax)
+    def __call__(self, inputs):
+        """Return the logits or values of the ensemble, as a `Teacher` does.
+
+        Args:
+            inputs: as each of the teachers takes them.
+        """
+        outputs = self.ask(inputs).outputs
+        return outputs if len(outputs) > 1 else outputs[self.output_names[0]]
 
     def ask(self, inputs, layer_names=()):
         """Return what the ensemble says of inputs, as `Teacher.ask` does; it has no layers.
@@ -102,20 +103,64 @@ class Ensemble:
         """
         for name in layer_names:
             self.feature_shape(name)
-        return TeacherOutputs({self.output_names[0]: self(inputs)})
+        said = [self._by_own_names(_in_order(each.ask(inputs))) for each in self.teachers]
+        return TeacherOutputs(
+            {name: self._mean(name, [each[name] for each in said]) for name in self.output_names}
+        )
 
     def output_shape(self, name):
         """Return the shape of a batch of an output, `None` where free."""
         return self.teachers[0].output_shape(name)
 
     def feature_shape(self, layer_name):
-        """Return the shape of the logits for `None`; an ensemble has no layers."""
+        """Return the shape of the only logits for `None`; an ensemble has no layers."""
         if layer_name is None:
-            return (None, self.num_classes)
+            return self.output_shape(the_only(self.output_names, "output_shape"))
         raise ValueError(
             f"An ensemble has no layers to compare. Received: {layer_name}. Name one teacher, or "
             "use a loss on logits."
         )
+
+    def _head(self, name):
+        """Return what an output is: the mean of probabilities is opened like a softmax."""
+        heads = [self._by_own_names(teacher.heads)[name] for teacher in self.teachers]
+        for head in ("values", "sigmoid"):
+            are = [each == head for each in heads]
+            where = f" at the output {name}" if len(self.output_names) > 1 else ""
+            _check_same(are, f"all end in {head}, or none{where}")
+            if are[0]:
+                return head
+        return "softmax"
+
+    def _by_own_names(self, values):
+        """Return a teacher's values by the ensemble's names: one alone may have any name."""
+        if len(self.output_names) > 1:
+            return values
+        (value,) = values.values()
+        return {self.output_names[0]: value}
+
+    def _mean(self, name, answers):
+        """Return the weighted mean of what the teachers answer at an output."""
+        if self.average == "logits" or self.heads[name] == "values":
+            return sum(weight * each for weight, each in zip(self.weights, answers, strict=True))
+        if self.heads[name] == "sigmoid":
+            return self._mean_log(answers, ops.log_sigmoid) - self._mean_log(
+                [-each for each in answers], ops.log_sigmoid
+            )
+        return self._mean_log(answers, ops.log_softmax)
+
+    def _mean_log(self, logits, log_probs):
+        """Return the logarithm of the weighted mean of probabilities, in log space."""
+        terms = [
+            log_probs(each) + math.log(weight)
+            for weight, each in zip(self.weights, logits, strict=True)
+        ]
+        return ops.logsumexp(ops.stack(terms), axis=0)
+
+    @property
+    def head(self):
+        """What the only output is: `"softmax"`, `"sigmoid"` or `"values"`."""
+        return self.heads[the_only(self.output_names, "heads")]
 
     @property
     def is_sigmoid(self):
@@ -145,40 +190,46 @@ class Ensemble:
         parts += [teacher.fingerprint for teacher in self.teachers]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
-    def _mean_log(self, logits, log_probs):
-        """Return the logarithm of the weighted mean of probabilities, in log space."""
-        terms = [
-            log_probs(each) + math.log(weight)
-            for weight, each in zip(self.weights, logits, strict=True)
-        ]
-        return ops.logsumexp(ops.stack(terms), axis=0)
 
-    def _same(self, attribute, demand):
-        values = [getattr(teacher, attribute) for teacher in self.teachers]
-        if len(set(values)) > 1:
-            raise ValueError(f"The teachers of an ensemble must {demand}. Received: {values}.")
-        return values[0]
-
-
-def as_teacher(teacher, *, image_shape=None, examples=None):
+def as_teacher(teacher, *, image_shape=None, examples=None, heads=None, outputs=None):
     """Return a `Teacher` of a `keras.Model`, an `Ensemble` of a list, or either as it is.
 
     Args:
         teacher: any of these.
         image_shape: as in `Teacher`.
         examples: as in `Teacher`.
+        heads: as `head` in `Teacher`.
+        outputs: as in `Teacher`.
     """
-    options = {"image_shape": image_shape, "examples": examples}
+    options = {"image_shape": image_shape, "examples": examples, "outputs": outputs}
     if isinstance(teacher, (Teacher, Ensemble)):
         return teacher
     if isinstance(teacher, (list, tuple)):
-        return Ensemble([as_teacher(each, **options) for each in teacher])
-    return Teacher(teacher, **options)
+        return Ensemble([as_teacher(each, heads=heads, **options) for each in teacher])
+    return Teacher(teacher, head=heads, **options)
 
 
-def _in_order(logits, class_map):
-    """Return a teacher's logits in the student's order of classes."""
-    return logits if class_map is None else ops.take(logits, np.argsort(class_map), axis=-1)
+def _in_order(said):
+    """Return what a teacher said by the name of the output, in the student's order of classes."""
+    return {
+        name: ops.take(output, np.argsort(said.class_maps[name]), axis=-1)
+        if name in said.class_maps
+        else output
+        for name, output in said.outputs.items()
+    }
+
+
+def _check_same(values, demand):
+    if any(value != values[0] for value in values):
+        raise ValueError(f"The teachers of an ensemble must {demand}. Received: {values}.")
+
+
+def _check_names_every_class(class_map):
+    if len(class_map) != 1 + max(class_map):
+        raise ValueError(
+            "The `class_map` of a teacher in an ensemble must name every class. "
+            f"Received: {list(class_map)}. Distil from it alone instead."
+        )
 
 
 def _checked_weights(weights, count):

@@ -2,20 +2,20 @@
 
 import keras
 
-from keras_kd._common.graph import has_graph
+from keras_kd._common.graph import has_graph, model_between, walk
 
 
 def feature_model(model, layer_names):
     """Return a model on the same layers and weights that returns inner layers' outputs as well.
 
     Args:
-        model: a Functional or Sequential `keras.Model` with one input and one output.
+        model: a Functional or Sequential `keras.Model`, of any inputs and outputs.
         layer_names: names of layers, nested ones as a path: `backbone/block_3`; with `:input`
             behind it, what enters the layer.
 
     Returns:
-        A `keras.Model` that returns a dict: `"logits"` is the model's own output, the other keys
-        are `layer_names`.
+        A `keras.Model` that returns a dict: `"logits"` is the model's own output (of several,
+        all in their structure), the other keys are `layer_names`. Keras's masks hang on them.
 
     Raises:
         ValueError: if the model has no graph to look into, or no layer of such a name; the
@@ -43,7 +43,7 @@ def feature_model(model, layer_names):
             found[layer.name] = outputs
         return outputs
 
-    image, logits = walk(model, visit)
+    inputs, outputs = walk(model, visit)
     missing = [name for name in layer_names if name not in found]
     if missing:
         raise ValueError(
@@ -51,7 +51,9 @@ def feature_model(model, layer_names):
             f"Received: {', '.join(missing)}. It has: "
             f"{', '.join(layer.name for layer in model.layers)}."
         )
-    return keras.Model(image, {"logits": logits, **found})
+    several = keras.tree.flatten(outputs)
+    outputs = several[0] if len(several) == 1 else outputs
+    return model_between(inputs, {"logits": outputs, **found})
 
 
 def layers_of(model):
@@ -64,20 +66,3 @@ def layers_of(model):
     for layer in model.layers:
         found += layers_of(layer) if isinstance(layer, keras.Model) else [layer]
     return found
-
-
-def walk(model, visit):
-    """Call `visit` on the model's layers in their order, on a new input; return both ends."""
-    if isinstance(model, keras.Sequential):
-        image = x = keras.Input(batch_shape=model.inputs[0].shape, dtype=model.inputs[0].dtype)
-        for layer in model.layers:
-            x = visit(layer, x)
-        return image, x
-    # A model of its own around the same graph: cloning a compiled one would compile the clone,
-    # with another optimizer.
-    clone = keras.models.clone_model(
-        keras.Model(model.input, model.outputs[0]),
-        clone_function=lambda layer: layer,
-        call_function=visit,
-    )
-    return clone.input, clone.outputs[0]

@@ -33,11 +33,13 @@ class Trial:
         outputs: arrays, in the structure that it returns.
         changed: paths of the variables that a plain call changes, such as a random generator's;
             the trial has not changed them.
+        made_up: whether the inputs are nobody's.
     """
 
     inputs: object
     outputs: object
     changed: tuple = ()
+    made_up: bool = True
 
 
 def ask(model, inputs, values=()):
@@ -88,7 +90,7 @@ def try_out(model, *, examples=None, image_shape=None, what="model"):
         except _REFUSALS as error:
             refusal = error
         else:
-            return Trial(inputs, outputs, changed)
+            return Trial(inputs, outputs, changed, made_up=examples is None)
     shapes = [f"{array.shape} ({array.dtype})" for array in keras.tree.flatten(tries[0])]
     told, remedy = "`examples`", "Pass inputs of the shape and kind that it takes."
     if examples is None:
@@ -109,6 +111,16 @@ def inputs_of(model):
         return None
     # A Sequential's own `input` is what it was called with.
     return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+
+
+def shapes_of_first_call(model):
+    """Return the shapes of what a model was built on, `None` for the batch, in their structure.
+
+    Args:
+        model: a built `keras.Model`. `None` is returned for one that Keras did not build.
+    """
+    known = (model.get_build_config() or {}).get("input_shape")
+    return known and keras.tree.map_shape_structure(lambda shape: (None, *shape[1:]), known)
 
 
 def _array(tensor):
@@ -140,24 +152,42 @@ def _few(examples, model):
 
 def _made_up(model, image_shape, what, plain, size):
     """Return inputs for the model, free axes of this size; 1 everywhere if `plain`."""
-    known = inputs_of(model)
-    if known is None and image_shape is None:
+    known = _known_inputs(model, image_shape)
+    if known is None:
         raise ValueError(
             f"The {what} {model.name} does not know its input shape. Pass `image_shape`, for "
             "example `image_shape=(28, 28, 1)`, or a batch of its inputs: `examples=`."
         )
-    if known is None:
-        known = keras.KerasTensor((None, *image_shape), dtype="float32")
     # Whatever embeds calls its table so, at any depth of layers and models.
     tables = [each.shape[0] for each in model.weights if each.path.endswith("embeddings")]
     tables = [size for size in tables if size > 1]  # One row is for no input.
     table = min(tables, default=None)
-    return keras.tree.map_structure(
-        lambda tensor: _made_up_input(tensor, image_shape, table, plain, size), known
+    made = [
+        _made_up_input(tensor, image_shape, table, plain, size, is_mask=_is_mask(path, tensor))
+        for path, tensor in keras.tree.flatten_with_path(known)
+    ]
+    return keras.tree.pack_sequence_as(known, made)
+
+
+def _known_inputs(model, image_shape):
+    """Return what the model, or its first call, or the caller knows of its inputs."""
+    known = inputs_of(model)
+    if known is not None:
+        return known
+    if image_shape is not None:
+        return keras.KerasTensor((None, *image_shape), dtype="float32")
+    shapes = shapes_of_first_call(model)
+    return shapes and keras.tree.map_shape_structure(
+        lambda shape: keras.KerasTensor(shape, dtype="float32"), shapes
     )
 
 
-def _made_up_input(tensor, image_shape, table, plain, size):
+def _is_mask(path, tensor):
+    names = [tensor.name, *(each for each in path if isinstance(each, str))]
+    return any("mask" in name for name in names)
+
+
+def _made_up_input(tensor, image_shape, table, plain, size, *, is_mask):
     free = image_shape if image_shape and len(image_shape) == len(tensor.shape) - 1 else ()
     free = [*free, *[None] * (len(tensor.shape) - 1 - len(free))]
     count = tensor.shape[0] or _COUNT
@@ -169,7 +199,9 @@ def _made_up_input(tensor, image_shape, table, plain, size):
     if dtype == "string":
         return np.full((count, *shape), "a", dtype=object)
     generator = np.random.default_rng(0)
-    if looks_up:
+    if is_mask:  # All of it counts.
+        numbers = np.ones((count, *shape))
+    elif looks_up:
         # Never 0, which may be padding: a sequence of it alone has no mean.
         numbers = generator.integers(1, table, (count, *shape))
     elif plain or ("int" in dtype and dtype != "uint8") or dtype == "bool":

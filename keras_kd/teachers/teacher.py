@@ -1,7 +1,7 @@
-"""The teacher: any trained Keras classifier as one frozen function from images to logits."""
+"""The teacher: any trained Keras model as one frozen function from inputs to logits or values."""
 
+import dataclasses
 import hashlib
-import warnings
 
 import keras
 import numpy as np
@@ -9,12 +9,20 @@ from keras import ops
 
 from keras_kd._common.model_files import load_model_file
 from keras_kd._common.reprs import call_of
-from keras_kd._common.structures import output_names, part_for
+from keras_kd._common.structures import by_name, output_names, part_for
+from keras_kd.teachers.checks import (
+    check_model,
+    checked_class_maps,
+    checked_declared,
+    checked_head,
+    checked_outputs,
+    the_only,
+)
 from keras_kd.teachers.features import feature_model
-from keras_kd.teachers.heads import read_head
+from keras_kd.teachers.heads import Answers
+from keras_kd.teachers.opening import symbolic_output
 from keras_kd.teachers.outputs import TeacherOutputs
-
-_HEADS = ("logits", "softmax", "sigmoid")
+from keras_kd.teachers.probes import inputs_of, shapes_of_first_call, try_out
 
 # The smallest normal float32: log of it is -87.3, below any logit gap a float32 softmax shows.
 _TINY = float(np.finfo(np.float32).tiny)
@@ -23,13 +31,15 @@ _BELOW_ONE = 1 - 2.0**-24
 
 
 class Teacher:
-    """A frozen classifier that answers with logits, whatever its last layer is.
+    """A frozen model that answers with logits, whatever its last layers are, or with values.
 
     A model that ends in softmax or sigmoid gives away less than its logits; a distillation loss
     needs them. So the head is opened: the layers up to the last activation are used, sharing the
     model's weights. It counts as opened if the activation gives the model's own answers to a few
     inputs. A head that cannot be opened is read through `log(p)`, which equals the logits up to a
-    constant that a softmax ignores (for sigmoid, through `log(p / (1 - p))`).
+    constant that a softmax ignores (for sigmoid, through `log(p / (1 - p))`). All heads of a model
+    of several outputs are opened together: it runs once, whatever they are. Values (of a
+    regression, an embedding, boxes) are taken as they are.
 
     The model is never changed: it runs with `training=False`, under `stop_gradient`, and is not
     tracked by what uses it, so that it is in no checkpoint and its `trainable` flags stay as
@@ -37,31 +47,40 @@ class Teacher:
     state that it has.
 
     Args:
-        model: a built `keras.Model` with one input and one output `[batch, num_classes]` (or
-            `[batch, ..., num_classes]`, for a class at every place or time), alone or in a dict
-            or list of one.
-        head: what the model's output is: `"logits"`, `"softmax"` or `"sigmoid"`. Found out if
-            `None`, from the model's answers (with a warning where the last layer does not say
-            it); refused if they do not tell.
-        image_shape: shape of one input, for a model that does not know it (a subclassed one).
-        preprocess: what turns the student's images into the model's, such as
-            `keras.layers.Resizing(224, 224)`; called on each batch.
+        model: a built `keras.Model`, of any inputs, whose outputs are a tensor
+            `[batch, num_classes]` (or `[batch, ..., num_classes]`, for a class at every place or
+            time), or a list or dict of such.
+        head: what an output of the model is: `"logits"`, `"softmax"`, `"sigmoid"` or `"values"`;
+            of several, a dict by their names, or one word for all. What it does not say is found
+            out from the model's answers (with a warning where the last layer does not say it),
+            or refused if they do not tell. Values are never found out.
+        image_shape: shape of one input, for a model that does not know it (a subclassed one that
+            was never called).
+        preprocess: what turns the student's inputs into the model's, such as
+            `keras.layers.Resizing(224, 224)`, or a function of a dict that returns another;
+            called on each batch. Without it, the model is given of a dict what it has inputs for,
+            by name.
         class_map: for each class of the teacher, in its order, the student's class; for a
             teacher that knows fewer classes, or knows them in another order. The student is then
-            compared on those classes alone.
+            compared on those classes alone. Of several outputs, a dict by their names.
         examples: a batch of inputs as the teacher will be given them, to try the model on; made
             up if `None`. Pass some where made-up ones are refused.
+        outputs: names of the outputs that are wanted; all if `None`. Nothing is asked about the
+            others.
 
     Attributes:
-        head: `"logits"`, `"softmax"` or `"sigmoid"`.
-        num_classes: number of logits.
+        output_names: names of the outputs: the keys of a model that returns a dict, else Keras's.
+        heads: `"logits"`, `"softmax"`, `"sigmoid"` or `"values"` by the name of the output.
+        class_maps: `class_map` by the name of the output, for those that have one.
+        num_classes: number of logits or values; by the name of the output, if there are several.
         changes: paths of the variables that a plain call of the model would change.
-        input_shape: shape of a batch of images, `None` where free; `None` itself if `preprocess`
-            takes images of any shape.
+        input_shape: shape of a batch of inputs, `None` where free, in their structure; `None`
+            itself if `preprocess` takes inputs of any shape.
+        models: the `keras.Model`, in a list.
 
     Raises:
-        ValueError: if the model is no classifier with one output, its weights or its answers
-            hold NaN or infinity, or it cannot be told what its output is.
+        ValueError: if the model's outputs are of another kind, its weights or its answers
+            hold NaN or infinity, or it cannot be told what an output is.
 
     Example:
 
@@ -76,6 +95,25 @@ class Teacher:
     logits = teacher(np.ones((2, 4), "float32"))
     assert np.allclose(keras.ops.softmax(logits), model(np.ones((2, 4), "float32")), atol=1e-6)
     ```
+
+    One that reads words and returns a class and a length:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_kd as kd
+
+    ids = keras.Input((8,), dtype="int32", name="ids")
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(20, 4)(ids))
+    outputs = {
+        "kind": keras.layers.Dense(3, activation="softmax")(x),
+        "length": keras.layers.Dense(1)(x),
+    }
+    teacher = kd.Teacher(keras.Model({"ids": ids}, outputs), head={"length": "values"})
+    assert teacher.heads == {"kind": "softmax", "length": "values"}
+    said = teacher({"ids": np.ones((2, 8), "int32"), "of_the_student": np.ones((2, 1))})
+    assert said["kind"].shape == (2, 3) and said["length"].shape == (2, 1)
+    ```
     """
 
     def __init__(
@@ -87,60 +125,60 @@ class Teacher:
         preprocess=None,
         class_map=None,
         examples=None,
+        outputs=None,
     ):
-        if not isinstance(model, keras.Model):
-            raise ValueError(
-                f"The teacher must be a keras.Model. Received: {type(model).__name__}. "
-                "Load a file with `keras_kd.load_teacher(path)`."
-            )
-        if head is not None and head not in _HEADS:
-            raise ValueError(f"`head` must be one of {', '.join(_HEADS)}. Received: head={head!r}.")
-        if not model.built:
-            raise ValueError(
-                f"The teacher {model.name} must be built. Received: a model without weights. "
-                "Call it on one batch, or begin it with a keras.Input."
-            )
-        _check_weights(model)
+        check_model(model)
         self.model = model
         self.models = [model]
-        if examples is not None and preprocess is not None:
-            examples = preprocess(examples)
-        input_shape = _input_shape(model, image_shape, examples)
-        found = read_head(
-            model,
-            examples=examples,
-            image_shape=input_shape and input_shape[1:],
-            what="teacher",
-        )
         self.preprocess = preprocess
-        self.input_shape = input_shape if preprocess is None else None
-        self.num_classes = found.answers.shape[-1]
-        self.class_map = _checked_class_map(class_map, self.num_classes)
-        self.head = _checked_head(model, found, head)
-        self.changes = found.trial.changed
-        self._opened = found.name == self.head and found.logits_model is not None
-        self._logits_model = found.logits_model if self._opened else model
+        if examples is not None:
+            examples = self._taken(examples)
+        shape = _input_shape(model, image_shape, examples)
+        self.input_shape = shape if preprocess is None else None
+        image_shape = None if inputs_of(model) is not None else image_shape
+        trial = try_out(model, examples=examples, image_shape=image_shape, what="teacher")
+        self._all_names = output_names(model, trial.outputs)
+        self.output_names = checked_outputs(outputs, self._all_names)
+        declared = checked_declared(head, self._all_names)
+        answers = Answers(model, trial, self.output_names, what="teacher")
+        self.heads, opened = {}, {}
+        for name in self.output_names:
+            self.heads[name], logits_model = _head(answers, name, declared[name])
+            opened |= {} if logits_model is None else {name: logits_model}
+        self._opened = set(opened)
+        self._logits_model = answers.opened(opened) if opened else model
         self._feature_models = {}
-        (name,) = self.output_names = output_names(model, found.trial.outputs)
-        self.heads = {name: self.head}
-        self.class_maps = {} if self.class_map is None else {name: self.class_map}
+        shapes = {name: each.shape for name, each in answers.finite.items()}
+        sizes = {name: shape[-1] for name, shape in shapes.items()}
+        self._shapes = {name: self._shape(name, shape) for name, shape in shapes.items()}
+        self.num_classes = self._of_one(sizes)
+        self.class_maps = checked_class_maps(class_map, self.output_names, sizes, self.heads)
+        self.changes = trial.changed
 
     def __repr__(self):
-        made_with = {"class_map": self.class_map, "preprocess": self.preprocess}
+        several = len(self.output_names) > 1
+        class_map = self.class_maps if several else self.class_map
+        made_with = {"class_map": class_map or None, "preprocess": self.preprocess}
         return call_of(
             self,
             model=self.model.name,
-            head=self.head,
+            head=self.heads if several else self.head,
             num_classes=self.num_classes,
             input_shape=self.input_shape,
             **{name: value for name, value in made_with.items() if value is not None},
         )
 
-    def __call__(self, images):
-        """Return the logits of `images` as float32 `[batch, num_classes]`, without gradient."""
-        # training=False: a teacher in training mode drops units and moves its BatchNorm
-        # statistics.
-        return ops.stop_gradient(self.with_gradient(images)["logits"])
+    def __call__(self, inputs):
+        """Return the logits or values as float32 `[batch, num_classes]`, without gradient.
+
+        Args:
+            inputs: a batch as the student takes it. Of a dict, each teacher takes what it has
+                inputs for.
+
+        Returns:
+            A tensor; of several outputs, a dict by their names.
+        """
+        return self._of_one(self.ask(inputs).outputs)
 
     def ask(self, inputs, layer_names=()):
         """Return what the teacher says of inputs, from one pass and without gradient.
@@ -150,76 +188,103 @@ class Teacher:
             layer_names: names of layers, nested ones as `backbone/block_3`.
 
         Returns:
-            `TeacherOutputs`: the logits by the name of the output, and each layer's output.
+            `TeacherOutputs`: the logits or values by the name of the output, and each layer's
+            output.
 
         Raises:
             ValueError: if the model has no such layer, or no graph to look into.
         """
-        said = self.with_features(inputs, layer_names)
-        features = {name: said[name] for name in layer_names}
-        outputs = {self.output_names[0]: said["logits"]}
-        return TeacherOutputs(outputs, features, self.class_maps)
+        # training=False: a teacher in training mode drops units and moves its BatchNorm
+        # statistics.
+        said = self.ask_with_gradient(inputs, layer_names)
+        outputs, features = (
+            {name: ops.stop_gradient(each) for name, each in tensors.items()}
+            for tensors in (said.outputs, said.features)
+        )
+        return dataclasses.replace(said, outputs=outputs, features=features)
+
+    def ask_with_gradient(self, inputs, layer_names=()):
+        """Return what `ask` does, with a gradient by `inputs`, for who makes them.
+
+        Args:
+            inputs: as in a call.
+            layer_names: as in `ask`.
+        """
+        features = {}
+        if layer_names:
+            found = self._run(self._feature_model(tuple(layer_names)), inputs)
+            outputs, features = found["logits"], {name: found[name] for name in layer_names}
+        else:
+            outputs = self._run(self._logits_model, inputs)
+        outputs = self._by_name(outputs)
+        logits = {name: self._as_logits(name, outputs[name]) for name in self.output_names}
+        return TeacherOutputs(logits, features, self.class_maps)
+
+    def with_features(self, images, layer_names):
+        said = self.ask(images, layer_names)
+        return {"logits": self._of_one(said.outputs), **said.features}
+
+    def with_gradient(self, images, layer_names=()):
+        said = self.ask_with_gradient(images, layer_names)
+        return {"logits": self._of_one(said.outputs), **said.features}
 
     def output_shape(self, name):
         """Return the shape of a batch of an output, `None` where free."""
-        del name  # It has one.
-        return self.feature_shape(None)
-
-    def with_features(self, images, layer_names):
-        """Return logits and inner layers' outputs from one pass, without gradient.
-
-        Args:
-            images: as in a call.
-            layer_names: names of layers, nested ones as `backbone/block_3`.
-
-        Returns:
-            A dict: `"logits"`, and each layer's output under its name.
-
-        Raises:
-            ValueError: if the model has no such layer, or no graph to look into.
-        """
-        outputs = self.with_gradient(images, layer_names)
-        return {name: ops.stop_gradient(output) for name, output in outputs.items()}
-
-    def with_gradient(self, images, layer_names=()):
-        """Return what `with_features` does, with a gradient by `images`, for who makes them.
-
-        Args:
-            images: as in a call.
-            layer_names: as in `with_features`.
-        """
-        if not layer_names:
-            return {"logits": self._as_logits(self._ask(self._logits_model, images))}
-        outputs = self._ask(self._feature_model(tuple(layer_names)), images)
-        features = {name: outputs[name] for name in layer_names}
-        return {"logits": self._as_logits(outputs["logits"]), **features}
+        return self._shapes[name]
 
     def feature_shape(self, layer_name):
-        """Return the shape of a batch of a layer's output; of the logits for `None`."""
+        """Return the shape of a batch of a layer's output; of the only logits for `None`."""
         if layer_name is None:
-            known = getattr(self._logits_model, "outputs", None)
-            return tuple(known[0].shape) if known else (None, self.num_classes)
+            return self.output_shape(the_only(self.output_names, "output_shape"))
         return tuple(self._feature_model((layer_name,)).output[layer_name].shape)
 
-    def _ask(self, model, images):
-        images = images if self.preprocess is None else self.preprocess(images)
-        images = part_for(self.model, images)
+    def _taken(self, inputs):
+        """Return what the model takes of the student's inputs."""
+        inputs = inputs if self.preprocess is None else self.preprocess(inputs)
+        inputs, wanted = part_for(self.model, inputs), inputs_of(self.model)
+        if not isinstance(wanted, dict) or isinstance(inputs, dict):
+            return inputs
+        if len(wanted) > 1 or keras.tree.is_nested(inputs):  # Keras would go by their order.
+            raise ValueError(
+                f"The teacher {self.model.name} takes its inputs by name: {', '.join(wanted)}. "
+                f"Received: a {type(inputs).__name__}. Give it a dict: "
+                "`Teacher(model, preprocess=function)`."
+            )
+        return dict.fromkeys(wanted, inputs)
+
+    def _run(self, model, inputs):
+        inputs = self._taken(inputs)
         if not self.changes:
-            return model(images, training=False)
+            return model(inputs, training=False)
         with keras.StatelessScope():
-            return model(images, training=False)
+            return model(inputs, training=False)
 
     def _feature_model(self, layer_names):
         if layer_names not in self._feature_models:
             self._feature_models[layer_names] = feature_model(self._logits_model, layer_names)
         return self._feature_models[layer_names]
 
-    def _as_logits(self, outputs):
-        (outputs,) = keras.tree.flatten(outputs)
+    def _shape(self, name, answered):
+        """Return the shape of a batch of an output, of which the model has answered one."""
+        if getattr(self._logits_model, "outputs", None):
+            return tuple(self._by_name(symbolic_output(self._logits_model))[name].shape)
+        return (*[None] * (len(answered) - 1), answered[-1])
+
+    def _by_name(self, outputs):
+        flat = keras.tree.flatten(outputs)
+        if len(flat) == 1:
+            return {self._all_names[0]: flat[0]}
+        return by_name(outputs, self._all_names, what="The teacher's outputs")
+
+    def _of_one(self, by_name):
+        """Return the value of the only output; of several, the dict."""
+        return by_name if len(self.output_names) > 1 else by_name[self.output_names[0]]
+
+    def _as_logits(self, name, outputs):
         outputs = ops.cast(outputs, "float32")
-        if not self._opened and self.head == "softmax":
+        if name not in self._opened and self.heads[name] == "softmax":
             outputs = ops.log(ops.maximum(outputs, _TINY))
-        elif not self._opened and self.head == "sigmoid":
+        elif name not in self._opened and self.heads[name] == "sigmoid":
             # NOTE: float32 cannot hold a probability between 1 - 6e-8 and 1, so a logit read
             # this way ends at 16.6.
             outputs = ops.clip(outputs, _TINY, _BELOW_ONE)
@@ -227,27 +292,41 @@ class Teacher:
         return outputs
 
     @property
+    def head(self):
+        """What the only output is: `"logits"`, `"softmax"`, `"sigmoid"` or `"values"`."""
+        return self.heads[the_only(self.output_names, "heads")]
+
+    @property
+    def class_map(self):
+        """For each class of the only output the student's class, or `None`."""
+        return self.class_maps.get(the_only(self.output_names, "class_maps"))
+
+    @property
     def is_sigmoid(self):
-        """Whether the classes are independent labels."""
+        """Whether the classes of the only output are independent labels."""
         return self.head == "sigmoid"
 
     @property
     def identity(self):
         """What is equal for teachers that say the same, whatever made them; can be hashed."""
-        return id(self.model), self.head, str(self.class_map), id(self.preprocess)
+        heads = tuple(self.heads.items())
+        return id(self.model), heads, str(self.class_maps), id(self.preprocess)
 
     @property
     def minds_its_batch(self):
         """Whether an answer depends on a state, or needs a batch of one size."""
-        inputs = getattr(self.model, "inputs", None)
-        return bool(self.changes or (inputs and inputs[0].shape[0] is not None))
+        inputs = getattr(self.model, "inputs", None) or []
+        return bool(self.changes) or any(each.shape[0] is not None for each in inputs)
 
     @property
     def fingerprint(self):
-        """SHA-256 of the weights as they are now, head, `class_map` and `preprocess` layer."""
-        digest = hashlib.sha256(self.head.encode())
-        if self.class_map is not None:
-            digest.update(str([int(each) for each in self.class_map]).encode())
+        """SHA-256 of the weights as they are now, heads, class maps and `preprocess` layer."""
+        several = len(self._all_names) > 1
+        heads = str(sorted(self.heads.items())) if several else self.head
+        digest = hashlib.sha256(heads.encode())
+        for name in sorted(self.class_maps):
+            digest.update(name.encode() if several else b"")
+            digest.update(str([int(each) for each in self.class_maps[name]]).encode())
         if isinstance(self.preprocess, keras.layers.Layer):
             digest.update(repr(self.preprocess.get_config()).encode())
         for weight in self.model.weights:
@@ -257,14 +336,12 @@ class Teacher:
         return digest.hexdigest()
 
 
-def load_teacher(path, *, head=None, image_shape=None, examples=None):
+def load_teacher(path, **options):
     """Load a `.keras` or `.h5` file as a `Teacher`, without running any code the file may carry.
 
     Args:
         path: a model saved by `model.save(...)`.
-        head: as in `Teacher`.
-        image_shape: as in `Teacher`.
-        examples: as in `Teacher`.
+        **options: the other arguments of `Teacher`, such as `head`, `preprocess` or `examples`.
 
     Returns:
         A `Teacher`.
@@ -273,91 +350,29 @@ def load_teacher(path, *, head=None, image_shape=None, examples=None):
         FileNotFoundError: if there is no such file.
         ValueError: if Keras cannot load the file safely, or `Teacher` refuses the model.
     """
-    model = load_model_file(path, "teacher")
-    return Teacher(model, head=head, image_shape=image_shape, examples=examples)
+    return Teacher(load_model_file(path, "teacher"), **options)
 
 
-def _checked_class_map(class_map, num_classes):
-    if class_map is None:
-        return None
-    class_map = tuple(class_map)
-    whole = all(
-        isinstance(each, (int, np.integer)) and not isinstance(each, bool) and each >= 0
-        for each in class_map
-    )
-    if len(class_map) != num_classes or not whole or len(set(class_map)) != num_classes:
-        raise ValueError(
-            f"`class_map` must name a different class of the student for each of the teacher's "
-            f"{num_classes}. Received: {list(class_map)}."
-        )
-    return class_map
-
-
-def _check_weights(model):
-    for weight in model.weights:
-        value = weight.numpy().astype("float32")
-        if not np.isfinite(value).all():
-            raise ValueError(
-                f"The teacher's weights must be finite. Received: NaN or infinity in "
-                f"{weight.path}. Train it again with a smaller learning rate."
-            )
+def _head(answers, name, declared):
+    """Return what an output is, and a model to its logits where an activation was taken off."""
+    if declared == "values":
+        return "values", None
+    several = len(answers.names) > 1
+    found = answers.head(name)
+    head = checked_head(answers.model, found, declared, output=name if several else None)
+    is_opened = head == found.name and head != "logits"
+    return head, found.logits_model if is_opened else None
 
 
 def _input_shape(model, image_shape, examples):
-    inputs = getattr(model, "inputs", None)
-    if inputs:
-        if len(inputs) > 1:
-            raise ValueError(
-                f"The teacher must have one input. Received: {len(inputs)}. "
-                "Wrap it in a model that takes one."
-            )
-        return tuple(inputs[0].shape)
+    """Return the shape of a batch of the only input, or the shapes in the inputs' structure."""
+    inputs = inputs_of(model)
+    if inputs is not None:
+        if len(keras.tree.flatten(inputs)) == 1:
+            return tuple(model.inputs[0].shape)
+        return keras.tree.map_structure(lambda tensor: tuple(tensor.shape), inputs)
     if image_shape is not None:
         return (None, *image_shape)
-    return None if examples is None else (None, *np.shape(keras.tree.flatten(examples)[0])[1:])
-
-
-def _checked_head(model, found, head):
-    """Return what the teacher ends in: as its answers prove it, else as its owner says."""
-    if head is not None:
-        is_proved = found.name in _HEADS[1:] or found.said == "logits" or not found.within_0_and_1
-        if found.name not in (None, head) and found.logits_model is not None and is_proved:
-            raise ValueError(
-                f"`head` must be what the teacher ends in. Received: head={head!r} for a model "
-                f"that ends in {found.name}."
-            )
-        if head != "logits" and not found.within_0_and_1:
-            raise ValueError(
-                f"A teacher that ends in {head} must answer with probabilities. Received: answers "
-                f"from {found.answers.min():.3g} to {found.answers.max():.3g}. Pass "
-                "`head='logits'` if they are logits, or leave the last layer out."
-            )
-        return head
-    if found.name is None and found.within_0_and_1:
-        raise ValueError(
-            f"It cannot be told whether the teacher {model.name} returns logits or independent "
-            "probabilities. Say which: `Teacher(model, head='logits')` or `head='sigmoid'`."
-        )
-    if found.name is None:
-        raise ValueError(
-            f"The teacher {model.name} must end in logits, softmax or sigmoid. Received: a last "
-            f"layer with a {found.said} whose answers go from {found.answers.min():.3g} to "
-            f"{found.answers.max():.3g}. Leave out what comes after it, or pass `head='logits'` "
-            "if these are logits."
-        )
-    if found.logits_model is None:
-        form = "log(p)" if found.name == "softmax" else "log(p / (1 - p))"
-        _say(
-            model, found, f"cannot be taken off; its outputs are probabilities, read through {form}"
-        )
-    elif found.name == "logits" and found.said is None:
-        _say(model, found, "does not say what it returns; its outputs are logits")
-    return found.name
-
-
-def _say(model, found, what):
-    warnings.warn(
-        f"The last layer of the teacher {model.name} {what}. Say so to silence this: "
-        f"`Teacher(model, head={found.name!r})`.",
-        stacklevel=5,
-    )
+    if examples is not None:
+        return keras.tree.map_structure(lambda each: (None, *np.shape(each)[1:]), examples)
+    return shapes_of_first_call(model)
