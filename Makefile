@@ -49,6 +49,7 @@ kills: $(INSTALLED) ## Twenty runs, each killed at a random moment and gone on w
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
 
 format: $(INSTALLED)
 	$(VENV)/bin/ruff format

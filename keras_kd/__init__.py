@@ -14,8 +14,37 @@ ours may stand in a file is known to Keras all the same: `keras.models.load_mode
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from keras_kd._common import registration
+
+if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
+    from keras_kd import adversarial as adversarial
+    from keras_kd import callbacks as callbacks
+    from keras_kd import data as data
+    from keras_kd import experiment as experiment
+    from keras_kd import export as export
+    from keras_kd import losses as losses
+    from keras_kd import metrics as metrics
+    from keras_kd import models as models
+    from keras_kd import quantize as quantize
+    from keras_kd import recipes as recipes
+    from keras_kd import schedules as schedules
+    from keras_kd import serve as serve
+    from keras_kd import teachers as teachers
+    from keras_kd.data.targets import Targets as Targets
+    from keras_kd.device import use_device as use_device
+    from keras_kd.distillers.distiller import Distiller as Distiller
+    from keras_kd.distillers.in_turn import distil_in_turn as distil_in_turn
+    from keras_kd.distillers.in_turn import distill_in_turn as distill_in_turn
+    from keras_kd.distillers.mutual import MutualDistiller as MutualDistiller
+    from keras_kd.distillers.together import train_together as train_together
+    from keras_kd.own_data import check as check
+    from keras_kd.own_data import distill as distill
+    from keras_kd.soft_labels import SoftLabels as SoftLabels
+    from keras_kd.teachers.ensemble import Ensemble as Ensemble
+    from keras_kd.teachers.teacher import Teacher as Teacher
+    from keras_kd.teachers.teacher import load_teacher as load_teacher
 
 __version__ = "0.1.0"
 
@@ -55,7 +84,7 @@ __all__ = [*_MODULES, *_NAMES, "__version__"]
 registration.register()
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _MODULES and name not in _NAMES:
         raise AttributeError(f"module 'keras_kd' has no attribute '{name}'")
     from keras_kd._common.backend import require_tensorflow

@@ -1,6 +1,10 @@
 """Callbacks with defaults that suit a distiller."""
 
+from typing import Any
+
 import keras
+
+from keras_kd._common.typing import Config
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):
@@ -34,13 +38,13 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
 
     def __init__(
         self,
-        monitor="val_accuracy",
+        monitor: str = "val_accuracy",
         *,
-        patience=20,
-        min_delta=0,
-        mode="auto",
-        restore_best_weights=True,
-        **kwargs,
+        patience: int = 20,
+        min_delta: float = 0,
+        mode: str = "auto",
+        restore_best_weights: bool = True,
+        **kwargs: Any,
     ):
         if mode == "auto":
             mode = "min" if "loss" in monitor else "max"
@@ -53,7 +57,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
             **kwargs,
         )
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         if self.monitor not in (logs or {}):
             raise ValueError(
                 f"EarlyStopping watches `{self.monitor}`, which the logs do not hold. "

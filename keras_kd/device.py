@@ -6,7 +6,7 @@ import re
 from keras_kd._common.backend import describe_device, quiet_native_stderr
 
 
-def use_device(name="auto"):
+def use_device(name: str = "auto") -> str:
     """Choose the device, before anything is computed, and let a GPU's memory grow as needed.
 
     Without this, TensorFlow takes all memory of every GPU it sees.

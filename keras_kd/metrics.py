@@ -1,9 +1,10 @@
 """What a classifier is worth, from its logits: accuracy, likelihood, calibration, agreement."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def accuracy(labels, logits):
+def accuracy(labels: ArrayLike, logits: ArrayLike) -> float:
     """Return the share of examples whose largest logit is that of their label.
 
     Args:
@@ -13,7 +14,7 @@ def accuracy(labels, logits):
     return float(np.mean(np.argmax(logits, axis=-1) == labels))
 
 
-def negative_log_likelihood(labels, logits):
+def negative_log_likelihood(labels: ArrayLike, logits: ArrayLike) -> float:
     """Return the mean of `-log softmax(logits)[label]`, in nats.
 
     It punishes confident errors, which accuracy does not see.
@@ -25,7 +26,9 @@ def negative_log_likelihood(labels, logits):
     return float(-np.mean(_log_softmax(logits)[np.arange(len(labels)), labels]))
 
 
-def expected_calibration_error(labels, logits, *, num_bins=15):
+def expected_calibration_error(
+    labels: ArrayLike, logits: ArrayLike, *, num_bins: int = 15
+) -> float:
     """Return how far confidence and accuracy lie apart, from 0 (calibrated) to 1.
 
     Examples are put into `num_bins` bins of equal width by their largest probability; the error
@@ -48,7 +51,7 @@ def expected_calibration_error(labels, logits, *, num_bins=15):
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def per_class_accuracy(labels, logits):
+def per_class_accuracy(labels: ArrayLike, logits: ArrayLike) -> list[float]:
     """Return the share of each class's examples that are predicted right, NaN for none.
 
     Args:
@@ -64,7 +67,7 @@ def per_class_accuracy(labels, logits):
     return [float(right[labels == c].mean()) if np.any(labels == c) else np.nan for c in classes]
 
 
-def agreement(logits, other_logits):
+def agreement(logits: ArrayLike, other_logits: ArrayLike) -> float:
     """Return the share of examples on which two models predict the same class.
 
     Args:
@@ -74,7 +77,9 @@ def agreement(logits, other_logits):
     return float(np.mean(np.argmax(logits, axis=-1) == np.argmax(other_logits, axis=-1)))
 
 
-def paired_gain(labels, logits, other_logits):
+def paired_gain(
+    labels: ArrayLike, logits: ArrayLike, other_logits: ArrayLike
+) -> tuple[float, float, float]:
     """Return the gain in accuracy of one model over another, with its 95 % interval.
 
     The interval is that of the mean of paired differences over the examples (normal
@@ -97,7 +102,7 @@ def paired_gain(labels, logits, other_logits):
     return float(gain), float(gain - half), float(gain + half)
 
 
-def softmax(logits):
+def softmax(logits: ArrayLike) -> np.ndarray:
     """Return probabilities of logits, float64 of the same shape."""
     return np.exp(_log_softmax(logits))
 

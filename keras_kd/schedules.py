@@ -6,10 +6,12 @@ nothing is traced again.
 """
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import check_integer
 from keras_kd._common.reprs import call_of_configured
+from keras_kd._common.typing import Config
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -33,14 +35,14 @@ class Linear(keras.optimizers.schedules.LearningRateSchedule):
     ```
     """
 
-    def __init__(self, start, end, *, steps):
+    def __init__(self, start: float, end: float, *, steps: int):
         check_integer("steps", steps, minimum=1)
         self.start, self.end, self.steps = float(start), float(end), steps
 
-    def __call__(self, step):
+    def __call__(self, step: int | tf.Tensor) -> tf.Tensor:
         return self.start + (self.end - self.start) * self._shape(self._share_done(step))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"start": self.start, "end": self.end, "steps": self.steps}
 
     def __repr__(self):

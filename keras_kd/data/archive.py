@@ -2,11 +2,13 @@
 
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from keras_kd._common.limits import check_archive
+from keras_kd._common.typing import PathLike
 from keras_kd.data.splits import Data, Split, checked, from_arrays
 
 # (images, labels) of a split, in our words and in those of Keras's own files.
@@ -17,7 +19,14 @@ _KEYS = {
 }
 
 
-def read_npz(path, *, class_names=None, seed=0, validation_fraction=0.1, name=None):
+def read_npz(
+    path: PathLike,
+    *,
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    name: str | None = None,
+) -> Data:
     """Read an `.npz` file of arrays.
 
     It holds `train_images` and `train_labels`, `test_images` and `test_labels`, maybe

@@ -7,6 +7,7 @@ import keras
 import tensorflow as tf
 
 from keras_kd._common.checks import check_integer, check_number
+from keras_kd._common.typing import Tensor
 
 # Odd numbers of 64 bits, as signed ones: G. Steele, D. Lea, C. Flood, Fast Splittable
 # Pseudorandom Number Generators, 2014, figure 16, and two more.
@@ -48,7 +49,7 @@ class RandomShift:
     def __post_init__(self):
         check_integer("pixels", self.pixels, minimum=0)
 
-    def __call__(self, images, seeds):
+    def __call__(self, images: Tensor, seeds: Tensor) -> tf.Tensor:
         """Return the views.
 
         Args:
@@ -113,7 +114,7 @@ class RandomAffine:
             value = getattr(self, field)
             check_number(field, value, _SIZES)
 
-    def __call__(self, images, seeds):
+    def __call__(self, images: Tensor, seeds: Tensor) -> tf.Tensor:
         """Return the views; see `RandomShift`."""
         images = tf.convert_to_tensor(images)
         turn, shear, zoom, stretch, right, down = _six_numbers(seeds)

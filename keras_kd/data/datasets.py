@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from keras_kd._common.checks import ArgumentError
+from keras_kd._common.typing import PathLike
 from keras_kd.data.cifar import is_official, read_cifar10
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder
-from keras_kd.data.splits import from_arrays, stratified
+from keras_kd.data.splits import Data, from_arrays, stratified
 
 _DIGITS = tuple("0123456789")
 _CLASS_NAMES = {
@@ -76,7 +77,9 @@ _REMEDIES = {
 }
 
 
-def load(name, *, seed=0, validation_fraction=0.1, data_dir=None):
+def load(
+    name: str, *, seed: int = 0, validation_fraction: float = 0.1, data_dir: PathLike | None = None
+) -> Data:
     """Load a data set by name, split into train, validation and test.
 
     Validation is carved from the training images, stratified by class and drawn by `seed`; the

@@ -6,6 +6,7 @@ import struct
 import numpy as np
 
 from keras_kd._common.limits import maybe_gzipped, read_bounded
+from keras_kd._common.typing import PathLike
 
 _UINT8 = 0x08
 _MOST_DIMENSIONS = 4
@@ -13,7 +14,7 @@ _MOST_DIMENSIONS = 4
 _MOST_TRAILING = 1 << 20
 
 
-def read_idx(path):
+def read_idx(path: PathLike) -> np.ndarray:
     """Read one IDX file of unsigned bytes, plain or gzipped.
 
     The format: two zero bytes, a byte for the element type, a byte for the number of

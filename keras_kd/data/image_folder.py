@@ -1,14 +1,16 @@
 """A folder with a folder of images for each class -> train, validation and test."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from keras_kd._common.typing import PathLike
 from keras_kd.data.assembly import Reading, assembled, checked_images
 from keras_kd.data.encoded import EncodedImages, name_of
 from keras_kd.data.image_file import OTHER_SUFFIXES, SUFFIXES, Form, require_decoder
-from keras_kd.data.splits import check_class_names
+from keras_kd.data.splits import Data, check_class_names
 
 SPLITS = {
     "train": ("train",),
@@ -18,22 +20,22 @@ SPLITS = {
 
 
 def image_folder(
-    path,
+    path: PathLike,
     *,
-    class_names=None,
-    image_size=None,
-    default_size=None,
-    channels=None,
-    fit="stretch",
-    background=255,
-    unreadable="refuse",
-    seed=0,
-    validation_fraction=0.1,
-    test_fraction=0.1,
-    memory_limit=1_000_000_000,
-    cache=None,
-    name=None,
-):
+    class_names: Sequence[str] | None = None,
+    image_size: tuple[int, int] | None = None,
+    default_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    fit: str = "stretch",
+    background: int = 255,
+    unreadable: str = "refuse",
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    memory_limit: int = 1_000_000_000,
+    cache: PathLike | None = None,
+    name: str | None = None,
+) -> Data:
     """Read a folder of images: `path/<class>/...`, or `path/train/<class>/...` and so on.
 
     Images are PNG, JPEG, BMP, WebP or GIF (told by their content, of an animation the first
@@ -140,7 +142,9 @@ def image_folder(
     )
 
 
-def unlabelled(path, like, *, unreadable="refuse"):
+def unlabelled(
+    path: PathLike, like: Data, *, unreadable: str = "refuse"
+) -> np.ndarray | EncodedImages:
     """Read all images below a folder, whatever its folders are called, without labels.
 
     Args:

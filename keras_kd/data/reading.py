@@ -2,18 +2,20 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from keras_kd._common.json_files import parsed
+from keras_kd._common.typing import PathLike
 from keras_kd.data.archive import read_npz
 from keras_kd.data.encoded import name_of
 from keras_kd.data.image_folder import image_folder
 from keras_kd.data.records import SCHEMA, read_records
-from keras_kd.data.splits import check_class_names
+from keras_kd.data.splits import Data, check_class_names
 
 CLASS_NAMES = "class_names.json"
 
 
-def read(path, **options):
+def read(path: PathLike, **options: Any) -> Data:
     """Read a data set from a folder of images, a folder of TFRecord shards, or an `.npz` file.
 
     Args:

@@ -1,14 +1,16 @@
 """TFRecord shards of encoded images, told apart by a small schema file."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from keras_kd._common.json_files import parsed
+from keras_kd._common.typing import PathLike
 from keras_kd.data.assembly import Reading, assembled
 from keras_kd.data.image_file import require_decoder
-from keras_kd.data.splits import check_class_names
+from keras_kd.data.splits import Data, check_class_names
 
 SCHEMA = "schema.json"
 
@@ -16,22 +18,22 @@ _HEADER, _FOOTER = 12, 4  # Length and its checksum before a record, the checksu
 
 
 def read_records(
-    path,
+    path: PathLike,
     *,
-    class_names=None,
-    image_size=None,
-    default_size=None,
-    channels=None,
-    fit="stretch",
-    background=255,
-    unreadable="refuse",
-    seed=0,
-    validation_fraction=0.1,
-    test_fraction=0.1,
-    memory_limit=1_000_000_000,
-    cache=None,
-    name=None,
-):
+    class_names: Sequence[str] | None = None,
+    image_size: tuple[int, int] | None = None,
+    default_size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    fit: str = "stretch",
+    background: int = 255,
+    unreadable: str = "refuse",
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    memory_limit: int = 1_000_000_000,
+    cache: PathLike | None = None,
+    name: str | None = None,
+) -> Data:
     """Read a folder of TFRecord shards whose `schema.json` says what is in them.
 
         {"train": "train-*.tfrecord", "test": "test-*.tfrecord",

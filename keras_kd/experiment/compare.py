@@ -2,16 +2,20 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import MOST_SEEDS, check_integer, check_seed
 from keras_kd._common.files import remove_leftovers
 from keras_kd._common.locks import at_work
+from keras_kd._common.typing import PathLike
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, statistics, tables
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
+from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import describe, load
 from keras_kd.experiment.training import Trainer
 
@@ -21,18 +25,18 @@ _SIGNS = {"accuracy": 1, "negative_log_likelihood": -1, "agreement_with_teacher"
 
 
 def compare(
-    recipe,
+    recipe: Recipe,
     *,
-    seeds=5,
-    epochs=None,
-    quick=False,
-    budget=None,
-    tensorboard=False,
-    output=None,
-    overwrite=False,
-    data_dir=None,
-    verbose=True,
-):
+    seeds: int | Sequence[int] = 5,
+    epochs: int | None = None,
+    quick: bool = False,
+    budget: float | str | None = None,
+    tensorboard: bool = False,
+    output: PathLike | None = None,
+    overwrite: bool = False,
+    data_dir: PathLike | None = None,
+    verbose: bool = True,
+) -> dict[str, Any]:
     """Compare the distilled student with the same student alone, paired over seeds.
 
     Each seed draws its own validation split, first weights and orders; it trains a teacher, then,

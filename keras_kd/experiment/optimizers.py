@@ -1,9 +1,18 @@
 """Optimizers with a schedule, as a `Recipe` asks for them: built from the number of steps."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 
 
-def one_cycle(peak, *, optimizer=keras.optimizers.AdamW, warm_up=0.3, **options):
+def one_cycle(
+    peak: float,
+    *,
+    optimizer: type[keras.optimizers.Optimizer] = keras.optimizers.AdamW,
+    warm_up: float = 0.3,
+    **options: Any,
+) -> Callable[[int], keras.optimizers.Optimizer]:
     """Return a builder: the learning rate rises to its peak, then falls to 0 on half a cosine.
 
     Args:
@@ -42,7 +51,14 @@ def one_cycle(peak, *, optimizer=keras.optimizers.AdamW, warm_up=0.3, **options)
     return build
 
 
-def steps(start, *, at, factor=0.1, optimizer=keras.optimizers.SGD, **options):
+def steps(
+    start: float,
+    *,
+    at: Sequence[float],
+    factor: float = 0.1,
+    optimizer: type[keras.optimizers.Optimizer] = keras.optimizers.SGD,
+    **options: Any,
+) -> Callable[[int], keras.optimizers.Optimizer]:
     """Return a builder: the learning rate is multiplied by `factor` at shares of the training.
 
     Args:
@@ -66,7 +82,12 @@ def steps(start, *, at, factor=0.1, optimizer=keras.optimizers.SGD, **options):
     return build
 
 
-def cosine(start, *, optimizer=keras.optimizers.AdamW, **options):
+def cosine(
+    start: float,
+    *,
+    optimizer: type[keras.optimizers.Optimizer] = keras.optimizers.AdamW,
+    **options: Any,
+) -> Callable[[int], keras.optimizers.Optimizer]:
     """Return a builder: the learning rate falls from `start` to 0 on half a cosine.
 
     Args:

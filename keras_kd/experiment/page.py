@@ -17,6 +17,7 @@ from keras_kd._common.backend import require_extra
 from keras_kd._common.files import written_whole
 from keras_kd._common.json_files import NUMBER, read_json
 from keras_kd._common.locks import at_work
+from keras_kd._common.typing import PathLike
 from keras_kd.experiment import heat_map, plots, records, report, search_picture, tables
 from keras_kd.experiment.evaluation import Predictions
 from keras_kd.experiment.progress import title_of
@@ -38,7 +39,7 @@ _EXPORT = {
 }
 
 
-def write_report(folder):
+def write_report(folder: PathLike) -> Path:
     """Write `report.html` of a finished run, comparison, sweep or search.
 
     One file, without anything to be fetched: the verdict first; learning curves of all seeds;

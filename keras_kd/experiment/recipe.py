@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import keras
 
 from keras_kd import data as data_module
 from keras_kd._common.checks import ALPHAS, RATES, TEMPERATURES, check_integer, check_number
+from keras_kd._common.typing import Config, PathLike
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.experiment.fingerprints import architecture, settings_of
 from keras_kd.experiment.run import run
@@ -99,11 +101,11 @@ class Recipe:
                 "Set `augmentation`, or leave `views` at None."
             )
 
-    def __call__(self, **options):
+    def __call__(self, **options: Any) -> dict[str, Any]:
         """Run the recipe; the options are those of `experiment.run`."""
         return run(self, **options)
 
-    def data(self, seed, data_dir=None):
+    def data(self, seed: int, data_dir: PathLike | None = None) -> data_module.Data:
         """Return its data.
 
         Args:
@@ -120,7 +122,9 @@ class Recipe:
         few = {name: getattr(data, name).share(self.share) for name in splits}
         return dataclasses.replace(data, **few)
 
-    def for_epochs(self, epochs=None, *, quick=False, best=False):
+    def for_epochs(
+        self, epochs: int | None = None, *, quick: bool = False, best: bool = False
+    ) -> "Recipe":
         """Return the recipe, or its best form if it has one, with at most so many epochs."""
         if best and self.best is not None:
             return self.best.for_epochs(epochs, quick=quick)
@@ -134,26 +138,26 @@ class Recipe:
             self, epochs=epochs, teacher_epochs=None, views=views, share=share
         )
 
-    def epochs_of(self, who):
+    def epochs_of(self, who: str) -> int:
         """Return the most epochs of `"teacher"` or `"student"`."""
         return self._of(who, "epochs")
 
-    def batch_size_of(self, who):
+    def batch_size_of(self, who: str) -> int:
         """Return the batch size of `"teacher"` or `"student"`."""
         return self._of(who, "batch_size")
 
-    def optimizer_of(self, who, num_examples):
+    def optimizer_of(self, who: str, num_examples: int) -> keras.optimizers.Optimizer:
         """Return a new optimizer for `"teacher"` or `"student"`."""
         build = self.teacher_optimizer if who == "teacher" else self.optimizer
         if build is None:
             return keras.optimizers.Adam(self.learning_rate)
         return build(self.epochs_of(who) * -(-num_examples // self.batch_size_of(who)))
 
-    def distillation_loss(self):
+    def distillation_loss(self) -> Any:
         """Return a new distillation loss."""
         return self.loss(self.temperature)
 
-    def distiller_of(self, student, teacher):
+    def distiller_of(self, student: keras.Model, teacher: Any) -> Distiller:
         """Return a new distiller of a student, not compiled yet."""
         return (self.distiller or Distiller)(
             student=student,
@@ -162,7 +166,7 @@ class Recipe:
             alpha=self.alpha,
         )
 
-    def settings(self, data):
+    def settings(self, data: data_module.Data) -> Config:
         """Return all settings as JSON can hold them, the models as digests of what they are.
 
         Args:

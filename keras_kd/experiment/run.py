@@ -1,12 +1,14 @@
 """Run a recipe: train, choose on validation, read the test split once, export, write it down."""
 
 import time
+from typing import TYPE_CHECKING, Any
 
 from keras_kd import export, metrics
 from keras_kd._common.backend import describe_machine, require_extra
 from keras_kd._common.checks import check_integer, check_seed
 from keras_kd._common.files import size_of
 from keras_kd._common.locks import at_work
+from keras_kd._common.typing import PathLike
 from keras_kd.distillers.fast_path import on_gpu
 from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
@@ -16,20 +18,23 @@ from keras_kd.experiment.evaluation import describe_models, evaluate
 from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.training import Trainer
 
+if TYPE_CHECKING:
+    from keras_kd.experiment.recipe import Recipe
+
 
 def run(
-    recipe,
+    recipe: "Recipe",
     *,
-    seed=0,
-    epochs=None,
-    quick=False,
-    budget=None,
-    tensorboard=False,
-    output=None,
-    overwrite=False,
-    data_dir=None,
-    verbose=True,
-):
+    seed: int = 0,
+    epochs: int | None = None,
+    quick: bool = False,
+    budget: float | str | None = None,
+    tensorboard: bool = False,
+    output: PathLike | None = None,
+    overwrite: bool = False,
+    data_dir: PathLike | None = None,
+    verbose: bool = True,
+) -> dict[str, Any]:
     """Train the teacher, distil the student, train the same student alone, and compare them.
 
     Every choice is made on the validation split; the test split is read once, at the end. A run

@@ -2,12 +2,15 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from keras_kd._common.console import Table
+from keras_kd._common.typing import Config, PathLike
 from keras_kd.experiment import checkpoint, records, report, tables
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.compare import compare
 from keras_kd.experiment.progress import Progress, title_of
+from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import run
 from keras_kd.experiment.search import search
 from keras_kd.experiment.sweep import sweep
@@ -15,7 +18,9 @@ from keras_kd.experiment.sweep import sweep
 _CALLS = {"run": run, "compare": compare, "sweep": sweep, "search": search}
 
 
-def resume(folder, recipe, *, data_dir=None, verbose=True):
+def resume(
+    folder: PathLike, recipe: Recipe, *, data_dir: PathLike | None = None, verbose: bool = True
+) -> dict[str, Any]:
     """Go on with a run, a comparison, a sweep or a search that was interrupted or killed.
 
     What was trained is kept; what was training goes on after its last whole epoch and ends with
@@ -49,7 +54,7 @@ def resume(folder, recipe, *, data_dir=None, verbose=True):
     return _CALLS[config["kind"]](recipe, **options)
 
 
-def check_run(folder):
+def check_run(folder: PathLike) -> Config:
     """Return the `config.json` of a run as a dict.
 
     Raises:
@@ -88,7 +93,7 @@ def _show(results, kind, folder, progress):
         progress.say(*report.sentences(results, folder))
 
 
-def list_runs(folder="saved_models"):
+def list_runs(folder: PathLike = "saved_models") -> list[dict[str, Any]]:
     """Return the runs in and below a folder, as dicts, each judged by itself.
 
     Args:
@@ -111,7 +116,7 @@ def list_runs(folder="saved_models"):
     return sorted(filter(None, described), key=lambda run: run["path"])
 
 
-def print_runs(folder):
+def print_runs(folder: PathLike) -> None:
     """Show the runs in and below a folder as a table, or say that there are none."""
     runs = list_runs(folder)
     progress = Progress()

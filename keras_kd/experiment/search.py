@@ -2,36 +2,40 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import MOST_WORKERS, check_integer, check_seed
 from keras_kd._common.locks import at_work
+from keras_kd._common.typing import PathLike
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
 from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
 from keras_kd.experiment.fingerprints import digest_of
 from keras_kd.experiment.progress import Progress
+from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import describe, load
 from keras_kd.experiment.storage import check_storage, with_password, without_password
 from keras_kd.experiment.training import Trainer
 
 
 def search(
-    recipe,
+    recipe: Recipe,
     *,
-    space=None,
-    trials=20,
-    workers=1,
-    seed=0,
-    storage=None,
-    epochs=None,
-    quick=False,
-    output=None,
-    overwrite=False,
-    data_dir=None,
-    verbose=True,
-):
+    space: Mapping[str, Sequence[Any]] | None = None,
+    trials: int = 20,
+    workers: int = 1,
+    seed: int = 0,
+    storage: PathLike | None = None,
+    epochs: int | None = None,
+    quick: bool = False,
+    output: PathLike | None = None,
+    overwrite: bool = False,
+    data_dir: PathLike | None = None,
+    verbose: bool = True,
+) -> dict[str, Any]:
     """Search for the settings of a student's distillation on validation, and test the best.
 
     For more dimensions than a grid (`experiment.sweep`) can hold. The teacher and the student

@@ -1,37 +1,41 @@
 """A grid of temperatures, alphas and losses: students trained together on one teacher pass."""
 
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from keras_kd import metrics
 from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import check_integer, check_seed
 from keras_kd._common.locks import at_work
+from keras_kd._common.typing import PathLike
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, heat_map, tables
 from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
 from keras_kd.experiment.grid import cells_of
 from keras_kd.experiment.progress import Progress
+from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import describe, load
 from keras_kd.experiment.training import Trainer
 
 
 def sweep(
-    recipe,
+    recipe: Recipe,
     *,
-    temperature=None,
-    alpha=(0.1, 0.5, 0.9),
-    loss=None,
-    seed=0,
-    epochs=None,
-    quick=False,
-    budget=None,
-    tensorboard=False,
-    output=None,
-    overwrite=False,
-    data_dir=None,
-    verbose=True,
-):
+    temperature: Sequence[float] | None = None,
+    alpha: Sequence[float] = (0.1, 0.5, 0.9),
+    loss: Sequence[str] | Mapping[str, Callable[..., Any]] | None = None,
+    seed: int = 0,
+    epochs: int | None = None,
+    quick: bool = False,
+    budget: float | str | None = None,
+    tensorboard: bool = False,
+    output: PathLike | None = None,
+    overwrite: bool = False,
+    data_dir: PathLike | None = None,
+    verbose: bool = True,
+) -> dict[str, Any]:
     """Distil a student for each cell of a grid, choose the best on validation, and test that one.
 
     All students, and the same student alone, train together: one pass over the data, one teacher.

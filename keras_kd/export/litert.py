@@ -1,13 +1,18 @@
 """LiteRT (TFLite): the file a phone runs, and the running of it."""
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 
 from keras_kd._common.backend import quiet_native_stderr, require_extra
 from keras_kd._common.files import written_whole
 from keras_kd._common.inputs import as_taken, vocabularies
 from keras_kd._common.reprs import call_of
+from keras_kd._common.typing import PathLike, Tensor
 from keras_kd.export import metadata
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.conversion import convert
@@ -31,15 +36,15 @@ _TOLERANCE_OF_INTEGERS = 0.5
 
 
 def litert(
-    model,
-    path,
+    model: keras.Model,
+    path: PathLike,
     *,
-    quantization=None,
-    calibration=None,
-    input_range=(0.0, 255.0),
-    class_names=None,
-    batch_size=1,
-):
+    quantization: str | None = None,
+    calibration: Any = None,
+    input_range: tuple[float, float] = (0.0, 255.0),
+    class_names: Sequence[str] | None = None,
+    batch_size: int | None = 1,
+) -> Path:
     """Write a model that returns logits as a `.tflite` file.
 
     | `quantization` | weights | computes in | `image` | `logits` |
@@ -159,7 +164,7 @@ class LiteRTRun:
         return call_of(self, logits=self.logits, microseconds=self.microseconds)
 
 
-def run_litert(path, images):
+def run_litert(path: PathLike, images: Tensor) -> LiteRTRun:
     """Run a `.tflite` file on images, one at a time on one thread, as a phone would.
 
     Args:

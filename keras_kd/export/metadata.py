@@ -7,6 +7,7 @@ from pathlib import Path
 import keras_kd
 from keras_kd._common.backend import quiet_native_stderr
 from keras_kd._common.files import sha256_of, written_whole
+from keras_kd._common.typing import Config, PathLike
 from keras_kd.export.runner import LiteRTFile
 
 _NAME = "keras_kd.json"
@@ -68,7 +69,7 @@ def embed(path, description):
         archive.writestr(entry, text, compress_type=zipfile.ZIP_DEFLATED)
 
 
-def embedded(path):
+def embedded(path: PathLike) -> Config:
     """Return the description inside a `.tflite` file that `litert` wrote."""
     with zipfile.ZipFile(path) as archive, archive.open(_NAME) as file:
         return json.loads(file.read(_MOST_BYTES))

@@ -1,9 +1,13 @@
 """ONNX: what ONNX Runtime and the tools around it read."""
 
+from pathlib import Path
+
+import keras
 import tensorflow as tf
 
 from keras_kd._common.backend import quiet_native_stderr, require_extra
 from keras_kd._common.files import written_whole
+from keras_kd._common.typing import PathLike
 from keras_kd.export.runner import ONNXFile, logits_of
 from keras_kd.export.saved_model import (
     check_equal_answers,
@@ -17,7 +21,9 @@ from keras_kd.export.saved_model import (
 _OPSET = 15
 
 
-def onnx(model, path, *, input_range=(0.0, 255.0)):
+def onnx(
+    model: keras.Model, path: PathLike, *, input_range: tuple[float, float] = (0.0, 255.0)
+) -> Path:
     """Write a model that returns logits as a float32 `.onnx` file for batches of any size.
 
     The file takes `image` (raw pixels as float32) and returns `logits` and `probabilities`. It is

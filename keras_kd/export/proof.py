@@ -7,7 +7,11 @@ import re
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from keras_kd._common import checks
 from keras_kd._common.backend import describe_machine, require_extra
@@ -17,6 +21,8 @@ from keras_kd._common.differences import differences, refuse_others
 from keras_kd._common.files import move, no_room, size_of, written_whole
 from keras_kd._common.json_files import read_json
 from keras_kd._common.locks import at_work
+from keras_kd._common.typing import PathLike
+from keras_kd.data.splits import Data
 from keras_kd.export import report
 from keras_kd.export.litert import litert
 from keras_kd.export.measuring import Question, measured
@@ -34,19 +40,19 @@ _MISSED_BUDGET = "missed_budget"
 
 
 def export(
-    model,
-    folder,
+    model: keras.Model,
+    folder: PathLike,
     *,
-    formats=None,
-    data=None,
-    teacher=None,
-    input_range=(0.0, 255.0),
-    max_kb=None,
-    max_drop=None,
-    max_us=None,
-    overwrite=False,
-    verbose=True,
-):
+    formats: Sequence[str] | None = None,
+    data: Data | None = None,
+    teacher: keras.Model | None = None,
+    input_range: tuple[float, float] = (0.0, 255.0),
+    max_kb: float | None = None,
+    max_drop: float | None = None,
+    max_us: float | None = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> dict[str, Any]:
     """Write a student in every format, run every file in a fresh process, and say what it is worth.
 
     Written to the folder: `student_<format>.tflite` with its `.json`, `student_saved_model/`,

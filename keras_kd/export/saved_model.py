@@ -1,5 +1,7 @@
 """SavedModel: what TensorFlow Serving and the LiteRT converter read."""
 
+from pathlib import Path
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -8,12 +10,13 @@ from keras_kd._common.files import written_whole
 from keras_kd._common.graph import has_graph
 from keras_kd._common.inputs import vocabularies
 from keras_kd._common.locks import alone
+from keras_kd._common.typing import PathLike
 from keras_kd.teachers.features import layers_of
 from keras_kd.teachers.heads import head_of
 from keras_kd.teachers.probes import NotTriedError
 
 
-def saved_model(model, path):
+def saved_model(model: keras.Model, path: PathLike) -> Path:
     """Write a model that returns logits as a SavedModel, weights stored once.
 
     Its signatures `serve` and `serving_default` take `image` and return `logits` and
@@ -42,7 +45,7 @@ def saved_model(model, path):
     return path
 
 
-def uncompiled(model):
+def uncompiled(model: keras.Model) -> keras.Model:
     """Return a copy of a model without optimizer or loss, for saving.
 
     A compiled model's `.keras` file carries the optimizer, three times the size for Adam.

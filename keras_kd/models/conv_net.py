@@ -1,21 +1,23 @@
 """Plain convolutional net."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_kd.models.blocks import logits_model, normalized_image, normed_convolution
 
 
 def conv_net(
-    filters,
+    filters: Sequence[int],
     *,
-    strides=2,
-    batch_norm=False,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-    mean=0.0,
-    std=1.0,
-    name="conv_net",
-):
+    strides: int = 2,
+    batch_norm: bool = False,
+    image_shape: Sequence[int] = (28, 28, 1),
+    num_classes: int = 10,
+    mean: float = 0.0,
+    std: float = 1.0,
+    name: str = "conv_net",
+) -> keras.Model:
     """Build a net of 3x3 convolutions with ReLU and one dense layer that returns logits.
 
     `conv_net([16])` and `conv_net([8])` are teacher and student of the published adversarial

@@ -1,19 +1,21 @@
 """LeNet-5, at any width."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_kd.models.blocks import logits_model, normalized_image
 
 
 def lenet5(
-    width=1.0,
+    width: float = 1.0,
     *,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-    mean=0.0,
-    std=1.0,
-    name="lenet5",
-):
+    image_shape: Sequence[int] = (28, 28, 1),
+    num_classes: int = 10,
+    mean: float = 0.0,
+    std: float = 1.0,
+    name: str = "lenet5",
+) -> keras.Model:
     """Build LeNet-5 with ReLU and max-pooling, its channels and units times `width`.
 
     5x5 convolutions of 6, 16 and 120 channels with pooling between, a dense layer of 84 units,

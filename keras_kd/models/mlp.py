@@ -1,22 +1,24 @@
 """Multilayer perceptron."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_kd.models.blocks import logits_model, normalized_image
 
 
 def mlp(
-    hidden,
+    hidden: Sequence[int],
     *,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-    mean=0.0,
-    std=1.0,
-    dropout=0.0,
-    input_dropout=0.0,
-    max_norm=None,
-    name="mlp",
-):
+    image_shape: Sequence[int] = (28, 28, 1),
+    num_classes: int = 10,
+    mean: float = 0.0,
+    std: float = 1.0,
+    dropout: float = 0.0,
+    input_dropout: float = 0.0,
+    max_norm: float | None = None,
+    name: str = "mlp",
+) -> keras.Model:
     """Build a perceptron with ReLU hidden layers that returns logits.
 
     Args:

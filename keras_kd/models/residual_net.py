@@ -1,20 +1,22 @@
 """A small residual net, to teach on a processor."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_kd.models.blocks import logits_model, normalized_image, normed_convolution
 
 
 def residual_net(
-    channels=(16, 32, 64),
+    channels: Sequence[int] = (16, 32, 64),
     *,
-    dropout=0.3,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-    mean=0.0,
-    std=1.0,
-    name="residual_net",
-):
+    dropout: float = 0.3,
+    image_shape: Sequence[int] = (28, 28, 1),
+    num_classes: int = 10,
+    mean: float = 0.0,
+    std: float = 1.0,
+    name: str = "residual_net",
+) -> keras.Model:
     """Build a residual net of one convolution and a block for each further stage.
 
     Every stage after the first halves the size by a 3x3 convolution of stride 2 and adds another

@@ -1,5 +1,7 @@
 """ResNet-18, at any width."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_kd.models.blocks import logits_model, normalized_image, normed_convolution
@@ -9,14 +11,14 @@ _SMALL = 64
 
 
 def resnet18(
-    width=1.0,
+    width: float = 1.0,
     *,
-    image_shape=(28, 28, 1),
-    num_classes=10,
-    mean=0.0,
-    std=1.0,
-    name="resnet18",
-):
+    image_shape: Sequence[int] = (28, 28, 1),
+    num_classes: int = 10,
+    mean: float = 0.0,
+    std: float = 1.0,
+    name: str = "resnet18",
+) -> keras.Model:
     """Build ResNet-18, its channels times `width`.
 
     Four stages of two basic blocks with 64, 128, 256 and 512 channels, the mean over places,

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 import keras
 
@@ -28,7 +29,7 @@ _MOST_UNITS, _MOST_WIDTH = 10_000_000, 16
 _SPEC = re.compile(r"(?P<family>[a-z0-9_]+)(:(?P<sizes>[0-9.\-]+))?(@(?P<side>[0-9]+))?")
 
 
-def from_spec(spec, *, image_shape, num_classes):
+def from_spec(spec: str, *, image_shape: Sequence[int], num_classes: int) -> keras.Model:
     """Build a student from a short text; raw pixels in, logits out, random weights.
 
     | spec | student |

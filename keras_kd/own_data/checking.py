@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_kd import metrics
 from keras_kd.data.encoded import EncodedImages
+from keras_kd.data.splits import Data
 from keras_kd.distillers.checks import (
     check_answers,
     check_fit,
@@ -21,7 +22,8 @@ from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample
 from keras_kd.own_data.teacher_findings import teacher_findings
 from keras_kd.own_data.teachers import check_scale, fitting_teacher, some_of
 from keras_kd.own_data.temperature import mean_entropy, temperature_of
-from keras_kd.own_data.training import build_student, compiled, logits_of
+from keras_kd.own_data.training import StudentLike, build_student, compiled, logits_of
+from keras_kd.teachers.ensemble import TeacherLike
 
 _TEMPERATURES = (1, 2, 4, 8)
 _TIMED = 64
@@ -42,12 +44,21 @@ class Check:
     figures: dict
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
         """Whether training would not be wasted."""
         return not any(finding.wasted for finding in self.findings)
 
 
-def check(teacher, data, *, student=None, scale="0..255", head=None, epochs=100, verbose=True):
+def check(
+    teacher: TeacherLike,
+    data: Data,
+    *,
+    student: StudentLike | None = None,
+    scale: str = "0..255",
+    head: str | None = None,
+    epochs: int = 100,
+    verbose: bool = True,
+) -> Check:
     """Say what would go wrong in a distillation, before it is begun.
 
     The teacher is asked about some hundred images; every image is looked at for duplicates,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from keras_kd import metrics
@@ -18,6 +19,8 @@ from keras_kd._common.checks import (
     is_number,
 )
 from keras_kd._common.files import sha256_of
+from keras_kd._common.typing import PathLike, Tensor
+from keras_kd.data.splits import Data
 from keras_kd.experiment.evaluation import figures_of
 from keras_kd.experiment.progress import Progress
 from keras_kd.own_data import report as report_module
@@ -37,40 +40,41 @@ from keras_kd.own_data.output import (
 from keras_kd.own_data.proposing import lines, pick, proposed
 from keras_kd.own_data.result import Result
 from keras_kd.own_data.teachers import fitting_teacher, some_of
-from keras_kd.own_data.training import Training, logits_of, named
+from keras_kd.own_data.training import StudentLike, Training, logits_of, named
 from keras_kd.own_data.unlabelled import with_unlabelled
 from keras_kd.soft_labels import SoftLabels
+from keras_kd.teachers.ensemble import TeacherLike
 
 FORMATS = ("float32", "dynamic", "int8")
 _SHOWN = 12  # Characters of a digest, enough to tell two apart.
 
 
 def distill(
-    teacher,
-    data,
+    teacher: TeacherLike | None,
+    data: Data,
     *,
-    student=AUTO,
-    output=None,
-    temperature=AUTO,
-    alpha=AUTO,
-    unlabelled=None,
-    soft_labels=None,
-    epochs=100,
-    patience=10,
-    batch_size=64,
-    learning_rate=1e-3,
-    seed=0,
-    scale="0..255",
-    head=None,
-    control=True,
-    checked=True,
-    formats=FORMATS,
-    max_kb=None,
-    max_drop=None,
-    max_us=None,
-    overwrite=False,
-    verbose=True,
-):
+    student: StudentLike = AUTO,
+    output: PathLike | None = None,
+    temperature: float | str = AUTO,
+    alpha: float | str = AUTO,
+    unlabelled: Tensor | None = None,
+    soft_labels: SoftLabels | PathLike | None = None,
+    epochs: int = 100,
+    patience: int = 10,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    scale: str = "0..255",
+    head: str | None = None,
+    control: bool = True,
+    checked: bool = True,
+    formats: Sequence[str] = FORMATS,
+    max_kb: float | None = None,
+    max_drop: float | None = None,
+    max_us: float | None = None,
+    overwrite: bool = False,
+    verbose: bool = True,
+) -> Result:
     """Distil a teacher into a student, train the same student alone, and say what each is worth.
 
     Before anything is trained, `check` looks for what would waste it. Epochs are chosen on the

@@ -2,12 +2,14 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_kd._common.typing import PathLike
 from keras_kd.data import Data
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.experiment.fingerprints import architecture, description, digest_of
@@ -119,6 +121,10 @@ class Training:
         return self.data.validation.batches(
             images_at_once(self.data.image_shape, at_most=_MOST_PREDICTED)
         )
+
+
+# What `build_student` takes.
+StudentLike = PathLike | keras.Model | Callable[..., keras.Model]
 
 
 def build_student(student, data, seed):

@@ -20,7 +20,7 @@ _PLACES_OF_OUTPUTS = (
 )
 
 
-def float_layers(twin):
+def float_layers(twin: keras.Model) -> list[str]:
     """Return the names of the twin's layers and operations that compute in float32.
 
     So they do in the file, unless LiteRT's converter finds integers for one by itself.
@@ -29,7 +29,7 @@ def float_layers(twin):
     return list(dict.fromkeys(names))
 
 
-def float_share(twin):
+def float_share(twin: keras.Model) -> float:
     """Return the share, 0 to 1, of a twin's multiply-adds that `float_layers` make.
 
     Counted are products of activations with a matrix of weights (or a filter), and of two tensors

@@ -1,5 +1,7 @@
 """From a student to its integer twin."""
 
+from typing import Any
+
 import keras
 
 from keras_kd._common.graph import graph_of, has_graph
@@ -17,14 +19,14 @@ _RANGES = ("moving", "learned")
 
 
 def prepare(
-    student,
+    student: keras.Model,
     *,
-    weights="int8",
-    activations="int8",
-    ranges="moving",
-    calibration=None,
-    input_range=(0.0, 255.0),
-):
+    weights: str = "int8",
+    activations: str = "int8",
+    ranges: str = "moving",
+    calibration: Any = None,
+    input_range: tuple[float, float] = (0.0, 255.0),
+) -> keras.Model:
     """Return a trainable twin of a student that computes what its integer file will compute.
 
     Weights are rounded to integers with one scale a channel, activations to 256 values between
@@ -105,7 +107,7 @@ def prepare(
     return twin
 
 
-def weight_bits(model):
+def weight_bits(model: keras.Model) -> int | None:
     """Return 4 or 8 for a model that `prepare` made, `None` for any other."""
     for layer in getattr(model, "layers", ()):
         if isinstance(layer, INTEGER_KERNELS):

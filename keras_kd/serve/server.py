@@ -5,6 +5,7 @@ import errno
 import hashlib
 import http.server
 import io
+import os
 import re
 import sys
 import threading
@@ -31,7 +32,15 @@ _TYPES = {
 }
 
 
-def serve(folder, *, data=None, data_dir=None, teacher=None, port=0, browser=True):
+def serve(
+    folder: str | os.PathLike[str],
+    *,
+    data: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    teacher: str | os.PathLike[str] | None = None,
+    port: int = 0,
+    browser: bool = True,
+) -> None:
     """Serve the page for a folder of exported files, until it is interrupted (Ctrl-C).
 
     On the page: a file of the folder runs in the browser, through LiteRT's WebAssembly runtime,

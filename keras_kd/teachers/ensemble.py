@@ -2,7 +2,9 @@
 
 import hashlib
 import math
+from collections.abc import Sequence
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -189,6 +191,10 @@ class Ensemble:
         parts = [self.average, *map(str, self.weights)]
         parts += [teacher.fingerprint for teacher in self.teachers]
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+# What `as_teacher` takes.
+TeacherLike = keras.Model | Teacher | Ensemble | Sequence[keras.Model | Teacher]
 
 
 def as_teacher(teacher, *, image_shape=None, examples=None, heads=None, outputs=None):

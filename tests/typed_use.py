@@ -1,0 +1,26 @@
+"""A user's program, which `mypy` reads and nobody runs: what the hints of public names promise."""
+
+from pathlib import Path
+from typing import Any, assert_type
+
+import numpy as np
+
+import keras_kd as kd
+
+data = kd.data.load("digits", seed=0)
+assert_type(data, kd.data.Data)
+assert_type(data.train, kd.data.Split)
+assert_type(kd.metrics.accuracy([1, 0], np.zeros((2, 2))), float)
+assert_type(kd.use_device("cpu"), str)
+student = kd.models.mlp([16], image_shape=data.image_shape, num_classes=data.num_classes)
+path = kd.export.litert(student, "student.tflite", quantization="int8", calibration=data.train)
+assert_type(path, Path)
+assert_type(kd.export.run_litert(path, data.test.images).microseconds, float)
+assert_type(kd.recipes.digits(seed=1, epochs=2), dict[str, Any])
+assert_type(kd.check(student, data).ok, bool)
+result = kd.distill([student, student], data, student="mlp:16", max_kb=100)
+assert_type(result.report["gain"], Any)
+
+# A mistake is one before anything runs: mypy says so where an `ignore` is of no use.
+kd.data.load(0)  # type: ignore[arg-type]
+kd.models.mlp([16], num_clases=10)  # type: ignore[call-arg]
