@@ -17,6 +17,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from keras_kd._common import registration
+from keras_kd._common.surface import only
 
 if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd import adversarial as adversarial
@@ -81,6 +82,8 @@ _NAMES = {
 
 __all__ = [*_MODULES, *_NAMES, "__version__"]
 
+__dir__ = only(__all__)
+
 registration.register()
 
 
@@ -93,7 +96,3 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"keras_kd.{name}")
     return getattr(importlib.import_module(_NAMES[name]), name)
-
-
-def __dir__():
-    return __all__

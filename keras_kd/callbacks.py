@@ -4,7 +4,12 @@ from typing import Any
 
 import keras
 
+from keras_kd._common.surface import only
 from keras_kd._common.typing import Config
+
+__all__ = ["EarlyStopping"]
+
+__dir__ = only(__all__)
 
 
 class EarlyStopping(keras.callbacks.EarlyStopping):

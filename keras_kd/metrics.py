@@ -3,6 +3,20 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_kd._common.surface import only
+
+__all__ = [
+    "accuracy",
+    "agreement",
+    "expected_calibration_error",
+    "negative_log_likelihood",
+    "paired_gain",
+    "per_class_accuracy",
+    "softmax",
+]
+
+__dir__ = only(__all__)
+
 
 def accuracy(labels: ArrayLike, logits: ArrayLike) -> float:
     """Return the share of examples whose largest logit is that of their label.

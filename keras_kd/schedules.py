@@ -11,7 +11,12 @@ from keras import ops
 
 from keras_kd._common.checks import check_integer
 from keras_kd._common.reprs import call_of_configured
+from keras_kd._common.surface import only
 from keras_kd._common.typing import Config
+
+__all__ = ["Cosine", "Linear"]
+
+__dir__ = only(__all__)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

@@ -1,5 +1,6 @@
 """Adversarial distillation in its three forms, and the networks that play in it."""
 
+from keras_kd._common.surface import only
 from keras_kd.adversarial.data_free import DataFreeDistiller
 from keras_kd.adversarial.discriminating import DiscriminatorDistiller
 from keras_kd.adversarial.generator_loss import (
@@ -35,3 +36,5 @@ __all__ = [
     "generator",
     "image_grid",
 ]
+
+__dir__ = only(__all__)

@@ -1,5 +1,6 @@
 """Data sets: a name, arrays or files in, train / validation / test out, as raw pixels."""
 
+from keras_kd._common.surface import only
 from keras_kd.data.archive import read_npz
 from keras_kd.data.augmentation import RandomAffine, RandomShift
 from keras_kd.data.datasets import NAMES, load
@@ -24,3 +25,5 @@ __all__ = [
     "read_records",
     "unlabelled",
 ]
+
+__dir__ = only(__all__)

@@ -1,5 +1,6 @@
 """Experiments one can believe: recipes over seeds, that survive a kill and end in a verdict."""
 
+from keras_kd._common.surface import only
 from keras_kd.experiment import optimizers
 from keras_kd.experiment.compare import compare
 from keras_kd.experiment.page import write_report
@@ -22,3 +23,5 @@ __all__ = [
     "sweep",
     "write_report",
 ]
+
+__dir__ = only(__all__)

@@ -1,5 +1,6 @@
 """A `keras.Model` as files for other runtimes, each executed before it is called good."""
 
+from keras_kd._common.surface import only
 from keras_kd.export.litert import QUANTIZATIONS, LiteRTRun, litert, run_litert
 from keras_kd.export.metadata import embedded
 from keras_kd.export.onnx import onnx
@@ -18,3 +19,5 @@ __all__ = [
     "saved_model",
     "uncompiled",
 ]
+
+__dir__ = only(__all__)

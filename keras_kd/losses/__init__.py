@@ -1,5 +1,6 @@
 """Distillation losses: equations as pure functions, and thin Keras classes over them."""
 
+from keras_kd._common.surface import only
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.contrastive import Contrastive, ContrastiveMemory, contrastive
 from keras_kd.losses.divergence import (
@@ -119,3 +120,5 @@ __all__ = [
     "value_distance",
     "value_matching",
 ]
+
+__dir__ = only(__all__)

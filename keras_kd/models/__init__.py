@@ -1,5 +1,6 @@
 """Builders of small classifiers: raw pixels in (`image`), logits out (`logits`)."""
 
+from keras_kd._common.surface import only
 from keras_kd.models.conv_net import conv_net
 from keras_kd.models.lenet5 import lenet5
 from keras_kd.models.mlp import mlp
@@ -8,3 +9,5 @@ from keras_kd.models.resnet import resnet18
 from keras_kd.models.spec import from_spec
 
 __all__ = ["conv_net", "from_spec", "lenet5", "mlp", "residual_net", "resnet18"]
+
+__dir__ = only(__all__)

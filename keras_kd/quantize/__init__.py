@@ -1,21 +1,20 @@
 """A student that is trained as the integer file will compute."""
 
+from keras_kd._common.surface import only
 from keras_kd.quantize.arithmetic import float_layers, float_share
-from keras_kd.quantize.layers import (
-    ActivationRange,
-    IntegerConv2D,
-    IntegerDense,
-    IntegerDepthwiseConv2D,
-)
+
+# Not shown: `prepare` makes them.
+from keras_kd.quantize.layers import ActivationRange as ActivationRange
+from keras_kd.quantize.layers import IntegerConv2D as IntegerConv2D
+from keras_kd.quantize.layers import IntegerDense as IntegerDense
+from keras_kd.quantize.layers import IntegerDepthwiseConv2D as IntegerDepthwiseConv2D
 from keras_kd.quantize.prepare import prepare, weight_bits
 
 __all__ = [
-    "ActivationRange",
-    "IntegerConv2D",
-    "IntegerDense",
-    "IntegerDepthwiseConv2D",
     "float_layers",
     "float_share",
     "prepare",
     "weight_bits",
 ]
+
+__dir__ = only(__all__)

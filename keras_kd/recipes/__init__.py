@@ -5,6 +5,7 @@ of them and is chosen by the validation images, of which that form has none. See
 `benchmarks/adversarial.py`.
 """
 
+from keras_kd._common.surface import only
 from keras_kd.recipes.adversarial_discriminator import adversarial_discriminator
 from keras_kd.recipes.adversarial_online import adversarial_online
 from keras_kd.recipes.cifar10_resnet import cifar10_resnet
@@ -24,6 +25,8 @@ __all__ = [
     "hinton_mnist_30",
     "mnist_mlp",
 ]
+
+__dir__ = only(__all__)
 
 
 def by_name(name):

@@ -1,0 +1,76 @@
+"""What a user sees of the package: every public name, and nothing that it is made with."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+import keras_kd as kd
+
+PACKAGE = Path(kd.__file__).parent
+PUBLIC = ("", *(f".{name}" for name in kd.__all__ if inspect.ismodule(getattr(kd, name))))
+# Kinds of things that a user hands over, and those of ours that nobody does.
+KINDS = (
+    kd.Distiller,
+    kd.adversarial.GeneratorTerm,
+    keras.callbacks.Callback,
+    keras.distillation.DistillationLoss,
+    keras.optimizers.schedules.LearningRateSchedule,
+)
+NOT_HANDED_OVER = {
+    "ForeignLoss": "made around a loss of Keras",
+    "KeptTeacher": "made by `fit`",
+}
+
+
+def public(room):
+    return importlib.import_module(f"keras_kd{room}")
+
+
+@pytest.mark.parametrize("room", PUBLIC)
+def test_dir_shows_the_public_names_and_no_other(room):
+    module = public(room)
+    assert dir(module) == sorted(set(module.__all__))
+    for name in module.__all__:
+        assert not name.startswith("_") or name == "__version__", name
+        member = getattr(module, name)
+        if not isinstance(member, (str, tuple)):  # Constants are said where they are used.
+            assert inspect.getdoc(member), name
+
+
+def test_what_a_user_hands_over_is_public():
+    shown = {name for room in PUBLIC for name in dir(public(room))}
+    hidden = set()
+    for path in PACKAGE.rglob("[!_]*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        module = importlib.import_module(".".join(("keras_kd", *parts)))
+        for name, member in vars(module).items():
+            ours = inspect.isclass(member) and member.__module__ == module.__name__
+            if ours and issubclass(member, KINDS) and not name.startswith("_"):
+                hidden |= {name} - shown
+    assert hidden == set(NOT_HANDED_OVER)
+
+
+def test_type_checkers_find_what_the_package_finds():
+    (block,) = (
+        node for node in ast.parse(Path(kd.__file__).read_text()).body if isinstance(node, ast.If)
+    )
+    found = {alias.asname: (node.module, alias.name) for node in block.body for alias in node.names}
+    assert set(found) == set(kd.__all__) - {"__version__"}
+    for name, (module, attribute) in found.items():
+        assert getattr(importlib.import_module(module), attribute) is getattr(kd, name)
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_nothing_heavy_is_imported_to_show_it():
+    code = (
+        "import sys, keras_kd; dir(keras_kd); "
+        "print({'keras', 'tensorflow', 'numpy'} & set(sys.modules))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "set()\n"
