@@ -9,7 +9,8 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.checks import ALPHAS, is_number
 from keras_kd._common.structures import by_name, output_names
-from keras_kd.teachers.heads import read_head
+from keras_kd.teachers.ensemble import as_teacher
+from keras_kd.teachers.heads import Answers
 from keras_kd.teachers.probes import NotTriedError, try_out
 
 # What others call what is ours: `keras.distillation`, and the class in Keras's guide, whose `alpha`
@@ -150,12 +151,12 @@ def check_answers(student, logits=None, *, image_shape=None, examples=None):
         examples: a batch of inputs to try it on; made up if `None`, with a warning where the
             student refuses those.
     """
-    names = output_names(student, answers_of(student, examples))
     try:
-        heads = {
-            name: read_head(student, examples=examples, image_shape=image_shape, what="student")
-            for name in (names if logits is None else logits)
-        }
+        trial = try_out(student, examples=examples, image_shape=image_shape, what="student")
+        names = output_names(student, trial.outputs)
+        logits = names if logits is None else logits
+        answers = Answers(student, trial, logits, what="student")
+        heads = {name: answers.head(name) for name in logits}
     except NotTriedError as error:
         if examples is not None:
             raise
@@ -178,6 +179,24 @@ def _ending(student, head):
             f"{student.name}, whose answers are probabilities (above 0, of sum 1), as a softmax's"
         )
     return f"{student.name}, whose answers stay between 0 and 1 whatever its weights are"
+
+
+def teacher_for(teacher, terms, **options):
+    """Return a teacher that is asked for what the losses compare; one that is built as it is.
+
+    Args:
+        teacher: as in `Distiller`.
+        terms: the `DistillationTerms`, which tell what is compared as values.
+        **options: of `Teacher`.
+    """
+    first = teacher[0] if isinstance(teacher, (list, tuple)) and teacher else teacher
+    if not isinstance(first, keras.Model):
+        return as_teacher(teacher, **options)
+    names = output_names(first) if getattr(first, "outputs", None) else terms.names
+    pairs = pairs_of(terms.compared_outputs(), terms.names, names)
+    heads = {own: "values" for name, own in pairs.items() if terms.is_of_values(name)}
+    outputs = tuple(pairs.values()) if len(names) > 1 else None
+    return as_teacher(teacher, heads=heads or None, outputs=outputs or None, **options)
 
 
 def pairs_of(compared, names, teacher_names):
@@ -239,7 +258,8 @@ def check_fit(teacher, student, pairs=None, *, values=()):
                 "classes these are: `Teacher(model, class_map=...)`."
             )
     images = shape_of(student, "inputs")
-    if images and teacher.input_shape and not _same_images(teacher.input_shape[1:], images[1:]):
+    one_input = isinstance(teacher.input_shape, tuple)
+    if images and one_input and not _same_images(teacher.input_shape[1:], images[1:]):
         raise ValueError(
             "Teacher and student must take the same images. Received: "
             f"{teacher.input_shape[1:]} and {images[1:]}. "

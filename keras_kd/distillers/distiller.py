@@ -25,6 +25,7 @@ from keras_kd.distillers.checks import (
     pairs_of,
     shape_of,
     shapes_of,
+    teacher_for,
 )
 from keras_kd.distillers.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.distillers.fitting import (
@@ -56,7 +57,6 @@ from keras_kd.distillers.terms import LOSS_NAMES, DistillationTerms
 from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
 from keras_kd.losses import SoftTargets
 from keras_kd.losses.lookup import get_each
-from keras_kd.teachers.ensemble import as_teacher
 from keras_kd.teachers.features import feature_model
 from keras_kd.teachers.outputs import TeacherOutputs
 
@@ -166,6 +166,8 @@ class Distiller(keras.Model):
         self.alpha = float(alpha) if isinstance(alpha, int) else alpha
         self.soft_labels = soft_labels
         self._names = names
+        # What Keras prefixes metrics with.
+        self.output_names = list(names) if len(names) > 1 else None
         # The losses on labels are those that `compile` is told.
         self.parts = Objective(names, terms, check_alpha(alpha, names), dict.fromkeys(names))
         defaults = default_hard_losses(self.parts.heads({}, {}))
@@ -211,12 +213,13 @@ class Distiller(keras.Model):
             raise ValueError("Teacher and student must be two models. Received: one as both.")
         image_shape = shape_of(self.student, "inputs")
         options = {"image_shape": image_shape and image_shape[1:], "examples": examples}
-        teacher = as_teacher(teacher, **options)
         terms = self.parts.terms
+        teacher = teacher_for(teacher, terms, **options)
         pairs = pairs_of(terms.compared_outputs(), self._names, teacher.output_names)
         values = [name for name in pairs if terms.is_of_values(name)]
         check_fit(teacher, self.student, pairs, values=values)
-        if image_shape is None and examples is None and teacher.input_shape is not None:
+        by_teacher = isinstance(teacher.input_shape, tuple) and examples is None
+        if by_teacher and not getattr(self.student, "inputs", None):
             check_answers(self.student, terms.of_logits(), image_shape=teacher.input_shape[1:])
         if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
             raise ValueError(
@@ -778,12 +781,7 @@ class Distiller(keras.Model):
         if self._student_features is None:
             return self._answers(self(inputs, training=training))
         found = self._student_features(part_for(self.student, inputs), training=training)
-        if len(self._names) == 1:
-            return self._answers(found["logits"], found)
-        structure = {name: found[name] for name in self._names}
-        if not isinstance(self.student.output, dict):
-            structure = list(structure.values())
-        return self._answers(structure, found)
+        return self._answers(found["logits"], found)
 
     def _answers(self, structure, features=None):
         outputs = by_name(structure, self._names, what="The student's outputs")

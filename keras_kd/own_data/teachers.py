@@ -105,6 +105,7 @@ def fitting_teacher(model, *, image_shape, scale="0..255", head=None, examples=N
     if not isinstance(model, keras.Model):
         return as_teacher(model, image_shape=image_shape, examples=examples)
     check_scale(scale)
+    _check_ends(model)
     wanted = _wanted_shape(model, image_shape)
     if scale in ("imagenet", "caffe") and wanted[2] != 3:
         raise ValueError(
@@ -122,6 +123,17 @@ def fitting_teacher(model, *, image_shape, scale="0..255", head=None, examples=N
         examples = options["preprocess"](examples)
     sigmoid = Teacher(model, head="sigmoid", image_shape=wanted, examples=examples)
     return Teacher(_of_one_choice(sigmoid, wanted), head="logits", **options)
+
+
+def _check_ends(model):
+    """Refuse a model that takes more than images, or returns more than their classes."""
+    for ends, what in (("inputs", "input"), ("outputs", "output")):
+        count = len(getattr(model, ends, None) or [None])
+        if count > 1:
+            raise ValueError(
+                f"The teacher must have one {what}. Received: {count}. "
+                f"Wrap it in a model that {'takes' if ends == 'inputs' else 'returns'} one."
+            )
 
 
 def parts_of(teacher):
