@@ -53,7 +53,7 @@ def jensen_shannon(t, s, temperature=3.0, beta=0.3):
 
 def decoupled_kd(t, s, temperature=4.0, alpha=1.0, beta=8.0, labels=LABELS):
     """Zhao et al. 2022: as the authors' code has it, with its mask of 1000."""
-    g = np.eye(5)[labels]
+    g = np.eye(t.shape[-1])[labels]
     p, q = softmax(t / temperature), softmax(s / temperature)
     b_t, b_s = (np.stack([(x * g).sum(-1), (x * (1 - g)).sum(-1)], -1) for x in (p, q))
     r_t, r_s = (softmax(z / temperature - 1000 * g) + 1e-300 for z in (t, s))
@@ -93,9 +93,10 @@ def attention_transfer(t, s):
 
 
 def similarity_preserving(t, s):
-    g_t, g_s = (f.reshape(6, -1) @ f.reshape(6, -1).T for f in (t, s))
+    t, s = (f.reshape(len(f), -1) for f in (t, s))
+    g_t, g_s = (f @ f.T for f in (t, s))
     g_t, g_s = (g / np.linalg.norm(g, axis=-1, keepdims=True) for g in (g_t, g_s))
-    return ((g_t - g_s) ** 2).sum(-1) / 6
+    return ((g_t - g_s) ** 2).sum(-1) / len(t)
 
 
 def huber(x):
@@ -112,6 +113,7 @@ def cosine_matching(t, s):
 
 
 def relational_distance(t, s):
+    t, s = (f.reshape(len(f), -1) for f in (t, s))
     d_t, d_s = (np.linalg.norm(f[:, None] - f[None], axis=-1) for f in (t, s))
     other = ~np.eye(len(t), dtype=bool)  # The authors count duplicates, at their clamp of 1e-6.
     d_t, d_s = (np.where(other, np.maximum(d, 1e-6), 0) for d in (d_t, d_s))
@@ -121,6 +123,7 @@ def relational_distance(t, s):
 
 def relational_angle(t, s):
     def angles(f):
+        f = f.reshape(len(f), -1)
         e = f[None] - f[:, None]
         norms = np.linalg.norm(e, axis=-1, keepdims=True)
         e = np.divide(e, norms, out=np.zeros_like(e), where=norms > 0)
