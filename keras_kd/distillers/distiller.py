@@ -65,43 +65,53 @@ _FIT = inspect.signature(keras.Model.fit)
 
 @keras.saving.register_keras_serializable(package="keras_kd")
 class Distiller(keras.Model):
-    """Trains a student from the labels and from what a frozen teacher says of the same images.
+    """Trains a student from the labels and from what a frozen teacher says of the same inputs.
 
         loss = alpha * distillation_loss + (1 - alpha) * hard_loss + the student's regularisers
         distillation_loss = sum of weight * loss over the distillation losses, usually one
 
     It is compiled, fitted, saved and loaded like any Keras model; it predicts with the student
-    alone, and what is trained is `distiller.student`. Sample weights, class weights, masks,
-    mixed precision, `jit_compile`, `steps_per_execution`, `run_eagerly` and gradient
-    accumulation work as they do in `keras.Model`.
+    alone, and what is trained is `distiller.student`. Inputs are whatever `keras.Model.fit` takes;
+    of a dict, student and teacher each take what they have inputs for. Sample weights, class
+    weights, masks, mixed precision, `jit_compile`, `steps_per_execution`, `run_eagerly` and
+    gradient accumulation work as they do in `keras.Model`.
 
-    The teacher runs outside the gradient tape, once for each image that lies in memory, else once
-    a training step, and never in `predict`. It is not tracked: checkpoints,
+    A student may have several outputs. Then `distillation_loss` and `alpha` go by the name of the
+    output, as Keras's `loss`, `loss_weights` and `metrics` do, and the loss above is summed over
+    the outputs, each with its `loss_weights`. An output without a distillation loss learns from
+    labels alone, one without a hard loss from the teacher alone.
+
+    The teacher runs outside the gradient tape, once for each example that lies in memory, else
+    once a training step, and never in `predict`. It is not tracked: checkpoints,
     `restore_best_weights` and saved files hold the student and the optimizer. After loading,
     attach it again with `attach_teacher`.
 
     `fit` reports `loss`, `hard_loss` (unless alpha is 1), `distillation_loss` (unless it is 0)
-    and the compiled metrics. `evaluate` leaves the teacher alone and reports what labels tell:
+    and the compiled metrics; of several outputs `{output}_loss` and `{output}_distillation_loss`
+    as well. `evaluate` leaves the teacher alone and reports what labels tell:
     `hard_loss`, the metrics, and `loss`, which is `hard_loss` and the student's regularisers; so
-    Keras's callbacks find the `val_loss` that they watch. Given images without labels it asks the
+    Keras's callbacks find the `val_loss` that they watch. Given inputs without labels it asks the
     teacher, and `distillation_loss` takes the place of `hard_loss`.
 
     Args:
-        student: a built `keras.Model` that returns logits.
-        teacher: a trained `keras.Model` ending in logits, softmax or sigmoid, or a `Teacher`; a
-            list of them or an `Ensemble`. `None` if no loss needs it, or it is attached later.
+        student: a built `keras.Model` that returns logits, or values where it is compared by a
+            loss on values (`losses.ValueMatching` and its kin).
+        teacher: a trained `keras.Model` ending in logits, softmax, sigmoid or values, or a
+            `Teacher`; a list of them or an `Ensemble`. `None` if no loss needs it, or it is
+            attached later.
         distillation_loss: a loss of `keras_kd.losses`, or its name, `"soft_targets"`, or any
             `keras.distillation.DistillationLoss`; or a list, or a dict by name, of several.
-            `SoftTargets()` by default. What a loss compares (logits, or layers by name) comes
-            from one pass of each model.
+            `SoftTargets()` by default. What a loss compares (outputs, or layers by name) comes
+            from one pass of each model. For a student of several outputs a dict by output, or a
+            list in order, of any of these; `None` for an output that no teacher speaks of.
         distillation_loss_weights: one number above 0 for each of several losses, as a list or a
             dict by the same names; 1 by default.
         alpha: weight of the **distillation** loss, from 0 to 1, or a schedule; `1 - alpha`
             weighs the hard-label loss. At 0 the teacher is not asked; at 1 labels are not
-            needed.
+            needed. One for all outputs, or a dict or list of one each.
         soft_labels: `SoftLabels`, or the folder of some, to train from instead of the live
-            teacher, for losses on logits. A folder that is not there yet is made by the first
-            `fit`, from the teacher and the training images as they are. Like the teacher it is
+            teacher, for losses on outputs. A folder that is not there yet is made by the first
+            `fit`, from the teacher and the training data as they are. Like the teacher it is
             not saved: after loading, set `distiller.soft_labels` again.
         examples: a batch of inputs from the data, to try student and teacher on; made up if
             `None`. Pass some where made-up ones are refused.
@@ -124,6 +134,33 @@ class Distiller(keras.Model):
     distiller.compile(optimizer="adam", metrics=["accuracy"])
     distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
     assert distiller.student.output_shape == (None, 10)
+    ```
+
+    A model of two heads, a class and a box:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_kd as kd
+
+
+    def detector(units, name):
+        image = keras.Input((8, 8, 1), name="image")
+        x = keras.layers.Dense(units, activation="relu")(keras.layers.Flatten()(image))
+        heads = {"class": keras.layers.Dense(3)(x), "box": keras.layers.Dense(4)(x)}
+        return keras.Model(image, heads, name=name)
+
+
+    distiller = kd.Distiller(
+        student=detector(8, "student"),
+        teacher=detector(32, "teacher"),  # Trained, in earnest.
+        distillation_loss={"class": kd.losses.SoftTargets(2.0), "box": kd.losses.ValueMatching()},
+        alpha={"class": 0.9, "box": 0.5},
+    )
+    distiller.compile("adam", loss_weights={"box": 0.1}, metrics={"class": ["accuracy"]})
+    images, boxes = np.zeros((16, 8, 8, 1)), np.zeros((16, 4))
+    history = distiller.fit(images, {"class": np.arange(16) % 3, "box": boxes}, verbose=0)
+    assert "class_accuracy" in history.history and "box_distillation_loss" in history.history
     ```
 
     References:
@@ -252,11 +289,15 @@ class Distiller(keras.Model):
             optimizer: as in Keras; Adam by default.
             loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
                 or soft labels (`BinaryCrossEntropy` beside `BinarySoftTargets` or a teacher that
-                ends in sigmoid), in both of which -1 stands for no label; a `keras.losses.Loss`,
+                ends in sigmoid), in both of which -1 stands for no label, and for mean squared
+                error on values; a `keras.losses.Loss`,
                 a function `(labels, logits)`, or a name. Names and Keras's functions are taken on
-                logits, since the student returns them.
+                logits, since the student returns them. Of several outputs a dict by their names
+                or a list in order, `None` for one without labels; an output without a
+                distillation loss takes its loss as Keras does.
             metrics: as in Keras. Where binary cross-entropy is the default, `"accuracy"` and
                 `"binary_accuracy"` count labels whose logit is on the right side of 0.
+            loss_weights: as in Keras; each weighs an output's hard and distillation loss alike.
             steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
             jit_compile: as in Keras; if `None`, XLA is used where it pays.
             precision: what training steps compute in: `"mixed"` for what the device is fast in
