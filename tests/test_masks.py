@@ -8,6 +8,8 @@ from test_contracts import LOSSES
 from test_loss_references import correlation, soft_targets, softmax
 
 import keras_kd as kd
+from keras_kd.losses.feature import Projector
+from keras_kd.losses.hard import as_loss_on_logits
 from keras_kd.losses.masks import mask_of, with_mask
 
 L = kd.losses
@@ -208,7 +210,7 @@ class TestRightValues:
         np.testing.assert_allclose(scores[0], scores[1], rtol=1e-4, atol=1e-5)
 
     def test_the_projector_hands_the_mask_on(self):
-        projector = L.Projector(7)
+        projector = Projector(7)
         student = with_mask(tf.constant(self.STUDENT, tf.float32), tf.constant(MASK))
         _, projected = projector([tf.zeros((4, 4, 7)), student])
         np.testing.assert_array_equal(mask_of(projected), MASK)
@@ -329,7 +331,7 @@ class TestMissingYesOrNo:
 
     @pytest.mark.parametrize("name", ["binary_crossentropy", "BinaryCrossEntropy"])
     def test_it_goes_by_its_names(self, name):
-        assert isinstance(L.as_loss_on_logits(name), L.BinaryCrossEntropy)
+        assert isinstance(as_loss_on_logits(name), L.BinaryCrossEntropy)
 
     def test_without_missing_labels_it_is_keras_s(self):
         logits = np.random.default_rng(0).normal(size=(5, 3, 4))

@@ -15,6 +15,10 @@ import pytest
 
 import keras_kd as kd
 from keras_kd._common.registration import REGISTERED
+from keras_kd.losses.contrastive import ContrastiveMemory
+from keras_kd.losses.feature import Projector
+from keras_kd.losses.hard import as_loss_on_logits
+from keras_kd.losses.values import TeacherUnits
 
 PACKAGE = Path(kd.__file__).parent
 IMAGES = np.random.default_rng(0).uniform(0, 255, (16, 8, 8, 1)).astype("float32")
@@ -154,7 +158,7 @@ def saved_models():
             ],
         ).compile(),
         "cross_entropy": compiled(net(), optimizer=optimizer),
-        "function": compiled(net(), loss=losses.as_loss_on_logits("mse")),
+        "function": compiled(net(), loss=as_loss_on_logits("mse")),
         "soft_targets": compiled(net(), loss=losses.SoftTargets()),
         "twin": compiled(twin()),
         "preprocess": keras.Sequential([keras.Input((8, 8, 1)), preprocess((4, 4), 3, "0..1")]),
@@ -163,9 +167,7 @@ def saved_models():
 
 def parts_of_a_file():
     """Return layers that distillers make by themselves, as a model could hold them."""
-    memory = importlib.import_module("keras_kd.losses.contrastive").ContrastiveMemory
-    units = importlib.import_module("keras_kd.losses.values").TeacherUnits
-    return [kd.losses.Projector(3), memory(16, 4, 0.1, 0.5, 8), units(3)]
+    return [Projector(3), ContrastiveMemory(16, 4, 0.1, 0.5, 8), TeacherUnits(3)]
 
 
 def registered_names(config):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
+from keras_kd.losses.hard import as_loss_on_logits
 
 L, S, A = kd.losses, kd.schedules, kd.adversarial
 SPLIT = kd.data.Split(np.zeros((6, 4, 4, 1), "uint8"), np.arange(6) % 3)
@@ -41,7 +42,7 @@ def test_of_every_loss_it_tells_no_address():
         if isinstance(member, type) and issubclass(member, keras.losses.Loss):
             needs = {"Contrastive": {"num_examples": 8}}.get(name, {})
             assert repr(member(**needs)).startswith(f"{name}(")
-    assert repr(L.as_loss_on_logits("mse")) == (
+    assert repr(as_loss_on_logits("mse")) == (
         "FunctionLoss(name='hard_loss', function=mean_squared_error)"
     )
     falling = keras.optimizers.schedules.ExponentialDecay(1.0, 2, 0.5)

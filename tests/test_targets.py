@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
+from keras_kd.losses.hard import as_loss_on_logits
 from keras_kd.losses.weights import weighed
 
 GENERATOR = np.random.default_rng(0)
@@ -229,7 +230,7 @@ class TestWeightsAreWeights:
 
         labels, weights = tf.constant(ints(8, 5)), np.full((8, 5), 2.0, "float32")
         logits = tf.constant(GENERATOR.normal(size=(8, 5)), "float32")
-        found = weighed(kd.losses.as_loss_on_logits(squares), labels, logits, weights)
+        found = weighed(as_loss_on_logits(squares), labels, logits, weights)
         expected = 2 * np.mean((labels.numpy() - logits.numpy()) ** 2)
         assert float(found) == pytest.approx(expected, rel=1e-5)
 

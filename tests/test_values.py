@@ -130,3 +130,83 @@ class TestUnits:
         layer((TEACHER, nothing), training=True)
         for old, new in zip(before, layer.weights, strict=True):
             np.testing.assert_array_equal(old, new)
+
+
+INPUTS = RANDOM.normal(size=(64, 3)).astype("float32")
+
+
+def regressor(seed, *, spread=1.0, offset=0.0):
+    keras.utils.set_random_seed(seed)
+    kernel = keras.initializers.RandomNormal(0, spread)
+    bias = keras.initializers.Constant(offset)
+    layer = keras.layers.Dense(2, kernel_initializer=kernel, bias_initializer=bias, name="box")
+    return keras.Sequential([keras.Input((3,)), layer])
+
+
+def far_teacher():
+    return kd.Teacher(regressor(0, spread=50.0, offset=900.0), head="values")
+
+
+def normalized(loss=None, **options):
+    options = {"student": regressor(1), "teacher": far_teacher(), "alpha": 1.0, **options}
+    loss = loss or ValueMatching(normalize=True)
+    return kd.Distiller(distillation_loss=loss, **options).compile(keras.optimizers.Adam(0.03))
+
+
+class TestInADistiller:
+    @pytest.mark.parametrize(
+        "options", [{}, {"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 2}]
+    )
+    def test_a_student_learns_from_a_teacher_of_another_scale(self, options):
+        distiller = normalized()
+        distiller.compile(keras.optimizers.Adam(0.03), **options)
+        history = distiller.fit(INPUTS, epochs=30, batch_size=16, verbose=0).history["loss"]
+        assert history[-1] < 0.1 * history[0]
+        answers = np.asarray(distiller.teacher(INPUTS))
+        units = distiller.projectors["value_matching"]
+        np.testing.assert_allclose(units.mean, answers.mean(0), rtol=1e-4)
+        np.testing.assert_allclose(units.deviation(), answers.std(0), rtol=1e-3)
+        assert np.abs(distiller.student(INPUTS)).max() < 5
+        found = units.restore(distiller.student(INPUTS))
+        assert np.abs(found - answers).max() < 0.5 * answers.std()
+
+    def test_evaluation_does_not_teach_the_units_and_files_hold_them(self, tmp_path):
+        distiller = normalized()
+        distiller.fit(INPUTS, epochs=1, batch_size=16, verbose=0)
+        units = distiller.projectors["value_matching"]
+        before = [np.array(each) for each in units.weights]
+        expected = distiller.evaluate(INPUTS + 1, verbose=0, return_dict=True)
+        for old, new in zip(before, units.weights, strict=True):
+            np.testing.assert_array_equal(old, new)
+        distiller.save(tmp_path / "distiller.keras")
+        loaded = keras.models.load_model(tmp_path / "distiller.keras")
+        loaded.attach_teacher(far_teacher())
+        assert loaded.evaluate(INPUTS + 1, verbose=0, return_dict=True) == expected
+
+    def test_the_student_is_exported_without_them(self):
+        distiller = normalized()
+        assert len(distiller.weights) > len(distiller.student.weights)
+        assert distiller.predict(INPUTS, verbose=0).shape == (64, 2)
+
+    def test_a_teacher_s_choice_of_classes_is_taken_before(self):
+        teacher = regressor(0, spread=50.0)
+        student = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4)])
+        teacher = kd.Teacher(teacher, class_map=[2, 0])
+        distiller = normalized(student=student, teacher=teacher)
+        distiller.fit(INPUTS, epochs=1, verbose=0)
+        assert distiller.projectors["value_matching"].num_values == 2
+
+    def test_where_there_is_no_teacher_to_learn_them_from_it_is_refused(self):
+        distiller = normalized(teacher=None)
+        stored = tf.data.Dataset.from_tensor_slices((INPUTS, np.zeros(64), INPUTS[:, :2]))
+        stored = stored.batch(8).map(lambda x, y, z: (x, kd.Targets(y, z)))
+        with pytest.raises(ValueError, match="learns the units of a Distiller's teacher. Received"):
+            distiller.fit(stored, verbose=0)
+        students = [regressor(seed) for seed in (0, 1)]
+        mutual = kd.MutualDistiller(students, distillation_loss=ValueMatching(normalize=True))
+        with pytest.raises(ValueError, match="learns the units of a Distiller's teacher. Received"):
+            mutual.compile("sgd").fit(INPUTS, np.zeros((64, 2)), verbose=0)
+
+    def test_keras_s_own_distiller_has_no_place_for_them(self):
+        with pytest.raises(ValueError, match="normalize=True in keras.distillation. Use keras_kd"):
+            ValueMatching(normalize=True).compute_loss(TEACHER, TEACHER)

@@ -28,11 +28,13 @@ class StudentOutputs:
         structure: as the model returned it, for Keras's metrics.
         outputs: the same by the name of the output.
         features: what is inside the student, by the name of the layer.
+        training: whether it is learning from it.
     """
 
     structure: object
     outputs: dict
     features: dict = dataclasses.field(default_factory=dict)
+    training: bool = False
 
 
 def batch_of(data):

@@ -820,13 +820,13 @@ class Distiller(keras.Model):
             training: whether the student is in training.
         """
         if self._student_features is None:
-            return self._answers(self(inputs, training=training))
+            return self._answers(self(inputs, training=training), training=training)
         found = self._student_features(part_for(self.student, inputs), training=training)
-        return self._answers(found["logits"], found)
+        return self._answers(found["logits"], found, training=training)
 
-    def _answers(self, structure, features=None):
+    def _answers(self, structure, features=None, *, training=False):
         outputs = by_name(structure, self._names, what="The student's outputs")
-        return StudentOutputs(structure, outputs, features or {})
+        return StudentOutputs(structure, outputs, features or {}, training)
 
     def _check_labels(self, labels):
         if labels is None and self.parts.needs_labels():

@@ -321,17 +321,25 @@ def _value(term, teacher, student, labels, sample_weight, projector, step):
     student_outputs = own_logits
     if loss.student_layer_name is not None:
         student_outputs = student.features[loss.student_layer_name]
-    if projector is not None:
-        pair = teacher_outputs, student_outputs
-        if loss.uses_index and teacher.index is None:
-            raise _without_index(loss)
-        options = {"index": teacher.index} if loss.uses_index else {}
-        teacher_outputs, student_outputs = projector(pair, **options)
     if class_map and term.compares_outputs:
         # The teacher's classes, in its order.
         taken = ops.take(student_outputs, class_map, axis=-1)
         student_outputs = with_mask(taken, mask_of(student_outputs))
         labels = _labels_in(class_map, labels, own_logits)
+    if projector is not None:
+        if loss.uses_index and teacher.index is None:
+            raise _without_index(loss)
+        options = {"index": teacher.index} if loss.uses_index else {}
+        # Keras keeps `training` from a layer that does not care.
+        teacher_outputs, student_outputs = projector(
+            (teacher_outputs, student_outputs), training=student.training, **options
+        )
+    elif loss.projects_outputs:
+        raise ValueError(
+            f"{type(loss).__name__} with `normalize=True` learns the units of a Distiller's "
+            "teacher. Received: none, or a student whose outputs have no known shape. Attach the "
+            "teacher (stored answers alone do not do), or build the student."
+        )
     if loss.uses_labels:
         known = {"logits": teacher_outputs, "labels": labels}
         teacher_outputs = {key: each for key, each in known.items() if each is not None}

@@ -2,7 +2,7 @@
 
 from keras_kd._common.surface import only
 from keras_kd.losses.base import DistillationLoss
-from keras_kd.losses.contrastive import Contrastive, ContrastiveMemory, contrastive
+from keras_kd.losses.contrastive import Contrastive, contrastive
 from keras_kd.losses.divergence import (
     JensenShannon,
     ReverseSoftTargets,
@@ -13,7 +13,6 @@ from keras_kd.losses.feature import (
     AttentionTransfer,
     FeatureLoss,
     Hints,
-    Projector,
     RelationalAngle,
     RelationalDistance,
     SimilarityPreserving,
@@ -24,7 +23,6 @@ from keras_kd.losses.feature import (
 from keras_kd.losses.hard import (
     BinaryCrossEntropy,
     CrossEntropy,
-    as_loss_on_logits,
     binary_cross_entropy,
     cross_entropy,
 )
@@ -70,7 +68,6 @@ __all__ = [
     "BinaryCrossEntropy",
     "BinarySoftTargets",
     "Contrastive",
-    "ContrastiveMemory",
     "CosineMatching",
     "CrossEntropy",
     "DecoupledKD",
@@ -82,7 +79,6 @@ __all__ = [
     "LabelSmoothing",
     "LogitDistance",
     "LogitMatching",
-    "Projector",
     "RelationalAngle",
     "RelationalDistance",
     "ReverseSoftTargets",
@@ -93,7 +89,6 @@ __all__ = [
     "ValueDistance",
     "ValueLoss",
     "ValueMatching",
-    "as_loss_on_logits",
     "attention_map",
     "attention_transfer",
     "binary_cross_entropy",

@@ -240,7 +240,6 @@ class ValueLoss(DistillationLoss):
     def projector(self, teacher_shape, student_shape):
         if not self.normalize:
             return None
-        _check_values(self, teacher_shape, student_shape)
         layer = TeacherUnits(teacher_shape[-1], name=f"{self.name}_units", dtype="float32")
         layer.build([tuple(teacher_shape), tuple(student_shape)])
         return layer
@@ -275,6 +274,28 @@ class ValueMatching(ValueLoss):
 
     Raises:
         ValueError: when called, if teacher and student have different numbers of values.
+
+    Example:
+
+    ```python
+    import keras
+    import numpy as np
+    import keras_kd as kd
+
+    inputs = np.random.default_rng(0).normal(size=(64, 3)).astype("float32")
+    teacher = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    student = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
+    distiller = kd.Distiller(
+        student=student,
+        teacher=kd.Teacher(teacher, head="values"),
+        distillation_loss=kd.losses.ValueMatching(normalize=True),
+        alpha=1.0,
+    )
+    distiller.compile("adam")
+    distiller.fit(inputs, epochs=1, verbose=0)
+    units = distiller.projectors["value_matching"]
+    assert units.restore(student(inputs)).shape == (64, 2)
+    ```
 
     References:
         N. Reimers, I. Gurevych, Making Monolingual Sentence Embeddings Multilingual using
