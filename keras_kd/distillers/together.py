@@ -15,6 +15,7 @@ from keras_kd.distillers.fitting import (
     with_bar,
 )
 from keras_kd.distillers.stacked_step import train_on_stack, with_teacher_logits
+from keras_kd.distillers.variables import of_optimizers
 
 
 def train_together(
@@ -220,8 +221,7 @@ class _Members(keras.callbacks.Callback):
 
 
 def _variables(distiller):
-    of_optimizers = [each for optimizer in distiller.optimizers() for each in optimizer.variables]
-    return [*distiller.weights, *of_optimizers]
+    return [*distiller.weights, *of_optimizers(distiller)]
 
 
 def _numbered(logs):
