@@ -11,7 +11,7 @@ from keras import layers
 import keras_kd as kd
 from keras_kd.data import minibatches
 from keras_kd.data.minibatches import Minibatches
-from keras_kd.distillers import fast_path, stacked_step
+from keras_kd.distillers import stacks, watching
 
 NUM_EXAMPLES = 230  # Seven minibatches of 32 and one of 6.
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
@@ -185,13 +185,13 @@ def test_class_weights_are_not_lost():
 
 def test_the_rule_looks_at_models_minibatches_and_callbacks_alone():
     dense, convolutions = NETS["dense"](4), NETS["convolutions"](4)
-    assert fast_path.choose([dense], 1000) == (64, True)
-    assert fast_path.choose([dense], 100) == (64, False)  # XLA compiles for seconds.
-    assert fast_path.choose([dense, convolutions], 1000) == (8, False)
+    assert stacks.choose([dense], 1000) == (64, True)
+    assert stacks.choose([dense], 100) == (64, False)  # XLA compiles for seconds.
+    assert stacks.choose([dense, convolutions], 1000) == (8, False)
     # XLA draws other random numbers, and would give other weights.
-    assert fast_path.choose([dense, NETS["dropout"](4)], 1000) == (64, False)
-    assert fast_path.choose([dense], 1000, [keras.callbacks.EarlyStopping()]) == (64, True)
-    assert fast_path.choose([dense], 1000, [Counter()]) == (1, True)
+    assert stacks.choose([dense, NETS["dropout"](4)], 1000) == (64, False)
+    assert stacks.choose([dense], 1000, [keras.callbacks.EarlyStopping()]) == (64, True)
+    assert stacks.choose([dense], 1000, [Counter()]) == (1, True)
 
 
 class OnlyEpochs(keras.callbacks.Callback):
@@ -236,7 +236,7 @@ class TestCallbacks:
         ],
     )
     def test_the_rule(self, make, expected, tmp_path):
-        assert fast_path.sees_minibatches(make(str(tmp_path))) == expected
+        assert watching.sees_minibatches(make(str(tmp_path))) == expected
 
     def test_a_learning_rate_set_for_each_minibatch_is_the_plain_path_s(self):
         class Rate(Counter):
@@ -376,7 +376,7 @@ def test_logits_are_kept_of_a_teacher_that_says_the_same_again(layer):
     student, teacher = NETS["dense"](6), keras.Model(image, logits)
     model = kd.Distiller(student=student, teacher=teacher).compile()
     data = SPLIT.batches(100).minibatches
-    assert stacked_step.with_teacher_logits(data, [model], False).kept == (layer is None)
+    assert stacks.with_teacher_logits(data, [model], False).kept == (layer is None)
 
 
 def deep(*layer, loss=None, **options):
@@ -589,19 +589,19 @@ class TestMemory:
             model = DISTILLERS["Distiller"](kind).compile()
             labels = MAPS if kind == "maps" else CLASSES
             minibatches = kd.data.Split(PIXELS, labels).batches(4).minibatches
-            found = stacked_step.with_teacher_logits(minibatches, [model], False)
+            found = stacks.with_teacher_logits(minibatches, [model], False)
             return found.has_teacher_logits
 
         sizes = {"dense": 20 * 3 * 4, "maps": 20 * 4 * 4 * 3 * 4}
         for kind, size in sizes.items():
-            monkeypatch.setattr(stacked_step, "_KEPT_BYTES", size)
+            monkeypatch.setattr(stacks, "_KEPT_BYTES", size)
             assert kept(kind)
-            monkeypatch.setattr(stacked_step, "_KEPT_BYTES", size - 1)
+            monkeypatch.setattr(stacks, "_KEPT_BYTES", size - 1)
             assert not kept(kind)
 
     def test_asked_in_each_step_it_teaches_the_same(self, monkeypatch):
         kept, _ = fit(distiller(), epochs=3)
-        monkeypatch.setattr(stacked_step, "_KEPT_BYTES", 0)
+        monkeypatch.setattr(stacks, "_KEPT_BYTES", 0)
         for one, other in zip(kept, fit(distiller(), epochs=3)[0], strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
 

@@ -50,6 +50,13 @@ def num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def on_gpu():
+    """Return whether TensorFlow has a GPU to compute on."""
+    import tensorflow as tf
+
+    return bool(tf.config.get_visible_devices("GPU"))
+
+
 def describe_device():
     """Return one line naming the device that TensorFlow will compute on."""
     import tensorflow as tf

@@ -263,8 +263,8 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         several = isinstance(self.discriminator, list)
         return list(self.discriminator) if several else [self.discriminator]
 
-    def takes_labels_for_classes(self):
-        return self._plays() or super().takes_labels_for_classes()
+    def labels_as_classes(self):
+        return self.parts.names if self._plays() else super().labels_as_classes()
 
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), *self._judges()]

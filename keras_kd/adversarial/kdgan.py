@@ -110,8 +110,8 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
     def players(self):
         return {"discriminator_optimizer": self.discriminator.trainable_variables}
 
-    def takes_labels_for_classes(self):
-        return self.adversarial_weight != 0 or super().takes_labels_for_classes()
+    def labels_as_classes(self):
+        return self.parts.names if self.adversarial_weight != 0 else super().labels_as_classes()
 
     def models_in_step(self, *, teacher):
         return [*super().models_in_step(teacher=teacher), self.discriminator]

@@ -82,7 +82,8 @@ def unpack(data):
         return images, labels, sample_weight, None
     if isinstance(sample_weight, Targets):
         # Keras gives each array of a `y` of several its own copy of the weights.
-        sample_weight = sample_weight.teacher_logits
+        alone = labels.labels is None
+        sample_weight = sample_weight.teacher_logits if alone else sample_weight.labels
     if labels.teacher_logits is None:
         return images, labels.labels, sample_weight, None
     return images, labels.labels, sample_weight, labels.teacher_logits

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._common.backend import num_replicas
+from keras_kd._common.backend import num_replicas, on_gpu
 from keras_kd._common.structures import by_name, output_names, part_for
 from keras_kd.data.minibatches import Stack
 from keras_kd.distillers.batch import StudentOutputs, batch_of
@@ -27,17 +27,13 @@ from keras_kd.distillers.checks import (
     shapes_of,
     teacher_for,
 )
-from keras_kd.distillers.fast_path import choose, minibatches_of, on_gpu
 from keras_kd.distillers.fitting import (
-    KeptTeacher,
-    as_list,
     build_variables,
     check_labels,
     check_validation_labels,
+    given,
     labels_alone,
     with_soft_labels,
-    with_stored_logits,
-    with_watch,
 )
 from keras_kd.distillers.hard_losses import (
     default_hard_losses,
@@ -47,13 +43,9 @@ from keras_kd.distillers.hard_losses import (
 )
 from keras_kd.distillers.objective import Objective, sum_of
 from keras_kd.distillers.precision import computing_in, policy_for, scaled
-from keras_kd.distillers.stacked_step import (
-    NOT_FINITE,
-    ask_teacher,
-    train_on_stack,
-    with_teacher_logits,
-)
+from keras_kd.distillers.stacks import NOT_FINITE, ask_teacher, stacked, train_on_stack
 from keras_kd.distillers.terms import LOSS_NAMES, DistillationTerms
+from keras_kd.distillers.watching import as_list, with_watch
 from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
 from keras_kd.losses import SoftTargets
 from keras_kd.losses.lookup import get_each
@@ -310,7 +302,7 @@ class Distiller(keras.Model):
             ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
         """
         check_words("compile", kwargs)
-        heads = self._heads()
+        heads = self.heads()
         hard_losses = hard_losses_of(loss, heads)
         self.parts = dataclasses.replace(
             self.parts,
@@ -349,7 +341,8 @@ class Distiller(keras.Model):
         losses = self.parts.hard_losses
         return losses if len(losses) > 1 else losses[self._names[0]]
 
-    def _heads(self):
+    def heads(self):
+        """Return what each output of the student is; `None` if no distillation loss is on it."""
         heads = {} if self.teacher is None else self.teacher.heads
         return self.parts.heads(heads, self._pairs)
 
@@ -392,48 +385,33 @@ class Distiller(keras.Model):
         kwargs = dict([*_FIT.bind(*[None] * 7, *args, **kwargs).arguments.items()][7:])
         if self._metrics_await_labels():
             self.train_function = None
-        x, y, kwargs = with_stored_logits(x, y, {**kwargs, "batch_size": batch_size})
-        batch_size = kwargs.pop("batch_size", None)
-        check_labels(self, x, y)
+        data = given(x, y, {**kwargs, "batch_size": batch_size})
+        check_labels(self, data.x, data.y)
         check_validation_labels([self], kwargs.get("validation_data"))
-        minibatches = minibatches_of(x, y, batch_size=batch_size, **kwargs)
-        kwargs["validation_batch_size"] = kwargs.get("validation_batch_size") or batch_size
-        watching, steps, kept = as_list(callbacks), None, []
-        if self.soft_labels is not None and self.parts.live.terms:
+        live, stacks, watching = self.parts.live, None, as_list(callbacks)
+        if self.soft_labels is not None and live.terms:
             minibatches = with_soft_labels(
-                minibatches, self.soft_labels, self.parts.terms, self.teacher, verbose=bool(verbose)
+                data.minibatches, self.soft_labels, live, self.teacher, verbose=bool(verbose)
             )
-            x, y, batch_size = minibatches.dataset(), None, None
-        size = min(minibatches.batch_size, minibatches.num_examples) if minibatches else None
-        self.parts.live.check_batch_size(size or batch_size, self._student_shapes)
-        self.parts.live.check_examples(minibatches)
-        if minibatches is not None and self.may_stack():
-            given = minibatches
-            with self.in_its_precision():
-                minibatches = with_teacher_logits(given, [self], bool(verbose), watching)
-            if minibatches is not given and watching:
-                kept = [KeptTeacher(self.teacher)]
-            models = self.models_in_step(teacher=not minibatches.has_teacher_logits)
-            height, xla = choose(models, len(minibatches), watching)
-            xla = xla and self.may_use_xla(models)
-            steps = (height, len(minibatches))
-            x = minibatches.stacks(height, gathered=on_gpu(), xla=xla)
-            y, batch_size = None, None
-        elif self.parts.live.uses_index():
+            data = data.as_dataset(minibatches.dataset())
+        live.check_batch_size(data.batch_size, self._student_shapes)
+        if live.uses_index():
+            live.check_examples(data.minibatches)
+        if self.may_stack() and data.minibatches is not None:
+            stacks = stacked(data.minibatches, [self], watching, bool(verbose))
+            data = data.as_dataset(stacks.data)
+        elif live.uses_index():
             # One by one, but with the index, which a plain minibatch has not.
-            x, y, batch_size = minibatches.stacks(1, gathered=True), None, None
-        if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # Keras cannot, and warns about it.
-        self.prepare_for(x)
+            data = data.as_dataset(data.minibatches.stacks(1, gathered=True))
+        self.prepare_for(data.x)
         self.say_precision(verbose)
         return super().fit(
-            x,
-            y,
-            batch_size=batch_size,
+            data.x,
+            data.y,
             epochs=epochs,
             verbose=verbose,
-            callbacks=with_watch(callbacks, self.losses_in_logs(), steps, verbose, kept),
-            **kwargs,
+            callbacks=with_watch(callbacks, self.losses_in_logs(), stacks, verbose),
+            **data.options,
         )
 
     def _metrics_await_labels(self):
@@ -743,8 +721,7 @@ class Distiller(keras.Model):
     def prepare_for(self, data):
         """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
         self._bad_step.assign(-1)
-        logits = shape_of(self.student, "outputs")
-        build_variables(self, data, logits and logits[1:])
+        build_variables(self, data)
 
     def raise_if_teacher_failed(self, since=0):
         """Raise if the teacher's logits were not finite in a training step.
@@ -788,9 +765,10 @@ class Distiller(keras.Model):
         """Return whether a hard-label loss counts."""
         return bool(self.parts.learned())
 
-    def takes_labels_for_classes(self):
-        """Return whether anything but the hard-label loss takes labels for classes."""
-        return self.parts.live.uses_labels()
+    def labels_as_classes(self):
+        """Return the outputs whose labels anything but the hard loss takes for classes."""
+        live = self.parts.live
+        return [term.output for term in live.terms if term.loss.uses_labels]
 
     def teacher_layers(self):
         """Return the teacher's layers that the losses compare."""

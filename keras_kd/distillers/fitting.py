@@ -1,91 +1,156 @@
-"""What `fit` of a distiller does before Keras's own begins."""
+"""What `fit` of a distiller is given, laid out once before Keras's own begins."""
+
+import dataclasses
+import functools
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_kd._common.backend import num_replicas
-from keras_kd.data.minibatches import Stack
+from keras_kd._common.structures import by_name
+from keras_kd.data.minibatches import Stack, map_arrays
 from keras_kd.data.targets import Targets, weights_by_class
-from keras_kd.distillers.checks import shape_of
-from keras_kd.distillers.fast_path import minibatches_of
+from keras_kd.distillers.checks import pairs_of, shapes_of
 from keras_kd.distillers.labels import check_labels as refuse_bad_labels
-from keras_kd.losses.hard import ignored_class
+from keras_kd.distillers.stacks import are_arrays, minibatches_of
 from keras_kd.soft_labels import SoftLabels, check_finite
 
 
-def with_stored_logits(x, targets, options):
-    """Return what `fit` was given as a data set, if it holds `Targets`, and its other arguments.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Given:
+    """What `fit` was given to train on.
+
+    Args:
+        x: as in `keras.Model.fit`.
+        y: likewise.
+        options: the other arguments of `fit` that it was given.
+    """
+
+    x: object
+    y: object
+    options: dict
+
+    @functools.cached_property
+    def minibatches(self):
+        """The `Minibatches` that these are, made where they are wanted; else `None`."""
+        return minibatches_of(self.x, self.y, **self.options)
+
+    @property
+    def batch_size(self):
+        """Examples a minibatch, `None` if only the data knows."""
+        if isinstance(self.x, tf.data.Dataset):
+            own = self.minibatches
+            return own and min(own.batch_size, own.num_examples)
+        size = self.options.get("batch_size")
+        if not are_arrays(self.x):
+            return size
+        return min(size or 32, len(keras.tree.flatten(self.x)[0]))
+
+    def as_dataset(self, dataset):
+        """Return the same as a `tf.data.Dataset`, whose batches and order are its own."""
+        options = {**self.options, "batch_size": None, "shuffle": False}
+        return Given(dataset, None, options)
+
+
+def given(x, y, options):
+    """Return what `fit` was given as `Given`: stored logits and weights beside their examples.
 
     Keras has no sample weights of more than one number an example, and no class weights, beside a
     `y` of several arrays, so these are laid beside the examples here.
 
     Args:
         x: as in `keras.Model.fit`.
-        targets: its `y`.
+        y: likewise; it may be `Targets`.
         options: its other arguments.
-
-    Returns:
-        `(x, y, options)`.
 
     Raises:
         ValueError: if the arrays do not belong together, or a logit is not finite.
     """
     validation = options.get("validation_data")
     if isinstance(validation, tuple) and len(validation) > 1:
-        images, answers, *weights = validation
-        options = options | {"validation_data": (images, labels_alone(answers), *weights)}
-    class_weight = options.get("class_weight")
+        inputs, answers, *weights = validation
+        options = options | {"validation_data": (inputs, labels_alone(answers), *weights)}
+    size = options.get("validation_batch_size") or options.get("batch_size")
+    options = options | {"validation_batch_size": size}
     if isinstance(x, tf.data.Dataset):
-        spec = x.element_spec
-        holds = isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], Targets)
-        if not holds or class_weight is None:
-            return x, targets, options
-        weighed = x.map(lambda x, y: (x, y, weights_by_class(y.labels, class_weight)))
-        return weighed, targets, options | {"class_weight": None}
-    if not isinstance(targets, Targets):
-        return x, targets, options
-    if targets.teacher_logits is None:
-        return x, targets.labels, options
-    weights = options.get("sample_weight")
+        # Keras cannot shuffle one, and warns about it.
+        return Given(*_weighed_by_class(x, y, {"shuffle": False, **options}))
+    if not isinstance(y, Targets):
+        return Given(x, y, options)
+    if y.teacher_logits is None:
+        return Given(x, y.labels, options)
+    return _with_stored_logits(x, y, options)
+
+
+def _weighed_by_class(x, y, options):
+    spec, class_weight = x.element_spec, options.get("class_weight")
+    holds = isinstance(spec, tuple) and len(spec) == 2 and isinstance(spec[1], Targets)
+    if not holds or class_weight is None:
+        return x, y, options
+    weighed = x.map(lambda x, y: (x, y, weights_by_class(y.labels, class_weight)))
+    return weighed, y, options | {"class_weight": None}
+
+
+def _with_stored_logits(x, targets, options):
+    """Return `Given` of arrays and `Targets`: as minibatches, or for Keras where it must divide."""
+    weights = _weights_of(targets.labels, options)
+    options = options | {"class_weight": None, "sample_weight": None}
+    inputs, labels, logits, weights = map(_as_arrays, (x, *targets, weights))
+    _check_counts(inputs, labels, logits, weights)
+    minibatches = minibatches_of(inputs, labels, **options)
+    if minibatches is not None:
+        map_arrays(check_finite, logits)
+        minibatches = minibatches.with_teacher_logits(_as_float32(logits))
+        if weights is not None:
+            minibatches = minibatches.with_sample_weight(_as_float32(weights))
+        return Given(x, None, options).as_dataset(minibatches.dataset())
+    # Keras wants weights for each part of `y`; `unpack` takes one of them.
+    if keras.tree.is_nested(weights):
+        weights = Targets(None if labels is None else weights, weights)
+    elif weights is not None:
+        weights = keras.tree.map_structure(lambda part: weights, targets)
+    return Given(x, targets, options | {"sample_weight": weights})
+
+
+def _weights_of(labels, options):
+    """Return the sample weights of `fit`, those of the classes among them."""
+    class_weight, weights = options.get("class_weight"), options.get("sample_weight")
     if class_weight is not None and weights is not None:
         raise ValueError("Pass `class_weight` or `sample_weight`. Received: both.")
-    if class_weight is not None:
-        labels = None if targets.labels is None else np.asarray(targets.labels)
-        weights = np.array(weights_by_class(labels, class_weight))
-        # As in Keras, they are not those of the validation data, which it takes from the end.
-        weights[int(len(weights) * (1 - (options.get("validation_split") or 0))) :] = 1
-    needs_keras = options.get("validation_split") or options.get("steps_per_epoch")
-    if needs_keras or targets.labels is None or keras.tree.is_nested(x):
-        # Keras wants weights for each part of `y`; `unpack` takes one of them.
-        copies = keras.tree.map_structure(lambda part: np.asarray(weights), targets)
-        copies = None if weights is None else copies
-        return x, targets, options | {"sample_weight": copies, "class_weight": None}
-    images, labels, logits = map(np.asarray, (x, targets.labels, targets.teacher_logits))
-    counts = [len(each) for each in (images, labels, logits, *([weights] * (weights is not None)))]
+    if class_weight is None:
+        return weights
+    weights = np.array(weights_by_class(_as_arrays(labels), class_weight))
+    # As in Keras, they are not those of the validation data, which it takes from the end.
+    weights[int(len(weights) * (1 - (options.get("validation_split") or 0))) :] = 1
+    return weights
+
+
+def _as_arrays(part):
+    """Return a structure of arrays, or a list of numbers, as NumPy's; `None` stays."""
+    if keras.tree.is_nested(part) and all(map(np.isscalar, keras.tree.flatten(part))):
+        return np.asarray(part)
+    return map_arrays(np.asarray, part)
+
+
+def _as_float32(structure):
+    return map_arrays(lambda each: each.astype("float32"), structure)
+
+
+def _check_counts(*parts):
+    arrays = [each for each in keras.tree.flatten(parts) if each is not None]
+    counts = [len(each) for each in arrays if np.ndim(each)]
     if len(set(counts)) > 1:
         raise ValueError(
             "Images, labels, teacher logits and sample weights must be equally many. Received: "
             f"{', '.join(map(str, counts))}."
         )
-    check_finite(logits)
-    minibatches = minibatches_of(images, labels, **_of_arrays(options))
-    minibatches = minibatches.with_teacher_logits(logits.astype("float32"))
-    if weights is not None:
-        minibatches = minibatches.with_sample_weight(np.asarray(weights, "float32"))
-    rest = {"batch_size", "shuffle", "class_weight", "sample_weight"}
-    return minibatches.dataset(), None, {k: v for k, v in options.items() if k not in rest}
 
 
 def labels_alone(targets):
     """Return the labels of `Targets` that have some, since they are all that is evaluated."""
     has_labels = isinstance(targets, Targets) and targets.labels is not None
     return targets.labels if has_labels else targets
-
-
-def _of_arrays(options):
-    names = ("batch_size", "shuffle", "initial_epoch")
-    return {name: options[name] for name in names if name in options}
 
 
 def check_labels(distiller, x, y=None, *, name="training data"):
@@ -98,27 +163,30 @@ def check_labels(distiller, x, y=None, *, name="training data"):
         name: what they are called in an error.
 
     Raises:
-        ValueError: naming label and image.
+        ValueError: naming label, image and, of several, the output.
     """
-    if isinstance(x, tf.data.Dataset) and hasattr(x, "minibatches"):
-        x, y = x.minibatches.split.images, x.minibatches.split.labels
-    y = y.labels if isinstance(y, Targets) else y
+    x, y = _examples_in(x, y)
+    parts = distiller.parts
     # At alpha=1 labels may be placeholders, but those of validation data are always compared.
-    learned = distiller.learns_labels() or name != "training data"
-    as_classes = distiller.takes_labels_for_classes()
-    if not hasattr(y, "__array__") or not (learned or as_classes) or not len(y):
+    learned = parts.learned() if name == "training data" else parts.labelled()
+    as_classes = distiller.labels_as_classes()
+    arrays = keras.tree.flatten(y)
+    if not (learned or as_classes) or not all(map(_has_examples, arrays)):
         return
-    logits = shape_of(distiller.student, "outputs")
-    if logits is None:
-        if not hasattr(x, "shape"):
+    shapes = shapes_of(distiller.student, parts.names)
+    if not shapes:
+        if not all(map(_has_examples, keras.tree.flatten(x))):
             return
-        logits = distiller.student(x[:1], training=False).shape
+        found = distiller(map_arrays(lambda each: each[:1], x), training=False)
+        found = by_name(found, parts.names, what="The student's outputs")
+        shapes = {output: each.shape for output, each in found.items()}
     refuse_bad_labels(
-        np.asarray(y),
-        logits_shape=logits[1:],
-        hard_loss=distiller.hard_loss if learned else None,
+        map_arrays(np.asarray, by_name(y, parts.names, what="Labels")),
+        shapes={output: shape[1:] for output, shape in shapes.items()},
+        hard_losses=parts.hard_losses,
+        learned=learned,
         as_classes=as_classes,
-        ignored=ignored_class(distiller.hard_loss),
+        values=[output for output, head in distiller.heads().items() if head == "values"],
         name=name,
     )
 
@@ -135,9 +203,15 @@ def check_validation_labels(distillers, validation_data):
         check_labels(distiller, *parts[:2], name="validation data")
 
 
-def as_list(callbacks):
-    """Return what `fit` was given as callbacks as a flat list."""
-    return keras.tree.flatten(getattr(callbacks, "callbacks", callbacks) or [])
+def _examples_in(x, y):
+    """Return inputs and labels of what `fit` was given, as far as they lie in memory."""
+    if isinstance(x, tf.data.Dataset) and hasattr(x, "minibatches"):
+        return x.minibatches.split.images, x.minibatches.split.labels
+    return x, y.labels if isinstance(y, Targets) else y
+
+
+def _has_examples(array):
+    return hasattr(array, "__array__") and len(array.shape) > 0 and array.shape[0] > 0
 
 
 def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
@@ -169,38 +243,38 @@ def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
             "A distiller with `soft_labels` takes the teacher's logits from there. Received: data "
             "with logits of its own. Set `distiller.soft_labels = None`, or pass (images, labels)."
         )
-    (name,) = terms.names
-    terms.check_heads({name: soft_labels.head}, {name: name})
+    pairs = pairs_of(terms.compared_outputs(), terms.names, soft_labels.output_names)
+    terms.check_heads(soft_labels.heads, pairs)
     return soft_labels.joined(minibatches)
 
 
-def build_variables(distiller, data, num_logits):
+def build_variables(distiller, data):
     """Make the variables of optimizer and metrics: Keras would do it from the first stack.
 
     Args:
         distiller: a compiled `Distiller`.
         data: what `fit` will train on.
-        num_logits: shape of the student's logits for one image; `None` if only its calls know.
     """
     if not isinstance(data, tf.data.Dataset) or num_replicas() > 1:
         return
     if not distiller.optimizer.built:
         distiller.optimizer.build(distiller.trainable_variables)
-    spec = data.element_spec
-    stacked = isinstance(spec, Stack)
+    student, names, spec = distiller.student, distiller.parts.names, data.element_spec
+    shapes, stacked = shapes_of(student, names), isinstance(spec, Stack)
     labels = _labels_in(spec.parts if stacked else spec)
-    if not isinstance(labels, tf.TensorSpec) or labels.shape.rank is None or num_logits is None:
+    if not shapes or not all(map(_has_rank, keras.tree.flatten(labels))):
         return
-    inner = list(labels.shape[2 if stacked and spec.plan.gathered else 1 :])
-    logits = list(num_logits)
-    for axis in range(min(len(inner), len(logits) - 1)):
-        # A class at every place: a size that the one leaves free is the other's.
-        inner[axis], logits[axis] = inner[axis] or logits[axis], logits[axis] or inner[axis]
-    labels = tf.zeros([1, *(size or 1 for size in inner)], labels.dtype)
-    y_pred = tf.zeros([1, *(size or 1 for size in logits)])
-    if distiller.learns_labels():  # Else they may be placeholders of any shape.
-        distiller.compute_loss(y=labels, y_pred=y_pred)
-    distiller.compute_metrics(None, labels, y_pred)
+    example = slice(2 if stacked and spec.plan.gathered else 1, None)
+    y = {}
+    y_pred = {name: tf.zeros([1, *(size or 1 for size in shapes[name][1:])]) for name in names}
+    for name, each in by_name(labels, names, what="Labels").items():
+        y[name], y_pred[name] = _zeros(each.shape[example], each.dtype, shapes[name][1:])
+    outputs = student.outputs[0] if isinstance(student, keras.Sequential) else student.output
+    y, y_pred = _like(labels, y, names), _like(outputs, y_pred, names)
+    if distiller.learns_labels() and len(names) == 1:
+        # Else they may be placeholders of any shape, or Keras would have trackers of its own.
+        distiller.compute_loss(y=y, y_pred=y_pred)
+    distiller.compute_metrics(None, y, y_pred)
     distiller.reset_metrics()
 
 
@@ -210,101 +284,23 @@ def _labels_in(spec):
     return targets.labels if isinstance(targets, Targets) else targets
 
 
-def with_watch(callbacks, losses, steps, verbose, more):
-    """Return the callbacks of `fit` with one that ends it where the teacher fails.
-
-    Args:
-        callbacks: as in `keras.Model.fit`.
-        losses: names in the logs of what is better when it is less.
-        steps: minibatches a stack and an epoch, `None` if there are no stacks: so many steps are
-            what the others are told of.
-        verbose: as in `keras.Model.fit`.
-        more: callbacks of `fit`'s own.
-    """
-    watch_for_less(callbacks, losses)
-    more = [_TeacherWatch(steps), *more]
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        for each in more:
-            each.set_model(callbacks.model)
-        callbacks.callbacks = [*more, *callbacks.callbacks]
-        return callbacks
-    return with_bar([*more, *as_list(callbacks)], steps, verbose)
+def _has_rank(spec):
+    return isinstance(spec, tf.TensorSpec) and spec.shape.rank is not None
 
 
-def watch_for_less(callbacks, losses):
-    """Tell callbacks whose mode is `"auto"`, and that watch a loss of ours, that less is better.
-
-    Keras knows it of `val_loss` and of compiled metrics alone.
-
-    Args:
-        callbacks: as in `keras.Model.fit`.
-        losses: their names in the logs.
-    """
-    for callback in as_list(callbacks):
-        watched = str(getattr(callback, "monitor", "")).removeprefix("val_")
-        if watched in losses and getattr(callback, "mode", None) == "auto":
-            callback.mode = "min"
+def _zeros(labels, dtype, logits):
+    """Return labels and logits of one example; what one leaves free at a place is the other's."""
+    labels, logits = list(labels), list(logits)
+    for axis in range(min(len(labels), len(logits) - 1)):
+        labels[axis], logits[axis] = labels[axis] or logits[axis], logits[axis] or labels[axis]
+    shapes = ([1, *(size or 1 for size in sizes)] for sizes in (labels, logits))
+    return tf.zeros(next(shapes), dtype), tf.zeros(next(shapes))
 
 
-def with_bar(callbacks, steps, verbose):
-    """Return callbacks with a progress bar that counts minibatches; see `with_watch`."""
-    has_bar = any(isinstance(each, keras.callbacks.ProgbarLogger) for each in callbacks)
-    return [*callbacks, _StackProgress(*steps)] if steps and verbose and not has_bar else callbacks
-
-
-class _StackProgress(keras.callbacks.ProgbarLogger):
-    """Keras's progress bar, which counts minibatches where `fit` goes by stacks."""
-
-    def __init__(self, height, num_minibatches):
-        super().__init__()
-        self.height, self.num_minibatches = height, num_minibatches
-
-    def set_params(self, params):
-        super().set_params(params)
-        self.target = self.num_minibatches
-
-    def on_train_batch_end(self, batch, logs=None):
-        done = min((batch + 1) * self.height, self.num_minibatches)
-        super().on_train_batch_end(done - 1, logs)
-
-
-class KeptTeacher(keras.callbacks.Callback):
-    """Ends the training where a teacher changes whose logits were kept.
-
-    Args:
-        teacher: the `Teacher` or `Ensemble`.
-    """
-
-    def __init__(self, teacher):
-        super().__init__()
-        self.teacher, self.fingerprint = teacher, teacher.fingerprint
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if self.teacher.fingerprint != self.fingerprint:
-            raise ValueError(
-                "The teacher must stay as it is while `fit` trains from what it said before the "
-                f"first epoch. Received: other weights at epoch {epoch}. Compile with "
-                "`steps_per_execution=1`: then it is asked in each step."
-            )
-
-
-class _TeacherWatch(keras.callbacks.Callback):
-    """Ends the training where the teacher's logits are not finite.
-
-    It comes first, and so tells the others how many minibatches an epoch has.
-    """
-
-    def __init__(self, steps):
-        super().__init__()
-        self.steps = steps
-
-    def set_params(self, params):
-        if self.steps and params:
-            params["steps"] = self.steps[1]
-        super().set_params(params)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.since = int(self.model.optimizer.iterations.numpy())
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.model.raise_if_teacher_failed(self.since)
+def _like(structure, values, names):
+    """Return values by output in a structure of outputs."""
+    if isinstance(structure, dict):
+        return {name: values[name] for name in structure}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)(values[name] for name in names)
+    return values[names[0]]

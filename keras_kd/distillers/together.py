@@ -5,17 +5,9 @@ import contextlib
 import keras
 
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.distillers.fast_path import choose, minibatches_of, on_gpu
-from keras_kd.distillers.fitting import (
-    KeptTeacher,
-    as_list,
-    check_labels,
-    check_validation_labels,
-    watch_for_less,
-    with_bar,
-)
-from keras_kd.distillers.stacked_step import train_on_stack, with_teacher_logits
-from keras_kd.distillers.variables import of_optimizers
+from keras_kd.distillers.fitting import check_labels, check_validation_labels
+from keras_kd.distillers.stacks import minibatches_of, stacked, train_on_stack
+from keras_kd.distillers.watching import as_list, watch_for_less, with_bar
 
 
 def train_together(
@@ -81,30 +73,22 @@ def train_together(
         check_labels(distiller, data)
     check_validation_labels(distillers, validation_data)
     of_each = [as_list(callbacks(each)) if callbacks else [] for each in distillers]
-    given, every = minibatches, [callback for own in of_each for callback in own]
-    with group.in_its_precision():
-        minibatches = with_teacher_logits(given, distillers, bool(verbose), every)
-    asking = [each.teacher for each in distillers if each.asks_teacher()]
-    kept = [KeptTeacher(asking[0])] if minibatches is not given and every else []
-    live = not minibatches.has_teacher_logits
-    models = [model for each in distillers for model in each.models_in_step(teacher=live)]
-    height, xla = choose(models, len(minibatches), every)
-    xla = xla and all(each.may_use_xla(each.models_in_step(teacher=live)) for each in distillers)
+    every = [callback for own in of_each for callback in own]
+    stacks = stacked(minibatches, distillers, every, bool(verbose))
     # No optimizer: each distiller has its own.
     group.compile(optimizer=None)
-    stacks = minibatches.stacks(height, gathered=on_gpu(), xla=xla)
     for distiller in distillers:
-        distiller.prepare_for(stacks)
+        distiller.prepare_for(stacks.data)
     distillers[0].say_precision(verbose)
     for distiller, own in zip(distillers, of_each, strict=True):
         watch_for_less(own, distiller.losses_in_logs())
     members = _Members(distillers, of_each, epochs, len(minibatches))
     group.fit(
-        stacks,
+        stacks.data,
         epochs=epochs,
         initial_epoch=initial_epoch,
         validation_data=validation_data,
-        callbacks=with_bar([*kept, members], (height, len(minibatches)), verbose),
+        callbacks=with_bar([*stacks.callbacks, members], stacks, verbose),
         shuffle=False,
         verbose=verbose,
     )
@@ -221,7 +205,8 @@ class _Members(keras.callbacks.Callback):
 
 
 def _variables(distiller):
-    return [*distiller.weights, *of_optimizers(distiller)]
+    of_optimizers = [each for optimizer in distiller.optimizers() for each in optimizer.variables]
+    return [*distiller.weights, *of_optimizers]
 
 
 def _numbered(logs):

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._common.checks import is_number
-from keras_kd.distillers.fast_path import dense
+from keras_kd.distillers.stacks import dense
 from keras_kd.distillers.together import train_together
 from keras_kd.experiment import records
 from keras_kd.experiment.progress import Progress, clock, quiet_about_tracing
@@ -30,7 +30,7 @@ _DURATION = re.compile(
 _RESERVE = 0.1
 # The teacher comes first: students learn what it knows.
 _TEACHERS_SHARE = 0.5
-# Two stacks of minibatches, see `fast_path`, in four epochs, of which the first compiles.
+# Two stacks of minibatches, see `stacks`, in four epochs, of which the first compiles.
 _NUM_MINIBATCHES, _NUM_EPOCHS = 16, 4
 # What `SoftLabels.create` shows the teacher at once, and how often it is shown to be timed.
 _BATCH_ASKED, _NUM_ASKED = 256, 4

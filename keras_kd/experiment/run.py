@@ -4,12 +4,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from keras_kd import export, metrics
-from keras_kd._common.backend import describe_machine, require_extra
+from keras_kd._common.backend import describe_machine, on_gpu, require_extra
 from keras_kd._common.checks import check_integer, check_seed
 from keras_kd._common.files import size_of
 from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
-from keras_kd.distillers.fast_path import on_gpu
 from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import events, report

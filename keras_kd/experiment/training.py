@@ -6,8 +6,8 @@ from collections.abc import Callable
 import keras
 
 from keras_kd import data as data_module
+from keras_kd._common.backend import on_gpu
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.distillers.fast_path import on_gpu
 from keras_kd.distillers.precision import computing_in, policy_for
 from keras_kd.experiment.fingerprints import description, digest_of
 from keras_kd.experiment.keeper import Keeper
