@@ -17,6 +17,7 @@ import keras_kd as kd
 IMAGES = np.random.default_rng(0).uniform(0, 255, (32, 4, 4, 1)).astype("float32")
 LABELS = np.arange(32) % 5
 SEVERAL_LABELS = np.random.default_rng(1).integers(0, 2, (32, 5)).astype("float32")
+VALUES = np.random.default_rng(2).normal(size=(32, 5)).astype("float32")
 
 
 def net(name, *, counting=False, seed=0, width=8):
@@ -148,6 +149,8 @@ def every_loss(request):
 
 
 def labels_for(loss):
+    if isinstance(loss, kd.losses.ValueLoss):
+        return VALUES
     return SEVERAL_LABELS if isinstance(loss, kd.losses.BinarySoftTargets) else LABELS
 
 

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 import keras_kd as kd
 from keras_kd.losses.masks import mask_of
-from keras_kd.teachers.ensemble import as_teacher
+from keras_kd.teachers.ensemble import as_teacher, outputs_of_teacher
 from keras_kd.teachers.features import feature_model
 from keras_kd.teachers.heads import read_head
 
@@ -182,6 +182,14 @@ class TestSeveralHeads:
         np.testing.assert_array_equal(teacher(VECTORS)["odd"], model(VECTORS)["odd"])
         assert as_teacher(model, outputs=("kind",)).output_names == ("kind",)
 
+    def test_their_names_are_known_before_they_are_looked_at(self):
+        model, called = reader(), TwoHeads()
+        called(PAIR)
+        assert outputs_of_teacher(model) == ("topic", "tags", "length", "box")
+        assert outputs_of_teacher([model, called]) == outputs_of_teacher(model)
+        assert outputs_of_teacher(called) == ("kind", "size")
+        assert outputs_of_teacher(kd.Teacher(model, outputs=["tags"])) == ("tags",)
+
     def test_a_layer_that_leads_to_another_output_can_be_compared(self):
         image = keras.Input((6,))
         side = layers.Dense(4, name="side")(image)
@@ -189,6 +197,13 @@ class TestSeveralHeads:
                                     "two": layers.Dense(2)(side)})  # fmt: skip
         said = kd.Teacher(model, outputs=["one"]).ask(VECTORS, ["side"])
         assert set(said.outputs) == {"one"} and said.features["side"].shape == (5, 4)
+
+    def test_none_are_wanted_where_layers_alone_are(self):
+        teacher = kd.Teacher(reader(), outputs=())
+        said = teacher.ask(WORDS, ["hidden"])
+        assert said.outputs == {} == teacher.heads and said.features["hidden"].shape == (5, 5)
+        with pytest.raises(ValueError, match="or none is wanted. Received: none"):
+            teacher.head  # noqa: B018
 
     def test_values_are_never_opened_nor_read_through_log(self):
         model = keras.Sequential([keras.Input((6,)), layers.Dense(4, activation="sigmoid")])
@@ -204,7 +219,6 @@ class TestSeveralHeads:
             ({"head": {"topic": "sigmoid"}}, r"head=\{'topic': 'sigmoid'\} for a model that ends"),
             ({"head": {"length": "softmax"}}, "must answer with probabilities|what the teacher"),
             ({"outputs": ["kind"]}, r"names of the teacher's outputs, topic.*\['kind'\]"),
-            ({"outputs": []}, "names of the teacher's outputs"),
             ({"outputs": "topic"}, "names of the teacher's outputs"),
             ({"class_map": [0, 1, 2]}, "`class_map` must be a dict by the names"),
             ({"class_map": {"kind": [0]}}, "`class_map` must be a dict by the names"),
@@ -228,7 +242,7 @@ class TestSeveralHeads:
         teacher = kd.Teacher(reader(), head=VALUES, class_map={"topic": [2, 0, 1]})
         assert teacher.class_maps == {"topic": (2, 0, 1)} == teacher.ask(WORDS).class_maps
         for attribute in ("head", "class_map", "is_sigmoid"):
-            with pytest.raises(ValueError, match="has several outputs. Received: topic, tags"):
+            with pytest.raises(ValueError, match="has several outputs.* Received: topic, tags"):
                 getattr(teacher, attribute)
         assert "head={'topic': 'softmax'" in repr(teacher)
 
@@ -391,6 +405,61 @@ class TestFeaturesOfAnyModel:
         found = feature_model(model, ["reader/hidden"])([IDS, MASK])
         np.testing.assert_allclose(found["logits"][0], inner(WORDS)["topic"], rtol=1e-5)
         assert found["reader/hidden"].shape == (5, 5)
+
+    def test_a_layer_called_as_the_outputs_are_is_refused_beside_several(self):
+        image = keras.Input((6,))
+        model = keras.Model(image, [layers.Dense(3, name="logits")(image), layers.Dense(2)(image)])
+        with pytest.raises(ValueError, match="cannot be called `logits`"):
+            feature_model(model, ["logits"])
+
+
+class TestInADistiller:
+    """What no loss compares is not asked what it is; what losses on values compare is values."""
+
+    def student(self):
+        ids = keras.Input((None,), dtype="int32", name="ids")
+        x = layers.GlobalAveragePooling1D()(layers.Embedding(20, 4)(ids))
+        x = layers.Dense(5, name="inside")(x)
+        heads = {"topic": layers.Dense(3)(x), "box": layers.Dense(4)(x)}
+        return keras.Model({"ids": ids}, heads)
+
+    def test_each_output_is_taken_for_what_its_losses_say(self):
+        model, student = reader(), self.student()
+        distiller = kd.Distiller(
+            student=student,
+            teacher=model,
+            distillation_loss={"topic": kd.losses.SoftTargets(), "box": kd.losses.ValueMatching()},
+            alpha=1.0,
+        )
+        assert distiller.teacher.heads == {"topic": "softmax", "box": "values"}
+        distiller.compile(keras.optimizers.SGD(0.0), steps_per_execution=1)
+        history = distiller.fit(WORDS, batch_size=5, verbose=0).history
+        boxes = sigmoid(by_hand(model)["boxes"])
+        expected = ((np.asarray(student({"ids": IDS})["box"], float) - boxes) ** 2).mean()
+        assert history["box_distillation_loss"][0] == pytest.approx(expected, rel=1e-4)
+
+    def test_an_only_output_too(self):
+        ids = keras.Input((6,))
+        student = keras.Model(ids, layers.Dense(4)(ids))
+        teacher = keras.Model(ids, layers.Dense(4, activation="sigmoid")(ids))
+        loss = kd.losses.CosineMatching()
+        distiller = kd.Distiller(student=student, teacher=teacher, distillation_loss=loss)
+        assert distiller.teacher.head == "values"
+
+    def test_a_list_of_teachers_whose_only_outputs_have_names_of_their_own(self):
+        ids = keras.Input((6,))
+        student = keras.Model(ids, layers.Dense(4)(ids))
+        teachers = [
+            keras.Model(ids, layers.Dense(4, activation="sigmoid", name=name)(ids))
+            for name in ("one", "other")
+        ]
+        loss = kd.losses.ValueMatching()
+        distiller = kd.Distiller(student=student, teacher=teachers, distillation_loss=loss)
+        assert distiller.teacher.heads == {"one": "values"}
+        wanted = np.mean([teacher(VECTORS) for teacher in teachers], axis=0)
+        np.testing.assert_allclose(distiller.teacher(VECTORS), wanted, rtol=1e-5)
+        with pytest.raises(ValueError, match="at least two teachers. Received: 0"):
+            kd.Distiller(student=student, teacher=[], distillation_loss=loss)
 
 
 class TestAnEnsembleOfSeveralOutputs:

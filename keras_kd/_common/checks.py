@@ -83,6 +83,27 @@ def is_number(value, bounds):
     return real and bounds[0] <= value <= bounds[1]
 
 
+def check_part(name, value):
+    """Refuse what is no number above 0 and below 1.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    if not is_number(value, (0, 1)) or value in (0, 1):
+        raise ArgumentError(f"`{name}` must be above 0 and below 1. Received: {name}={value!r}.")
+
+
+def check_choice(name, value, known):
+    """Refuse what is none of the values that are known.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    if value not in known:
+        names = ", ".join(map(repr, known))
+        raise ArgumentError(f"`{name}` must be one of {names}. Received: {name}={value!r}.")
+
+
 def words(bounds):
     """Return what people call the numbers within bounds."""
     return "from {:g} to {:g}".format(*bounds)

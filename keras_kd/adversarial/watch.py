@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_kd._common.checks import check_integer
 from keras_kd._common.files import written_whole
+from keras_kd.distillers.variables import of_optimizers
 
 
 class RarestClass(keras.metrics.Metric):
@@ -179,9 +180,8 @@ class CollapseWatch(keras.callbacks.Callback):
 
     def _state(self):
         """Return all that goes back: everything but the counts of steps."""
-        counts = [self.model.num_steps, *(each.iterations for each in self._optimizers())]
-        found = [*self.model.variables]
-        found += [variable for each in self._optimizers() for variable in each.variables]
+        counts = [self.model.num_steps, *(each.iterations for each in self.model.optimizers())]
+        found = [*self.model.variables, *of_optimizers(self.model)]
         return [each for each in found if not any(each is count for count in counts)]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from keras_kd._common.checks import MOST_SIDE, check_integer, check_number, check_seed, is_number
+from keras_kd._common.checks import MOST_SIDE, check_integer, check_number, check_part, check_seed
 from keras_kd.data.cache import cached
 from keras_kd.data.encoded import EncodedImages, name_of, read
 from keras_kd.data.image_file import FITS, Form, facts_of
@@ -38,11 +38,7 @@ class Reading:
     def __post_init__(self):
         check_seed(self.seed)
         for name in ("validation_fraction", "test_fraction"):
-            if not is_number(getattr(self, name), (0, 1)) or getattr(self, name) in (0, 1):
-                raise ValueError(
-                    f"`{name}` must be above 0 and below 1. "
-                    f"Received: {name}={getattr(self, name)!r}."
-                )
+            check_part(name, getattr(self, name))
         if self.channels not in (None, 1, 3):
             raise ValueError(f"`channels` must be 1 or 3. Received: channels={self.channels!r}.")
         if self.fit not in FITS:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._common.checks import MOST, check_integer, check_seed, is_number
+from keras_kd._common.checks import MOST, check_integer, check_part, check_seed
 from keras_kd._common.reprs import call_of
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
@@ -204,11 +204,7 @@ def from_arrays(
     ```
     """
     check_seed(seed)
-    if not is_number(validation_fraction, (0, 1)) or validation_fraction in (0, 1):
-        raise ValueError(
-            "`validation_fraction` must be above 0 and below 1. "
-            f"Received: validation_fraction={validation_fraction!r}."
-        )
+    check_part("validation_fraction", validation_fraction)
     train = checked("train", *_pair("train", train))
     test = checked("test", *_pair("test", test))
     if train.images.shape[1:] != test.images.shape[1:]:

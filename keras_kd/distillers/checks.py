@@ -9,9 +9,10 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.checks import ALPHAS, is_number
 from keras_kd._common.structures import by_name, output_names
-from keras_kd.teachers.ensemble import as_teacher
-from keras_kd.teachers.heads import Answers
+from keras_kd.teachers.ensemble import Ensemble, as_teacher, outputs_of_teacher
+from keras_kd.teachers.heads import read_heads
 from keras_kd.teachers.probes import NotTriedError, try_out
+from keras_kd.teachers.teacher import Teacher
 
 # What others call what is ours: `keras.distillation`, and the class in Keras's guide, whose `alpha`
 # weighs the labels.
@@ -152,11 +153,9 @@ def check_answers(student, logits=None, *, image_shape=None, examples=None):
             student refuses those.
     """
     try:
-        trial = try_out(student, examples=examples, image_shape=image_shape, what="student")
-        names = output_names(student, trial.outputs)
-        logits = names if logits is None else logits
-        answers = Answers(student, trial, logits, what="student")
-        heads = {name: answers.head(name) for name in logits}
+        heads = read_heads(
+            student, logits, examples=examples, image_shape=image_shape, what="student"
+        )
     except NotTriedError as error:
         if examples is not None:
             raise
@@ -164,7 +163,7 @@ def check_answers(student, logits=None, *, image_shape=None, examples=None):
         return
     for name, head in heads.items():
         if head.logits_model is not student and head.within_0_and_1:
-            output = f"the output {name} of " if len(names) > 1 else ""
+            output = f"the output {name} of " if head.is_of_several else ""
             raise ValueError(
                 f"The student must return logits. Received: {output}{_ending(student, head)}. "
                 "Leave the last activation out; the exported model can add it again."
@@ -189,14 +188,12 @@ def teacher_for(teacher, terms, **options):
         terms: the `DistillationTerms`, which tell what is compared as values.
         **options: of `Teacher`.
     """
-    first = teacher[0] if isinstance(teacher, (list, tuple)) and teacher else teacher
-    if not isinstance(first, keras.Model):
-        return as_teacher(teacher, **options)
-    names = output_names(first) if getattr(first, "outputs", None) else terms.names
+    if isinstance(teacher, (Teacher, Ensemble)):
+        return teacher
+    names = outputs_of_teacher(teacher, **options)
     pairs = pairs_of(terms.compared_outputs(), terms.names, names)
     heads = {own: "values" for name, own in pairs.items() if terms.is_of_values(name)}
-    outputs = tuple(pairs.values()) if len(names) > 1 else None
-    return as_teacher(teacher, heads=heads or None, outputs=outputs or None, **options)
+    return as_teacher(teacher, heads=heads, outputs=tuple(pairs.values()), **options)
 
 
 def pairs_of(compared, names, teacher_names):

@@ -7,6 +7,7 @@ import keras
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.fitting import check_labels, check_validation_labels
 from keras_kd.distillers.stacks import minibatches_of, stacked, train_on_stack
+from keras_kd.distillers.variables import of_optimizers
 from keras_kd.distillers.watching import as_list, watch_for_less, with_bar
 
 
@@ -205,8 +206,7 @@ class _Members(keras.callbacks.Callback):
 
 
 def _variables(distiller):
-    of_optimizers = [each for optimizer in distiller.optimizers() for each in optimizer.variables]
-    return [*distiller.weights, *of_optimizers]
+    return [*distiller.weights, *of_optimizers(distiller)]
 
 
 def _numbered(logs):

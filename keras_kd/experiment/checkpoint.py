@@ -11,6 +11,7 @@ import numpy as np
 from keras_kd._common.files import written_whole
 from keras_kd._common.json_files import NUMBER, misfit
 from keras_kd._common.limits import check_archive
+from keras_kd.distillers.variables import of_optimizers
 
 # NOTE: Keras's `BackupAndRestore` keeps neither what `EarlyStopping` knows nor the logs of the
 # epochs, writes weights and epoch one after the other (a kill between the two leaves a pair that
@@ -223,5 +224,4 @@ def read(path):
 
 
 def _variables(distiller):
-    of_optimizers = [each for optimizer in distiller.optimizers() for each in optimizer.variables]
-    return [*distiller.variables, *of_optimizers]
+    return [*distiller.variables, *of_optimizers(distiller)]

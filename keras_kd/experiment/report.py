@@ -3,37 +3,23 @@
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd._common.console import Table
 from keras_kd._common.files import written_whole
 from keras_kd._common.pictures import label, labels, plain_text
 from keras_kd.experiment.plots import COLOURS
 from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.statistics import NO_VERDICT, TOO_SHORT
+from keras_kd.experiment.tables import closing, kilobytes
 
 _TEMPERATURES = (1, 2, 4, 8)
 
 
 def table(results):
     """Return the closing table of a run's results, a `Table`."""
-    closing = Table(
+    title = (
         f"{results['recipe']}, seed {results['seed']}: "
-        f"{results['data']['test']:,} test images, read once",
-        ["", "accuracy", "NLL", "ECE", "agreement", "parameters", "file"],
-        caption="NLL: negative log-likelihood. ECE: expected calibration error. "
-        "Agreement: with the teacher.",
+        f"{results['data']['test']:,} test images, read once"
     )
-    for name, model in results["models"].items():
-        test = model["test"]
-        closing.add_row(
-            title_of(name),
-            f"{test['accuracy']:.4f}",
-            f"{test['negative_log_likelihood']:.4f}",
-            f"{test['expected_calibration_error']:.4f}",
-            "" if name == "teacher" else f"{test['agreement_with_teacher']:.4f}",
-            f"{model['parameters']:,}",
-            _kilobytes(model["bytes"]),
-        )
-    return closing
+    return closing(title, results["models"], files=True)
 
 
 def sentences(results, folder):
@@ -41,7 +27,7 @@ def sentences(results, folder):
     litert = results["litert"]
     return [
         verdict(results["gain"], quick=results.get("quick", False)),
-        f"student.tflite ({_kilobytes(litert['bytes'])}), executed by LiteRT on all "
+        f"student.tflite ({kilobytes(litert['bytes'])}), executed by LiteRT on all "
         f"{litert['images']:,} test images: accuracy {litert['accuracy']:.4f}, agrees with the "
         f"Keras student on {100 * litert['agreement_with_keras']:.2f} %, "
         f"{litert['microseconds_per_image']:.1f} microseconds an image on one thread",
@@ -143,7 +129,3 @@ def _sure_to_torn(logits):
     entropies = -np.sum(probabilities * np.log(np.maximum(probabilities, 1e-30)), axis=-1)
     order = np.argsort(entropies)
     return [order[int(share * (len(order) - 1))] for share in (0.3, 0.85, 0.98)]
-
-
-def _kilobytes(size):
-    return f"{size / 1000:,.0f} KB"

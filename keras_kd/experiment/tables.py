@@ -19,6 +19,28 @@ _CAPTION = (
 )
 
 
+def closing(title, models, *, files=False):
+    """Return what models are worth on the test images, a `Table`.
+
+    Args:
+        title: of the table.
+        models: of each, by name, `test` (its figures) and `parameters`; `bytes` too, of its file.
+        files: whether the sizes of the files are shown.
+    """
+    columns = [*(name for name, _ in METRICS.values()), "parameters"]
+    table = new_table(title, [*columns, "file"] if files else columns)
+    for name, model in models.items():
+        test = {
+            metric: f"{value:.4f}" for metric, value in model["test"].items() if metric in METRICS
+        }
+        if name == "teacher":
+            test.pop("agreement_with_teacher", None)
+        cells = [test.get(metric, "") for metric in METRICS]
+        cells.append(f"{model['parameters']:,}" if model["parameters"] else "")
+        table.add_row(title_of(name), *cells, *([kilobytes(model["bytes"])] if files else []))
+    return table
+
+
 def comparison(results):
     """Return the table of a comparison: mean ± standard deviation over seeds."""
     table = new_table(
@@ -171,3 +193,8 @@ def mean_and_std(spread, form="{:.4f}"):
     """Return `mean ± std`, or the mean alone where there is one value."""
     mean = form.format(spread["mean"])
     return mean if spread["std"] is None else f"{mean} ± {form.format(spread['std'])}"
+
+
+def kilobytes(size):
+    """Return what people call a size in bytes."""
+    return f"{size / 1000:,.0f} KB"

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from keras_kd._common.backend import quiet_native_stderr, require_extra
+from keras_kd._common.checks import check_choice
 from keras_kd._common.files import written_whole
 from keras_kd._common.inputs import as_taken, vocabularies
 from keras_kd._common.reprs import call_of
@@ -113,11 +114,7 @@ def litert(
         assert run.logits.shape == (5, 10)
     ```
     """
-    if quantization not in QUANTIZATIONS:
-        raise ValueError(
-            f"`quantization` must be one of {', '.join(map(repr, QUANTIZATIONS))}. "
-            f"Received: quantization={quantization!r}."
-        )
+    check_choice("quantization", quantization, QUANTIZATIONS)
     _require_litert()
     model = check_model(model)
     is_twin = _is_twin(model, quantization)

@@ -1,35 +1,12 @@
 """A distillation for people: the closing table, and what it means."""
 
-from keras_kd._common.console import Table
 from keras_kd.experiment.report import verdict as verdict_of
-
-_TITLES = {
-    "teacher": "teacher",
-    "student": "student distilled",
-    "student_alone": "student alone",
-}
+from keras_kd.experiment.tables import closing
 
 
 def table(report):
     """Return the closing table of a distillation, a `Table`."""
-    closing = Table(
-        f"{report['data']['test']:,} test images, read once",
-        ["", "accuracy", "NLL", "ECE", "agreement", "parameters"],
-        caption="NLL: negative log-likelihood. ECE: expected calibration error. Agreement: with "
-        "the teacher.",
-    )
-    for name, model in report["models"].items():
-        test = model["test"]
-        agreement = test.get("agreement_with_teacher")
-        closing.add_row(
-            _TITLES[name],
-            f"{test['accuracy']:.4f}",
-            f"{test['negative_log_likelihood']:.4f}",
-            f"{test['expected_calibration_error']:.4f}",
-            "" if agreement is None else f"{agreement:.4f}",
-            f"{model['parameters']:,}" if model["parameters"] else "",
-        )
-    return closing
+    return closing(f"{report['data']['test']:,} test images, read once", report["models"])
 
 
 def verdict(report):

@@ -4,6 +4,7 @@ from typing import Any
 
 import keras
 
+from keras_kd._common.checks import check_choice
 from keras_kd._common.graph import graph_of, has_graph
 from keras_kd._common.inputs import taking, vocabularies
 from keras_kd.quantize import roles
@@ -84,9 +85,9 @@ def prepare(
         Integer-Arithmetic-Only Inference, 2018.
         S. K. Esser et al., Learned Step Size Quantization, 2020.
     """
-    _check_choice("weights", weights, _WEIGHT_BITS)
-    _check_choice("activations", activations, ("int8",))
-    _check_choice("ranges", ranges, _RANGES)
+    check_choice("weights", weights, _WEIGHT_BITS)
+    check_choice("activations", activations, ("int8",))
+    check_choice("ranges", ranges, _RANGES)
     if ranges == "learned" and calibration is None:
         raise ValueError(
             "`ranges='learned'` needs `calibration`, images that the ranges begin with. "
@@ -123,13 +124,6 @@ def _observe(twin, images):
     twin(images, training=False)
     for layer in ranges:
         layer.observing = False
-
-
-def _check_choice(name, value, known):
-    if value not in known:
-        raise ValueError(
-            f"`{name}` must be one of {', '.join(map(repr, known))}. Received: {name}={value!r}."
-        )
 
 
 def _check_student(student):

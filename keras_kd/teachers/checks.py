@@ -43,7 +43,7 @@ def checked_outputs(outputs, names):
         names: of all.
     """
     wanted = names if outputs is None else tuple(outputs)
-    if isinstance(outputs, str) or not wanted or not set(wanted) <= set(names):
+    if isinstance(outputs, str) or not set(wanted) <= set(names):
         raise ValueError(
             f"`outputs` must be names of the teacher's outputs, {', '.join(names)}. "
             f"Received: outputs={outputs!r}."
@@ -58,10 +58,10 @@ def the_only(names, attribute):
         names: of the outputs.
         attribute: what tells of several.
     """
-    if len(names) > 1:
+    if len(names) != 1:
         raise ValueError(
-            f"The teacher has several outputs. Received: {', '.join(names)}. Look at its "
-            f"`{attribute}` by their names."
+            "The teacher has several outputs, or none is wanted. Received: "
+            f"{', '.join(names) or 'none'}. Look at its `{attribute}` by their names."
         )
     return names[0]
 

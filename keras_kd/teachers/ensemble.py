@@ -10,8 +10,10 @@ from keras import ops
 
 from keras_kd._common.checks import is_number
 from keras_kd._common.reprs import call_of
-from keras_kd.teachers.checks import the_only
+from keras_kd._common.structures import output_names, part_for
+from keras_kd.teachers.checks import check_model, the_only
 from keras_kd.teachers.outputs import TeacherOutputs
+from keras_kd.teachers.probes import inputs_of, try_out
 from keras_kd.teachers.teacher import Teacher
 
 
@@ -60,10 +62,7 @@ class Ensemble:
 
     def __init__(self, teachers, *, weights=None, average="probabilities", examples=None):
         self.teachers = [as_teacher(teacher, examples=examples) for teacher in teachers]
-        if len(self.teachers) < 2:
-            raise ValueError(
-                f"An ensemble must have at least two teachers. Received: {len(self.teachers)}."
-            )
+        _check_count(self.teachers)
         if average not in ("probabilities", "logits"):
             raise ValueError(
                 f"`average` must be 'probabilities' or 'logits'. Received: average={average!r}."
@@ -204,15 +203,39 @@ def as_teacher(teacher, *, image_shape=None, examples=None, heads=None, outputs=
         teacher: any of these.
         image_shape: as in `Teacher`.
         examples: as in `Teacher`.
-        heads: as `head` in `Teacher`.
-        outputs: as in `Teacher`.
+        heads: as `head` in `Teacher`, by the names of the first of several.
+        outputs: as in `Teacher`, likewise.
     """
-    options = {"image_shape": image_shape, "examples": examples, "outputs": outputs}
     if isinstance(teacher, (Teacher, Ensemble)):
         return teacher
+    options = {"image_shape": image_shape, "examples": examples}
+    if not isinstance(teacher, (list, tuple)):
+        return Teacher(teacher, head=heads, outputs=outputs, **options)
+    names = outputs_of_teacher(teacher, **options)
+    if len(names) == 1:  # Which each teacher calls as it likes.
+        heads, outputs = heads.get(names[0]) if isinstance(heads, dict) else heads, None
+    return Ensemble([as_teacher(each, heads=heads, outputs=outputs, **options) for each in teacher])
+
+
+def outputs_of_teacher(teacher, *, image_shape=None, examples=None):
+    """Return the names that the outputs of `as_teacher` will have.
+
+    Args:
+        teacher: as in `as_teacher`.
+        image_shape: as in `Teacher`.
+        examples: as in `Teacher`.
+    """
+    if isinstance(teacher, (Teacher, Ensemble)):
+        return teacher.output_names
     if isinstance(teacher, (list, tuple)):
-        return Ensemble([as_teacher(each, heads=heads, **options) for each in teacher])
-    return Teacher(teacher, head=heads, **options)
+        _check_count(teacher)
+        return outputs_of_teacher(teacher[0], image_shape=image_shape, examples=examples)
+    check_model(teacher)
+    if inputs_of(teacher) is not None:
+        return output_names(teacher)
+    examples = examples if examples is None else part_for(teacher, examples)
+    trial = try_out(teacher, examples=examples, image_shape=image_shape, what="teacher")
+    return output_names(teacher, trial.outputs)
 
 
 def _in_order(said):
@@ -223,6 +246,11 @@ def _in_order(said):
         else output
         for name, output in said.outputs.items()
     }
+
+
+def _check_count(teachers):
+    if len(teachers) < 2:
+        raise ValueError(f"An ensemble must have at least two teachers. Received: {len(teachers)}.")
 
 
 def _check_same(values, demand):

@@ -51,8 +51,13 @@ def feature_model(model, layer_names):
             f"Received: {', '.join(missing)}. It has: "
             f"{', '.join(layer.name for layer in model.layers)}."
         )
-    several = keras.tree.flatten(outputs)
-    outputs = several[0] if len(several) == 1 else outputs
+    flat = keras.tree.flatten(outputs)
+    if len(flat) > 1 and "logits" in found:
+        raise ValueError(
+            f"A layer of {model.name}, which has several outputs, cannot be called `logits` if it "
+            "is compared. Received: one. Give it another name."
+        )
+    outputs = flat[0] if len(flat) == 1 else outputs
     return model_between(inputs, {"logits": outputs, **found})
 
 

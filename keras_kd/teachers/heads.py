@@ -39,6 +39,11 @@ class Head:
     trial: Trial
 
     @property
+    def is_of_several(self):
+        """Whether the model returns other outputs too."""
+        return len(keras.tree.flatten(self.trial.outputs)) > 1
+
+    @property
     def within_0_and_1(self):
         """Whether all answers may be probabilities."""
         return _are_within_0_and_1(self.answers)
@@ -88,10 +93,30 @@ def read_head(model, *, examples=None, image_shape=None, what="model"):
         NotTriedError: if the model refuses the inputs, or its answers are not finite.
     """
     trial = try_out(model, examples=examples, image_shape=image_shape, what=what)
-    names = output_names(model, trial.outputs)
     if len(keras.tree.flatten(trial.outputs)) != 1:
         raise _not_tensors(trial, what)
-    return Answers(model, trial, names, what=what).head(names[0])
+    (name,) = output_names(model, trial.outputs)
+    return Answers(model, trial, [name], what=what).head(name)
+
+
+def read_heads(model, names=None, *, examples=None, image_shape=None, what="model"):
+    """Return the `Head`s of a model of any outputs, from one trial, by the names of the outputs.
+
+    Args:
+        model: a built `keras.Model`.
+        names: of the outputs that are looked at; all if `None`.
+        examples: as in `read_head`.
+        image_shape: as in `read_head`.
+        what: as in `read_head`.
+
+    Raises:
+        ValueError: if one of these outputs is no tensor, or its input shape is not known.
+        NotTriedError: as in `read_head`.
+    """
+    trial = try_out(model, examples=examples, image_shape=image_shape, what=what)
+    names = output_names(model, trial.outputs) if names is None else names
+    answers = Answers(model, trial, names, what=what)
+    return {name: answers.head(name) for name in names}
 
 
 class Answers:

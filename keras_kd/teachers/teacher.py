@@ -65,8 +65,8 @@ class Teacher:
             compared on those classes alone. Of several outputs, a dict by their names.
         examples: a batch of inputs as the teacher will be given them, to try the model on; made
             up if `None`. Pass some where made-up ones are refused.
-        outputs: names of the outputs that are wanted; all if `None`. Nothing is asked about the
-            others.
+        outputs: names of the outputs that are wanted; all if `None`, none if empty (for what is
+            inside the model alone). Nothing is asked about the others.
 
     Attributes:
         output_names: names of the outputs: the keys of a model that returns a dict, else Keras's.
@@ -156,7 +156,7 @@ class Teacher:
         self.changes = trial.changed
 
     def __repr__(self):
-        several = len(self.output_names) > 1
+        several = len(self.output_names) != 1
         class_map = self.class_maps if several else self.class_map
         made_with = {"class_map": class_map or None, "preprocess": self.preprocess}
         return call_of(
@@ -278,7 +278,7 @@ class Teacher:
 
     def _of_one(self, by_name):
         """Return the value of the only output; of several, the dict."""
-        return by_name if len(self.output_names) > 1 else by_name[self.output_names[0]]
+        return by_name[self.output_names[0]] if len(self.output_names) == 1 else by_name
 
     def _as_logits(self, name, outputs):
         outputs = ops.cast(outputs, "float32")
