@@ -33,7 +33,7 @@ def test_examples_in_docstrings_run(block, tmp_path, monkeypatch):
 
 def test_the_example_in_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (block,) = python_blocks(README)
+    block, *_ = python_blocks(README)
     assert len([line for line in block.splitlines() if line.strip()]) <= 20
     names = {}
     exec(compile(block, "README.md", "exec"), names)
@@ -41,6 +41,12 @@ def test_the_example_in_the_readme_runs(tmp_path, monkeypatch, capsys):
     printed = float(capsys.readouterr().out.split()[-1])
     # Ten classes, a student of 32 units: far above chance.
     assert printed > 0.8
+
+
+@pytest.mark.parametrize("block", python_blocks(README)[1:])
+def test_the_other_examples_in_the_readme_run(block):
+    assert len([line for line in block.splitlines() if line.strip()]) <= 20
+    exec(compile(block, "README.md", "exec"), {})
 
 
 def test_the_readme_quotes_the_measured_tables():

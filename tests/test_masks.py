@@ -245,12 +245,14 @@ class TestMissingLabels:
         assert received == pytest.approx(float(keras_s(labels, self.LOGITS)), rel=1e-5)
 
     @pytest.mark.parametrize("ignored", [255, 0, -100])
-    @pytest.mark.parametrize("loss", [L.LabelSmoothing(0.1), L.DecoupledKD()])
-    def test_what_the_hard_loss_ignores_is_missing_for_the_others(self, loss, ignored):
+    @pytest.mark.parametrize("loss", [L.LabelSmoothing(0.1), L.DecoupledKD(), L.SoftTargets()])
+    def test_what_the_hard_loss_ignores_counts_for_nothing(self, loss, ignored):
         hard = keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=ignored)
         missing = LABELS == 0
         labels = np.where(missing, ignored, LABELS)
-        expected = distillation_loss(loss, labels=np.where(missing, -1, LABELS))
+        teacher, student = (tf.constant(logits_of(tagger(seed))) for seed in (0, 1))
+        given = {"logits": teacher, "labels": LABELS} if loss.uses_labels else teacher
+        expected = np.asarray(loss.call(given, student))[MASK & ~missing].mean()
         received = distillation_loss(loss, labels=labels, loss=hard, run_eagerly=True)
         assert received == pytest.approx(expected, rel=1e-5)
 

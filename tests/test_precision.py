@@ -192,3 +192,13 @@ class TestChoice:
         kd.train_together([together], batches[1], verbose=0)
         for one, two in zip(alone.get_weights()[:2], together.get_weights()[:2], strict=True):
             np.testing.assert_allclose(one, two, atol=1e-2)
+
+
+def test_every_output_of_a_model_stays_in_float32():
+    image = keras.Input((4,))
+    x = keras.layers.Dense(3, name="hidden")(image)
+    outputs = {name: keras.layers.Dense(2, name=name)(x) for name in ("class", "box")}
+    model = keras.Model(image, outputs)
+    with module.computing_in("mixed_bfloat16", [model]):
+        found = {each.name: each.compute_dtype for each in model.layers[1:]}
+    assert found == {"hidden": "bfloat16", "class": "float32", "box": "float32"}

@@ -38,6 +38,7 @@ NEVER_IN_A_FILE = {
     "RarestClass": "made by its distiller",
     "ReplayPool": "made by its distiller",
     "ValueLoss": "a base",
+    "Trainer": "a base",
     "TeacherModel": "to predict with; it holds somebody else's model",
 }
 

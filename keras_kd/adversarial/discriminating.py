@@ -197,7 +197,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         losses = self.losses_of(batch, taught, student, learned=learned)
         judged = self._judged(batch, teacher, student)
         losses["discriminator_loss"] = self._move_discriminators(
-            judged, only_if=self.may_learn_from(teacher)
+            judged, only_if=self.guard.allows(teacher)
         )
         losses["adversarial_loss"] = self._adversarial_loss(judged, batch.sample_weight)
         adversarial = self._beta_now() * losses["adversarial_loss"]

@@ -265,6 +265,23 @@ def check_fit(teacher, student, pairs=None, *, values=()):
         )
 
 
+def check_soft_labels(soft_labels, live, terms):
+    """Return soft labels, unless a loss asks for what they do not hold.
+
+    Args:
+        soft_labels: as in `Distiller`.
+        live: the `DistillationTerms` that count.
+        terms: all of them.
+    """
+    layers = live.student_layers() or terms.teacher_layers()
+    if layers and soft_labels is not None:
+        raise ValueError(
+            "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
+            f"{layers[0]}. Leave `soft_labels` out, or use losses on logits."
+        )
+    return soft_labels
+
+
 def check_stored(outputs, shapes, layers):
     """Refuse stored outputs where they cannot stand for the teacher.
 

@@ -1,62 +1,39 @@
 """The distiller: a `keras.Model` that trains its student from a teacher."""
 
 import dataclasses
-import inspect
-import warnings
 
 import keras
 import tensorflow as tf
-from keras import ops
 
-from keras_kd._common.backend import num_replicas, on_gpu
 from keras_kd._common.structures import by_name, output_names, part_for
-from keras_kd.data.minibatches import Stack
 from keras_kd.distillers.batch import StudentOutputs, batch_of
 from keras_kd.distillers.checks import (
     answers_of,
     check_alpha,
     check_answers,
     check_by_name,
-    check_distribution,
     check_fit,
+    check_soft_labels,
     check_stored,
     check_student,
-    check_words,
     pairs_of,
     shape_of,
     shapes_of,
     teacher_for,
 )
-from keras_kd.distillers.fitting import (
-    build_variables,
-    check_labels,
-    check_validation_labels,
-    given,
-    labels_alone,
-    with_soft_labels,
-)
-from keras_kd.distillers.hard_losses import (
-    default_hard_losses,
-    hard_losses_of,
-    on_binary_logits,
-    weights_of,
-)
+from keras_kd.distillers.hard_losses import default_hard_losses
 from keras_kd.distillers.objective import Objective, sum_of
-from keras_kd.distillers.precision import computing_in, policy_for, scaled
-from keras_kd.distillers.stacks import NOT_FINITE, ask_teacher, stacked, train_on_stack
-from keras_kd.distillers.terms import LOSS_NAMES, DistillationTerms
-from keras_kd.distillers.watching import as_list, with_watch
-from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
+from keras_kd.distillers.stacks import ask_teacher
+from keras_kd.distillers.terms import DistillationTerms
+from keras_kd.distillers.trainer import Trainer
 from keras_kd.losses import SoftTargets
 from keras_kd.losses.lookup import get_each
 from keras_kd.teachers.features import feature_model
 from keras_kd.teachers.outputs import TeacherOutputs
 
-_FIT = inspect.signature(keras.Model.fit)
-
 
 @keras.saving.register_keras_serializable(package="keras_kd")
-class Distiller(keras.Model):
+class Distiller(Trainer):
     """Trains a student from the labels and from what a frozen teacher says of the same inputs.
 
         loss = alpha * distillation_loss + (1 - alpha) * hard_loss + the student's regularisers
@@ -162,8 +139,6 @@ class Distiller(keras.Model):
 
     # What `get_config` serialises.
     _config_parts = ("student", "distillation_loss", "alpha")
-    # Whether every loss is scaled by the optimizer that float16 needs.
-    trains_in_float16 = True
 
     def __new__(cls, *args, **kwargs):
         check_by_name(cls, args, kwargs)
@@ -187,21 +162,13 @@ class Distiller(keras.Model):
         terms = DistillationTerms(losses, distillation_loss_weights, names)
         if examples is not None or getattr(student, "inputs", None):
             check_answers(student, terms.of_logits(), examples=examples)
-        # The student's policy decides whether Keras scales the loss for mixed_float16.
-        super().__init__(name=name, dtype=student.dtype_policy)
-        self.student = student
+        parts = Objective(names, terms, check_alpha(alpha, names), dict.fromkeys(names))
+        defaults = default_hard_losses(parts.heads({}, {}))
+        super().__init__(student, dataclasses.replace(parts, hard_losses=defaults), name=name)
         self.distillation_loss = losses
         self.distillation_loss_weights = distillation_loss_weights
         self.alpha = float(alpha) if isinstance(alpha, int) else alpha
-        self.soft_labels = soft_labels
-        self._names = names
-        # What Keras prefixes metrics with.
-        self.output_names = list(names) if len(names) > 1 else None
-        # The losses on labels are those that `compile` is told.
-        self.parts = Objective(names, terms, check_alpha(alpha, names), dict.fromkeys(names))
-        defaults = default_hard_losses(self.parts.heads({}, {}))
-        self.parts = dataclasses.replace(self.parts, hard_losses=defaults)
-        self._refuse_layers_beside(soft_labels)
+        self.soft_labels = check_soft_labels(soft_labels, self.parts.live, terms)
         layers = self.parts.live.student_layers()
         features = feature_model(student, layers) if layers else None
         # A bound method, since the model would be tracked beside the student that it is made of.
@@ -210,19 +177,7 @@ class Distiller(keras.Model):
         self._student_shapes |= {name: features.output[name].shape for name in layers}
         self.projectors = {}
         self._teacher_shapes = {}
-        # Keras adds the tracker of `loss` itself when the model is compiled.
-        self._trackers = [keras.metrics.Mean(name=name) for name in self.parts.names_in_logs()]
-        self.teacher = None
-        # The teacher's output for each of the student's.
-        self._pairs = {}
         self._teacher_fingerprint = None
-        # What `compile` is told beside the losses.
-        self._policy, self._policy_reason, self._said_precision = None, None, False
-        self._own_choices = {}
-        # Whether XLA is known to compute what `compile` was given as metrics.
-        self._metrics_are_known = False
-        # The step whose teacher outputs were not finite, -1 while there is none.
-        self._bad_step = tf.Variable(-1, dtype=tf.int64, trainable=False)
         if teacher is not None:
             self.attach_teacher(teacher, examples=examples)
         self.built = True
@@ -244,7 +199,7 @@ class Distiller(keras.Model):
         options = {"image_shape": image_shape and image_shape[1:], "examples": examples}
         terms = self.parts.terms
         teacher = teacher_for(teacher, terms, **options)
-        pairs = pairs_of(terms.compared_outputs(), self._names, teacher.output_names)
+        pairs = pairs_of(terms.compared_outputs(), self.parts.names, teacher.output_names)
         values = [name for name in pairs if terms.is_of_values(name)]
         check_fit(teacher, self.student, pairs, values=values)
         by_teacher = isinstance(teacher.input_shape, tuple) and examples is None
@@ -262,251 +217,6 @@ class Distiller(keras.Model):
         self._make_projectors(shapes | {name: teacher.feature_shape(name) for name in layers})
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
         self.teacher, self._pairs = teacher, pairs
-
-    def compile(
-        self,
-        optimizer="adam",
-        loss=None,
-        metrics=None,
-        *,
-        loss_weights=None,
-        steps_per_execution=None,
-        jit_compile=None,
-        precision=None,
-        **kwargs,
-    ):
-        """Configure the training, as `keras.Model.compile` does, and return the distiller.
-
-        Args:
-            optimizer: as in Keras; Adam by default.
-            loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
-                or soft labels (`BinaryCrossEntropy` beside `BinarySoftTargets` or a teacher that
-                ends in sigmoid), in both of which -1 stands for no label, and for mean squared
-                error on values; a `keras.losses.Loss`,
-                a function `(labels, logits)`, or a name. Names and Keras's functions are taken on
-                logits, since the student returns them. Of several outputs a dict by their names
-                or a list in order, `None` for one without labels; an output without a
-                distillation loss takes its loss as Keras does.
-            metrics: as in Keras. Where binary cross-entropy is the default, `"accuracy"` and
-                `"binary_accuracy"` count labels whose logit is on the right side of 0.
-            loss_weights: as in Keras; each weighs an output's hard and distillation loss alike.
-            steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
-            jit_compile: as in Keras; if `None`, XLA is used where it pays.
-            precision: what training steps compute in: `"mixed"` for what the device is fast in
-                (float16 on a GPU, bfloat16 on a processor that has it), or `"mixed_float16"`,
-                `"mixed_bfloat16"`, `"float32"`; `None` for the models' own. Weights, logits and
-                losses stay float32, and so does the student outside of training.
-            **kwargs: the other arguments of `keras.Model.compile`.
-
-        Raises:
-            ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
-        """
-        check_words("compile", kwargs)
-        heads = self.heads()
-        hard_losses = hard_losses_of(loss, heads)
-        self.parts = dataclasses.replace(
-            self.parts,
-            hard_losses=hard_losses,
-            loss_weights=weights_of(loss_weights, self._names),
-        )
-        if metrics:
-            metrics = on_binary_logits(metrics, heads)
-        self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
-        self._policy, self._said_precision = None, False
-        if precision is not None:
-            self._policy, self._policy_reason = policy_for(
-                precision, on_gpu=on_gpu(), float16=self.trains_in_float16
-            )
-            if self._policy == "mixed_float16":
-                optimizer = scaled(optimizer)
-        super().compile(
-            optimizer=optimizer,
-            loss=self.hard_loss,
-            loss_weights=loss_weights,
-            metrics=metrics,
-            steps_per_execution=steps_per_execution or 1,
-            jit_compile="auto" if jit_compile is None else jit_compile,
-            **kwargs,
-        )
-        self._own_choices = {
-            "steps_per_execution": steps_per_execution,
-            "jit_compile": jit_compile,
-            "precision": precision,
-        }
-        return self
-
-    @property
-    def hard_loss(self):
-        """The hard-label loss; a dict by output of a student of several."""
-        losses = self.parts.hard_losses
-        return losses if len(losses) > 1 else losses[self._names[0]]
-
-    def heads(self):
-        """Return what each output of the student is; `None` if no distillation loss is on it."""
-        heads = {} if self.teacher is None else self.teacher.heads
-        return self.parts.heads(heads, self._pairs)
-
-    def get_compile_config(self):
-        return {**super().get_compile_config(), **self._own_choices}
-
-    def compile_from_config(self, config):
-        # Keras does these two lines for a model whose `compile` is its own.
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
-        """Train, as `keras.Model.fit` does, several minibatches in one compiled step.
-
-        The fast path is taken for arrays and for data sets that `Split.batches` made, unless
-        `compile` was given `steps_per_execution` or `run_eagerly`, or `fit` something that it
-        does not serve (class or sample weights, `steps_per_epoch`, `validation_split`). The
-        updates, the epochs and what callbacks see are those of the plain path: where a callback
-        overrides a batch hook, it sees every minibatch. A loss on logits asks the teacher about
-        images in memory once, before the first epoch, if its logits take less than 128 MB. Any
-        other data set is left as it is.
-
-        Raises:
-            ValueError: if a label in memory is none that the losses can learn, or the teacher's
-                logits for an image or a batch are not finite; nothing is trained on it.
-        """
-        self.check_compiled("fit")
-        check_distribution()
-        # What comes after `callbacks`, in Keras's order.
-        kwargs = dict([*_FIT.bind(*[None] * 7, *args, **kwargs).arguments.items()][7:])
-        if self._metrics_await_labels():
-            self.train_function = None
-        data = given(x, y, {**kwargs, "batch_size": batch_size})
-        check_labels(self, data.x, data.y)
-        check_validation_labels([self], kwargs.get("validation_data"))
-        live, stacks, watching = self.parts.live, None, as_list(callbacks)
-        if self.soft_labels is not None and live.terms:
-            minibatches = with_soft_labels(
-                data.minibatches, self.soft_labels, live, self.teacher, verbose=bool(verbose)
-            )
-            data = data.as_dataset(minibatches.dataset())
-        live.check_batch_size(data.batch_size, self._student_shapes)
-        if live.uses_index():
-            live.check_examples(data.minibatches)
-        if self.may_stack() and data.minibatches is not None:
-            stacks = stacked(data.minibatches, [self], watching, bool(verbose))
-            data = data.as_dataset(stacks.data)
-        elif live.uses_index():
-            # One by one, but with the index, which a plain minibatch has not.
-            data = data.as_dataset(data.minibatches.stacks(1, gathered=True))
-        self.prepare_for(data.x)
-        self.say_precision(verbose)
-        return super().fit(
-            data.x,
-            data.y,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=with_watch(callbacks, self.losses_in_logs(), stacks, verbose),
-            **data.options,
-        )
-
-    def _metrics_await_labels(self):
-        # A step that was traced before the metrics had seen labels may make no variables for them
-        # and is traced again. Each method forgets its own: `fit` runs `evaluate` in its midst.
-        return not all(getattr(metric, "built", True) for metric in super().metrics)
-
-    @property
-    def metrics(self):
-        # Compiled metrics that have seen no labels yet are not built, and have no result.
-        ready = [metric for metric in super().metrics if getattr(metric, "built", True)]
-        # The losses first, as in Keras: `loss, hard_loss, accuracy = distiller.evaluate(...)`.
-        return sorted(ready, key=lambda metric: metric.name not in LOSS_NAMES)
-
-    def call(self, inputs, training=None):
-        return self.student(part_for(self.student, inputs), training=training)
-
-    def check_compiled(self, method):
-        """Refuse to start what needs an optimizer and metrics.
-
-        Args:
-            method: what was called.
-
-        Raises:
-            ValueError: if `compile` was not called before.
-        """
-        if not self.compiled:
-            raise ValueError(
-                f"`{method}` needs a compiled distiller. Received: {self.name}, which is not. Call "
-                "`distiller.compile(...)` before."
-            )
-
-    def losses_in_logs(self):
-        """Return the names in the logs of what is better when it is less."""
-        return {"loss", *(tracker.name for tracker in self._trackers)}
-
-    def evaluate(self, x=None, y=None, *args, **kwargs):
-        """Report what labels tell of the student; see `keras.Model.evaluate`.
-
-        Without labels, the distillation loss. `loss` is `hard_loss` (or else
-        `distillation_loss`) and the student's regularisers.
-        """
-        self.check_compiled("evaluate")
-        if (y is not None or not hasattr(x, "shape")) and self._metrics_await_labels():
-            self.test_function = None
-        return super().evaluate(x, labels_alone(y), *args, **kwargs)
-
-    def test_on_batch(self, x, y=None, *args, **kwargs):
-        self.check_compiled("test_on_batch")
-        if y is not None and self._metrics_await_labels():
-            self.test_function = None
-        return super().test_on_batch(x, y, *args, **kwargs)
-
-    def export(self, filepath, format="tf_saved_model", *args, **kwargs):
-        """Export the student, as `keras.Model.export` does.
-
-        `keras_kd.export` writes files that are run and compared with the student before they are
-        kept.
-
-        Args:
-            filepath: a folder, or a file for formats that are one.
-            format: as in `keras.Model.export`.
-            *args, **kwargs: the other arguments of `keras.Model.export`.
-        """
-        return self.student.export(filepath, format, *args, **kwargs)
-
-    def train_on_batch(self, x, y=None, *args, **kwargs):
-        self.check_compiled("train_on_batch")
-        if y is not None and self._metrics_await_labels():
-            self.train_function = None
-        logs = super().train_on_batch(x, y, *args, **kwargs)
-        self.raise_if_teacher_failed(int(self.optimizer.iterations.numpy()))
-        return logs
-
-    def train_step(self, data):
-        with self.in_its_precision():
-            if isinstance(data, Stack):
-                (logs,) = train_on_stack([self], data)
-                return logs
-            return self.train_on_minibatch(data)
-
-    @property
-    def precision(self):
-        """Name of the policy that training steps compute in; `None` for the models' own."""
-        return self._policy
-
-    def in_its_precision(self):
-        """Return a context in which the models of a training step compute as `compile` was told."""
-        return computing_in(self._policy, self.models_in_step(teacher=True))
-
-    def say_precision(self, verbose):
-        """Print, the first time, what training steps compute in, if `compile` was told."""
-        if self._policy is not None and verbose and not self._said_precision:
-            print(f"Precision: {self._policy} ({self._policy_reason}); weights, losses: float32")
-            self._said_precision = True
 
     def train_on_minibatch(self, data):
         """Update the student once, and return the logs.
@@ -528,8 +238,8 @@ class Distiller(keras.Model):
             finite: whether they are known to be finite.
             index: as in `TeacherOutputs`.
         """
-        outputs = by_name(outputs, self._names, what="Stored teacher outputs")
-        check_stored(outputs, shapes_of(self.student, self._names), self.teacher_layers())
+        outputs = by_name(outputs, self.parts.names, what="Stored teacher outputs")
+        check_stored(outputs, shapes_of(self.student, self.parts.names), self.teacher_layers())
         if not self.uses_teacher():
             return None
         return TeacherOutputs(outputs, finite=finite, index=index)
@@ -574,7 +284,7 @@ class Distiller(keras.Model):
             outputs, losses = self.objective(batch, teacher)
             losses["loss"] = self.regularized(losses["loss"])
             scaled_loss = self.optimizer.scale_loss(losses["loss"])
-        self._apply(tape, scaled_loss, teacher)
+        self.descend(tape, scaled_loss, teacher)
         return self.logs_of(batch, outputs, losses)
 
     def objective(self, batch, teacher):
@@ -590,31 +300,6 @@ class Distiller(keras.Model):
 
         Returns:
             `(outputs, losses)`: the outputs as the student returns them, for the metrics; scalars.
-
-        Example:
-
-        ```python
-        import keras
-        import keras_kd as kd
-
-
-        class Confident(kd.Distiller):
-            # The student is also asked to be sure of what it says.
-            def objective(self, batch, teacher):
-                outputs, losses = super().objective(batch, teacher)
-                probabilities = keras.ops.softmax(outputs)
-                entropy = -keras.ops.sum(probabilities * keras.ops.log_softmax(outputs), axis=-1)
-                losses["loss"] += 0.1 * keras.ops.mean(entropy)
-                return outputs, losses
-
-
-        data = kd.data.load("digits", seed=0)
-        student, teacher = (
-            kd.models.mlp([units], image_shape=data.image_shape) for units in (16, 64)
-        )
-        distiller = Confident(student=student, teacher=teacher).compile(metrics=["accuracy"])
-        distiller.fit(data.train.batches(32, shuffle_seed=0), epochs=1, verbose=0)
-        ```
         """
         student = self.ask_student(batch.inputs, training=True)
         learned = self.parts.learned() if batch.labels is not None else ()
@@ -677,68 +362,6 @@ class Distiller(keras.Model):
         for name, projector in found.items():
             if name not in self.projectors:  # Those of a loaded distiller are trained.
                 self.projectors[name] = projector
-
-    def optimizers(self):
-        """Return the optimizer of each player, the student's first."""
-        return [self.optimizer]
-
-    def models_in_step(self, *, teacher):
-        """Return every model that runs in a training step, with the teacher or without."""
-        live = self.teacher.models if teacher and self.teacher is not None else []
-        return [self.student, *live]
-
-    def may_stack(self):
-        """Return whether training steps are Keras's and ours alone, on one device."""
-        return (
-            self.compiled
-            and self._own_choices["steps_per_execution"] is None
-            and not self.run_eagerly
-            and type(self).train_step is Distiller.train_step
-            and num_replicas() == 1
-        )
-
-    def may_use_xla(self, models):
-        """Return whether XLA computes a step through these models as TensorFlow does.
-
-        Args:
-            models: what `models_in_step` returned.
-        """
-        if on_gpu() or self._own_choices["jit_compile"] is not None:
-            return False  # What Keras or the user chose stands.
-        asked = self.teacher is not None and any(each in models for each in self.teacher.models)
-        hard_losses = [self.parts.hard_losses[name] for name in self.parts.labelled()]
-        return (
-            self._metrics_are_known
-            and not (asked and self.teacher.preprocess is not None)
-            and all(map(is_known_optimizer, self.optimizers()))
-            and is_known(
-                models=models,
-                losses=[*hard_losses, *self.parts.terms.losses.values()],
-                others=[self, *self.parts.alphas.values()],
-            )
-        )
-
-    def prepare_for(self, data):
-        """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
-        self._bad_step.assign(-1)
-        build_variables(self, data)
-
-    def raise_if_teacher_failed(self, since=0):
-        """Raise if the teacher's logits were not finite in a training step.
-
-        Args:
-            since: the optimizer's step that batches are counted from.
-
-        Raises:
-            ValueError: naming the batch.
-        """
-        bad_step = int(self._bad_step.numpy())
-        if bad_step >= 0:
-            raise ValueError(
-                f"The teacher's logits must be finite. Received: {NOT_FINITE} "
-                f"for batch {bad_step - since}, on which nothing was trained. Look at those "
-                "images, or at the teacher's normalisation."
-            )
 
     def losses_of(self, batch, teacher, student, *, learned):
         """Return the losses by their names in the logs, as far as they can be had.
@@ -803,7 +426,7 @@ class Distiller(keras.Model):
         return self._answers(found["logits"], found, training=training)
 
     def _answers(self, structure, features=None, *, training=False):
-        outputs = by_name(structure, self._names, what="The student's outputs")
+        outputs = by_name(structure, self.parts.names, what="The student's outputs")
         return StudentOutputs(structure, outputs, features or {}, training)
 
     def _check_labels(self, labels):
@@ -811,14 +434,6 @@ class Distiller(keras.Model):
             raise ValueError(
                 f"Training with alpha={self.alpha} needs labels. Received: images alone. "
                 "To distil without labels, set alpha=1 and use losses that ask the teacher."
-            )
-
-    def _refuse_layers_beside(self, soft_labels):
-        layers = self.parts.live.student_layers() or self.parts.terms.teacher_layers()
-        if layers and soft_labels is not None:
-            raise ValueError(
-                "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
-                f"{layers[0]}. Leave `soft_labels` out, or use losses on logits."
             )
 
     def ask_teacher(self, inputs):
@@ -830,63 +445,6 @@ class Distiller(keras.Model):
         # Outside the tape: no gradient is ever taken through the teacher.
         asks = self.asks_teacher()
         return ask_teacher(self.teacher, inputs, self.teacher_layers()) if asks else None
-
-    def regularized(self, loss, model=None):
-        """Return a loss and the regularisers of a model, by default of all that is trained."""
-        # Keras's optimizer sums gradients over replicas; the other losses are divided already.
-        terms = [ops.sum(term) / num_replicas() for term in (model or self).losses]
-        return sum_of([loss, *terms])
-
-    def _apply(self, tape, scaled_loss, teacher=None):
-        """Update the weights, unless the teacher's outputs are not finite or were not before."""
-        if not self.trainable_variables:
-            warnings.warn("The distiller does not have any trainable weights.", stacklevel=2)
-            return
-        gradients = tape.gradient(scaled_loss, self.trainable_variables)
-
-        def apply():
-            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-            return self._bad_step.read_value()
-
-        good = self.may_learn_from(teacher)
-        if good is None:
-            apply()
-            return
-        step = tf.cast(self.optimizer.iterations, tf.int64)
-        first_bad = tf.where(self._bad_step < 0, step, self._bad_step)
-        tf.cond(good, apply, lambda: self._bad_step.assign(first_bad))
-
-    def may_learn_from(self, teacher):
-        """Return whether a teacher's outputs are finite and were before; `None` if nobody must ask.
-
-        Args:
-            teacher: `TeacherOutputs`, or `None`.
-        """
-        # Under several replicas an update cannot be conditional; see `ask_teacher`.
-        if teacher is None or not teacher.outputs or teacher.finite or num_replicas() > 1:
-            return None
-        good = self._bad_step < 0
-        for outputs in teacher.outputs.values():
-            good = ops.all(ops.isfinite(outputs)) & good
-        return good
-
-    def logs_of(self, batch, outputs, losses):
-        """Update the trackers and the compiled metrics; return the results that this step has.
-
-        Args:
-            batch: a `Batch`.
-            outputs: as the student returned them.
-            losses: scalars by their names.
-        """
-        batch_size = ops.shape(keras.tree.flatten(outputs)[0])[0]
-        for metric in self.metrics:
-            if metric.name in losses:
-                metric.update_state(losses[metric.name] * num_replicas(), batch_size)
-        if batch.labels is None:  # The compiled metrics have nothing to compare with.
-            return {m.name: m.result() for m in self.metrics if m.name in losses}
-        logs = self.compute_metrics(batch.inputs, batch.labels, outputs, batch.sample_weight)
-        trackers = {"loss", *(tracker.name for tracker in self._trackers)}
-        return {name: logs[name] for name in logs if name in losses or name not in trackers}
 
 
 def _plain(structure):

@@ -112,7 +112,7 @@ class MutualDistiller(Distiller):
 
     def _losses_of_one(self, number, batch, logits):
         """Return hard and distillation loss of one student, taught by the others."""
-        own, (name,) = logits[number], self._names
+        own, (name,) = logits[number], self.parts.names
         learned = self.parts.learned() if batch.labels is not None else ()
         by_peer = [
             self.losses_of(

@@ -6,6 +6,7 @@ import os
 import keras
 
 from keras_kd._common.backend import processor_flags
+from keras_kd._common.graph import graph_of, has_graph
 from keras_kd.teachers.features import layers_of
 
 _POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -52,8 +53,8 @@ def computing_in(policy, models):
 
     A step is traced, or run eagerly, inside; outside, the models are what they were: a student is
     evaluated, saved and exported in its own precision, and the teacher is the caller's. Weights
-    stay float32; so do each model's last layer, which makes the logits, and layers that are not
-    Keras's own, which may hold constants of their own.
+    stay float32; so do the layers that make each model's outputs, and layers that are not Keras's
+    own, which may hold constants of their own.
 
     Args:
         policy: name of a dtype policy, or `None` to change nothing.
@@ -92,6 +93,18 @@ def unscaled(optimizer):
 
 
 def _inner_layers(model):
-    """Return the layers of Keras's own that a model computes with, but for the last."""
+    """Return the layers of Keras's own that a model computes with, but for those of its outputs."""
     layers = [layer for layer in layers_of(model) if type(layer).__module__.startswith("keras.")]
-    return layers[:-1]
+    several = len(getattr(model, "outputs", None) or ()) > 1 and has_graph(model)
+    last = _last_layers(model) if several else {id(each) for each in layers[-1:]}
+    return [layer for layer in layers if id(layer) not in last]
+
+
+def _last_layers(model):
+    graph = graph_of(model)
+    outputs = {id(tensor) for tensor in graph.outputs}
+    return {
+        id(call.operation)
+        for call in graph.calls
+        if any(id(tensor) in outputs for tensor in keras.tree.flatten(call.outputs))
+    }

@@ -36,6 +36,7 @@ from keras_kd._common.backend import num_replicas, on_gpu
 from keras_kd.data.minibatches import map_arrays
 from keras_kd.data.splits import Split
 from keras_kd.distillers.batch import batch_of
+from keras_kd.distillers.guard import NOT_FINITE
 from keras_kd.distillers.watching import KeptTeacher, sees_minibatches
 from keras_kd.soft_labels import logits_of_all
 from keras_kd.teachers.outputs import TeacherOutputs
@@ -51,7 +52,6 @@ _KEPT_BYTES = 128 * 2**20
 _NUM_TRIED = 6
 # What `fit` may be asked beside the data that minibatches know nothing of.
 _NOT_STACKED = ("class_weight", "sample_weight", "validation_split", "steps_per_epoch")
-NOT_FINITE = "NaN or infinity"
 
 
 # --- which data -----------------------------------------------------------------------------------

@@ -1,0 +1,406 @@
+"""Keras's `compile`, `fit`, `evaluate` and their kin, for a model that trains a student."""
+
+import dataclasses
+import inspect
+import warnings
+
+import keras
+from keras import ops
+
+from keras_kd._common.backend import num_replicas, on_gpu
+from keras_kd._common.structures import part_for
+from keras_kd.data.minibatches import Stack
+from keras_kd.distillers.checks import check_distribution, check_words
+from keras_kd.distillers.fitting import (
+    build_variables,
+    check_labels,
+    check_validation_labels,
+    given,
+    labels_alone,
+    with_soft_labels,
+)
+from keras_kd.distillers.guard import FiniteGuard
+from keras_kd.distillers.hard_losses import hard_losses_of, on_binary_logits, weights_of
+from keras_kd.distillers.objective import sum_of
+from keras_kd.distillers.precision import computing_in, policy_for, scaled
+from keras_kd.distillers.stacks import stacked, train_on_stack
+from keras_kd.distillers.terms import LOSS_NAMES
+from keras_kd.distillers.watching import as_list, with_watch
+from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
+
+_FIT = inspect.signature(keras.Model.fit)
+
+
+class Trainer(keras.Model):
+    """A model that trains a student by steps that a subclass defines; see `Distiller`.
+
+    Here is what Keras calls: what `compile` is told, how `fit` lays out its data, what a step does
+    beside its losses. What is learned, and of whom, a subclass says.
+
+    Args:
+        student: the `keras.Model`.
+        parts: the `Objective`, before `compile`.
+        name: name of the model.
+    """
+
+    # Whether every loss is scaled by the optimizer that float16 needs.
+    trains_in_float16 = True
+
+    def __init__(self, student, parts, *, name):
+        # The student's policy decides whether Keras scales the loss for mixed_float16.
+        super().__init__(name=name, dtype=student.dtype_policy)
+        self.student = student
+        self.parts = parts
+        # What Keras prefixes metrics with.
+        self.output_names = list(parts.names) if len(parts.names) > 1 else None
+        self.teacher = None
+        # The teacher's output for each of the student's.
+        self._pairs = {}
+        # Keras adds the tracker of `loss` itself when the model is compiled.
+        self._trackers = [keras.metrics.Mean(name=name) for name in parts.names_in_logs()]
+        # What `compile` is told beside the losses.
+        self._policy, self._policy_reason, self._said_precision = None, None, False
+        self._own_choices = {}
+        # Whether XLA is known to compute what `compile` was given as metrics.
+        self._metrics_are_known = False
+        self.guard = FiniteGuard()
+
+    def compile(
+        self,
+        optimizer="adam",
+        loss=None,
+        metrics=None,
+        *,
+        loss_weights=None,
+        steps_per_execution=None,
+        jit_compile=None,
+        precision=None,
+        **kwargs,
+    ):
+        """Configure the training, as `keras.Model.compile` does, and return the distiller.
+
+        Args:
+            optimizer: as in Keras; Adam by default.
+            loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
+                or soft labels (`BinaryCrossEntropy` beside `BinarySoftTargets` or a teacher that
+                ends in sigmoid), in both of which -1 stands for no label, and for mean squared
+                error on values; a `keras.losses.Loss`,
+                a function `(labels, logits)`, or a name. Names and Keras's functions are taken on
+                logits, since the student returns them. Of several outputs a dict by their names
+                or a list in order, `None` for one without labels; an output without a
+                distillation loss takes its loss as Keras does.
+            metrics: as in Keras. Where binary cross-entropy is the default, `"accuracy"` and
+                `"binary_accuracy"` count labels whose logit is on the right side of 0.
+            loss_weights: as in Keras; each weighs an output's hard and distillation loss alike.
+            steps_per_execution: as in Keras; if `None`, `fit` stacks minibatches where it can.
+            jit_compile: as in Keras; if `None`, XLA is used where it pays.
+            precision: what training steps compute in: `"mixed"` for what the device is fast in
+                (float16 on a GPU, bfloat16 on a processor that has it), or `"mixed_float16"`,
+                `"mixed_bfloat16"`, `"float32"`; `None` for the models' own. Weights, logits and
+                losses stay float32, and so does the student outside of training.
+            **kwargs: the other arguments of `keras.Model.compile`.
+
+        Raises:
+            ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
+        """
+        check_words("compile", kwargs)
+        heads = self.heads()
+        hard_losses = hard_losses_of(loss, heads)
+        self.parts = dataclasses.replace(
+            self.parts,
+            hard_losses=hard_losses,
+            loss_weights=weights_of(loss_weights, self.parts.names),
+        )
+        if metrics:
+            metrics = on_binary_logits(metrics, heads)
+        self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
+        self._policy, self._said_precision = None, False
+        if precision is not None:
+            self._policy, self._policy_reason = policy_for(
+                precision, on_gpu=on_gpu(), float16=self.trains_in_float16
+            )
+            if self._policy == "mixed_float16":
+                optimizer = scaled(optimizer)
+        super().compile(
+            optimizer=optimizer,
+            loss=self.hard_loss,
+            loss_weights=loss_weights,
+            metrics=metrics,
+            steps_per_execution=steps_per_execution or 1,
+            jit_compile="auto" if jit_compile is None else jit_compile,
+            **kwargs,
+        )
+        self._own_choices = {
+            "steps_per_execution": steps_per_execution,
+            "jit_compile": jit_compile,
+            "precision": precision,
+        }
+        return self
+
+    @property
+    def hard_loss(self):
+        """The hard-label loss; a dict by output of a student of several."""
+        losses = self.parts.hard_losses
+        return losses if len(losses) > 1 else losses[self.parts.names[0]]
+
+    def heads(self):
+        """Return what each output of the student is; `None` if no distillation loss is on it."""
+        heads = {} if self.teacher is None else self.teacher.heads
+        return self.parts.heads(heads, self._pairs)
+
+    def get_compile_config(self):
+        return {**super().get_compile_config(), **self._own_choices}
+
+    def compile_from_config(self, config):
+        # Keras does these two lines for a model whose `compile` is its own.
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        self.optimizer.build(self.trainable_variables)
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *args,
+        **kwargs,
+    ):
+        """Train, as `keras.Model.fit` does, several minibatches in one compiled step.
+
+        The fast path is taken for arrays and for data sets that `Split.batches` made, unless
+        `compile` was given `steps_per_execution` or `run_eagerly`, or `fit` something that it
+        does not serve (class or sample weights, `steps_per_epoch`, `validation_split`). The
+        updates, the epochs and what callbacks see are those of the plain path: where a callback
+        overrides a batch hook, it sees every minibatch. A loss on logits asks the teacher about
+        images in memory once, before the first epoch, if its logits take less than 128 MB. Any
+        other data set is left as it is.
+
+        Raises:
+            ValueError: if a label in memory is none that the losses can learn, or the teacher's
+                logits for an image or a batch are not finite; nothing is trained on it.
+        """
+        self.check_compiled("fit")
+        check_distribution()
+        # What comes after `callbacks`, in Keras's order.
+        kwargs = dict([*_FIT.bind(*[None] * 7, *args, **kwargs).arguments.items()][7:])
+        if self._metrics_await_labels():
+            self.train_function = None
+        data = given(x, y, {**kwargs, "batch_size": batch_size})
+        check_labels(self, data.x, data.y)
+        check_validation_labels([self], kwargs.get("validation_data"))
+        live, stacks, watching = self.parts.live, None, as_list(callbacks)
+        if self.soft_labels is not None and live.terms:
+            minibatches = with_soft_labels(
+                data.minibatches, self.soft_labels, live, self.teacher, verbose=bool(verbose)
+            )
+            data = data.as_dataset(minibatches.dataset())
+        live.check_batch_size(data.batch_size, self._student_shapes)
+        if live.uses_index():
+            live.check_examples(data.minibatches)
+        if self.may_stack() and data.minibatches is not None:
+            stacks = stacked(data.minibatches, [self], watching, bool(verbose))
+            data = data.as_dataset(stacks.data)
+        elif live.uses_index():
+            # One by one, but with the index, which a plain minibatch has not.
+            data = data.as_dataset(data.minibatches.stacks(1, gathered=True))
+        self.prepare_for(data.x)
+        self.say_precision(verbose)
+        return super().fit(
+            data.x,
+            data.y,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=with_watch(callbacks, self.losses_in_logs(), stacks, verbose),
+            **data.options,
+        )
+
+    def _metrics_await_labels(self):
+        # A step that was traced before the metrics had seen labels may make no variables for them
+        # and is traced again. Each method forgets its own: `fit` runs `evaluate` in its midst.
+        return not all(getattr(metric, "built", True) for metric in super().metrics)
+
+    @property
+    def metrics(self):
+        # Compiled metrics that have seen no labels yet are not built, and have no result.
+        ready = [metric for metric in super().metrics if getattr(metric, "built", True)]
+        # The losses first, as in Keras: `loss, hard_loss, accuracy = distiller.evaluate(...)`.
+        return sorted(ready, key=lambda metric: metric.name not in LOSS_NAMES)
+
+    def call(self, inputs, training=None):
+        return self.student(part_for(self.student, inputs), training=training)
+
+    def check_compiled(self, method):
+        """Refuse to start what needs an optimizer and metrics.
+
+        Args:
+            method: what was called.
+
+        Raises:
+            ValueError: if `compile` was not called before.
+        """
+        if not self.compiled:
+            raise ValueError(
+                f"`{method}` needs a compiled distiller. Received: {self.name}, which is not. Call "
+                "`distiller.compile(...)` before."
+            )
+
+    def losses_in_logs(self):
+        """Return the names in the logs of what is better when it is less."""
+        return {"loss", *(tracker.name for tracker in self._trackers)}
+
+    def evaluate(self, x=None, y=None, *args, **kwargs):
+        """Report what labels tell of the student; see `keras.Model.evaluate`.
+
+        Without labels, the distillation loss. `loss` is `hard_loss` (or else
+        `distillation_loss`) and the student's regularisers.
+        """
+        self.check_compiled("evaluate")
+        if (y is not None or not hasattr(x, "shape")) and self._metrics_await_labels():
+            self.test_function = None
+        return super().evaluate(x, labels_alone(y), *args, **kwargs)
+
+    def test_on_batch(self, x, y=None, *args, **kwargs):
+        self.check_compiled("test_on_batch")
+        if y is not None and self._metrics_await_labels():
+            self.test_function = None
+        return super().test_on_batch(x, y, *args, **kwargs)
+
+    def export(self, filepath, format="tf_saved_model", *args, **kwargs):
+        """Export the student, as `keras.Model.export` does.
+
+        `keras_kd.export` writes files that are run and compared with the student before they are
+        kept.
+
+        Args:
+            filepath: a folder, or a file for formats that are one.
+            format: as in `keras.Model.export`.
+            *args, **kwargs: the other arguments of `keras.Model.export`.
+        """
+        return self.student.export(filepath, format, *args, **kwargs)
+
+    def train_on_batch(self, x, y=None, *args, **kwargs):
+        self.check_compiled("train_on_batch")
+        if y is not None and self._metrics_await_labels():
+            self.train_function = None
+        logs = super().train_on_batch(x, y, *args, **kwargs)
+        self.raise_if_teacher_failed(int(self.optimizer.iterations.numpy()))
+        return logs
+
+    def train_step(self, data):
+        with self.in_its_precision():
+            if isinstance(data, Stack):
+                (logs,) = train_on_stack([self], data)
+                return logs
+            return self.train_on_minibatch(data)
+
+    @property
+    def precision(self):
+        """Name of the policy that training steps compute in; `None` for the models' own."""
+        return self._policy
+
+    def in_its_precision(self):
+        """Return a context in which the models of a training step compute as `compile` was told."""
+        return computing_in(self._policy, self.models_in_step(teacher=True))
+
+    def say_precision(self, verbose):
+        """Print, the first time, what training steps compute in, if `compile` was told."""
+        if self._policy is not None and verbose and not self._said_precision:
+            print(f"Precision: {self._policy} ({self._policy_reason}); weights, losses: float32")
+            self._said_precision = True
+
+    def optimizers(self):
+        """Return the optimizer of each player, the student's first."""
+        return [self.optimizer]
+
+    def models_in_step(self, *, teacher):
+        """Return every model that runs in a training step, with the teacher or without."""
+        live = self.teacher.models if teacher and self.teacher is not None else []
+        return [self.student, *live]
+
+    def may_stack(self):
+        """Return whether training steps are Keras's and ours alone, on one device."""
+        return (
+            self.compiled
+            and self._own_choices["steps_per_execution"] is None
+            and not self.run_eagerly
+            and type(self).train_step is Trainer.train_step
+            and num_replicas() == 1
+        )
+
+    def may_use_xla(self, models):
+        """Return whether XLA computes a step through these models as TensorFlow does.
+
+        Args:
+            models: what `models_in_step` returned.
+        """
+        if on_gpu() or self._own_choices["jit_compile"] is not None:
+            return False  # What Keras or the user chose stands.
+        asked = self.teacher is not None and any(each in models for each in self.teacher.models)
+        hard_losses = [self.parts.hard_losses[name] for name in self.parts.labelled()]
+        return (
+            self._metrics_are_known
+            and not (asked and self.teacher.preprocess is not None)
+            and all(map(is_known_optimizer, self.optimizers()))
+            and is_known(
+                models=models,
+                losses=[*hard_losses, *self.parts.terms.losses.values()],
+                others=[self, *self.parts.alphas.values()],
+            )
+        )
+
+    def prepare_for(self, data):
+        """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
+        self.guard.reset()
+        build_variables(self, data)
+
+    def raise_if_teacher_failed(self, since=0):
+        """Raise if the teacher's outputs were not finite in a training step.
+
+        Args:
+            since: the optimizer's step that batches are counted from.
+        """
+        self.guard.raise_if_failed(since)
+
+    def regularized(self, loss, model=None):
+        """Return a loss and the regularisers of a model, by default of all that is trained."""
+        # Keras's optimizer sums gradients over replicas; the other losses are divided already.
+        terms = [ops.sum(term) / num_replicas() for term in (model or self).losses]
+        return sum_of([loss, *terms])
+
+    def descend(self, tape, scaled_loss, teacher=None):
+        """Move the weights down a loss, unless the teacher's outputs are or were not finite.
+
+        Args:
+            tape: that saw the loss.
+            scaled_loss: what the optimizer's `scale_loss` returned.
+            teacher: `TeacherOutputs`, or `None`.
+        """
+        if not self.trainable_variables:
+            warnings.warn("The distiller does not have any trainable weights.", stacklevel=2)
+            return
+        gradients = tape.gradient(scaled_loss, self.trainable_variables)
+
+        def apply():
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+
+        self.guard.update(apply, teacher, self.optimizer.iterations)
+
+    def logs_of(self, batch, outputs, losses):
+        """Update the trackers and the compiled metrics; return the results that this step has.
+
+        Args:
+            batch: a `Batch`.
+            outputs: as the student returned them.
+            losses: scalars by their names.
+        """
+        batch_size = ops.shape(keras.tree.flatten(outputs)[0])[0]
+        for metric in self.metrics:
+            if metric.name in losses:
+                metric.update_state(losses[metric.name] * num_replicas(), batch_size)
+        if batch.labels is None:  # The compiled metrics have nothing to compare with.
+            return {m.name: m.result() for m in self.metrics if m.name in losses}
+        logs = self.compute_metrics(batch.inputs, batch.labels, outputs, batch.sample_weight)
+        trackers = {"loss", *(tracker.name for tracker in self._trackers)}
+        return {name: logs[name] for name in logs if name in losses or name not in trackers}
