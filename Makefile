@@ -18,7 +18,7 @@ VENV := .venv
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test fuzz bench kills data page browser lint format clean
+.PHONY: demo test fuzz bench memory kills data page browser lint format clean
 
 demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
 	@if $(MAKE) --no-print-directory data; then \
@@ -42,6 +42,9 @@ bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others
 	$(VENV)/bin/python benchmarks/main_job.py --recipe digits
 	$(VENV)/bin/python -m pip install --quiet -e '.[bench]'
 	$(VENV)/bin/python benchmarks/speed.py
+
+memory: $(INSTALLED) ## The memory of `fit`, with what a teacher said kept and without. Two minutes.
+	$(VENV)/bin/python benchmarks/memory.py
 
 kills: $(INSTALLED) ## Twenty runs, each killed at a random moment and gone on with. A quarter of an hour.
 	KERAS_KD_KILLED_RUNS=20 $(VENV)/bin/python -m pytest -s tests/test_kills.py

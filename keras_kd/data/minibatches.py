@@ -165,11 +165,15 @@ class Minibatches:
                 order = _permutation(self.num_examples, self.shuffle_seed, epoch)
             return epoch_of(epoch, order)
 
+        options = tf.data.Options()
+        # Else the pipeline is written down and read again, with all examples in it.
+        options.experimental_optimization.apply_default_optimizations = False
         return (
             tf.data.Dataset.range(1)
             .flat_map(next_epoch)
             .apply(tf.data.experimental.assert_cardinality(num_elements))
             .prefetch(tf.data.AUTOTUNE)
+            .with_options(options)
         )
 
     def with_teacher_logits(self, teacher_logits):

@@ -20,8 +20,8 @@ It may change the time and nothing else. What a Keras user may rely on:
   pipeline, weights, `validation_split`, `steps_per_epoch`, `shuffle="batch"`: Keras's own path.
 
 The rules look at models, data, callbacks and device alone, never at a clock: the same seed gives
-the same weights. `benchmarks/speed.py choices` measures them; `benchmarks/RESULTS.md` has what
-came out on a processor of two cores.
+the same weights. `benchmarks/speed.py choices` and `benchmarks/memory.py` measure them;
+`benchmarks/RESULTS.md` and `memory.md` have what came out on a processor of two cores.
 """
 
 import contextlib
