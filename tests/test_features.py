@@ -215,9 +215,12 @@ class TestInTheDistiller:
     def test_a_softmax_ended_teacher_gives_features_too(self):
         logits = nested()
         teacher = keras.Model(logits.input, layers.Softmax()(logits.output))
-        outputs = kd.Teacher(teacher).with_features(IMAGES, ["pool"])
-        np.testing.assert_allclose(outputs["logits"], logits(IMAGES), rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(outputs["pool"], by_hand(logits, "pool"), rtol=1e-4, atol=1e-4)
+        said = kd.Teacher(teacher).ask(IMAGES, ["pool"])
+        (found,) = said.outputs.values()
+        np.testing.assert_allclose(found, logits(IMAGES), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            said.features["pool"], by_hand(logits, "pool"), rtol=1e-4, atol=1e-4
+        )
 
     def test_keras_own_feature_loss_runs_the_student_once(self):
         """Keras's own distiller runs it twice, both times in training mode."""

@@ -303,11 +303,13 @@ class DataFreeDistiller(OtherPlayers, Distiller):
 
         def loss():
             images = self.generator(self._latents(0), training=True)
-            teacher = self.teacher.with_gradient(images, layers)
-            teacher["images"] = images
-            teacher["batch_norm"] = [
-                (layer, teacher[name]) for name, layer in self._batch_norm_layers().items()
+            said = self.teacher.ask_with_gradient(images, layers)
+            (logits,) = said.outputs.values()
+            normalised = [
+                (layer, said.features[name]) for name, layer in self._batch_norm_layers().items()
             ]
+            teacher = {"logits": logits, "images": images, "batch_norm": normalised}
+            teacher |= said.features
             student = {"logits": self(images, training=True)} if asks_student else None
             values = {term.name: term.call(teacher, student) for term in self.generator_loss}
             weighted = [self._weight_now(term) * values[term.name] for term in self.generator_loss]

@@ -181,7 +181,7 @@ def _wanted_shape(model, image_shape):
 def _of_one_choice(teacher, image_shape):
     """Return a model whose classes exclude each other, of a teacher that ends in sigmoid."""
     images = keras.Input(image_shape, name="image")
-    logits = teacher.with_gradient(images)["logits"]
+    (logits,) = teacher.ask_with_gradient(images).outputs.values()
     if logits.shape[-1] == 1:
         logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
     else:

@@ -172,7 +172,8 @@ def _logits_model(path):
             f"{path}, which ends in sigmoid."
         )
     image = keras.Input(teacher.input_shape[1:])
-    return keras.Model(image, teacher.with_gradient(image)["logits"])
+    (logits,) = teacher.ask_with_gradient(image).outputs.values()
+    return keras.Model(image, logits)
 
 
 def _in_the_browser(model, input_range):

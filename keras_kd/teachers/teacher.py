@@ -220,14 +220,6 @@ class Teacher:
         logits = {name: self._as_logits(name, outputs[name]) for name in self.output_names}
         return TeacherOutputs(logits, features, self.class_maps)
 
-    def with_features(self, images, layer_names):
-        said = self.ask(images, layer_names)
-        return {"logits": self._of_one(said.outputs), **said.features}
-
-    def with_gradient(self, images, layer_names=()):
-        said = self.ask_with_gradient(images, layer_names)
-        return {"logits": self._of_one(said.outputs), **said.features}
-
     def output_shape(self, name):
         """Return the shape of a batch of an output, `None` where free."""
         return self._shapes[name]
