@@ -356,3 +356,29 @@ def test_a_damaged_record_is_one_sentence_for_those_who_open_and_who_create(
     for use in (lambda: kd.SoftLabels(path), lambda: create(path, teacher)):
         with pytest.raises(ValueError, match=r"must be as it was written\. .*store\.json, which "):
             use()
+
+
+WEIGHTS = np.random.default_rng(2).uniform(0, 2, NUM_EXAMPLES)
+CLASS_WEIGHT = {0: 2.0, 3: 0.5}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"sample_weight": WEIGHTS}, {"class_weight": CLASS_WEIGHT}],
+    ids=["sample_weight", "class_weight"],
+)
+def test_weights_count_beside_soft_labels_as_beside_the_live_teacher(teacher, tmp_path, given):
+    losses = []
+    for soft_labels in (tmp_path / "labels", None):
+        keras.utils.set_random_seed(0)
+        student = kd.models.mlp([4], **SHAPE)
+        distiller = kd.Distiller(student=student, teacher=teacher, soft_labels=soft_labels)
+        distiller.compile(keras.optimizers.SGD(0.0))
+        history = distiller.fit(IMAGES, LABELS, batch_size=50, verbose=0, **given).history
+        losses.append((history["hard_loss"][0], history["distillation_loss"][0]))
+    assert losses[0] == pytest.approx(losses[1], rel=2e-3)
+    weights = WEIGHTS if "sample_weight" in given else [CLASS_WEIGHT.get(c, 1) for c in LABELS]
+    by_hand = keras.losses.sparse_categorical_crossentropy(
+        LABELS, student(IMAGES), from_logits=True
+    )
+    assert losses[0][0] == pytest.approx(float(np.mean(weights * np.asarray(by_hand))), rel=1e-4)

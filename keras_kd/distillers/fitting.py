@@ -214,11 +214,11 @@ def _has_examples(array):
     return hasattr(array, "__array__") and len(array.shape) > 0 and array.shape[0] > 0
 
 
-def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
-    """Return the minibatches with the teacher's stored logits for them.
+def with_soft_labels(data, soft_labels, terms, teacher, *, verbose):
+    """Return what `fit` was given as a data set with the teacher's stored outputs.
 
     Args:
-        minibatches: `Minibatches`, or `None` for data of another kind.
+        data: `Given`.
         soft_labels: `SoftLabels`, or the folder of some, which is made if it is not there.
         terms: the `DistillationTerms`.
         teacher: a `Teacher` to make it from, or `None`.
@@ -228,11 +228,16 @@ def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
         ValueError: if the data has no index, or the soft labels are not of this teacher, this
             data and these losses.
     """
+    minibatches, options, weights = data.minibatches, data.options, None
+    if minibatches is None and are_arrays(data.x, data.y):
+        weights = _weights_of(data.y, options)
+        options = options | {"class_weight": None, "sample_weight": None}
+        minibatches = minibatches_of(data.x, data.y, **options)
     if minibatches is None:
         raise ValueError(
-            "Soft labels are found by the index of the image. Received: data without one, or "
-            "weights beside it. Pass arrays or `Split.batches(...)` to `fit`, or train "
-            "from `SoftLabels.join` with `Distiller(teacher=None)`."
+            "Soft labels are found by the index of the image. Received: data without one. Pass "
+            "arrays or `Split.batches(...)` to `fit`, or train from `SoftLabels.join` with "
+            "`Distiller(teacher=None)`."
         )
     if not isinstance(soft_labels, SoftLabels) and teacher is not None:
         soft_labels = SoftLabels.create(soft_labels, teacher, minibatches.split, verbose=verbose)
@@ -245,7 +250,10 @@ def with_soft_labels(minibatches, soft_labels, terms, teacher, *, verbose):
         )
     pairs = pairs_of(terms.compared_outputs(), terms.names, soft_labels.output_names)
     terms.check_heads(soft_labels.heads, pairs)
-    return soft_labels.joined(minibatches)
+    joined = soft_labels.joined(minibatches)
+    if weights is not None:
+        joined = joined.with_sample_weight(_as_float32(_as_arrays(weights)))
+    return Given(data.x, None, options).as_dataset(joined.dataset())
 
 
 def build_variables(distiller, data):

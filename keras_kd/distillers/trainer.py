@@ -192,10 +192,9 @@ class Trainer(keras.Model):
         check_validation_labels([self], kwargs.get("validation_data"))
         live, stacks, watching = self.parts.live, None, as_list(callbacks)
         if self.soft_labels is not None and live.terms:
-            minibatches = with_soft_labels(
-                data.minibatches, self.soft_labels, live, self.teacher, verbose=bool(verbose)
+            data = with_soft_labels(
+                data, self.soft_labels, live, self.teacher, verbose=bool(verbose)
             )
-            data = data.as_dataset(minibatches.dataset())
         live.check_batch_size(data.batch_size, self._student_shapes)
         if live.uses_index():
             live.check_examples(data.minibatches)
