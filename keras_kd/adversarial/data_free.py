@@ -144,6 +144,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             pixels = pixel_statistics(teacher)
             generator = build_generator(_image_shape(student), **pixels)
         _check_generator(generator, student)
+        _check_classifier(student)
         self.generator, self.generator_loss = generator, terms
         self.student_steps, self.replay = student_steps, replay
         self.batch_size, self.seed = batch_size, seed
@@ -433,6 +434,15 @@ def _image_shape(student):
             "keras.Input, or pass a `generator`."
         )
     return tuple(student.inputs[0].shape)[1:]
+
+
+def _check_classifier(student):
+    shape = tuple(student.output_shape)
+    if len(shape) != 2:
+        raise ValueError(
+            "A DataFreeDistiller makes images of one class each, for logits (batch, classes). "
+            f"Received: a student that returns {shape}. Distil it from data, with a Distiller."
+        )
 
 
 def _check_generator(generator, student):

@@ -133,7 +133,9 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
             )
         judges_logits = any(own is None for _, own in layer_pairs)
         if judges_logits:
-            check_judged_logits(student, at_least=3 if standardize and beta != 0 else 1)
+            (head,) = self.heads().values()
+            at_least = 3 if standardize and beta != 0 else 1
+            check_judged_logits(student, at_least=at_least, head=head)
         self.teacher_layer_name, self.student_layer_name = teacher_layer_name, student_layer_name
         self._layer_pairs = layer_pairs
         self.standardize, self.beta = standardize, beta

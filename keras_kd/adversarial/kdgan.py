@@ -77,7 +77,8 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
         name="kdgan_distiller",
     ):
         super().__init__(students, distillation_loss=distillation_loss, alpha=alpha, name=name)
-        check_judged_logits(self.students[-1], at_least=2)
+        (head,) = self.heads().values()
+        check_judged_logits(self.students[-1], at_least=2, head=head)
         self.adversarial_weight = check_setting(
             "adversarial_weight", adversarial_weight, zero_allowed=True
         )

@@ -231,16 +231,22 @@ def check_discriminator(model, *, feature_shape, num_scores):
         )
 
 
-def check_judged_logits(student, *, at_least):
+def check_judged_logits(student, *, at_least, head="logits"):
     """Refuse a student whose logits a discriminator cannot tell from others.
 
     Args:
         student: the `keras.Model`.
         at_least: logits an example.
+        head: what its output is, as its distiller says.
 
     Raises:
         ValueError: in one sentence.
     """
+    if head == "values":
+        raise ValueError(
+            "A discriminator judges logits of classes or labels. Received: a student whose output "
+            "is compared as values. Use a Distiller or a MutualDistiller."
+        )
     shape = tuple(student.output_shape)
     if len(shape) != 2:
         raise ValueError(
