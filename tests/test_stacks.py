@@ -134,6 +134,35 @@ def cut(structure):
     return keras.tree.map_structure(lambda each: each[: COUNT // 2], structure)
 
 
+def listed(units, seed):
+    keras.utils.set_random_seed(seed)
+    ends = [keras.Input((5,)), keras.Input((3,))]
+    x = layers.Dense(units, activation="relu")(layers.Concatenate()(ends))
+    return keras.Model(ends, [layers.Dense(4)(x), layers.Dense(2)(x)])
+
+
+def test_lists_go_by_their_places_and_an_output_may_be_without_a_teacher():
+    """Of a teacher of two outputs one alone was asked, which then had no place of its own."""
+
+    def run(**options):
+        model = kd.Distiller(
+            student=listed(6, 0), teacher=listed(12, 1), distillation_loss=["soft_targets", None]
+        )
+        model.compile("sgd", loss=[kd.losses.CrossEntropy(), "mse"], **options)
+        data = [*INPUTS.values()], [*LABELS.values()]
+        history = model.fit(*data, shuffle=False, batch_size=16, verbose=0).history
+        return model, history
+
+    with heights() as stacked:
+        (fast, history), (plain, _) = run(), run(**PLAIN)
+    assert stacked.call_count == 1
+    first, second = fast.parts.names
+    losses = {f"{first}_distillation_loss", f"{first}_loss", f"{second}_loss"}
+    assert history.keys() == losses | {"loss", "hard_loss", "distillation_loss"}
+    for one, other in zip(fast.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
 def test_inputs_alone_go_by_stacks_where_the_teacher_alone_teaches():
     def run(**options):
         model = distiller(alpha=1.0).compile(keras.optimizers.Adam(1e-2), **options)

@@ -181,19 +181,20 @@ def _ending(student, head):
 
 
 def teacher_for(teacher, terms, **options):
-    """Return a teacher that is asked for what the losses compare; one that is built as it is.
+    """Return a teacher that is asked for what the losses compare, and its `pairs_of` outputs.
 
     Args:
-        teacher: as in `Distiller`.
+        teacher: as in `Distiller`; one that is built is taken as it is.
         terms: the `DistillationTerms`, which tell what is compared as values.
         **options: of `Teacher`.
     """
+    compared = terms.compared_outputs()
     if isinstance(teacher, (Teacher, Ensemble)):
-        return teacher
-    names = outputs_of_teacher(teacher, **options)
-    pairs = pairs_of(terms.compared_outputs(), terms.names, names)
+        return teacher, pairs_of(compared, terms.names, teacher.output_names)
+    # Of all its outputs: those that are not compared tell which place is whose.
+    pairs = pairs_of(compared, terms.names, outputs_of_teacher(teacher, **options))
     heads = {own: "values" for name, own in pairs.items() if terms.is_of_values(name)}
-    return as_teacher(teacher, heads=heads, outputs=tuple(pairs.values()), **options)
+    return as_teacher(teacher, heads=heads, outputs=tuple(pairs.values()), **options), pairs
 
 
 def pairs_of(compared, names, teacher_names):

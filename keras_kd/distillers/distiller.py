@@ -16,7 +16,6 @@ from keras_kd.distillers.checks import (
     check_soft_labels,
     check_stored,
     check_student,
-    pairs_of,
     shape_of,
     shapes_of,
     teacher_for,
@@ -198,8 +197,7 @@ class Distiller(Trainer):
         image_shape = shape_of(self.student, "inputs")
         options = {"image_shape": image_shape and image_shape[1:], "examples": examples}
         terms = self.parts.terms
-        teacher = teacher_for(teacher, terms, **options)
-        pairs = pairs_of(terms.compared_outputs(), self.parts.names, teacher.output_names)
+        teacher, pairs = teacher_for(teacher, terms, **options)
         values = [name for name in pairs if terms.is_of_values(name)]
         check_fit(teacher, self.student, pairs, values=values)
         by_teacher = isinstance(teacher.input_shape, tuple) and examples is None

@@ -169,7 +169,8 @@ class Trainer(keras.Model):
     ):
         """Train, as `keras.Model.fit` does, several minibatches in one compiled step.
 
-        The fast path is taken for arrays and for data sets that `Split.batches` made, unless
+        The fast path is taken for arrays, or a dict, list or tuple of arrays for models of several
+        inputs or outputs, and for data sets that `Split.batches` made, unless
         `compile` was given `steps_per_execution` or `run_eagerly`, or `fit` something that it
         does not serve (class or sample weights, `steps_per_epoch`, `validation_split`). The
         updates, the epochs and what callbacks see are those of the plain path: where a callback
