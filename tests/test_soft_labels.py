@@ -102,10 +102,12 @@ def test_top_k_keeps_the_mass_of_the_rest(teacher, tmp_path):
         np.testing.assert_allclose(
             np.take_along_axis(found, top, -1), np.take_along_axis(expected, top, -1), rtol=1e-5
         )
-        share = (1 - np.take_along_axis(expected, top, -1).sum(-1, keepdims=True)) / 3
-        np.testing.assert_allclose(
-            np.take_along_axis(found, rest, -1), np.repeat(share, 3, 1), rtol=1e-4
+        rest_found, rest_expected = (
+            np.take_along_axis(each, rest, -1) for each in (found, expected)
         )
+        np.testing.assert_allclose(rest_found.sum(-1), rest_expected.sum(-1), rtol=1e-4)
+        # Three logits of five numbers that have two directions: as good as kept, but for rounding.
+        np.testing.assert_allclose(rest_found, rest_expected, rtol=0.05)
     assert labels.verify(20, teacher, SPLIT) < 1e-5
     everything = create(tmp_path / "all", teacher, top_k=100, dtype="float32")
     assert everything.verify(20, teacher, SPLIT) < 1e-5

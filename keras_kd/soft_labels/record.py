@@ -98,6 +98,11 @@ def outputs_of(record):
     }
 
 
+def listed(outputs):
+    """Return the outputs, or what a teacher answered, one after the other."""
+    return list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+
+
 def read_store(path):
     """Return what a store says of itself, checked: its own digests are of its shards alone.
 

@@ -2,17 +2,21 @@
 
 import concurrent.futures
 import json
+import math
 import shutil
 
 import numpy as np
 
 from keras_kd._common.files import move, remove_leftovers, sha256_of, written_whole
+from keras_kd.soft_labels.others import Others, num_sampled
 from keras_kd.soft_labels.predict import asking, examples_of, progress_bar
-from keras_kd.soft_labels.record import check_same, is_whole, outputs_of, read_unfinished
-from keras_kd.soft_labels.rows import keep_logits, parts_of, row_dtype
+from keras_kd.soft_labels.record import check_same, is_whole, listed, outputs_of, read_unfinished
+from keras_kd.soft_labels.rows import keep_logits, parts_of, read_others, row_dtype
 
 # Logits in an error.
 _NUM_SHOWN = 20
+# Examples to find what their logits have in common.
+_FEWEST_ASKED = 256
 
 
 class Writer:
@@ -29,6 +33,8 @@ class Writer:
         self.outputs = outputs_of(made_of)
         self.unfinished = path.with_name(f".{path.name}.unfinished")
         self.record = self.unfinished / "store.json"
+        # By the number of an output with `top_k`: what is common to its places, and the file of it.
+        self._others, self._files = {}, {}
 
     def write(self, teacher, split, augmentation, batch_size, overwrite):
         """Write all shards that are not there yet, then move the folder to its place.
@@ -42,12 +48,14 @@ class Writer:
         """
         rows_per_shard = self.made_of["rows_per_shard"]
         done = self._take_up(overwrite)
+        ask = asking(teacher, augmentation)
+        if not self._others:
+            self._find_others(ask, split, batch_size)
         shards = [
             (view, start)
             for view in range(self.made_of["views"])
             for start in range(0, len(split), rows_per_shard)
         ]
-        ask = asking(teacher, augmentation)
         # One shard is written while the next is computed, and no more than one waits.
         with (
             progress_bar("soft labels", self.verbose) as bar,
@@ -76,14 +84,49 @@ class Writer:
         self.unfinished.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.unfinished)
         record = read_unfinished(self.record) or {}
-        shards = record.pop("shards", [])
+        shards, others = record.pop("shards", []), record.pop("others", {})
         if record and not overwrite:
             check_same(record, self.made_of, self.path, "unfinished soft labels")
-        if record == self.made_of and all(is_whole(self.unfinished, each) for each in shards):
+        whole = all(is_whole(self.unfinished, each) for each in [*shards, *others.values()])
+        # The former version spread the mass of the others evenly: rows of another form.
+        if record == self.made_of and whole and len(others) == len(self._with_others()):
+            self._files, self._others = others, read_others(self.unfinished, others)
             return shards
         shutil.rmtree(self.unfinished)
         self.unfinished.mkdir()
         return []
+
+    def _with_others(self):
+        """Return the outputs of which not all logits are kept, by their numbers."""
+        numbered = enumerate(listed(self.outputs))
+        return {str(number): output for number, output in numbered if output.top_k}
+
+    def _find_others(self, ask, split, batch_size):
+        """Find what the logits of each such output have in common, from examples all over."""
+        wanted = self._with_others()
+        if not wanted:
+            return
+        counts = {name: num_sampled(output.num_classes) for name, output in wanted.items()}
+        num_asked = max(
+            _FEWEST_ASKED,
+            *(counts[name] // math.prod(output.places) for name, output in wanted.items()),
+        )
+        positions = np.unique(np.linspace(0, len(split) - 1, num_asked).astype(int))
+        samples = {name: [] for name in wanted}
+        for first in range(0, len(positions), batch_size):
+            chosen = positions[first : first + batch_size]
+            seeds = np.zeros((len(chosen), 2), np.int32)
+            answers = listed(ask(examples_of(split.images, chosen), seeds))
+            for name, output in wanted.items():
+                places = np.asarray(answers[int(name)]).reshape(len(chosen), -1, output.num_classes)
+                step = max(1, places.shape[1] * len(positions) // counts[name])
+                samples[name].append(places[:, ::step].reshape(-1, output.num_classes))
+        for name, some in samples.items():
+            self._others[name] = Others.of(np.concatenate(some))
+            file = f"others-{name}.npy"
+            with written_whole(self.unfinished / file) as unfinished:
+                np.save(unfinished, self._others[name].table)
+            self._files[name] = {"file": file, "sha256": sha256_of(self.unfinished / file)}
 
     def _rows(self, ask, split, view, start, stop, batch_size, bar, task):
         rows = np.zeros(stop - start, row_dtype(self.outputs))
@@ -101,17 +144,14 @@ class Writer:
 
     def _keep(self, rows, answers):
         """Write what the teacher answered into rows."""
-        alone = not isinstance(answers, dict)
-        outputs, answers = (
-            ([self.outputs], [answers]) if alone else (self.outputs.values(), answers.values())
-        )
-        for output, answer, part in zip(
-            outputs, answers, parts_of(rows, self.outputs), strict=True
-        ):
-            answer = np.asarray(answer)
-            with np.errstate(over="ignore"):  # Told below.
-                keep_logits(part, answer, output)
+        outputs, parts = listed(self.outputs), parts_of(rows, self.outputs)
+        for number, (output, answer) in enumerate(zip(outputs, listed(answers), strict=True)):
+            part, answer = parts[number], np.asarray(answer)
+            with np.errstate(over="ignore", invalid="ignore"):  # Told below.
+                keep_logits(part, answer, output, self._others.get(str(number)))
             finite = np.isfinite(part["logits"]).reshape(len(rows), -1).all(-1)
+            if output.top_k:
+                finite &= np.isfinite(part["level"]).reshape(len(rows), -1).all(-1)
             if not finite.all():
                 worst = int(np.argmin(finite))
                 raise _not_finite(answer[worst], output, rows["index"][worst])
@@ -125,7 +165,9 @@ class Writer:
     def _note(self, done, shard):
         done.append(shard)
         with written_whole(self.record) as unfinished:
-            unfinished.write_text(json.dumps(self.made_of | {"shards": done}, indent=1))
+            others = {"others": self._files} if self._files else {}
+            record = self.made_of | {"shards": done} | others
+            unfinished.write_text(json.dumps(record, indent=1))
 
 
 def _not_finite(answer, output, index):
