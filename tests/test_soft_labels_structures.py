@@ -127,6 +127,56 @@ class TestStructures:
         assert stored["distillation_loss"] == pytest.approx(live["distillation_loss"], rel=1e-2)
 
 
+def two_heads(seed):
+    keras.utils.set_random_seed(seed)
+    ids = keras.Input((STEPS,), dtype="int32", name="ids")
+    segment = keras.Input((2,), name="segment")
+    x = keras.layers.Flatten()(keras.layers.Embedding(11, 4)(ids))
+    x = keras.layers.Concatenate()([x, segment])
+    outputs = {"class": keras.layers.Dense(4)(x), "box": keras.layers.Dense(2)(x)}
+    return keras.Model({"ids": ids, "segment": segment}, outputs)
+
+
+class TestATeacherOfSeveralInputsAndOutputs:
+    teacher = None
+
+    @pytest.fixture(autouse=True)
+    def _teacher(self):
+        self.teacher = kd.Teacher(two_heads(0), head={"class": "logits", "box": "values"})
+
+    def test_it_is_asked_by_name(self, tmp_path):
+        data = (INPUTS, {"class": LABELS["class"], "box": LOGITS["box"]})
+        labels = kd.SoftLabels.create(
+            tmp_path / "labels", self.teacher, data, top_k={"class": 2}, verbose=False
+        )
+        assert labels.heads == {"class": "logits", "box": "values"}
+        for inputs, targets in labels.join(data, 16, shuffle_seed=2):
+            expected = self.teacher(inputs)
+            np.testing.assert_allclose(targets.teacher_logits["box"], expected["box"], rtol=1e-5)
+            order = np.argsort(-expected["class"].numpy(), axis=-1)[:, :2]
+            found, kept = (
+                np.take_along_axis(np.asarray(each["class"]), order, -1)
+                for each in (targets.teacher_logits, expected)
+            )
+            np.testing.assert_allclose(found, kept, atol=1e-3)
+        assert labels.verify(30, self.teacher, data) < 1e-3
+
+    def test_a_student_learns_both_as_from_the_live_teacher(self, tmp_path):
+        def history(**parts):
+            losses = {"class": kd.losses.SoftTargets(2.0), "box": kd.losses.ValueMatching()}
+            distiller = kd.Distiller(student=two_heads(1), distillation_loss=losses, **parts)
+            distiller.compile(
+                keras.optimizers.SGD(0.1), loss={"class": kd.losses.CrossEntropy(), "box": "mse"}
+            )
+            labels = {"class": LABELS["class"], "box": INPUTS["segment"]}
+            return distiller.fit(INPUTS, labels, shuffle=False, epochs=2, verbose=0).history
+
+        live = history(teacher=self.teacher)
+        stored = history(teacher=self.teacher, soft_labels=tmp_path / "labels")
+        for name, values in live.items():
+            assert stored[name] == pytest.approx(values, rel=2e-3), name
+
+
 def test_a_shard_of_long_rows_has_fewer(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "_BYTES_PER_SHARD", 1000)
     labels = from_logits(tmp_path / "labels", np.zeros((COUNT, 10, 30)), IDS)

@@ -8,6 +8,7 @@ import numpy as np
 from keras_kd import metrics
 from keras_kd._common.files import size_of, written_whole
 from keras_kd._common.limits import check_archive
+from keras_kd.soft_labels import images_at_once
 
 _BATCH_SIZE = 1000
 # Images kept for the report, of those on which teacher and student differ.
@@ -185,11 +186,11 @@ def _describe_model(path, model, curves):
 def _logits(model, images):
     # Not `predict`, which compiles: for one pass of many models that takes longer, and TensorFlow
     # warns about it.
-    batches = range(0, len(images), _BATCH_SIZE)
+    batch_size = images_at_once(images.shape[1:], at_most=_BATCH_SIZE)
     return np.concatenate(
         [
-            np.asarray(model(images[start : start + _BATCH_SIZE], training=False))
-            for start in batches
+            np.asarray(model(images[start : start + batch_size], training=False))
+            for start in range(0, len(images), batch_size)
         ]
     )
 
