@@ -1,6 +1,6 @@
 """What soft labels of a language model cost a token, and how wrong the loss is that they give.
 
-    python benchmarks/soft_labels.py            # about ten minutes on two cores
+    python benchmarks/soft_labels.py            # about ten minutes on two idle cores
     python benchmarks/soft_labels.py --steps 50 --tokens 1000   # to try it
 
 Text: the docstrings of Python's standard library and of the packages that are installed beside
