@@ -86,13 +86,11 @@ class Distiller(Trainer):
         name: name of the model.
 
     Raises:
-        ValueError: if student and teacher do not fit each other, or the student does not return
-            logits.
+        ValueError: if student, teacher and losses do not fit each other.
 
     Example:
 
     ```python
-    import numpy as np
     import keras_kd as kd
 
     data = kd.data.load("digits", seed=0)
@@ -307,7 +305,7 @@ class Distiller(Trainer):
 
     def test_step(self, data):
         batch, stored = batch_of(data)
-        if batch.labels is not None:
+        if batch.labels is not None and self.parts.labelled():
             student = self._answers(self(batch.inputs, training=False))
             losses = self.losses_of(batch, None, student, learned=self.parts.labelled())
             losses["loss"] = losses["hard_loss"]
@@ -370,34 +368,19 @@ class Distiller(Trainer):
             student: `StudentOutputs`.
             learned: names of the outputs whose labels are there to be learned.
         """
-        return self.parts.losses(
-            batch,
-            teacher,
-            student,
-            learned=learned,
-            projectors=self.projectors,
-            step=self._step(),
-        )
+        options = {"projectors": self.projectors, "step": self._step()}
+        return self.parts.losses(batch, teacher, student, learned=learned, **options)
 
     def _step(self):
         return self.optimizer.iterations if self.optimizer else 0
 
-    def learns_labels(self):
-        """Return whether a hard-label loss counts."""
-        return bool(self.parts.learned())
-
     def labels_as_classes(self):
         """Return the outputs whose labels anything but the hard loss takes for classes."""
-        live = self.parts.live
-        return [term.output for term in live.terms if term.loss.uses_labels]
+        return [term.output for term in self.parts.live.terms if term.loss.uses_labels]
 
     def teacher_layers(self):
         """Return the teacher's layers that the losses compare."""
         return self.parts.terms.teacher_layers()
-
-    def lacks_teacher(self):
-        """Return whether a loss counts, and there is no teacher."""
-        return self.uses_teacher() and self.teacher is None
 
     def asks_teacher(self):
         """Return whether a training step asks the live teacher."""

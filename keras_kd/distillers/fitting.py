@@ -279,7 +279,7 @@ def build_variables(distiller, data):
         y[name], y_pred[name] = _zeros(each.shape[example], each.dtype, shapes[name][1:])
     outputs = student.outputs[0] if isinstance(student, keras.Sequential) else student.output
     y, y_pred = _like(labels, y, names), _like(outputs, y_pred, names)
-    if distiller.learns_labels() and len(names) == 1:
+    if distiller.parts.learned() and len(names) == 1:
         # Else they may be placeholders of any shape, or Keras would have trackers of its own.
         distiller.compute_loss(y=y, y_pred=y_pred)
     distiller.compute_metrics(None, y, y_pred)
