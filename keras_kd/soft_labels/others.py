@@ -51,13 +51,15 @@ class Others:
     def of(cls, logits):
         """Return what the logits `[n, num_classes]` of some places have in common."""
         logits = _near(logits)
-        logits = logits[np.isfinite(logits).all(-1)]  # The others are told when they are kept.
+        finite = np.isfinite(logits).all(-1)
+        if not finite.all():  # Told when they are kept.
+            logits = logits[finite]
         table = np.zeros((2 + NUM_DIRECTIONS, logits.shape[-1]), np.float32)
         if not len(logits):
             return cls(table)
         weights = _Masses(logits).shares_at_2.mean(0)
         weights /= weights.sum()
-        logits = logits - logits @ weights[:, np.newaxis]
+        logits -= logits @ weights[:, np.newaxis]
         table[0], table[1] = weights, logits.mean(0)
         logits -= table[1]
         scores = _principal(logits * np.sqrt(weights))

@@ -121,8 +121,8 @@ class Writer:
                 places = np.asarray(answers[int(name)]).reshape(len(chosen), -1, output.num_classes)
                 step = max(1, places.shape[1] * len(positions) // counts[name])
                 samples[name].append(places[:, ::step].reshape(-1, output.num_classes))
-        for name, some in samples.items():
-            self._others[name] = Others.of(np.concatenate(some))
+        for name in wanted:
+            self._others[name] = Others.of(np.concatenate(samples.pop(name)))
             file = f"others-{name}.npy"
             with written_whole(self.unfinished / file) as unfinished:
                 np.save(unfinished, self._others[name].table)
