@@ -136,6 +136,9 @@ for name, build in rows.items():
     for key, values in history.items():
         np.testing.assert_allclose(other_history[key], values, rtol=1e-4, err_msg=f"{name} {key}")
 with strategy.scope():
+    outside = distiller(kd.losses.SoftTargets()).compile()
+outside.fit(images, one_label, verbose=0)  # The scope is the model's, as in Keras.
+with strategy.scope():
     try:
         run(lambda: distiller(keras.distillation.LogitsDistillation()))
     except ValueError as error:

@@ -198,7 +198,8 @@ class Trainer(keras.Model):
             )
         live.check_batch_size(data.batch_size, self._student_shapes)
         if live.uses_index():
-            live.check_examples(data.minibatches)
+            with self.distribute_strategy.scope():
+                live.check_examples(data.minibatches)
         if self.may_stack() and data.minibatches is not None:
             stacks = stacked(data.minibatches, [self], watching, bool(verbose))
             data = data.as_dataset(stacks.data)
@@ -326,7 +327,7 @@ class Trainer(keras.Model):
             and self._own_choices["steps_per_execution"] is None
             and not self.run_eagerly
             and type(self).train_step is Trainer.train_step
-            and num_replicas() == 1
+            and self.distribute_strategy.num_replicas_in_sync == 1
         )
 
     def may_use_xla(self, models):
