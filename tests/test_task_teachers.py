@@ -145,6 +145,19 @@ class TestSeveralHeads:
         said = kd.Teacher(model)(VECTORS)
         np.testing.assert_allclose(said["one"], VECTORS @ shared.kernel.numpy(), rtol=1e-4)
 
+    @pytest.mark.parametrize("wrap", [list, lambda ends: dict(zip("ab", ends, strict=True))])
+    def test_one_layer_may_end_several(self, wrap):
+        last = layers.Dense(3, activation="softmax", name="last")
+        images = [keras.Input((6,)), keras.Input((6,))]
+        model = keras.Model(images, wrap([last(image) for image in images]))
+        teacher = kd.Teacher(model)
+        names = ("last", "last_1") if wrap is list else ("a", "b")
+        assert teacher.heads == dict.fromkeys(names, "softmax")
+        inputs = [VECTORS, 2 * VECTORS]
+        said, kernel = teacher(inputs), last.kernel.numpy()
+        for name, each in zip(names, inputs, strict=True):
+            np.testing.assert_allclose(said[name], each @ kernel, rtol=1e-4, atol=1e-5)
+
     def test_one_that_cannot_be_opened_is_read_through_log(self):
         image = keras.Input((6,))
         closed = layers.Average()([layers.Dense(3, activation="softmax")(image) for _ in "ab"])

@@ -1,5 +1,7 @@
 """Keras's structures (a tensor, a list or a dict of some) by the names of a model's ends."""
 
+import itertools
+
 import keras
 
 
@@ -7,7 +9,8 @@ def output_names(model, outputs=None):
     """Return the names of a model's outputs, in their order.
 
     The keys of a model that returns a dict; Keras's own names of one that returns a list or one
-    tensor; `"output"`, `"output_1"`, ... where nothing tells them.
+    tensor, with numbers where one layer makes several; `"output"`, `"output_1"`, ... where nothing
+    tells them.
 
     Args:
         model: a built `keras.Model`.
@@ -16,11 +19,25 @@ def output_names(model, outputs=None):
     if getattr(model, "outputs", None):
         if isinstance(model, keras.Sequential):
             return (model.layers[-1].name,)
-        return tuple(model.output if isinstance(model.output, dict) else model.output_names)
+        if isinstance(model.output, dict):
+            return tuple(model.output)
+        return _different(model.output_names)
     if isinstance(outputs, dict):
         return tuple(outputs)
     count = len(outputs) if isinstance(outputs, (list, tuple)) else 1
     return ("output", *(f"output_{number}" for number in range(1, count)))
+
+
+def _different(names):
+    """Return names with numbers where one layer makes several outputs: `last`, `last_1`."""
+    found = []
+    for name in names:
+        numbers = itertools.count(1)
+        each = name
+        while each in found:
+            each = f"{name}_{next(numbers)}"
+        found.append(each)
+    return tuple(found)
 
 
 def by_name(structure, names, *, what):

@@ -119,7 +119,9 @@ def candidates(model, calls=(), following=_FOLLOWING):
     entering = before.outputs[0]
     opened = _without_activation(operation)
     if opened is not None:
-        yield model_between(inputs_of(before), _Opened(opened)(entering))
+        # One layer may end several outputs, and names are unique in a model.
+        name = None if calls else f"{operation.name}_logits"
+        yield model_between(inputs_of(before), _Opened(opened, name)(entering))
     elif entering.shape == model.outputs[0].shape:
         yield before
     if following and _is_plain(operation):
@@ -198,8 +200,8 @@ def _with(layer, /, **attributes):
 class _Opened(keras.layers.Layer):
     """Calls a layer less its activation."""
 
-    def __init__(self, layer):
-        super().__init__(name=f"{layer.name}_logits", dtype=layer.compute_dtype)
+    def __init__(self, layer, name):
+        super().__init__(name=name, dtype=layer.compute_dtype)
         self.layer = layer
         self.supports_masking = layer.supports_masking
 
