@@ -5,6 +5,7 @@ import importlib
 import inspect
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import keras
@@ -27,6 +28,9 @@ NOT_HANDED_OVER = {
     "KeptTeacher": "made by `fit`",
 }
 
+# Methods that a user calls without their names.
+CALLED = ("__call__", "__init__", "__len__")
+
 
 def public(room):
     return importlib.import_module(f"keras_kd{room}")
@@ -41,6 +45,33 @@ def test_dir_shows_the_public_names_and_no_other(room):
         member = getattr(module, name)
         if not isinstance(member, (str, tuple)):  # Constants are said where they are used.
             assert inspect.getdoc(member), name
+
+
+def public_functions():
+    """Yield every public function, and every public method of a public class, with its name."""
+    for room in PUBLIC:
+        for name in dir(public(room)):
+            member = getattr(public(room), name)
+            if inspect.isfunction(member):
+                yield f"{room}.{name}", member
+            for kind in inspect.getmro(member) if inspect.isclass(member) else ():
+                for attribute, found in vars(kind).items():
+                    found = getattr(found, "fget", getattr(found, "__func__", found))
+                    is_ours = kind.__module__.startswith("keras_kd.") and inspect.isfunction(found)
+                    is_public = not attribute.startswith("_") or attribute in CALLED
+                    if is_ours and is_public and found.__module__ == kind.__module__:
+                        yield f"{room}.{name}.{attribute}", found
+
+
+def test_public_signatures_have_hints():
+    lacking = set()
+    for name, function in public_functions():
+        # Where an import would go round in a circle, it is for type checkers alone.
+        hints = typing.get_type_hints(function, localns={"Recipe": kd.experiment.Recipe})
+        parameters = set(inspect.signature(function).parameters) - {"self", "cls"}
+        returns = set() if name.endswith("__init__") else {"return"}
+        lacking |= {f"{name}: {each}" for each in (parameters | returns) - set(hints)}
+    assert not lacking
 
 
 def test_what_a_user_hands_over_is_public():

@@ -7,6 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.backend import num_replicas
+from keras_kd._common.typing import Config
 from keras_kd.distillers.precision import scaled, unscaled
 from keras_kd.losses.base import is_labelled, label_probabilities, target_class
 
@@ -55,11 +56,11 @@ class OtherPlayers:
     # The other players' optimizers scale no loss.
     trains_in_float16 = False
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.Variable]]:
         """Return what each of the other optimizers moves: `{argument of compile: variables}`."""
         raise NotImplementedError
 
-    def compile_players(self, **optimizers):
+    def compile_players(self, **optimizers: str | keras.optimizers.Optimizer) -> None:
         """Take the other players' optimizers, built on their variables, as Keras compiles them.
 
         Args:
@@ -87,18 +88,18 @@ class OtherPlayers:
             optimizer.build(variables)
         return optimizer
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> Config:
         if not self.compiled:
             return super().get_compile_config()
         serialize = keras.saving.serialize_keras_object
         own = {name: serialize(getattr(self, name)) for name in self.players()}
         return {**super().get_compile_config(), **own}
 
-    def optimizers(self):
+    def optimizers(self) -> list[keras.optimizers.Optimizer]:
         return [*super().optimizers(), *(getattr(self, name) for name in self.players())]
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[keras.Variable]:
         # What `optimizer` moves.
         others = {id(each) for variables in self.players().values() for each in variables}
         return [each for each in super().trainable_variables if id(each) not in others]

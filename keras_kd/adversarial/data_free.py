@@ -1,6 +1,8 @@
 """Distillation without data: a generator makes the images, the teacher judges them."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -8,10 +10,12 @@ import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import check_integer, check_seed
+from keras_kd._common.typing import Config, Structure
 from keras_kd.adversarial.alternating import OtherPlayers, descend
 from keras_kd.adversarial.generator_loss import (
     ClassBalance,
     Disagreement,
+    GeneratorTerm,
     OneHot,
     TotalVariation,
     as_terms,
@@ -24,6 +28,7 @@ from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.losses import SoftTargets
+from keras_kd.teachers.ensemble import TeacherLike
 from keras_kd.teachers.outputs import TeacherOutputs
 
 # Added to the seed of what is only looked at.
@@ -114,17 +119,17 @@ class DataFreeDistiller(OtherPlayers, Distiller):
     def __init__(
         self,
         *,
-        student,
-        teacher=None,
-        generator=None,
-        generator_loss=None,
-        student_steps=10,
-        replay=50,
-        batch_size=128,
-        distillation_loss=None,
-        distillation_loss_weights=None,
-        seed=0,
-        name="data_free_distiller",
+        student: keras.Model,
+        teacher: TeacherLike | None = None,
+        generator: keras.Model | None = None,
+        generator_loss: Sequence[GeneratorTerm] | None = None,
+        student_steps: int = 10,
+        replay: int = 50,
+        batch_size: int = 128,
+        distillation_loss: Structure | None = None,
+        distillation_loss_weights: Structure | None = None,
+        seed: int = 0,
+        name: str = "data_free_distiller",
     ):
         check_integer("student_steps", student_steps, minimum=1)
         check_integer("replay", replay, minimum=0)
@@ -166,7 +171,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         if teacher is not None:
             self.attach_teacher(teacher)
 
-    def attach_teacher(self, teacher, *, examples=None):
+    def attach_teacher(self, teacher: TeacherLike, *, examples: Structure | None = None) -> None:
         """Give the distiller its teacher; see `Distiller.attach_teacher`."""
         super().attach_teacher(teacher, examples=examples)
         if len(self.teacher.models) > 1 or self.teacher.class_maps:
@@ -180,8 +185,14 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             self.teacher.feature_shape(layer_name)
 
     def compile(
-        self, optimizer="adam", loss=None, metrics=None, *, generator_optimizer="adam", **kwargs
-    ):
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: Structure = None,
+        metrics: Structure = None,
+        *,
+        generator_optimizer: str | keras.optimizers.Optimizer = "adam",
+        **kwargs: Any,
+    ) -> Self:
         """Configure the training; see `Distiller.compile`.
 
         Args:
@@ -195,11 +206,19 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         self.compile_players(generator_optimizer=generator_optimizer)
         return self
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.Variable]]:
         variables = self.generator.trainable_variables
         return {"generator_optimizer": variables} if variables else {}
 
-    def fit(self, x=None, y=None, *, epochs=1, steps_per_epoch=100, **kwargs):
+    def fit(
+        self,
+        x: Structure = None,
+        y: Structure = None,
+        *,
+        epochs: int = 1,
+        steps_per_epoch: int = 100,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Train for `epochs` of `steps_per_epoch` steps; see `keras.Model.fit`.
 
         Args:
@@ -234,7 +253,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         steps = tf.data.Dataset.range(steps_per_epoch)
         return super().fit(steps, epochs=epochs, shuffle=False, **kwargs)
 
-    def train_step(self, data):
+    def train_step(self, data: Structure) -> dict[str, tf.Tensor]:
         with self.in_its_precision():
             return self._play()
 
@@ -256,7 +275,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             "rarest_class": self.rarest_class.result(),
         }
 
-    def held_out_latents(self, count, number):
+    def held_out_latents(self, count: int, number: int) -> tf.Tensor:
         """Return noise that is never trained on: `[count, latent_size]`, a function of `number`.
 
         Args:
@@ -266,10 +285,10 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         shape = (count, self.generator.input_shape[-1])
         return _noise(shape, [self.seed + _HELD_OUT, number])
 
-    def losses_in_logs(self):
+    def losses_in_logs(self) -> set[str]:
         return super().losses_in_logs() - {"agreement", "diversity", "rarest_class"}
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         del config["alpha"]
         serialize = keras.saving.serialize_keras_object

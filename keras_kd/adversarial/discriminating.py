@@ -1,9 +1,13 @@
 """Distillation with a discriminator that tells teacher from student."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
 import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
+from keras_kd._common.typing import Config, Schedule, Structure
 from keras_kd.adversarial.alternating import (
     Game,
     OtherPlayers,
@@ -14,6 +18,7 @@ from keras_kd.adversarial.alternating import (
 )
 from keras_kd.adversarial.networks import check_discriminator, check_judged_logits
 from keras_kd.adversarial.networks import discriminator as build_discriminator
+from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.hard_losses import known_labels
@@ -21,8 +26,9 @@ from keras_kd.distillers.objective import sum_of
 from keras_kd.losses import Hints, standardized
 from keras_kd.losses.base import check_setting, serialized
 from keras_kd.losses.masks import mask_of, without_padding
-from keras_kd.teachers.ensemble import as_teacher
+from keras_kd.teachers.ensemble import TeacherLike, as_teacher
 from keras_kd.teachers.features import feature_model
+from keras_kd.teachers.outputs import TeacherOutputs
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -103,18 +109,18 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
     def __init__(
         self,
         *,
-        student,
-        teacher=None,
-        discriminator=None,
-        teacher_layer_name=None,
-        student_layer_name=None,
-        standardize=True,
-        adversarial_loss="least_squares",
-        beta=0.05,
-        distillation_loss=None,
-        distillation_loss_weights=None,
-        alpha=0.5,
-        name="discriminator_distiller",
+        student: keras.Model,
+        teacher: TeacherLike | None = None,
+        discriminator: keras.Model | Sequence[keras.Model] | None = None,
+        teacher_layer_name: str | Sequence[str] | None = None,
+        student_layer_name: str | Sequence[str] | None = None,
+        standardize: bool = True,
+        adversarial_loss: str = "least_squares",
+        beta: Schedule = 0.05,
+        distillation_loss: Structure | None = None,
+        distillation_loss_weights: Structure | None = None,
+        alpha: Schedule = 0.5,
+        name: str = "discriminator_distiller",
     ):
         beta = check_setting("beta", beta, zero_allowed=True)
         layer_pairs = _pairs(teacher_layer_name, student_layer_name)
@@ -157,7 +163,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         if teacher is not None:
             self.attach_teacher(teacher)
 
-    def attach_teacher(self, teacher, *, examples=None):
+    def attach_teacher(self, teacher: TeacherLike, *, examples: Structure | None = None) -> None:
         """Give the distiller its teacher; see `Distiller.attach_teacher`."""
         super().attach_teacher(teacher, examples=examples)
         if self.teacher.class_maps:
@@ -169,8 +175,14 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         self._check_discriminators(self.teacher)
 
     def compile(
-        self, optimizer="adam", loss=None, metrics=None, *, discriminator_optimizer="adam", **kwargs
-    ):
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: Structure = None,
+        metrics: Structure = None,
+        *,
+        discriminator_optimizer: str | keras.optimizers.Optimizer = "adam",
+        **kwargs: Any,
+    ) -> Self:
         """Configure the training; see `Distiller.compile`.
 
         Args:
@@ -185,11 +197,13 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         self.compile_players(discriminator_optimizer=discriminator_optimizer)
         return self
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.Variable]]:
         judging = [variable for each in self._judges() for variable in each.trainable_variables]
         return {"discriminator_optimizer": judging}
 
-    def objective(self, batch, teacher):
+    def objective(
+        self, batch: Batch, teacher: TeacherOutputs | None
+    ) -> tuple[Structure, dict[str, tf.Tensor]]:
         if not self._plays():
             return super().objective(batch, teacher)
         student = self.ask_student(batch.inputs, training=True)
@@ -228,7 +242,7 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
             ]
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "discriminator": _each(keras.saving.serialize_keras_object, self.discriminator),
@@ -265,23 +279,23 @@ class DiscriminatorDistiller(OtherPlayers, Distiller):
         several = isinstance(self.discriminator, list)
         return list(self.discriminator) if several else [self.discriminator]
 
-    def labels_as_classes(self):
+    def labels_as_classes(self) -> list[str]:
         return self.parts.names if self._plays() else super().labels_as_classes()
 
-    def models_in_step(self, *, teacher):
+    def models_in_step(self, *, teacher: bool) -> list[keras.Model]:
         return [*super().models_in_step(teacher=teacher), *self._judges()]
 
-    def teacher_layers(self):
+    def teacher_layers(self) -> tuple[str, ...]:
         judged = [teacher_layer for teacher_layer, _ in self._layer_pairs if teacher_layer]
         return tuple(dict.fromkeys([*super().teacher_layers(), *judged]))
 
-    def asks_teacher(self):
+    def asks_teacher(self) -> bool:
         return (self._plays() and self.teacher is not None) or super().asks_teacher()
 
-    def uses_teacher(self):
+    def uses_teacher(self) -> bool:
         return self._plays() or super().uses_teacher()
 
-    def needs_teacher(self):
+    def needs_teacher(self) -> bool:
         return self._plays() or super().needs_teacher()
 
     def _judged(self, batch, teacher, student):

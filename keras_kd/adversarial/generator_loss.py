@@ -1,13 +1,16 @@
 """What a generator of training images is asked for: terms, each with its weight."""
 
 import math
+from typing import Any, Self
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.reprs import call_of_configured
+from keras_kd._common.typing import Config, Schedule
 from keras_kd.losses import SoftTargets, get
-from keras_kd.losses.base import check_num_classes, check_setting, serialized
+from keras_kd.losses.base import DistillationLoss, check_num_classes, check_setting, serialized
 
 
 def one_hot(teacher_logits):
@@ -155,10 +158,10 @@ class GeneratorTerm:
     asks_student = False
     asks_batch_norm = False
 
-    def __init__(self, weight=1.0):
+    def __init__(self, weight: Schedule = 1.0):
         self.weight = check_setting("weight", weight, zero_allowed=True)
 
-    def call(self, teacher, student):
+    def call(self, teacher: dict[str, Any], student: dict[str, Any] | None) -> tf.Tensor:
         """Return the term's value, a float32 scalar.
 
         Args:
@@ -169,14 +172,14 @@ class GeneratorTerm:
         """
         raise NotImplementedError("A generator term must implement `call`.")
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {"weight": serialized(self.weight)}
 
     def __repr__(self):
         return call_of_configured(self)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**{key: _deserialized(value) for key, value in config.items()})
 
 
@@ -190,7 +193,7 @@ class OneHot(GeneratorTerm):
 
     name = "one_hot_loss"
 
-    def call(self, teacher, student):
+    def call(self, teacher: dict[str, Any], student: dict[str, Any] | None) -> tf.Tensor:
         return one_hot(teacher["logits"])
 
 
@@ -204,7 +207,7 @@ class ClassBalance(GeneratorTerm):
 
     name = "class_balance_loss"
 
-    def call(self, teacher, student):
+    def call(self, teacher: dict[str, Any], student: dict[str, Any] | None) -> tf.Tensor:
         return class_balance(teacher["logits"])
 
 
@@ -219,14 +222,14 @@ class Activation(GeneratorTerm):
 
     name = "activation_loss"
 
-    def __init__(self, weight=1.0, *, teacher_layer_name):
+    def __init__(self, weight: Schedule = 1.0, *, teacher_layer_name: str):
         super().__init__(weight)
         self.teacher_layer_name = teacher_layer_name
 
-    def call(self, teacher, student):
+    def call(self, teacher: dict[str, Any], student: dict[str, Any] | None) -> tf.Tensor:
         return activation(teacher[self.teacher_layer_name])
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "teacher_layer_name": self.teacher_layer_name}
 
 
@@ -255,16 +258,22 @@ class Disagreement(GeneratorTerm):
     name = "disagreement_loss"
     asks_student = True
 
-    def __init__(self, weight=1.0, *, distance=None, bounded=True):
+    def __init__(
+        self,
+        weight: Schedule = 1.0,
+        *,
+        distance: DistillationLoss | None = None,
+        bounded: bool = True,
+    ):
         super().__init__(weight)
         self.distance = SoftTargets(1.0) if distance is None else get(distance)
         self.bounded = bounded
 
-    def call(self, teacher, student):
+    def call(self, teacher: dict[str, Any], student: dict[str, Any] | None) -> tf.Tensor:
         distances = self.distance.call(teacher["logits"], student["logits"])
         return -ops.mean(ops.log1p(distances) if self.bounded else distances)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "distance": serialized(self.distance),
@@ -285,7 +294,7 @@ class BatchStatistics(GeneratorTerm):
     name = "batch_statistics_loss"
     asks_batch_norm = True
 
-    def call(self, teacher, student):
+    def call(self, teacher: dict[str, Any], student: dict[str, Any] | None) -> tf.Tensor:
         return ops.sum(
             [
                 batch_statistics(features, layer.moving_mean, layer.moving_variance)
@@ -304,7 +313,7 @@ class TotalVariation(GeneratorTerm):
 
     name = "total_variation_loss"
 
-    def call(self, teacher, student):
+    def call(self, teacher: dict[str, Any], student: dict[str, Any] | None) -> tf.Tensor:
         return total_variation(teacher["images"])
 
 

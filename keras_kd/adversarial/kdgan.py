@@ -1,13 +1,20 @@
 """A classifier, its teacher and a discriminator of labels, who learn together."""
 
+from collections.abc import Sequence
+from typing import Any, Self
+
 import keras
+import tensorflow as tf
 from keras import ops
 
+from keras_kd._common.typing import Config, Schedule, Structure
 from keras_kd.adversarial.alternating import Game, OtherPlayers, descend
 from keras_kd.adversarial.networks import check_discriminator, check_judged_logits
+from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.hard_losses import known_labels
 from keras_kd.distillers.mutual import MutualDistiller
 from keras_kd.losses.base import check_setting, is_labelled, label_probabilities
+from keras_kd.teachers.outputs import TeacherOutputs
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -67,14 +74,14 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
 
     def __init__(
         self,
-        students,
+        students: Sequence[keras.Model],
         *,
-        discriminator=None,
-        adversarial_weight=1.0,
-        adversarial_loss="binary_crossentropy",
-        distillation_loss=None,
-        alpha=0.5,
-        name="kdgan_distiller",
+        discriminator: keras.Model | None = None,
+        adversarial_weight: Schedule = 1.0,
+        adversarial_loss: str = "binary_crossentropy",
+        distillation_loss: Structure | None = None,
+        alpha: Schedule = 0.5,
+        name: str = "kdgan_distiller",
     ):
         super().__init__(students, distillation_loss=distillation_loss, alpha=alpha, name=name)
         (head,) = self.heads().values()
@@ -93,8 +100,14 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
         self._trackers += [keras.metrics.Mean(name=name) for name in names]
 
     def compile(
-        self, optimizer="adam", loss=None, metrics=None, *, discriminator_optimizer="adam", **kwargs
-    ):
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: Structure = None,
+        metrics: Structure = None,
+        *,
+        discriminator_optimizer: str | keras.optimizers.Optimizer = "adam",
+        **kwargs: Any,
+    ) -> Self:
         """Configure the training; see `Distiller.compile`.
 
         Args:
@@ -108,16 +121,18 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
         self.compile_players(discriminator_optimizer=discriminator_optimizer)
         return self
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.Variable]]:
         return {"discriminator_optimizer": self.discriminator.trainable_variables}
 
-    def labels_as_classes(self):
+    def labels_as_classes(self) -> list[str]:
         return self.parts.names if self.adversarial_weight != 0 else super().labels_as_classes()
 
-    def models_in_step(self, *, teacher):
+    def models_in_step(self, *, teacher: bool) -> list[keras.Model]:
         return [*super().models_in_step(teacher=teacher), self.discriminator]
 
-    def objective(self, batch, teacher):
+    def objective(
+        self, batch: Batch, teacher: TeacherOutputs | None
+    ) -> tuple[Structure, dict[str, tf.Tensor]]:
         if self.adversarial_weight == 0:
             return super().objective(batch, teacher)
         if batch.labels is None:
@@ -142,7 +157,7 @@ class KDGANDistiller(OtherPlayers, MutualDistiller):
         losses["loss"] += self.adversarial_weight * losses["adversarial_loss"]
         return logits[0], losses
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),

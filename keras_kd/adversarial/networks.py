@@ -1,6 +1,7 @@
 """The players beside the student: generators of images, discriminators of features."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 from keras import layers, ops
@@ -14,14 +15,14 @@ _SLOPE = 0.2
 
 
 def generator(
-    image_shape=(28, 28, 1),
+    image_shape: Sequence[int] = (28, 28, 1),
     *,
-    width=16,
-    latent_size=100,
-    pixel_mean=0.1307,
-    pixel_std=0.3081,
-    name="generator",
-):
+    width: int = 16,
+    latent_size: int = 100,
+    pixel_mean: float = 0.1307,
+    pixel_std: float = 0.3081,
+    name: str = "generator",
+) -> keras.Model:
     """Build a network from noise to images: a dense layer, then two doublings of the size.
 
     Its images leave a normalisation without learned scale: over a batch each channel has the
@@ -78,8 +79,12 @@ def generator(
 
 
 def gaussian_noise(
-    image_shape=(28, 28, 1), *, pixel_mean=0.1307, pixel_std=0.3081, name="gaussian_noise"
-):
+    image_shape: Sequence[int] = (28, 28, 1),
+    *,
+    pixel_mean: float = 0.1307,
+    pixel_std: float = 0.3081,
+    name: str = "gaussian_noise",
+) -> keras.Model:
     """Build a generator that does not learn: every pixel is noise of the given mean and deviation.
 
     The control of every data-free run: what a student learns from its teacher's answers to noise.
@@ -99,13 +104,13 @@ def gaussian_noise(
 
 
 def discriminator(
-    feature_shape=(10,),
+    feature_shape: Sequence[int] = (10,),
     *,
-    hidden=(64, 64),
-    num_classes=1,
-    spectral_normalization=True,
-    name="discriminator",
-):
+    hidden: Sequence[int] = (64, 64),
+    num_classes: int = 1,
+    spectral_normalization: bool = True,
+    name: str = "discriminator",
+) -> keras.Model:
     """Build a network that scores features: high for the teacher's, low for the student's.
 
     Vectors go through dense layers, feature maps through 3x3 convolutions of stride 2 and the

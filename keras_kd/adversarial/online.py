@@ -1,10 +1,14 @@
 """Students that teach each other, with discriminators between their feature maps."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any, Self
 
 import keras
+import tensorflow as tf
 
 from keras_kd._common.structures import part_for
+from keras_kd._common.typing import Config, Schedule, Structure
 from keras_kd.adversarial.alternating import (
     Game,
     OtherPlayers,
@@ -15,12 +19,14 @@ from keras_kd.adversarial.alternating import (
 )
 from keras_kd.adversarial.networks import check_discriminator
 from keras_kd.adversarial.networks import discriminator as build_discriminator
+from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.mutual import MutualDistiller
 from keras_kd.distillers.precision import unscaled
 from keras_kd.losses import Hints
 from keras_kd.losses.base import check_setting
 from keras_kd.losses.masks import mask_of, without_padding
 from keras_kd.teachers.features import feature_model
+from keras_kd.teachers.outputs import TeacherOutputs
 
 
 # One class further down than our distillers go: it is deep mutual learning with one thing more,
@@ -80,15 +86,15 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
 
     def __init__(
         self,
-        students,
+        students: Sequence[keras.Model],
         *,
-        layer_names,
-        discriminators=None,
-        adversarial_weight=1.0,
-        adversarial_loss="least_squares",
-        distillation_loss=None,
-        alpha=0.5,
-        name="online_adversarial_distiller",
+        layer_names: str | Sequence[str],
+        discriminators: Sequence[keras.Model] | None = None,
+        adversarial_weight: Schedule = 1.0,
+        adversarial_loss: str = "least_squares",
+        distillation_loss: Structure | None = None,
+        alpha: Schedule = 0.5,
+        name: str = "online_adversarial_distiller",
     ):
         super().__init__(students, distillation_loss=distillation_loss, alpha=alpha, name=name)
         self.adversarial_weight = check_setting(
@@ -123,14 +129,14 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
 
     def compile(
         self,
-        optimizer="adam",
-        loss=None,
-        metrics=None,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: Structure = None,
+        metrics: Structure = None,
         *,
-        adversarial_optimizer=None,
-        discriminator_optimizer=None,
-        **kwargs,
-    ):
+        adversarial_optimizer: str | keras.optimizers.Optimizer | None = None,
+        discriminator_optimizer: str | keras.optimizers.Optimizer | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Configure the training; see `Distiller.compile`.
 
         Args:
@@ -157,19 +163,19 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
         )
         return self
 
-    def players(self):
+    def players(self) -> dict[str, list[keras.Variable]]:
         judging = [w for each in self.discriminators for w in each.trainable_variables]
         return {"adversarial_optimizer": self._imitating(), "discriminator_optimizer": judging}
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[keras.Variable]:
         # What `optimizer` moves; discriminators and transfer layers have their own.
         return [variable for student in self.students for variable in student.trainable_variables]
 
-    def models_in_step(self, *, teacher):
+    def models_in_step(self, *, teacher: bool) -> list[keras.Model]:
         return [*super().models_in_step(teacher=teacher), *self.discriminators]
 
-    def learn(self, batch, teacher):
+    def learn(self, batch: Batch, teacher: TeacherOutputs | None) -> dict[str, tf.Tensor]:
         if self.adversarial_weight == 0:
             return super().learn(batch, teacher)
         with watching(self._imitating(), persistent=True) as tape:
@@ -193,7 +199,7 @@ class OnlineAdversarialDistiller(OtherPlayers, MutualDistiller):
             apply_gradients(tape, loss, variables=variables, optimizer=optimizer)
         return self.logs_of(batch, logits[0], losses)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         serialize = keras.saving.serialize_keras_object
         return {
             **super().get_config(),

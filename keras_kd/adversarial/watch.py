@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_kd._common.checks import check_integer
 from keras_kd._common.files import written_whole
+from keras_kd._common.typing import Config, PathLike, Tensor
 from keras_kd.distillers.variables import of_optimizers
 
 
@@ -83,11 +84,11 @@ class CollapseWatch(keras.callbacks.Callback):
     def __init__(
         self,
         *,
-        min_rarest_class=0.01,
-        max_drop=0.1,
-        max_returns=3,
-        num_images=500,
-        num_epochs=10,
+        min_rarest_class: float = 0.01,
+        max_drop: float = 0.1,
+        max_returns: int = 3,
+        num_images: int = 500,
+        num_epochs: int = 10,
     ):
         super().__init__()
         check_integer("max_returns", max_returns, minimum=0)
@@ -98,11 +99,11 @@ class CollapseWatch(keras.callbacks.Callback):
         self.gallery = collections.deque(maxlen=num_epochs)
         self.returns, self.best_epoch, self.agreement = 0, None, 0.0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Config | None = None) -> None:
         self._highest_diversity, self._best = 0.0, None
         self._well = [variable.numpy() for variable in self._state()]
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         if reason := self._collapse(logs):
             self._go_back(epoch, reason)
             return
@@ -110,7 +111,7 @@ class CollapseWatch(keras.callbacks.Callback):
         self._well = [variable.numpy() for variable in self._state()]
         self._choose(epoch)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Config | None = None) -> None:
         if self._best is not None:
             self.model.student.set_weights(self._best)
 
@@ -205,20 +206,20 @@ class ImageGrid(keras.callbacks.Callback):
     ```
     """
 
-    def __init__(self, folder, *, rows=8, columns=8):
+    def __init__(self, folder: PathLike, *, rows: int = 8, columns: int = 8):
         super().__init__()
         check_integer("rows", rows, minimum=1)
         check_integer("columns", columns, minimum=1)
         self.folder, self.rows, self.columns = Path(folder), rows, columns
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Config | None = None) -> None:
         latents = self.model.held_out_latents(self.rows * self.columns, 0)
         grid = image_grid(self.model.generator(latents, training=False), columns=self.columns)
         with written_whole(self.folder / f"epoch_{epoch + 1:03d}.png") as unfinished:
             unfinished.write_bytes(tf.io.encode_png(grid).numpy())
 
 
-def image_grid(images, *, columns):
+def image_grid(images: Tensor, *, columns: int) -> np.ndarray:
     """Return images as one: uint8 `[rows * height, columns * width, channels]`.
 
     Args:

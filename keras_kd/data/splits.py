@@ -4,6 +4,8 @@ import collections
 import dataclasses
 import functools
 import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -11,6 +13,7 @@ import tensorflow as tf
 
 from keras_kd._common.checks import MOST, check_integer, check_part, check_seed
 from keras_kd._common.reprs import call_of
+from keras_kd._common.typing import Tensor
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.minibatches import Minibatches, gathering, map_arrays
@@ -41,26 +44,26 @@ class Split:
     images: object
     labels: object
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(next(each for each in self._arrays() if each is not None))
 
     def __repr__(self):
         return call_of(self, images=self.images, labels=self.labels)
 
     @functools.cached_property
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 over the arrays."""
         return _digest_of(self)
 
     @property
-    def nbytes(self):
+    def nbytes(self) -> int:
         """Bytes that all images, and what else the models take, have in memory."""
         return sum(each.nbytes for each in keras.tree.flatten(self.images))
 
     def _arrays(self):
         return keras.tree.flatten((self.images, self.labels))
 
-    def share(self, fraction):
+    def share(self, fraction: float) -> "Split":
         """Return a `Split` of a share of each class's images, the same at each call.
 
         Args:
@@ -72,7 +75,14 @@ class Split:
         images = self.images.take(chosen) if encoded else self.images[chosen]
         return Split(images, self.labels[chosen])
 
-    def batches(self, batch_size, *, shuffle_seed=None, initial_epoch=0, augmentation=None):
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        shuffle_seed: int | None = None,
+        initial_epoch: int = 0,
+        augmentation: Callable[..., Any] | None = None,
+    ) -> tf.data.Dataset:
         """Return a `tf.data.Dataset` of `(images, labels)` batches for `fit` or `evaluate`.
 
         Arrays stay resident and each batch is gathered whole from a shuffled index; nothing is
@@ -145,30 +155,30 @@ class Data:
     left_out: tuple[str, ...] = ()
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, ...]:
         """`(height, width, channels)` of one image."""
         return self.train.images.shape[1:]
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.class_names)
 
     @functools.cached_property
-    def digest(self):
+    def digest(self) -> str:
         """SHA-256 over the training and validation arrays: equal digests, equal training."""
         return _digest_of(self.train, self.validation)
 
 
 def from_arrays(
-    train,
-    test,
+    train: tuple[Tensor, Tensor],
+    test: tuple[Tensor, Tensor],
     *,
-    class_names=None,
-    seed=0,
-    validation_fraction=0.1,
-    name="arrays",
-    source="arrays in memory",
-):
+    class_names: Sequence[str] | None = None,
+    seed: int = 0,
+    validation_fraction: float = 0.1,
+    name: str = "arrays",
+    source: str = "arrays in memory",
+) -> Data:
     """Split the user's own arrays as `load` splits a known data set.
 
     Validation is carved from `train`, stratified by class and drawn by `seed`; `test` is left as

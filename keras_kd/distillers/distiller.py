@@ -1,12 +1,15 @@
 """The distiller: a `keras.Model` that trains its student from a teacher."""
 
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 import keras
 import tensorflow as tf
 
 from keras_kd._common.structures import by_name, output_names, part_for
-from keras_kd.distillers.batch import StudentOutputs, batch_of
+from keras_kd._common.typing import Config, PathLike, Schedule, Structure
+from keras_kd.distillers.batch import Batch, StudentOutputs, batch_of
 from keras_kd.distillers.checks import (
     answers_of,
     check_alpha,
@@ -27,6 +30,8 @@ from keras_kd.distillers.terms import DistillationTerms
 from keras_kd.distillers.trainer import Trainer
 from keras_kd.losses import SoftTargets
 from keras_kd.losses.lookup import get_each
+from keras_kd.soft_labels import SoftLabels
+from keras_kd.teachers.ensemble import TeacherLike
 from keras_kd.teachers.features import feature_model
 from keras_kd.teachers.outputs import TeacherOutputs
 
@@ -144,14 +149,14 @@ class Distiller(Trainer):
     def __init__(
         self,
         *,
-        student,
-        teacher=None,
-        distillation_loss=None,
-        distillation_loss_weights=None,
-        alpha=0.5,
-        soft_labels=None,
-        examples=None,
-        name="distiller",
+        student: keras.Model,
+        teacher: TeacherLike | None = None,
+        distillation_loss: Structure | None = None,
+        distillation_loss_weights: Structure | None = None,
+        alpha: Schedule | Sequence[Schedule] | Mapping[str, Schedule] = 0.5,
+        soft_labels: SoftLabels | PathLike | None = None,
+        examples: Structure | None = None,
+        name: str = "distiller",
     ):
         check_student(student)
         names = output_names(student, answers_of(student, examples))
@@ -179,7 +184,7 @@ class Distiller(Trainer):
             self.attach_teacher(teacher, examples=examples)
         self.built = True
 
-    def attach_teacher(self, teacher, *, examples=None):
+    def attach_teacher(self, teacher: TeacherLike, *, examples: Structure | None = None) -> None:
         """Give the distiller its teacher, after loading or to begin with.
 
         Args:
@@ -214,7 +219,7 @@ class Distiller(Trainer):
         # `Teacher` is no Keras object, so Keras does not track the model inside it.
         self.teacher, self._pairs = teacher, pairs
 
-    def train_on_minibatch(self, data):
+    def train_on_minibatch(self, data: Structure) -> dict[str, tf.Tensor]:
         """Update the student once, and return the logs.
 
         Args:
@@ -226,7 +231,9 @@ class Distiller(Trainer):
             return self.learn(batch, self.stored(stored))
         return self.learn(batch, self.said(self.ask_teacher(batch.inputs)))
 
-    def stored(self, outputs, finite=False, index=None):
+    def stored(
+        self, outputs: Structure, finite: bool = False, index: tf.Tensor | None = None
+    ) -> TeacherOutputs | None:
         """Return what a teacher said before, as `objective` takes it; `None` if nobody asks.
 
         Args:
@@ -240,7 +247,9 @@ class Distiller(Trainer):
             return None
         return TeacherOutputs(outputs, finite=finite, index=index)
 
-    def said(self, teacher, index=None):
+    def said(
+        self, teacher: TeacherOutputs, index: tf.Tensor | None = None
+    ) -> TeacherOutputs | None:
         """Return what a teacher said by the student's names; `None` if nobody asks.
 
         Args:
@@ -268,7 +277,7 @@ class Distiller(Trainer):
             index=index,
         )
 
-    def learn(self, batch, teacher):
+    def learn(self, batch: Batch, teacher: TeacherOutputs | None) -> dict[str, tf.Tensor]:
         """Update the student once, and return the logs; `train_step` calls it.
 
         Args:
@@ -283,7 +292,9 @@ class Distiller(Trainer):
         self.descend(tape, scaled_loss, teacher)
         return self.logs_of(batch, outputs, losses)
 
-    def objective(self, batch, teacher):
+    def objective(
+        self, batch: Batch, teacher: TeacherOutputs | None
+    ) -> tuple[Structure, dict[str, tf.Tensor]]:
         """Return the student's outputs for a batch, and the losses by their names in the logs.
 
         What a distiller of your own overrides: `losses["loss"]` is what a training step descends,
@@ -303,7 +314,7 @@ class Distiller(Trainer):
         losses["loss"] = sum_of(self.parts.weighted(losses, self._step()))
         return student.structure, losses
 
-    def test_step(self, data):
+    def test_step(self, data: Structure) -> dict[str, tf.Tensor]:
         batch, stored = batch_of(data)
         if batch.labels is not None and self.parts.labelled():
             student = self._answers(self(batch.inputs, training=False))
@@ -326,7 +337,7 @@ class Distiller(Trainer):
         teacher = self.said(self.ask_teacher(batch.inputs)) if live else self.stored(stored)
         return self.losses_of(batch, teacher, student, learned=())
 
-    def get_config(self):
+    def get_config(self) -> Config:
         fingerprint = self.teacher.fingerprint if self.teacher else self._teacher_fingerprint
         serialize = keras.saving.serialize_keras_object
         return {
@@ -340,7 +351,7 @@ class Distiller(Trainer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
         config = dict(config)
         fingerprint = config.pop("teacher_fingerprint", None)
         shapes = config.pop("teacher_shapes", {})
@@ -359,7 +370,14 @@ class Distiller(Trainer):
             if name not in self.projectors:  # Those of a loaded distiller are trained.
                 self.projectors[name] = projector
 
-    def losses_of(self, batch, teacher, student, *, learned):
+    def losses_of(
+        self,
+        batch: Batch,
+        teacher: TeacherOutputs | None,
+        student: StudentOutputs,
+        *,
+        learned: bool,
+    ) -> dict[str, tf.Tensor]:
         """Return the losses by their names in the logs, as far as they can be had.
 
         Args:
@@ -374,27 +392,27 @@ class Distiller(Trainer):
     def _step(self):
         return self.optimizer.iterations if self.optimizer else 0
 
-    def labels_as_classes(self):
+    def labels_as_classes(self) -> list[str]:
         """Return the outputs whose labels anything but the hard loss takes for classes."""
         return [term.output for term in self.parts.live.terms if term.loss.uses_labels]
 
-    def teacher_layers(self):
+    def teacher_layers(self) -> tuple[str, ...]:
         """Return the teacher's layers that the losses compare."""
         return self.parts.terms.teacher_layers()
 
-    def asks_teacher(self):
+    def asks_teacher(self) -> bool:
         """Return whether a training step asks the live teacher."""
         return self.teacher is not None and self.needs_teacher()
 
-    def uses_teacher(self):
+    def uses_teacher(self) -> bool:
         """Return whether a training step is given what a teacher said, stored or asked."""
         return bool(self.parts.live.terms)
 
-    def needs_teacher(self):
+    def needs_teacher(self) -> bool:
         """Return whether it cannot do without."""
         return self.parts.live.needs_teacher()
 
-    def ask_student(self, inputs, *, training):
+    def ask_student(self, inputs: Structure, *, training: bool) -> StudentOutputs:
         """Return `StudentOutputs`: the outputs and the layers that are compared, from one pass.
 
         Args:
@@ -417,7 +435,7 @@ class Distiller(Trainer):
                 "To distil without labels, set alpha=1 and use losses that ask the teacher."
             )
 
-    def ask_teacher(self, inputs):
+    def ask_teacher(self, inputs: Structure) -> TeacherOutputs | None:
         """Return what the live teacher says, by its own names; `None` if a step does not ask it.
 
         Args:

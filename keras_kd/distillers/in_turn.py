@@ -1,9 +1,21 @@
 """One distillation after another: assistants, and generations."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
 from keras_kd.distillers.distiller import Distiller
+from keras_kd.teachers.ensemble import TeacherLike
 
 
-def distill_in_turn(students, *, teacher, fit, **options):
+def distill_in_turn(
+    students: Sequence[keras.Model],
+    *,
+    teacher: TeacherLike,
+    fit: Callable[[Distiller], Any],
+    **options: Any,
+) -> list[keras.Model]:
     """Distil each student from the one before it, the first from the teacher.
 
     With students that get smaller this is distillation through teacher assistants, for a gap

@@ -1,10 +1,15 @@
 """Deep mutual learning: students that teach each other in one `fit`."""
 
+from collections.abc import Sequence
+from typing import Self
+
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.structures import part_for
-from keras_kd.distillers.batch import StudentOutputs
+from keras_kd._common.typing import Config, Schedule, Structure
+from keras_kd.distillers.batch import Batch, StudentOutputs
 from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.objective import sum_of
@@ -53,7 +58,14 @@ class MutualDistiller(Distiller):
 
     _config_parts = ("students", "distillation_loss", "alpha")
 
-    def __init__(self, students, *, distillation_loss=None, alpha=0.5, name="mutual_distiller"):
+    def __init__(
+        self,
+        students: Sequence[keras.Model],
+        *,
+        distillation_loss: Structure | None = None,
+        alpha: Schedule = 0.5,
+        name: str = "mutual_distiller",
+    ):
         students = list(students)
         if len(students) < 2 or len({id(student) for student in students}) < len(students):
             raise ValueError(
@@ -78,27 +90,33 @@ class MutualDistiller(Distiller):
             Distiller(student=other, teacher=students[0], distillation_loss=self.distillation_loss)
         self.students = students
 
-    def models_in_step(self, *, teacher):
+    def models_in_step(self, *, teacher: bool) -> list[keras.Model]:
         return self.students
 
-    def stored(self, outputs, finite=False, index=None):
+    def stored(
+        self, outputs: Structure, finite: bool = False, index: tf.Tensor | None = None
+    ) -> TeacherOutputs | None:
         raise ValueError(
             f"The students of a {type(self).__name__} teach each other. Received: stored teacher "
             "logits. Train on (images, labels), or distil from them with a Distiller."
         )
 
-    def said(self, teacher, index=None):
+    def said(
+        self, teacher: TeacherOutputs, index: tf.Tensor | None = None
+    ) -> TeacherOutputs | None:
         return None  # They ask each other, inside the objective.
 
-    def objective(self, batch, teacher):
+    def objective(
+        self, batch: Batch, teacher: TeacherOutputs | None
+    ) -> tuple[Structure, dict[str, tf.Tensor]]:
         logits = self.ask_students(batch.inputs)
         return logits[0], self.mutual_losses(batch, logits)
 
-    def ask_students(self, inputs):
+    def ask_students(self, inputs: Structure) -> list[tf.Tensor]:
         """Return the logits of each student, in training."""
         return [student(part_for(student, inputs), training=True) for student in self.students]
 
-    def mutual_losses(self, batch, logits):
+    def mutual_losses(self, batch: Batch, logits: Sequence[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Return the losses as means over the students, and under `loss` their weighted sum.
 
         Args:
@@ -135,7 +153,7 @@ class MutualDistiller(Distiller):
         logits = [student.structure, *others]
         return self._losses_of_one(0, batch, logits)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         config = super().get_config()
         return {
             "students": [keras.saving.serialize_keras_object(each) for each in self.students],
@@ -143,7 +161,7 @@ class MutualDistiller(Distiller):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: Config, custom_objects: Config | None = None) -> Self:
         found = {
             part: keras.saving.deserialize_keras_object(config[part], custom_objects)
             for part in cls._config_parts

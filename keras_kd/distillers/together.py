@@ -1,9 +1,13 @@
 """Many students, one teacher: they train in one pass over the data."""
 
 import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
+import tensorflow as tf
 
+from keras_kd._common.typing import Structure
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.fitting import check_labels, check_validation_labels
 from keras_kd.distillers.stacks import minibatches_of, stacked, train_on_stack
@@ -12,15 +16,15 @@ from keras_kd.distillers.watching import as_list, watch_for_less, with_bar
 
 
 def train_together(
-    distillers,
-    data,
+    distillers: Sequence[Distiller],
+    data: tf.data.Dataset,
     *,
-    epochs=1,
-    initial_epoch=0,
-    validation_data=None,
-    callbacks=None,
-    verbose="auto",
-):
+    epochs: int = 1,
+    initial_epoch: int = 0,
+    validation_data: Structure = None,
+    callbacks: Callable[[Distiller], Any] | None = None,
+    verbose: str | int = "auto",
+) -> list[dict[str, list[float]]]:
     """Train several distillers in one compiled step, as each would have been trained by itself.
 
     They may differ in temperature, alpha, loss, seed and architecture. They share each

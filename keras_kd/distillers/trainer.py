@@ -3,13 +3,19 @@
 import dataclasses
 import inspect
 import warnings
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.backend import num_replicas, on_gpu
 from keras_kd._common.structures import part_for
+from keras_kd._common.typing import Config, PathLike, Structure
 from keras_kd.data.minibatches import Stack
+from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.checks import check_distribution, check_words
 from keras_kd.distillers.fitting import (
     build_variables,
@@ -21,12 +27,13 @@ from keras_kd.distillers.fitting import (
 )
 from keras_kd.distillers.guard import FiniteGuard
 from keras_kd.distillers.hard_losses import hard_losses_of, on_binary_logits, weights_of
-from keras_kd.distillers.objective import sum_of
+from keras_kd.distillers.objective import Objective, sum_of
 from keras_kd.distillers.precision import computing_in, policy_for, scaled
 from keras_kd.distillers.stacks import stacked, train_on_stack
 from keras_kd.distillers.terms import LOSS_NAMES
 from keras_kd.distillers.watching import as_list, with_watch
 from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
+from keras_kd.teachers.outputs import TeacherOutputs
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -46,7 +53,7 @@ class Trainer(keras.Model):
     # Whether every loss is scaled by the optimizer that float16 needs.
     trains_in_float16 = True
 
-    def __init__(self, student, parts, *, name):
+    def __init__(self, student: keras.Model, parts: Objective, *, name: str):
         # The student's policy decides whether Keras scales the loss for mixed_float16.
         super().__init__(name=name, dtype=student.dtype_policy)
         self.student = student
@@ -67,16 +74,16 @@ class Trainer(keras.Model):
 
     def compile(
         self,
-        optimizer="adam",
-        loss=None,
-        metrics=None,
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        loss: Structure = None,
+        metrics: Structure = None,
         *,
-        loss_weights=None,
-        steps_per_execution=None,
-        jit_compile=None,
-        precision=None,
-        **kwargs,
-    ):
+        loss_weights: Structure = None,
+        steps_per_execution: int | None = None,
+        jit_compile: bool | str | None = None,
+        precision: str | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Configure the training, as `keras.Model.compile` does, and return the distiller.
 
         Args:
@@ -138,35 +145,35 @@ class Trainer(keras.Model):
         return self
 
     @property
-    def hard_loss(self):
+    def hard_loss(self) -> Any:
         """The hard-label loss; a dict by output of a student of several."""
         losses = self.parts.hard_losses
         return losses if len(losses) > 1 else losses[self.parts.names[0]]
 
-    def heads(self):
+    def heads(self) -> dict[str, str | None]:
         """Return what each output of the student is; `None` if no distillation loss is on it."""
         heads = {} if self.teacher is None else self.teacher.heads
         return self.parts.heads(heads, self._pairs)
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> Config:
         return {**super().get_compile_config(), **self._own_choices}
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: Config) -> None:
         # Keras does these two lines for a model whose `compile` is its own.
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     def fit(
         self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *args,
-        **kwargs,
-    ):
+        x: Structure = None,
+        y: Structure = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: str | int = "auto",
+        callbacks: Any = None,
+        *args: Any,
+        **kwargs: Any,
+    ) -> keras.callbacks.History:
         """Train, as `keras.Model.fit` does, several minibatches in one compiled step.
 
         The fast path is taken for arrays, or a dict, list or tuple of arrays for models of several
@@ -223,16 +230,16 @@ class Trainer(keras.Model):
         return not all(getattr(metric, "built", True) for metric in super().metrics)
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.Metric]:
         # Compiled metrics that have seen no labels yet are not built, and have no result.
         ready = [metric for metric in super().metrics if getattr(metric, "built", True)]
         # The losses first, as in Keras: `loss, hard_loss, accuracy = distiller.evaluate(...)`.
         return sorted(ready, key=lambda metric: metric.name not in LOSS_NAMES)
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Structure, training: bool | None = None) -> tf.Tensor:
         return self.student(part_for(self.student, inputs), training=training)
 
-    def check_compiled(self, method):
+    def check_compiled(self, method: str) -> None:
         """Refuse to start what needs an optimizer and metrics.
 
         Args:
@@ -247,11 +254,11 @@ class Trainer(keras.Model):
                 "`distiller.compile(...)` before."
             )
 
-    def losses_in_logs(self):
+    def losses_in_logs(self) -> set[str]:
         """Return the names in the logs of what is better when it is less."""
         return {"loss", *(tracker.name for tracker in self._trackers)}
 
-    def evaluate(self, x=None, y=None, *args, **kwargs):
+    def evaluate(self, x: Structure = None, y: Structure = None, *args: Any, **kwargs: Any) -> Any:
         """Report what labels tell of the student; see `keras.Model.evaluate`.
 
         Without labels, the distillation loss. `loss` is `hard_loss` (or else
@@ -262,13 +269,15 @@ class Trainer(keras.Model):
             self.test_function = None
         return super().evaluate(x, labels_alone(y), *args, **kwargs)
 
-    def test_on_batch(self, x, y=None, *args, **kwargs):
+    def test_on_batch(self, x: Structure, y: Structure = None, *args: Any, **kwargs: Any) -> Any:
         self.check_compiled("test_on_batch")
         if y is not None and self._metrics_await_labels():
             self.test_function = None
         return super().test_on_batch(x, y, *args, **kwargs)
 
-    def export(self, filepath, format="tf_saved_model", *args, **kwargs):
+    def export(
+        self, filepath: PathLike, format: str = "tf_saved_model", *args: Any, **kwargs: Any
+    ) -> Any:
         """Export the student, as `keras.Model.export` does.
 
         `keras_kd.export` writes files that are run and compared with the student before they are
@@ -281,7 +290,7 @@ class Trainer(keras.Model):
         """
         return self.student.export(filepath, format, *args, **kwargs)
 
-    def train_on_batch(self, x, y=None, *args, **kwargs):
+    def train_on_batch(self, x: Structure, y: Structure = None, *args: Any, **kwargs: Any) -> Any:
         self.check_compiled("train_on_batch")
         if y is not None and self._metrics_await_labels():
             self.train_function = None
@@ -289,7 +298,7 @@ class Trainer(keras.Model):
         self.raise_if_teacher_failed(int(self.optimizer.iterations.numpy()))
         return logs
 
-    def train_step(self, data):
+    def train_step(self, data: Structure) -> dict[str, tf.Tensor]:
         with self.in_its_precision():
             if isinstance(data, Stack):
                 (logs,) = train_on_stack([self], data)
@@ -297,30 +306,30 @@ class Trainer(keras.Model):
             return self.train_on_minibatch(data)
 
     @property
-    def precision(self):
+    def precision(self) -> str | None:
         """Name of the policy that training steps compute in; `None` for the models' own."""
         return self._policy
 
-    def in_its_precision(self):
+    def in_its_precision(self) -> AbstractContextManager[None]:
         """Return a context in which the models of a training step compute as `compile` was told."""
         return computing_in(self._policy, self.models_in_step(teacher=True))
 
-    def say_precision(self, verbose):
+    def say_precision(self, verbose: str | int) -> None:
         """Print, the first time, what training steps compute in, if `compile` was told."""
         if self._policy is not None and verbose and not self._said_precision:
             print(f"Precision: {self._policy} ({self._policy_reason}); weights, losses: float32")
             self._said_precision = True
 
-    def optimizers(self):
+    def optimizers(self) -> list[keras.optimizers.Optimizer]:
         """Return the optimizer of each player, the student's first."""
         return [self.optimizer]
 
-    def models_in_step(self, *, teacher):
+    def models_in_step(self, *, teacher: bool) -> list[keras.Model]:
         """Return every model that runs in a training step, with the teacher or without."""
         live = self.teacher.models if teacher and self.teacher is not None else []
         return [self.student, *live]
 
-    def may_stack(self):
+    def may_stack(self) -> bool:
         """Return whether training steps are Keras's and ours alone, on one device."""
         return (
             self.compiled
@@ -330,7 +339,7 @@ class Trainer(keras.Model):
             and self.distribute_strategy.num_replicas_in_sync == 1
         )
 
-    def may_use_xla(self, models):
+    def may_use_xla(self, models: Sequence[keras.Model]) -> bool:
         """Return whether XLA computes a step through these models as TensorFlow does.
 
         Args:
@@ -351,12 +360,12 @@ class Trainer(keras.Model):
             )
         )
 
-    def prepare_for(self, data):
+    def prepare_for(self, data: Structure) -> None:
         """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
         self.guard.reset()
         build_variables(self, data)
 
-    def raise_if_teacher_failed(self, since=0):
+    def raise_if_teacher_failed(self, since: int = 0) -> None:
         """Raise if the teacher's outputs were not finite in a training step.
 
         Args:
@@ -364,13 +373,15 @@ class Trainer(keras.Model):
         """
         self.guard.raise_if_failed(since)
 
-    def regularized(self, loss, model=None):
+    def regularized(self, loss: Structure, model: keras.Model | None = None) -> tf.Tensor:
         """Return a loss and the regularisers of a model, by default of all that is trained."""
         # Keras's optimizer sums gradients over replicas; the other losses are divided already.
         terms = [ops.sum(term) / num_replicas() for term in (model or self).losses]
         return sum_of([loss, *terms])
 
-    def descend(self, tape, scaled_loss, teacher=None):
+    def descend(
+        self, tape: tf.GradientTape, scaled_loss: tf.Tensor, teacher: TeacherOutputs | None = None
+    ) -> None:
         """Move the weights down a loss, unless the teacher's outputs are or were not finite.
 
         Args:
@@ -388,7 +399,9 @@ class Trainer(keras.Model):
 
         self.guard.update(apply, teacher, self.optimizer.iterations)
 
-    def logs_of(self, batch, outputs, losses):
+    def logs_of(
+        self, batch: Batch, outputs: Structure, losses: dict[str, tf.Tensor]
+    ) -> dict[str, tf.Tensor]:
         """Update the trackers and the compiled metrics; return the results that this step has.
 
         Args:

@@ -1,6 +1,7 @@
 """What every distillation loss of ours is."""
 
 import numbers
+from typing import Any, Self
 
 import keras
 import tensorflow as tf
@@ -9,6 +10,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.checks import WEIGHTS, check_number
 from keras_kd._common.reprs import call_of_configured
+from keras_kd._common.typing import Config, Schedule, Shape, Structure, Tensor
 from keras_kd.losses.masks import mask_of, with_mask
 
 # Whatever a teacher ends in: for losses that take its outputs as they are.
@@ -61,29 +63,36 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
     student_layer_name = None
     step = 0
 
-    def __call__(self, teacher_outputs, student_outputs, sample_weight=None):
+    def __call__(
+        self,
+        teacher_outputs: Structure,
+        student_outputs: Structure,
+        sample_weight: Tensor | None = None,
+    ) -> tf.Tensor:
         # Keras casts what it is given, and the cast would lose the mask.
         mask = mask_of(student_outputs)
         if mask is not None:
             student_outputs = with_mask(ops.cast(student_outputs, self.dtype), mask)
         return super().__call__(teacher_outputs, student_outputs, sample_weight)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         """Return one float32 value per example."""
         raise NotImplementedError("A distillation loss must implement `call`.")
 
-    def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+    def compute_loss(
+        self, teacher_outputs: Structure, student_outputs: Structure, **kwargs: Any
+    ) -> tf.Tensor:
         """Return the mean over the batch, as `keras.distillation.Distiller` asks for it."""
         return self(teacher_outputs, student_outputs)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: Config) -> Self:
         return cls(**{key: _deserialized(value) for key, value in config.items()})
 
     def __repr__(self):
         return call_of_configured(self)
 
-    def projector(self, teacher_shape, student_shape):
+    def projector(self, teacher_shape: Shape, student_shape: Shape) -> keras.Layer | None:
         """Return a layer from the pair of outputs to a pair that `call` can take, or `None`.
 
         `keras_kd.Distiller` trains it with the student, saves it, and leaves it out of exports.
@@ -98,7 +107,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
         """
         return None
 
-    def num_examples_in(self, student_shape):
+    def num_examples_in(self, student_shape: Shape) -> int | None:
         """Return how many examples a batch of the student's outputs holds, `None` if unknown.
 
         Args:
@@ -106,7 +115,7 @@ class DistillationLoss(keras.losses.Loss, keras.distillation.DistillationLoss):
         """
         return student_shape[0]
 
-    def now(self, setting):
+    def now(self, setting: Schedule) -> float | tf.Tensor:
         """Return the value of a setting at this step: a number as it is, a schedule's value."""
         return setting(self.step) if isinstance(setting, LearningRateSchedule) else setting
 

@@ -1,18 +1,20 @@
 """Contrastive representation distillation, with a memory of every example's embedding."""
 
 import math
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import TEMPERATURES, check_integer, check_number, is_number
+from keras_kd._common.typing import Config, Shape, Structure, Tensor
 from keras_kd.losses.feature import FeatureLoss, averaged
 from keras_kd.losses.masks import without_padding
 from keras_kd.losses.relation import unit
 
 
-def contrastive(*, teacher_scores, student_scores, num_examples):
+def contrastive(*, teacher_scores: Tensor, student_scores: Tensor, num_examples: int) -> tf.Tensor:
     """Tell the image that both models saw from images that only one of them saw.
 
         -(log h(positive) + sum log(1 - h(negative))), for the student and for the teacher
@@ -221,15 +223,15 @@ class Contrastive(FeatureLoss):
 
     def __init__(
         self,
-        teacher_layer_name=None,
-        student_layer_name=None,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
         *,
-        num_examples,
-        num_negatives=None,
-        temperature=0.07,
-        momentum=0.5,
-        embedding_size=128,
-        **kwargs,
+        num_examples: int,
+        num_negatives: int | None = None,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        embedding_size: int = 128,
+        **kwargs: Any,
     ):
         super().__init__(teacher_layer_name, student_layer_name, **kwargs)
         check_integer("num_examples", num_examples, minimum=2)
@@ -250,20 +252,22 @@ class Contrastive(FeatureLoss):
         self.temperature, self.momentum = float(temperature), float(momentum)
         self.embedding_size = embedding_size
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         return contrastive(
             teacher_scores=teacher_outputs,
             student_scores=student_outputs,
             num_examples=self.num_examples,
         )
 
-    def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+    def compute_loss(
+        self, teacher_outputs: Structure, student_outputs: Structure, **kwargs: Any
+    ) -> tf.Tensor:
         raise ValueError(
             "Contrastive finds images by their index in the training data. Received: features "
             "alone, from keras.distillation. Use keras_kd.Distiller."
         )
 
-    def projector(self, teacher_shape, student_shape):
+    def projector(self, teacher_shape: Shape, student_shape: Shape) -> keras.Layer | None:
         shapes = tuple(teacher_shape), tuple(student_shape)
         if any(len(shape) not in (2, 3, 4) or shape[-1] is None for shape in shapes):
             raise ValueError(
@@ -283,6 +287,6 @@ class Contrastive(FeatureLoss):
         memory.build(shapes)
         return memory
 
-    def get_config(self):
+    def get_config(self) -> Config:
         names = ("num_examples", "num_negatives", "temperature", "momentum", "embedding_size")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}

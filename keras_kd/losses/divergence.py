@@ -1,9 +1,13 @@
 """Other divergences between the softened probabilities of teacher and student than soft targets."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import TEMPERATURES
+from keras_kd._common.typing import Config, Schedule, Structure, Tensor
 from keras_kd.losses.base import (
     DistillationLoss,
     check_same_classes,
@@ -16,7 +20,9 @@ from keras_kd.losses.response import SoftTargets
 MIXINGS = (0.001, 0.999)
 
 
-def reverse_soft_targets(*, teacher_logits, student_logits, temperature):
+def reverse_soft_targets(
+    *, teacher_logits: Tensor, student_logits: Tensor, temperature: float | tf.Tensor
+) -> tf.Tensor:
     """Kullback-Leibler divergence of the teacher from the student, both softened.
 
         T^2 * sum_c q_c * (log q_c - log p_c),  p = softmax(teacher_logits / T),
@@ -44,7 +50,13 @@ def reverse_soft_targets(*, teacher_logits, student_logits, temperature):
     return temperature**2 * ops.sum(ops.exp(student_log_probs) * difference, axis=-1)
 
 
-def jensen_shannon(*, teacher_logits, student_logits, temperature, mixing):
+def jensen_shannon(
+    *,
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: float | tf.Tensor,
+    mixing: float | tf.Tensor,
+) -> tf.Tensor:
     """Generalised Jensen-Shannon divergence of teacher and student, both softened.
 
         T^2 * (mixing * KL(p, m) + (1 - mixing) * KL(q, m)),  m = mixing * p + (1 - mixing) * q
@@ -103,10 +115,12 @@ class ReverseSoftTargets(SoftTargets):
         Y. Gu et al., MiniLLM: Knowledge Distillation of Large Language Models, 2024, section 2.1.
     """
 
-    def __init__(self, temperature=2.0, *, name="reverse_soft_targets", **kwargs):
+    def __init__(
+        self, temperature: Schedule = 2.0, *, name: str = "reverse_soft_targets", **kwargs: Any
+    ):
         super().__init__(temperature, name=name, **kwargs)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs)
         return reverse_soft_targets(
             teacher_logits=teacher_outputs,
@@ -153,12 +167,19 @@ class JensenShannon(DistillationLoss):
         Mistakes, 2024, section 2.
     """
 
-    def __init__(self, temperature=2.0, *, mixing=0.5, name="jensen_shannon", **kwargs):
+    def __init__(
+        self,
+        temperature: Schedule = 2.0,
+        *,
+        mixing: Schedule = 0.5,
+        name: str = "jensen_shannon",
+        **kwargs: Any,
+    ):
         super().__init__(name=name, **kwargs)
         self.temperature = check_setting("temperature", temperature, bounds=TEMPERATURES)
         self.mixing = check_setting("mixing", mixing, bounds=MIXINGS)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs)
         return jensen_shannon(
             teacher_logits=teacher_outputs,
@@ -167,7 +188,7 @@ class JensenShannon(DistillationLoss):
             mixing=self.now(self.mixing),
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "temperature": serialized(self.temperature),

@@ -1,9 +1,13 @@
 """Feature losses: what the student's layers should say, given the teacher's."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import check_number
+from keras_kd._common.typing import Config, Shape, Structure, Tensor
 from keras_kd.losses.base import ANY_HEAD, DistillationLoss, check_batch_size, over_whole_batch
 from keras_kd.losses.masks import mask_of, without_padding
 from keras_kd.losses.relation import (
@@ -15,7 +19,7 @@ from keras_kd.losses.relation import (
 )
 
 
-def hints(*, teacher_features, student_features):
+def hints(*, teacher_features: Tensor, student_features: Tensor) -> tf.Tensor:
     """Mean squared difference of the features.
 
         mean (f_student - f_teacher)^2
@@ -36,7 +40,9 @@ def hints(*, teacher_features, student_features):
     return ops.mean(ops.square(difference), axis=-1 if rank == 3 else tuple(range(1, rank)))
 
 
-def attention_transfer(*, teacher_features, student_features, power=2):
+def attention_transfer(
+    *, teacher_features: Tensor, student_features: Tensor, power: float = 2
+) -> tf.Tensor:
     """The student should look where the teacher looks.
 
         mean (A_student - A_teacher)^2,  A = normalised vec(mean_channels |f|^p)
@@ -67,7 +73,7 @@ def attention_transfer(*, teacher_features, student_features, power=2):
     return by_place if size is None else ops.mean(by_place, axis=-1)
 
 
-def attention_map(features, power=2):
+def attention_map(features: Tensor, power: float = 2) -> tf.Tensor:
     """Return where features are large: float32 `[batch, height * width]` of norm 1.
 
     Args:
@@ -185,12 +191,24 @@ class FeatureLoss(DistillationLoss):
     heads = ANY_HEAD
     default_name = None
 
-    def __init__(self, teacher_layer_name=None, student_layer_name=None, *, name=None, **kwargs):
+    def __init__(
+        self,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        *,
+        name: str | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(name=name or self.default_name, **kwargs)
         self.teacher_layer_name = teacher_layer_name
         self.student_layer_name = student_layer_name
 
-    def __call__(self, teacher_outputs, student_outputs, sample_weight=None):
+    def __call__(
+        self,
+        teacher_outputs: Structure,
+        student_outputs: Structure,
+        sample_weight: Tensor | None = None,
+    ) -> tf.Tensor:
         mask = mask_of(student_outputs)
         if mask is not None and not self.goes_by_step(student_outputs.shape):
             teacher_outputs, student_outputs = without_padding(
@@ -198,7 +216,7 @@ class FeatureLoss(DistillationLoss):
             )
         return super().__call__(teacher_outputs, student_outputs, sample_weight)
 
-    def goes_by_step(self, student_shape):
+    def goes_by_step(self, student_shape: Shape) -> bool:
         """Return whether it has a value a step, so that Keras leaves padding out of the mean.
 
         Where it compares examples whole, padding counts as zeros, for teacher and student.
@@ -208,7 +226,7 @@ class FeatureLoss(DistillationLoss):
         """
         return False
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "teacher_layer_name": self.teacher_layer_name,
@@ -241,14 +259,21 @@ class Hints(FeatureLoss):
 
     default_name = "hints"
 
-    def __init__(self, teacher_layer_name=None, student_layer_name=None, *, project=True, **kwargs):
+    def __init__(
+        self,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+        *,
+        project: bool = True,
+        **kwargs: Any,
+    ):
         super().__init__(teacher_layer_name, student_layer_name, **kwargs)
         self.project = project
 
-    def goes_by_step(self, student_shape):
+    def goes_by_step(self, student_shape: Shape) -> bool:
         return len(student_shape) == 3
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         shapes = tuple(teacher_outputs.shape)[1:], tuple(student_outputs.shape)[1:]
         if len(shapes[0]) != len(shapes[1]) or not all(map(_may_be_equal, *shapes)):
             raise ValueError(
@@ -259,7 +284,7 @@ class Hints(FeatureLoss):
             )
         return hints(teacher_features=teacher_outputs, student_features=student_outputs)
 
-    def projector(self, teacher_shape, student_shape):
+    def projector(self, teacher_shape: Shape, student_shape: Shape) -> keras.Layer | None:
         if not self.project:
             return None
         ranks = {len(teacher_shape), len(student_shape)}
@@ -277,7 +302,7 @@ class Hints(FeatureLoss):
         layer.build([tuple(teacher_shape), tuple(student_shape)])
         return layer
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "project": self.project}
 
 
@@ -311,21 +336,21 @@ class AttentionTransfer(FeatureLoss):
 
     def __init__(
         self,
-        teacher_layer_name=None,
-        student_layer_name=None,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
         *,
-        power=2,
-        **kwargs,
+        power: float = 2,
+        **kwargs: Any,
     ):
         super().__init__(teacher_layer_name, student_layer_name, **kwargs)
         # Below 1, the gradient of |f|^p at 0 is infinite.
         check_number("power", power, (1, 16))
         self.power = power
 
-    def goes_by_step(self, student_shape):
+    def goes_by_step(self, student_shape: Shape) -> bool:
         return len(student_shape) == 3
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         if (mask := mask_of(student_outputs)) is not None:  # Of steps: their length counts.
             teacher_outputs, student_outputs = without_padding(
                 teacher_outputs, student_outputs, mask
@@ -334,11 +359,11 @@ class AttentionTransfer(FeatureLoss):
             teacher_features=teacher_outputs, student_features=student_outputs, power=self.power
         )
 
-    def projector(self, teacher_shape, student_shape):
+    def projector(self, teacher_shape: Shape, student_shape: Shape) -> keras.Layer | None:
         common_places(teacher_shape, student_shape)  # Refuses what `call` would.
         return None
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "power": self.power}
 
 
@@ -364,7 +389,7 @@ class SimilarityPreserving(FeatureLoss):
     default_name = "similarity_preserving"
     min_examples = 2  # One example is always like itself.
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_batch_size(self, student_outputs.shape)
         return over_whole_batch(
             similarity_preserving,
@@ -394,7 +419,7 @@ class RelationalDistance(FeatureLoss):
     default_name = "relational_distance"
     min_examples = 3  # Of two examples, the one distance is always its own mean.
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_batch_size(self, student_outputs.shape)
         return over_whole_batch(
             relational_distance, teacher_features=teacher_outputs, student_features=student_outputs
@@ -424,7 +449,7 @@ class RelationalAngle(FeatureLoss):
     default_name = "relational_angle"
     min_examples = 3  # Of two examples, no angle is left.
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_batch_size(self, student_outputs.shape)
         return over_whole_batch(
             relational_angle, teacher_features=teacher_outputs, student_features=student_outputs

@@ -1,11 +1,14 @@
 """The hard-label loss: cross-entropy, or one yes or no for each label, always on logits."""
 
 import inspect
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.reprs import call_of, call_of_configured, in_small_letters
+from keras_kd._common.typing import Tensor
 from keras_kd.losses.base import check_num_classes
 from keras_kd.losses.masks import mask_of, with_mask
 
@@ -20,7 +23,7 @@ _CROSS_ENTROPY_NAMES = (
 _BINARY_NAMES = ("binary_crossentropy", "bce", "binary_cross_entropy", "BinaryCrossEntropy")
 
 
-def cross_entropy(*, labels, student_logits):
+def cross_entropy(*, labels: Tensor, student_logits: Tensor) -> tf.Tensor:
     """Cross-entropy with integer labels `[...]` (or `[..., 1]`), or with one-hot or soft ones.
 
         -sum_c y_c * log q_c,  q = softmax(student_logits)
@@ -51,7 +54,7 @@ def cross_entropy(*, labels, student_logits):
     )
 
 
-def binary_cross_entropy(*, labels, student_logits):
+def binary_cross_entropy(*, labels: Tensor, student_logits: Tensor) -> tf.Tensor:
     """Cross-entropy of each label by itself, a yes or a no.
 
         log(1 + exp(s_c)) - y_c * s_c
@@ -88,10 +91,10 @@ class CrossEntropy(keras.losses.Loss):
     left out of the mean. A `Distiller` uses it unless it is compiled with another loss.
     """
 
-    def __init__(self, *, name="cross_entropy", **kwargs):
+    def __init__(self, *, name: str = "cross_entropy", **kwargs: Any):
         super().__init__(name=name, **kwargs)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> tf.Tensor:
         return cross_entropy(labels=y_true, student_logits=y_pred)
 
     def __repr__(self):
@@ -106,10 +109,12 @@ class BinaryCrossEntropy(keras.losses.Loss):
     it beside `BinarySoftTargets` or a teacher that ends in sigmoid.
     """
 
-    def __init__(self, *, name="binary_cross_entropy", **kwargs):
+    def __init__(self, *, name: str = "binary_cross_entropy", **kwargs: Any):
         super().__init__(name=name, **kwargs)
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(
+        self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor | None = None
+    ) -> tf.Tensor:
         mask = mask_of(y_pred)
         if mask is not None:  # Of places, where Keras would look for one of labels.
             y_true = ops.cast(_with_last_axis(y_true, y_pred), self.dtype)
@@ -121,7 +126,7 @@ class BinaryCrossEntropy(keras.losses.Loss):
             sample_weight = ops.reshape(sample_weight, (*shape, *[1] * missing))
         return super().__call__(y_true, y_pred, sample_weight)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> tf.Tensor:
         values = binary_cross_entropy(labels=y_true, student_logits=y_pred)
         return with_mask(values, _with_last_axis(y_true, y_pred) >= 0)
 

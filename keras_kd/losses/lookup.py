@@ -2,10 +2,12 @@
 
 import functools
 import inspect
+from typing import Any
 
 import keras
 
 from keras_kd._common.reprs import in_small_letters
+from keras_kd._common.typing import Config
 from keras_kd.losses.contrastive import Contrastive
 from keras_kd.losses.divergence import JensenShannon, ReverseSoftTargets
 from keras_kd.losses.feature import (
@@ -68,7 +70,7 @@ def class_of(name):
     return _BY_NAME.get(in_small_letters(name)) if isinstance(name, str) else None
 
 
-def get(identifier):
+def get(identifier: Any) -> Any:
     """Return a loss, as `keras.losses.get` does.
 
     Args:
@@ -145,12 +147,12 @@ def get_each(identifiers):
     return get(identifiers)
 
 
-def serialize(loss):
+def serialize(loss: Any) -> Config:
     """Return the configuration of a loss, as `keras.losses.serialize` does."""
     return keras.saving.serialize_keras_object(loss)
 
 
-def deserialize(config, custom_objects=None):
+def deserialize(config: Config, custom_objects: Config | None = None) -> Any:
     """Return the loss of a configuration or a name, as `keras.losses.deserialize` does.
 
     Args:

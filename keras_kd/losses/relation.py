@@ -6,11 +6,14 @@ the classes gather it first.
 
 import functools
 import math
+from typing import Any
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import TEMPERATURES
+from keras_kd._common.typing import Config, Schedule, Shape, Structure, Tensor
 from keras_kd.losses.base import (
     DistillationLoss,
     check_batch_size,
@@ -28,7 +31,15 @@ _TINY = 1e-12
 _STEADY = 1e-2
 
 
-def dist(*, teacher_logits, student_logits, temperature, inter_weight, intra_weight, mask=None):
+def dist(
+    *,
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    temperature: float | tf.Tensor,
+    inter_weight: float | tf.Tensor,
+    intra_weight: float | tf.Tensor,
+    mask: Tensor | None = None,
+) -> tf.Tensor:
     """Distillation from a stronger teacher (DIST): correlations instead of a divergence.
 
         T^2 * (beta * (1 - rho(q_i, p_i)) + gamma * mean_c (1 - rho(q_:c, p_:c)))
@@ -82,7 +93,7 @@ def pearson(one, other, *, axis, counts=1.0):
     return ops.sum(centred[0] * centred[1], axis=axis)
 
 
-def similarity_preserving(*, teacher_features, student_features):
+def similarity_preserving(*, teacher_features: Tensor, student_features: Tensor) -> tf.Tensor:
     """Examples that the teacher finds alike should be alike for the student.
 
         sum_j (G_teacher - G_student)_ij^2 / batch,  G = row-normalised F F^T,  F [batch, -1]
@@ -105,7 +116,7 @@ def similarity_preserving(*, teacher_features, student_features):
     return ops.mean(ops.square(teacher - student), axis=-1)
 
 
-def relational_distance(*, teacher_features, student_features):
+def relational_distance(*, teacher_features: Tensor, student_features: Tensor) -> tf.Tensor:
     """RKD-D: the distances between examples, in units of their mean, should be the teacher's.
 
         mean_j Huber(d_student_ij, d_teacher_ij),  d_ij = ||f_i - f_j|| / mean over i != j
@@ -124,7 +135,7 @@ def relational_distance(*, teacher_features, student_features):
     return ops.mean(_huber(_relative_distances(_spread(student_features)) - teacher), axis=-1)
 
 
-def relational_angle(*, teacher_features, student_features):
+def relational_angle(*, teacher_features: Tensor, student_features: Tensor) -> tf.Tensor:
     """RKD-A: the angle at each example between any two others should be the teacher's.
 
         mean_jk Huber(cos_student_ijk, cos_teacher_ijk),  cos_ijk = <e_ij, e_ik>,
@@ -241,7 +252,13 @@ class DIST(DistillationLoss):
     """
 
     def __init__(
-        self, temperature=1.0, *, inter_weight=1.0, intra_weight=1.0, name="dist", **kwargs
+        self,
+        temperature: Schedule = 1.0,
+        *,
+        inter_weight: Schedule = 1.0,
+        intra_weight: Schedule = 1.0,
+        name: str = "dist",
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         self.temperature = check_setting("temperature", temperature, bounds=TEMPERATURES)
@@ -251,11 +268,11 @@ class DIST(DistillationLoss):
         # Two examples of a class always correlate.
         self.min_examples = 3 if self.inter_weight == 0 else 1
 
-    def num_examples_in(self, student_shape):
+    def num_examples_in(self, student_shape: Shape) -> int | None:
         places = tuple(student_shape)[:-1]
         return None if None in places else math.prod(places)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs, at_least=3)
         check_batch_size(self, student_outputs.shape)
         correlations = functools.partial(
@@ -269,7 +286,7 @@ class DIST(DistillationLoss):
             outputs["mask"] = mask
         return over_whole_batch(correlations, **outputs)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "temperature": serialized(self.temperature),

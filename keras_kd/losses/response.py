@@ -1,9 +1,13 @@
 """Response losses: what the student's logits should be, given the teacher's or the labels."""
 
+from typing import Any
+
 import keras
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import TEMPERATURES, check_integer
+from keras_kd._common.typing import Config, Schedule, Structure, Tensor
 from keras_kd.losses.base import (
     ANY_HEAD,
     DistillationLoss,
@@ -25,7 +29,9 @@ from keras_kd.losses.relation import quotient
 _MASKED = -1e9
 
 
-def soft_targets(*, teacher_logits, student_logits, temperature):
+def soft_targets(
+    *, teacher_logits: Tensor, student_logits: Tensor, temperature: float | tf.Tensor
+) -> tf.Tensor:
     """Kullback-Leibler divergence of the student from the teacher, both softened.
 
         T^2 * sum_c p_c * (log p_c - log q_c),  p = softmax(teacher_logits / T),
@@ -51,7 +57,9 @@ def soft_targets(*, teacher_logits, student_logits, temperature):
     return temperature**2 * _divergence(teacher_log_probs, student_log_probs)
 
 
-def binary_soft_targets(*, teacher_logits, student_logits, temperature):
+def binary_soft_targets(
+    *, teacher_logits: Tensor, student_logits: Tensor, temperature: float | tf.Tensor
+) -> tf.Tensor:
     """The same for independent labels: the mean over the labels of a divergence each.
 
         T^2 * mean_c (p_c * log(p_c / q_c) + (1 - p_c) * log((1 - p_c) / (1 - q_c))),
@@ -79,7 +87,7 @@ def binary_soft_targets(*, teacher_logits, student_logits, temperature):
     return temperature**2 * ops.mean(divergences, axis=-1)
 
 
-def logit_matching(*, teacher_logits, student_logits):
+def logit_matching(*, teacher_logits: Tensor, student_logits: Tensor) -> tf.Tensor:
     """Mean squared difference of the logits.
 
         mean_c (student_c - teacher_c)^2
@@ -101,7 +109,7 @@ def logit_matching(*, teacher_logits, student_logits):
     return ops.mean(ops.square(difference), axis=-1)
 
 
-def logit_distance(*, teacher_logits, student_logits):
+def logit_distance(*, teacher_logits: Tensor, student_logits: Tensor) -> tf.Tensor:
     """Mean absolute difference of the logits.
 
         mean_c |student_c - teacher_c|
@@ -123,8 +131,14 @@ def logit_distance(*, teacher_logits, student_logits):
 
 
 def decoupled_kd(
-    *, teacher_logits, student_logits, target, temperature, target_weight, non_target_weight
-):
+    *,
+    teacher_logits: Tensor,
+    student_logits: Tensor,
+    target: Tensor,
+    temperature: float | tf.Tensor,
+    target_weight: float | tf.Tensor,
+    non_target_weight: float | tf.Tensor,
+) -> tf.Tensor:
     """Decoupled knowledge distillation (DKD): soft targets in two parts, weighed apart.
 
         T^2 * (alpha * TCKD + beta * NCKD)
@@ -180,7 +194,7 @@ def _divergence(teacher_log_probs, student_log_probs):
     return ops.sum(ops.exp(teacher_log_probs) * (teacher_log_probs - student_log_probs), axis=-1)
 
 
-def standardized(logits):
+def standardized(logits: Tensor) -> tf.Tensor:
     """Return each example's logits with mean 0 and standard deviation 1 over the classes.
 
     Args:
@@ -233,11 +247,11 @@ class SoftTargets(DistillationLoss):
         section 2.
     """
 
-    def __init__(self, temperature=2.0, *, name="soft_targets", **kwargs):
+    def __init__(self, temperature: Schedule = 2.0, *, name: str = "soft_targets", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.temperature = check_setting("temperature", temperature, bounds=TEMPERATURES)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs)
         return soft_targets(
             teacher_logits=teacher_outputs,
@@ -245,7 +259,7 @@ class SoftTargets(DistillationLoss):
             temperature=self.now(self.temperature),
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "temperature": serialized(self.temperature)}
 
 
@@ -268,10 +282,12 @@ class BinarySoftTargets(SoftTargets):
     heads = ("logits", "sigmoid")
     by_label = True
 
-    def __init__(self, temperature=2.0, *, name="binary_soft_targets", **kwargs):
+    def __init__(
+        self, temperature: Schedule = 2.0, *, name: str = "binary_soft_targets", **kwargs: Any
+    ):
         super().__init__(temperature, name=name, **kwargs)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs, at_least=1)
         return binary_soft_targets(
             teacher_logits=teacher_outputs,
@@ -291,10 +307,10 @@ class TeacherLabels(DistillationLoss):
         name: name of the loss.
     """
 
-    def __init__(self, *, name="teacher_labels", **kwargs):
+    def __init__(self, *, name: str = "teacher_labels", **kwargs: Any):
         super().__init__(name=name, **kwargs)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs)
         predicted = ops.argmax(teacher_outputs, axis=-1)
         return cross_entropy(labels=predicted, student_logits=student_outputs)
@@ -314,10 +330,10 @@ class LogitMatching(DistillationLoss):
     heads = ANY_HEAD
     by_label = True
 
-    def __init__(self, *, name="logit_matching", **kwargs):
+    def __init__(self, *, name: str = "logit_matching", **kwargs: Any):
         super().__init__(name=name, **kwargs)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs, at_least=1)
         return logit_matching(teacher_logits=teacher_outputs, student_logits=student_outputs)
 
@@ -333,10 +349,10 @@ class LogitDistance(DistillationLoss):
     heads = ANY_HEAD
     by_label = True
 
-    def __init__(self, *, name="logit_distance", **kwargs):
+    def __init__(self, *, name: str = "logit_distance", **kwargs: Any):
         super().__init__(name=name, **kwargs)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(teacher_outputs, student_outputs, at_least=1)
         return logit_distance(teacher_logits=teacher_outputs, student_logits=student_outputs)
 
@@ -369,13 +385,13 @@ class DecoupledKD(DistillationLoss):
 
     def __init__(
         self,
-        temperature=4.0,
+        temperature: Schedule = 4.0,
         *,
-        target_weight=1.0,
-        non_target_weight=8.0,
-        warm_up_steps=0,
-        name="decoupled_kd",
-        **kwargs,
+        target_weight: Schedule = 1.0,
+        non_target_weight: Schedule = 8.0,
+        warm_up_steps: int = 0,
+        name: str = "decoupled_kd",
+        **kwargs: Any,
     ):
         super().__init__(name=name, **kwargs)
         self.temperature = check_setting("temperature", temperature, bounds=TEMPERATURES)
@@ -387,7 +403,7 @@ class DecoupledKD(DistillationLoss):
         check_integer("warm_up_steps", warm_up_steps, minimum=0)
         self.warm_up_steps = warm_up_steps
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         teacher_logits = logits_of(teacher_outputs)
         check_same_classes(teacher_logits, student_outputs, at_least=3)
         values = decoupled_kd(
@@ -403,7 +419,7 @@ class DecoupledKD(DistillationLoss):
             values = values * ops.minimum(step / self.warm_up_steps, 1.0)
         return values
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {
             **super().get_config(),
             "temperature": serialized(self.temperature),
@@ -431,7 +447,7 @@ class StandardizedLogits(DistillationLoss):
         S. Sun et al., Logit Standardization in Knowledge Distillation, 2024, algorithm 1.
     """
 
-    def __init__(self, loss=None, *, name="standardized_logits", **kwargs):
+    def __init__(self, loss: Any = None, *, name: str = "standardized_logits", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         # It knows this class too, so it is imported after this module.
         from keras_kd.losses.lookup import get
@@ -444,7 +460,7 @@ class StandardizedLogits(DistillationLoss):
             )
         self.uses_labels = self.loss.uses_labels
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_same_classes(logits_of(teacher_outputs), student_outputs, at_least=3)
         standard = standardized(logits_of(teacher_outputs))
         if isinstance(teacher_outputs, dict):
@@ -453,7 +469,7 @@ class StandardizedLogits(DistillationLoss):
         student_logits = with_mask(standardized(student_outputs), mask_of(student_outputs))
         return self.loss.call(standard, student_logits)
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "loss": serialized(self.loss)}
 
 
@@ -483,7 +499,7 @@ class LabelSmoothing(DistillationLoss):
     uses_labels = True
     needs_teacher = False
 
-    def __init__(self, smoothing=0.1, *, name="label_smoothing", **kwargs):
+    def __init__(self, smoothing: float = 0.1, *, name: str = "label_smoothing", **kwargs: Any):
         super().__init__(name=name, **kwargs)
         self.smoothing = check_setting("smoothing", smoothing)
         if not (isinstance(self.smoothing, float) and self.smoothing < 1):
@@ -491,7 +507,7 @@ class LabelSmoothing(DistillationLoss):
                 f"`smoothing` must be above 0 and below 1. Received: smoothing={smoothing!r}."
             )
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         check_num_classes(
             student_outputs.shape[-1],
             at_least=2,
@@ -505,5 +521,5 @@ class LabelSmoothing(DistillationLoss):
         values = cross_entropy(labels=smooth, student_logits=student_outputs)
         return with_mask(values, is_labelled(labels))
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "smoothing": self.smoothing}

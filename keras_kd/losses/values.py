@@ -1,11 +1,14 @@
 """Losses between values: regression, embeddings, boxes; and the units that they are compared in."""
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.backend import num_replicas
 from keras_kd._common.checks import WEIGHTS, check_number
+from keras_kd._common.typing import Config, Shape, Structure, Tensor
 from keras_kd.losses.base import DistillationLoss
 from keras_kd.losses.relation import unit
 from keras_kd.losses.response import logit_distance, logit_matching
@@ -16,7 +19,7 @@ _RESOLUTION = 1e-6
 _MOST = 2.0**24
 
 
-def value_matching(*, teacher_values, student_values):
+def value_matching(*, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
     """Mean squared difference of the values.
 
         mean_c (student_c - teacher_c)^2
@@ -35,7 +38,7 @@ def value_matching(*, teacher_values, student_values):
     return logit_matching(teacher_logits=teacher_values, student_logits=student_values)
 
 
-def value_distance(*, teacher_values, student_values):
+def value_distance(*, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
     """Mean absolute difference of the values.
 
         mean_c |student_c - teacher_c|
@@ -50,7 +53,9 @@ def value_distance(*, teacher_values, student_values):
     return logit_distance(teacher_logits=teacher_values, student_logits=student_values)
 
 
-def huber_matching(*, teacher_values, student_values, delta=1.0):
+def huber_matching(
+    *, teacher_values: Tensor, student_values: Tensor, delta: float = 1.0
+) -> tf.Tensor:
     """Mean Huber loss of the differences: squared where they are small, absolute beyond.
 
         mean_c h(student_c - teacher_c),  h(d) = d^2 / 2                      if |d| <= delta,
@@ -73,7 +78,7 @@ def huber_matching(*, teacher_values, student_values, delta=1.0):
     return ops.mean(near * (size - 0.5 * near), axis=-1)
 
 
-def cosine_matching(*, teacher_values, student_values):
+def cosine_matching(*, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
     """One less the cosine of the angle between the values.
 
         1 - <student, teacher> / (||student|| ||teacher||)
@@ -217,19 +222,21 @@ class ValueLoss(DistillationLoss):
     min_values = 1
     default_name = None
 
-    def __init__(self, *, normalize=False, name=None, **kwargs):
+    def __init__(self, *, normalize: bool = False, name: str | None = None, **kwargs: Any):
         super().__init__(name=name or self.default_name, **kwargs)
         self.normalize = self.projects_outputs = bool(normalize)
 
-    def call(self, teacher_outputs, student_outputs):
+    def call(self, teacher_outputs: Structure, student_outputs: Structure) -> tf.Tensor:
         _check_values(self, teacher_outputs.shape, student_outputs.shape)
         return self.compare(teacher_outputs, student_outputs)
 
-    def compare(self, teacher_values, student_values):
+    def compare(self, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
         """Return one float32 value per example, of values whose shapes fit."""
         raise NotImplementedError("A loss between values must implement `compare`.")
 
-    def compute_loss(self, teacher_outputs, student_outputs, **kwargs):
+    def compute_loss(
+        self, teacher_outputs: Structure, student_outputs: Structure, **kwargs: Any
+    ) -> tf.Tensor:
         if self.normalize:
             raise ValueError(
                 f"{type(self).__name__} learns the teacher's units in keras_kd.Distiller. Received:"
@@ -237,14 +244,14 @@ class ValueLoss(DistillationLoss):
             )
         return super().compute_loss(teacher_outputs, student_outputs)
 
-    def projector(self, teacher_shape, student_shape):
+    def projector(self, teacher_shape: Shape, student_shape: Shape) -> keras.Layer | None:
         if not self.normalize:
             return None
         layer = TeacherUnits(teacher_shape[-1], name=f"{self.name}_units", dtype="float32")
         layer.build([tuple(teacher_shape), tuple(student_shape)])
         return layer
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "normalize": self.normalize}
 
 
@@ -304,7 +311,7 @@ class ValueMatching(ValueLoss):
 
     default_name = "value_matching"
 
-    def compare(self, teacher_values, student_values):
+    def compare(self, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
         return value_matching(teacher_values=teacher_values, student_values=student_values)
 
 
@@ -324,7 +331,7 @@ class ValueDistance(ValueLoss):
 
     default_name = "value_distance"
 
-    def compare(self, teacher_values, student_values):
+    def compare(self, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
         return value_distance(teacher_values=teacher_values, student_values=student_values)
 
 
@@ -349,17 +356,17 @@ class HuberMatching(ValueLoss):
 
     default_name = "huber_matching"
 
-    def __init__(self, delta=1.0, **kwargs):
+    def __init__(self, delta: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         check_number("delta", delta, WEIGHTS)
         self.delta = float(delta)
 
-    def compare(self, teacher_values, student_values):
+    def compare(self, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
         return huber_matching(
             teacher_values=teacher_values, student_values=student_values, delta=self.delta
         )
 
-    def get_config(self):
+    def get_config(self) -> Config:
         return {**super().get_config(), "delta": self.delta}
 
 
@@ -384,5 +391,5 @@ class CosineMatching(ValueLoss):
     by_label = False
     min_values = 2  # Of one number, only the sign is left.
 
-    def compare(self, teacher_values, student_values):
+    def compare(self, teacher_values: Tensor, student_values: Tensor) -> tf.Tensor:
         return cosine_matching(teacher_values=teacher_values, student_values=student_values)

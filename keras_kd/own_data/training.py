@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -124,7 +125,7 @@ class Training:
 
 
 # What `build_student` takes.
-StudentLike = PathLike | keras.Model | Callable[..., keras.Model]
+StudentLike: TypeAlias = PathLike | keras.Model | Callable[..., keras.Model]
 
 
 def build_student(student, data, seed):

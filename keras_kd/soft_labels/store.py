@@ -3,7 +3,9 @@
 import dataclasses
 import hashlib
 import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, Self
 
 import keras
 import numpy as np
@@ -12,7 +14,9 @@ import tensorflow as tf
 from keras_kd._common.checks import check_integer, check_seed
 from keras_kd._common.locks import alone
 from keras_kd._common.reprs import call_of
+from keras_kd._common.typing import PathLike, Structure
 from keras_kd.data.augmentation import views_at
+from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.data.targets import Targets
 from keras_kd.soft_labels.predict import examples_of, images_at_once, shapes_of
@@ -36,6 +40,7 @@ from keras_kd.soft_labels.source import (
     what_it_does,
 )
 from keras_kd.soft_labels.writing import Writer
+from keras_kd.teachers.ensemble import TeacherLike
 
 # A shard has at most so many rows, and so many bytes.
 _ROWS_PER_SHARD, _BYTES_PER_SHARD = 65536, 2**27
@@ -97,7 +102,7 @@ class SoftLabels:
         Recognition, 2021, section 3.2.
     """
 
-    def __init__(self, path, *, augmentation=None):
+    def __init__(self, path: PathLike, *, augmentation: Callable[..., Any] | None = None):
         self.path = Path(path)
         self.augmentation = augmentation
         self._made_of = read_store(self.path)
@@ -132,19 +137,19 @@ class SoftLabels:
     @classmethod
     def create(
         cls,
-        path,
-        teacher,
-        data,
+        path: PathLike,
+        teacher: TeacherLike,
+        data: Structure,
         *,
-        views=1,
-        augmentation=None,
-        dtype=None,
-        top_k=None,
-        seed=0,
-        batch_size=None,
-        overwrite=False,
-        verbose=True,
-    ):
+        views: int = 1,
+        augmentation: Callable[..., Any] | None = None,
+        dtype: str | Mapping[str, str] | None = None,
+        top_k: int | Mapping[str, int] | None = None,
+        seed: int = 0,
+        batch_size: int | None = None,
+        overwrite: bool = False,
+        verbose: bool = True,
+    ) -> Self:
         """Ask the teacher once for every view of every image, or open what was asked before.
 
         The folder appears when it is complete. A run that was killed goes on from its last whole
@@ -213,16 +218,16 @@ class SoftLabels:
     @classmethod
     def from_logits(
         cls,
-        path,
-        logits,
-        data,
+        path: PathLike,
+        logits: Structure,
+        data: Structure,
         *,
-        head="logits",
-        dtype=None,
-        top_k=None,
-        overwrite=False,
-        verbose=False,
-    ):
+        head: str | Mapping[str, str] | None = "logits",
+        dtype: str | Mapping[str, str] | None = None,
+        top_k: int | Mapping[str, int] | None = None,
+        overwrite: bool = False,
+        verbose: bool = False,
+    ) -> Self:
         """Store logits that were computed elsewhere, or open those that were stored before.
 
         For a teacher that is no Keras model: one of another framework, of scikit-learn, or one
@@ -305,7 +310,14 @@ class SoftLabels:
                     writer.write(*making)
         return cls(path, augmentation=augmentation)
 
-    def join(self, data, batch_size=32, *, shuffle_seed=None, initial_epoch=0):
+    def join(
+        self,
+        data: Structure,
+        batch_size: int = 32,
+        *,
+        shuffle_seed: int | None = None,
+        initial_epoch: int = 0,
+    ) -> tf.data.Dataset:
         """Return a `tf.data.Dataset` of `(images, Targets(labels, teacher_logits))` minibatches.
 
         `Distiller(teacher=None)` trains from it, on its fast path.
@@ -327,7 +339,7 @@ class SoftLabels:
         batches = split.batches(batch_size, shuffle_seed=shuffle_seed, initial_epoch=initial_epoch)
         return self.joined(batches.minibatches).dataset()
 
-    def joined(self, minibatches):
+    def joined(self, minibatches: Minibatches) -> Minibatches:
         """Return `Minibatches` of the same examples in the same order, with teacher logits."""
         split = minibatches.split
         found = {
@@ -365,7 +377,7 @@ class SoftLabels:
             minibatches, gather=gather, resident=None, has_teacher_logits=True
         )
 
-    def verify(self, count, teacher, data):
+    def verify(self, count: int, teacher: TeacherLike, data: Structure) -> float:
         """Ask the teacher again about random rows, and return the largest error of a logit.
 
         Args:

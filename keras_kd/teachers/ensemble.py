@@ -3,14 +3,17 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.checks import is_number
 from keras_kd._common.reprs import call_of
 from keras_kd._common.structures import output_names, part_for
+from keras_kd._common.typing import Shape, Structure
 from keras_kd.teachers.checks import check_model, the_only
 from keras_kd.teachers.outputs import TeacherOutputs
 from keras_kd.teachers.probes import inputs_of, try_out
@@ -60,7 +63,14 @@ class Ensemble:
     model = None
     class_map = None
 
-    def __init__(self, teachers, *, weights=None, average="probabilities", examples=None):
+    def __init__(
+        self,
+        teachers: Sequence[keras.Model | Teacher],
+        *,
+        weights: Sequence[float] | None = None,
+        average: str = "probabilities",
+        examples: Structure | None = None,
+    ):
         self.teachers = [as_teacher(teacher, examples=examples) for teacher in teachers]
         _check_count(self.teachers)
         if average not in ("probabilities", "logits"):
@@ -86,7 +96,7 @@ class Ensemble:
     def __repr__(self):
         return call_of(self, teachers=self.teachers, weights=self.weights, average=self.average)
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Structure) -> tf.Tensor | dict[str, tf.Tensor]:
         """Return the logits or values of the ensemble, as a `Teacher` does.
 
         Args:
@@ -95,7 +105,7 @@ class Ensemble:
         outputs = self.ask(inputs).outputs
         return outputs if len(outputs) > 1 else outputs[self.output_names[0]]
 
-    def ask(self, inputs, layer_names=()):
+    def ask(self, inputs: Structure, layer_names: Sequence[str] = ()) -> TeacherOutputs:
         """Return what the ensemble says of inputs, as `Teacher.ask` does; it has no layers.
 
         Args:
@@ -109,11 +119,11 @@ class Ensemble:
             {name: self._mean(name, [each[name] for each in said]) for name in self.output_names}
         )
 
-    def output_shape(self, name):
+    def output_shape(self, name: str) -> Shape:
         """Return the shape of a batch of an output, `None` where free."""
         return self.teachers[0].output_shape(name)
 
-    def feature_shape(self, layer_name):
+    def feature_shape(self, layer_name: str | None) -> Shape:
         """Return the shape of the only logits for `None`; an ensemble has no layers."""
         if layer_name is None:
             return self.output_shape(the_only(self.output_names, "output_shape"))
@@ -159,33 +169,33 @@ class Ensemble:
         return ops.logsumexp(ops.stack(terms), axis=0)
 
     @property
-    def head(self):
+    def head(self) -> str:
         """What the only output is: `"softmax"`, `"sigmoid"` or `"values"`."""
         return self.heads[the_only(self.output_names, "heads")]
 
     @property
-    def is_sigmoid(self):
+    def is_sigmoid(self) -> bool:
         """Whether the classes are independent labels."""
         return self.head == "sigmoid"
 
     @property
-    def preprocess(self):
+    def preprocess(self) -> Any:
         """What the teachers do to the inputs first, a tuple; `None` if none does anything."""
         found = tuple(each.preprocess for each in self.teachers if each.preprocess is not None)
         return found or None
 
     @property
-    def identity(self):
+    def identity(self) -> tuple[Any, ...]:
         """As `Teacher.identity`."""
         return self.average, *self.weights, *(each.identity for each in self.teachers)
 
     @property
-    def minds_its_batch(self):
+    def minds_its_batch(self) -> bool:
         """As `Teacher.minds_its_batch`."""
         return any(each.minds_its_batch for each in self.teachers)
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256 over the fingerprints of the teachers, their weights and the way of averaging."""
         parts = [self.average, *map(str, self.weights)]
         parts += [teacher.fingerprint for teacher in self.teachers]
@@ -193,7 +203,7 @@ class Ensemble:
 
 
 # What `as_teacher` takes.
-TeacherLike = keras.Model | Teacher | Ensemble | Sequence[keras.Model | Teacher]
+TeacherLike: TypeAlias = keras.Model | Teacher | Ensemble | Sequence[keras.Model | Teacher]
 
 
 def as_teacher(teacher, *, image_shape=None, examples=None, heads=None, outputs=None):

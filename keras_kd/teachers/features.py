@@ -1,11 +1,13 @@
 """Outputs and inner layers of a model in one forward pass."""
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_kd._common.graph import has_graph, model_between, walk
 
 
-def feature_model(model, layer_names):
+def feature_model(model: keras.Model, layer_names: Sequence[str]) -> keras.Model:
     """Return a model on the same layers and weights that returns inner layers' outputs as well.
 
     Args:

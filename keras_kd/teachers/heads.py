@@ -1,6 +1,7 @@
 """What a classifier ends in, proved by its answers, and the same classifier without it."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
@@ -49,7 +50,7 @@ class Head:
         return _are_within_0_and_1(self.answers)
 
 
-def head_of(model, **options):
+def head_of(model: keras.Model, **options: Any) -> str | None:
     """Return `"logits"`, `"softmax"` or `"sigmoid"`, or `None` if it cannot be told.
 
     Args:
@@ -59,7 +60,7 @@ def head_of(model, **options):
     return read_head(model, **options).name
 
 
-def open_head(model, **options):
+def open_head(model: keras.Model, **options: Any) -> tuple[keras.Model, str | None]:
     """Return a model that ends before the last activation, and what that activation is.
 
     The layers and weights are the caller's. For a head that cannot be opened: the model itself

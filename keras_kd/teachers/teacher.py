@@ -2,14 +2,18 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_kd._common.model_files import load_model_file
 from keras_kd._common.reprs import call_of
 from keras_kd._common.structures import by_name, output_names, part_for
+from keras_kd._common.typing import PathLike, Shape, Structure
 from keras_kd.teachers.checks import (
     check_model,
     checked_class_maps,
@@ -118,14 +122,14 @@ class Teacher:
 
     def __init__(
         self,
-        model,
+        model: keras.Model,
         *,
-        head=None,
-        image_shape=None,
-        preprocess=None,
-        class_map=None,
-        examples=None,
-        outputs=None,
+        head: str | Mapping[str, str] | None = None,
+        image_shape: Sequence[int | None] | None = None,
+        preprocess: Callable[..., Any] | None = None,
+        class_map: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
+        examples: Structure | None = None,
+        outputs: Sequence[str] | None = None,
     ):
         check_model(model)
         self.model = model
@@ -168,7 +172,7 @@ class Teacher:
             **{name: value for name, value in made_with.items() if value is not None},
         )
 
-    def __call__(self, inputs):
+    def __call__(self, inputs: Structure) -> tf.Tensor | dict[str, tf.Tensor]:
         """Return the logits or values as float32 `[batch, num_classes]`, without gradient.
 
         Args:
@@ -180,7 +184,7 @@ class Teacher:
         """
         return self._of_one(self.ask(inputs).outputs)
 
-    def ask(self, inputs, layer_names=()):
+    def ask(self, inputs: Structure, layer_names: Sequence[str] = ()) -> TeacherOutputs:
         """Return what the teacher says of inputs, from one pass and without gradient.
 
         Args:
@@ -203,7 +207,9 @@ class Teacher:
         )
         return dataclasses.replace(said, outputs=outputs, features=features)
 
-    def ask_with_gradient(self, inputs, layer_names=()):
+    def ask_with_gradient(
+        self, inputs: Structure, layer_names: Sequence[str] = ()
+    ) -> TeacherOutputs:
         """Return what `ask` does, with a gradient by `inputs`, for who makes them.
 
         Args:
@@ -220,11 +226,11 @@ class Teacher:
         logits = {name: self._as_logits(name, outputs[name]) for name in self.output_names}
         return TeacherOutputs(logits, features, self.class_maps)
 
-    def output_shape(self, name):
+    def output_shape(self, name: str) -> Shape:
         """Return the shape of a batch of an output, `None` where free."""
         return self._shapes[name]
 
-    def feature_shape(self, layer_name):
+    def feature_shape(self, layer_name: str | None) -> Shape:
         """Return the shape of a batch of a layer's output; of the only logits for `None`."""
         if layer_name is None:
             return self.output_shape(the_only(self.output_names, "output_shape"))
@@ -284,34 +290,34 @@ class Teacher:
         return outputs
 
     @property
-    def head(self):
+    def head(self) -> str:
         """What the only output is: `"logits"`, `"softmax"`, `"sigmoid"` or `"values"`."""
         return self.heads[the_only(self.output_names, "heads")]
 
     @property
-    def class_map(self):
+    def class_map(self) -> tuple[int, ...] | None:
         """For each class of the only output the student's class, or `None`."""
         return self.class_maps.get(the_only(self.output_names, "class_maps"))
 
     @property
-    def is_sigmoid(self):
+    def is_sigmoid(self) -> bool:
         """Whether the classes of the only output are independent labels."""
         return self.head == "sigmoid"
 
     @property
-    def identity(self):
+    def identity(self) -> tuple[Any, ...]:
         """What is equal for teachers that say the same, whatever made them; can be hashed."""
         heads = tuple(self.heads.items())
         return id(self.model), heads, str(self.class_maps), id(self.preprocess)
 
     @property
-    def minds_its_batch(self):
+    def minds_its_batch(self) -> bool:
         """Whether an answer depends on a state, or needs a batch of one size."""
         inputs = getattr(self.model, "inputs", None) or []
         return bool(self.changes) or any(each.shape[0] is not None for each in inputs)
 
     @property
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256 of the weights as they are now, heads, class maps and `preprocess` layer."""
         several = len(self._all_names) > 1
         heads = str(sorted(self.heads.items())) if several else self.head
@@ -328,7 +334,7 @@ class Teacher:
         return digest.hexdigest()
 
 
-def load_teacher(path, **options):
+def load_teacher(path: PathLike, **options: Any) -> Teacher:
     """Load a `.keras` or `.h5` file as a `Teacher`, without running any code the file may carry.
 
     Args:
