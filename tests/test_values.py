@@ -57,6 +57,16 @@ class TestValues:
         with pytest.raises(ValueError, match="as many values. Received: 3 and 2. Build the stud"):
             loss(TEACHER, TEACHER[:, :2])
 
+    @pytest.mark.parametrize("loss", LOSSES, ids=repr)
+    def test_values_without_an_axis_of_their_own_are_refused(self, loss):
+        """Their mean would be over the batch, and its weights lost."""
+        with pytest.raises(
+            ValueError, match=r"num_values\].* Received: \(40,\) and \(40,\)\. Leave"
+        ):
+            loss(TEACHER[:, 0], TEACHER[:, 0])
+        with pytest.raises(ValueError, match=r"alike. Received: \(1, 40, 3\) and \(40, 3\)"):
+            loss(TEACHER[None], TEACHER)
+
     @pytest.mark.parametrize("delta", [0, -1, None, "1", float("nan")])
     def test_a_delta_that_is_none_is_refused(self, delta):
         with pytest.raises(ValueError, match="`delta` must be a number from 1e-06 to 1e"):

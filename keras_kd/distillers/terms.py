@@ -3,7 +3,6 @@
 import dataclasses
 import itertools
 
-import keras
 from keras import ops
 
 from keras_kd._common.backend import num_replicas
@@ -261,6 +260,7 @@ def _terms_of_output(output, losses, weights):
                 "`distillation_loss_weights` must be a dict with the names of the losses: "
                 f"{', '.join(losses)}. Received: {weights!r}."
             )
+        losses = {name: as_distillation_loss(loss) for name, loss in losses.items()}
         weights = {name: (weights or {}).get(name, 1.0) for name in losses}
     else:
         losses = list(losses) if isinstance(losses, (list, tuple)) else [losses]
@@ -270,34 +270,25 @@ def _terms_of_output(output, losses, weights):
                 "`distillation_loss_weights` must be a list of one number a loss. "
                 f"Received: {weights!r} for {len(losses)} losses."
             )
-        names = _names_of(losses)
-        losses = dict(zip(names, losses, strict=True))
-        weights = dict(zip(names, weights, strict=True))
-    for name, loss in losses.items():
-        _check(name, loss, weights[name])
-    return [
-        Term(name, output, as_distillation_loss(loss), float(weights[name]))
-        for name, loss in losses.items()
-    ]
+        losses = _by_name([as_distillation_loss(loss) for loss in losses])
+        weights = dict(zip(losses, weights, strict=True))
+    for name in losses:
+        _check(name, weights[name])
+    return [Term(name, output, loss, float(weights[name])) for name, loss in losses.items()]
 
 
-def _names_of(losses):
-    names = []
+def _by_name(losses):
+    """Return losses by their names; those of one name are counted."""
+    found = {}
     for loss in losses:
-        name = base = getattr(loss, "name", type(loss).__name__)
-        numbers_of_base = itertools.count(2)
-        while name in names:
-            name = f"{base}_{next(numbers_of_base)}"
-        names.append(name)
-    return names
+        name, numbers_of_name = loss.name, itertools.count(2)
+        while name in found:
+            name = f"{loss.name}_{next(numbers_of_name)}"
+        found[name] = loss
+    return found
 
 
-def _check(name, loss, weight):
-    if not isinstance(loss, keras.distillation.DistillationLoss):
-        raise ValueError(
-            "`distillation_loss` must be a keras.distillation.DistillationLoss, such as "
-            f"keras_kd.losses.SoftTargets(). Received: {type(loss).__name__}."
-        )
+def _check(name, weight):
     check_number(f"weight of {name}", weight, WEIGHTS)
     if name in LOSS_NAMES:
         raise ValueError(f"A distillation loss cannot be called `{name}`, which is another log.")

@@ -256,6 +256,11 @@ class ValueLoss(DistillationLoss):
 
 
 def _check_values(loss, teacher_shape, student_shape):
+    if len(teacher_shape) != len(student_shape) or len(student_shape) < 2:
+        raise ValueError(
+            "Values must be [batch, ..., num_values] of teacher and student alike. Received: "
+            f"{tuple(teacher_shape)} and {tuple(student_shape)}. Leave the last axis, also of one."
+        )
     number, student_number = teacher_shape[-1], student_shape[-1]
     if number != student_number:
         raise ValueError(
