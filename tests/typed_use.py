@@ -13,6 +13,16 @@ assert_type(data.train, kd.data.Split)
 assert_type(kd.metrics.accuracy([1, 0], np.zeros((2, 2))), float)
 assert_type(kd.use_device("cpu"), str)
 student = kd.models.mlp([16], image_shape=data.image_shape, num_classes=data.num_classes)
+teacher = kd.load_teacher("teacher.keras")
+assert_type(teacher.fingerprint, str)
+assert_type(kd.losses.SoftTargets(2.0).get_config(), dict[str, Any])
+labels = kd.SoftLabels.create("labels", teacher, data.train, top_k=16)
+assert_type(labels, kd.SoftLabels)
+distiller = kd.Distiller(
+    student=student, teacher=[teacher, student], alpha={"logits": 0.9}, soft_labels=labels
+)
+assert_type(distiller.compile("adam", metrics=["accuracy"]), kd.Distiller)
+assert_type(distiller.needs_teacher(), bool)
 path = kd.export.litert(student, "student.tflite", quantization="int8", calibration=data.train)
 assert_type(path, Path)
 assert_type(kd.export.run_litert(path, data.test.images).microseconds, float)
@@ -24,3 +34,4 @@ assert_type(result.report["gain"], Any)
 # A mistake is one before anything runs: mypy says so where an `ignore` is of no use.
 kd.data.load(0)  # type: ignore[arg-type]
 kd.models.mlp([16], num_clases=10)  # type: ignore[call-arg]
+kd.Teacher(student, heads="softmax")  # type: ignore[call-arg]
