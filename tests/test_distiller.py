@@ -354,3 +354,43 @@ def test_a_subclassed_student_that_returns_probabilities_is_refused():
     student(IMAGES)
     with pytest.raises(ValueError, match="must return logits.*whose answers are probabilities"):
         kd.Distiller(student=student, teacher=net(8))
+
+
+class TestOutputsWithoutLabels:
+    X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    KIND = np.arange(8) % 3
+
+    def distiller(self, **options):
+        def net(units):
+            x = keras.Input((4,))
+            hidden = layers.Dense(units)(x)
+            return keras.Model(
+                x, {"kind": layers.Dense(3)(hidden), "size": layers.Dense(1)(hidden)}
+            )
+
+        losses = {"kind": kd.losses.SoftTargets(), "size": kd.losses.ValueMatching()}
+        return kd.Distiller(student=net(2), teacher=net(5), distillation_loss=losses, **options)
+
+    @pytest.mark.parametrize("options", [{}, {"steps_per_execution": 1}, {"run_eagerly": True}])
+    def test_the_teacher_alone_speaks_of_them(self, options):
+        distiller = self.distiller(alpha=0.5)
+        metrics = {"kind": ["accuracy"]}
+        distiller.compile(loss={"kind": kd.losses.CrossEntropy()}, metrics=metrics, **options)
+        history = distiller.fit(self.X, {"kind": self.KIND}, verbose=0).history
+        assert "size_loss" not in history and "kind_accuracy" in history
+        found = {name: values[0] for name, values in history.items()}
+        expected = 0.5 * (found["kind_loss"] + found["kind_distillation_loss"])
+        assert found["loss"] == pytest.approx(expected + found["size_distillation_loss"], rel=1e-5)
+        assert found["hard_loss"] == found["kind_loss"]
+
+    @pytest.mark.parametrize(
+        ("metrics", "sentence"),
+        [
+            ({}, "The output size learns from labels. Received: labels of kind alone"),
+            ({"size": ["mae"]}, "The metrics of the output size need labels"),
+        ],
+    )
+    def test_a_loss_or_a_metric_that_needs_them_says_so(self, metrics, sentence):
+        distiller = self.distiller().compile(metrics=metrics)
+        with pytest.raises(ValueError, match=sentence):
+            distiller.fit(self.X, {"kind": self.KIND}, verbose=0)

@@ -11,7 +11,7 @@ from keras_kd._common.checks import ALPHAS, is_number
 from keras_kd._common.structures import by_name, output_names
 from keras_kd.teachers.ensemble import Ensemble, as_teacher, outputs_of_teacher
 from keras_kd.teachers.heads import read_heads
-from keras_kd.teachers.probes import NotTriedError, try_out
+from keras_kd.teachers.probes import NotTriedError, shapes_of_first_call, try_out
 from keras_kd.teachers.teacher import Teacher
 
 # What others call what is ours: `keras.distillation`, and the class in Keras's guide, whose `alpha`
@@ -127,6 +127,12 @@ def check_one_output(whose, model):
         )
 
 
+def can_be_tried(student, examples=None):
+    """Return whether it is known what a student takes: by itself, its first call, or examples."""
+    by_itself = getattr(student, "inputs", None) or shapes_of_first_call(student)
+    return bool(by_itself) or examples is not None
+
+
 def answers_of(student, examples=None):
     """Return what a student answers to a few inputs, if only its calls tell what it returns.
 
@@ -134,7 +140,7 @@ def answers_of(student, examples=None):
         student: the model.
         examples: as in `check_answers`.
     """
-    if getattr(student, "outputs", None) or (examples is None and not shape_of(student, "inputs")):
+    if getattr(student, "outputs", None) or not can_be_tried(student, examples):
         return None
     try:
         return try_out(student, examples=examples, what="student").outputs

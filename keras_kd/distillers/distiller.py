@@ -12,6 +12,7 @@ from keras_kd._common.typing import Config, PathLike, Schedule, Structure
 from keras_kd.distillers.batch import Batch, StudentOutputs, batch_of
 from keras_kd.distillers.checks import (
     answers_of,
+    can_be_tried,
     check_alpha,
     check_answers,
     check_by_name,
@@ -162,7 +163,7 @@ class Distiller(Trainer):
         names = output_names(student, answers_of(student, examples))
         losses = SoftTargets() if distillation_loss is None else get_each(distillation_loss)
         terms = DistillationTerms(losses, distillation_loss_weights, names)
-        if examples is not None or getattr(student, "inputs", None):
+        if can_be_tried(student, examples):
             check_answers(student, terms.of_logits(), examples=examples)
         parts = Objective(names, terms, check_alpha(alpha, names), dict.fromkeys(names))
         defaults = default_hard_losses(parts.heads({}, {}))
@@ -204,7 +205,7 @@ class Distiller(Trainer):
         values = [name for name in pairs if terms.is_of_values(name)]
         check_fit(teacher, self.student, pairs, values=values)
         by_teacher = isinstance(teacher.input_shape, tuple) and examples is None
-        if by_teacher and not getattr(self.student, "inputs", None):
+        if by_teacher and not can_be_tried(self.student):
             check_answers(self.student, terms.of_logits(), image_shape=teacher.input_shape[1:])
         if self._teacher_fingerprint and self._teacher_fingerprint != teacher.fingerprint:
             raise ValueError(

@@ -10,6 +10,7 @@ import tensorflow as tf
 from keras_kd._common.structures import by_name
 from keras_kd.data.minibatches import Stack, map_arrays
 from keras_kd.data.targets import Targets, weights_by_class
+from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.checks import pairs_of, shapes_of
 from keras_kd.distillers.labels import check_labels as refuse_bad_labels
 from keras_kd.distillers.stacks import are_arrays, minibatches_of
@@ -282,7 +283,7 @@ def build_variables(distiller, data):
     if distiller.parts.learned() and len(names) == 1:
         # Else they may be placeholders of any shape, or Keras would have trackers of its own.
         distiller.compute_loss(y=y, y_pred=y_pred)
-    distiller.compute_metrics(None, y, y_pred)
+    distiller.measure(Batch(None, y), y_pred)
     distiller.reset_metrics()
 
 

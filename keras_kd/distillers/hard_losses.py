@@ -120,6 +120,46 @@ def on_binary_logits(metrics, heads):
     }
 
 
+def measured(metrics, names):
+    """Return the names of the outputs that metrics are of.
+
+    Args:
+        metrics: as in `keras.Model.compile`.
+        names: of the outputs.
+    """
+    if isinstance(metrics, (list, tuple)) and len(metrics) == len(names) > 1:
+        metrics = dict(zip(names, metrics, strict=True))
+    if isinstance(metrics, dict):
+        return [name for name in names if metrics.get(name)]
+    return list(names) if metrics else []
+
+
+def with_placeholders(labels, outputs, names, of_metrics):
+    """Return labels as Keras's metrics want them: one for each output, measured or not.
+
+    Args:
+        labels: a structure by output, that may lack some.
+        outputs: as the student returned them.
+        names: of the outputs.
+        of_metrics: those that have metrics.
+
+    Raises:
+        ValueError: naming an output that has metrics and no labels.
+    """
+    given = by_name(labels, names, what="Labels")
+    missing = [name for name in names if given.get(name) is None]
+    if not missing:
+        return labels
+    if measured_one := [name for name in missing if name in of_metrics]:
+        raise ValueError(
+            f"The metrics of the output {measured_one[0]} need labels. Received: labels of "
+            f"{', '.join(given)} alone."
+        )
+    found = by_name(outputs, names, what="The student's outputs")
+    whole = {name: found[name] if name in missing else given[name] for name in names}
+    return whole if isinstance(outputs, dict) else list(whole.values())
+
+
 def _on_binary_logits(metric):
     by_word = metric in ("accuracy", "acc", "binary_accuracy")
     return keras.metrics.BinaryAccuracy(name=metric, threshold=0.0) if by_word else metric

@@ -97,12 +97,18 @@ class Objective:
         weights = _by_output(weights, self.names, "Sample weights")
         for name, weight in weights.items():
             check_weights(weight, student.outputs[name])
+        missing = [name for name in learned if labels.get(name) is None]
+        if missing:
+            raise ValueError(
+                f"The output {missing[0]} learns from labels. Received: labels of "
+                f"{', '.join(labels)} alone. Pass them, or `loss={{...}}` to `compile` with `None` "
+                f"for {missing[0]}."
+            )
         hard = {
             name: weighed(
                 self.hard_losses[name], labels[name], student.outputs[name], weights.get(name)
             )
             for name in learned
-            if labels.get(name) is not None
         }
         losses = self._logged(hard, "hard_loss", "loss")
         if teacher is None:

@@ -26,7 +26,13 @@ from keras_kd.distillers.fitting import (
     with_soft_labels,
 )
 from keras_kd.distillers.guard import FiniteGuard
-from keras_kd.distillers.hard_losses import hard_losses_of, on_binary_logits, weights_of
+from keras_kd.distillers.hard_losses import (
+    hard_losses_of,
+    measured,
+    on_binary_logits,
+    weights_of,
+    with_placeholders,
+)
 from keras_kd.distillers.objective import Objective, sum_of
 from keras_kd.distillers.precision import computing_in, policy_for, scaled
 from keras_kd.distillers.stacks import stacked, train_on_stack
@@ -70,6 +76,8 @@ class Trainer(keras.Model):
         self._own_choices = {}
         # Whether XLA is known to compute what `compile` was given as metrics.
         self._metrics_are_known = False
+        # The outputs that have compiled metrics.
+        self._measured = []
         self.guard = FiniteGuard()
 
     def compile(
@@ -120,7 +128,9 @@ class Trainer(keras.Model):
         )
         if metrics:
             metrics = on_binary_logits(metrics, heads)
-        self._metrics_are_known = are_known_metrics([metrics, kwargs.get("weighted_metrics")])
+        both = [metrics, kwargs.get("weighted_metrics")]
+        self._metrics_are_known = are_known_metrics(both)
+        self._measured = [name for each in both for name in measured(each, self.parts.names)]
         self._policy, self._said_precision = None, False
         if precision is not None:
             self._policy, self._policy_reason = policy_for(
@@ -399,6 +409,18 @@ class Trainer(keras.Model):
 
         self.guard.update(apply, teacher, self.optimizer.iterations)
 
+    def measure(self, batch, outputs):
+        """Update the compiled metrics, and return the results of all.
+
+        Args:
+            batch: a `Batch`.
+            outputs: as the student returned them.
+        """
+        labels, names = batch.labels, self.parts.names
+        if len(names) > 1:
+            labels = with_placeholders(labels, outputs, names, self._measured)
+        return self.compute_metrics(batch.inputs, labels, outputs, batch.sample_weight)
+
     def logs_of(
         self, batch: Batch, outputs: Structure, losses: dict[str, tf.Tensor]
     ) -> dict[str, tf.Tensor]:
@@ -415,6 +437,6 @@ class Trainer(keras.Model):
                 metric.update_state(losses[metric.name] * num_replicas(), batch_size)
         if batch.labels is None:  # The compiled metrics have nothing to compare with.
             return {m.name: m.result() for m in self.metrics if m.name in losses}
-        logs = self.compute_metrics(batch.inputs, batch.labels, outputs, batch.sample_weight)
+        logs = self.measure(batch, outputs)
         trackers = {"loss", *(tracker.name for tracker in self._trackers)}
         return {name: logs[name] for name in logs if name in losses or name not in trackers}
