@@ -200,3 +200,30 @@ class TestWhatIsRefused:
         loss = kd.losses.Hints(**{**names, f"{side}_layer_name": "nowhere"})
         with pytest.raises(ValueError, match="nowhere"):
             distiller_of(pair, distillation_loss=loss)
+
+
+class TestTwoHeads:
+    """The names of a student's outputs are the keys of what it returns."""
+
+    def two_heads(self, units):
+        x = keras.Input((6,), name="numbers")
+        body = layers.Dense(units, activation="tanh", name="hidden")(x)
+        return keras.Model(x, {"one": layers.Dense(5)(body), "other": layers.Dense(5)(body)})
+
+    def fitted(self, labels, loss, distillation_loss):
+        pair = self.two_heads(8), self.two_heads(4)
+        distiller = distiller_of(pair, distillation_loss=distillation_loss)
+        distiller.compile("adam", loss)  # Metrics need labels of each output, in Keras too.
+        return distiller.fit(INPUTS, labels, verbose=0).history
+
+    def test_labels_of_one_alone(self):
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        names = dict.fromkeys(["one", "other"], "soft_targets")
+        history = self.fitted({"one": LABELS}, {"one": loss}, names)
+        assert {"one_loss", "other_distillation_loss"} <= set(history)
+        assert "other_loss" not in history
+
+    def test_several_losses_by_name_on_one_of_them(self):
+        losses = {"one": "soft_targets", "other": {"near": "logit_matching", "far": "dist"}}
+        history = self.fitted({"one": LABELS, "other": LABELS}, None, losses)
+        assert history["other_distillation_loss"][0] > 0

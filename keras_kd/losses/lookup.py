@@ -135,15 +135,15 @@ def _without_temperature(kind, temperature):
 
 
 def get_each(identifiers):
-    """Return `get` of one, or of each in a list, or in a dict by name.
+    """Return `get` of one, or of each in a list or in a dict by name, and in those inside.
 
     Args:
         identifiers: as in `get`, or several.
     """
     if isinstance(identifiers, (list, tuple)):
-        return [get(each) for each in identifiers]
+        return [get_each(each) for each in identifiers]
     if isinstance(identifiers, dict) and "class_name" not in identifiers:
-        return {name: get(each) for name, each in identifiers.items()}
+        return {name: get_each(each) for name, each in identifiers.items()}
     return get(identifiers)
 
 
