@@ -103,7 +103,7 @@ def test_a_seed_is_what_numpy_and_keras_take(seed, tmp_path):
 @pytest.mark.parametrize("weight", [1e-300, 1e308, float("inf"), 0])
 def test_the_weight_of_a_loss_in_a_sum_is_one_that_float32_holds(weight):
     with pytest.raises(ValueError, match=r"must be a number from 1e-06 to 1e\+06"):
-        DistillationTerms([kd.losses.SoftTargets(), kd.losses.DIST()], [1.0, weight])
+        DistillationTerms([kd.losses.SoftTargets(), kd.losses.DIST()], [1.0, weight], ("logits",))
 
 
 @pytest.mark.parametrize("output", ["", " "])

@@ -56,16 +56,14 @@ class Distiller(Trainer):
     labels alone, one without a hard loss from the teacher alone.
 
     The teacher runs outside the gradient tape, once for each example that lies in memory, else
-    once a training step, and never in `predict`. It is not tracked: checkpoints,
-    `restore_best_weights` and saved files hold the student and the optimizer. After loading,
-    attach it again with `attach_teacher`.
+    once a training step, and never in `predict`. It is not tracked: checkpoints and saved files
+    hold the student and the optimizer. After loading, call `attach_teacher`.
 
     `fit` reports `loss`, `hard_loss` (unless alpha is 1), `distillation_loss` (unless it is 0)
     and the compiled metrics; of several outputs `{output}_loss` and `{output}_distillation_loss`
-    as well. `evaluate` leaves the teacher alone and reports what labels tell:
-    `hard_loss`, the metrics, and `loss`, which is `hard_loss` and the student's regularisers; so
-    Keras's callbacks find the `val_loss` that they watch. Given inputs without labels it asks the
-    teacher, and `distillation_loss` takes the place of `hard_loss`.
+    as well. `evaluate` leaves the teacher alone: its `loss` is `hard_loss` and the student's
+    regularisers, so Keras's callbacks find the `val_loss` that they watch. Given inputs without
+    labels it asks the teacher, and `distillation_loss` takes the place of `hard_loss`.
 
     Args:
         student: a built `keras.Model` that returns logits, or values where it is compared by a
@@ -115,13 +113,11 @@ class Distiller(Trainer):
     import numpy as np
     import keras_kd as kd
 
-
     def detector(units, name):
         image = keras.Input((8, 8, 1), name="image")
         x = keras.layers.Dense(units, activation="relu")(keras.layers.Flatten()(image))
         heads = {"class": keras.layers.Dense(3)(x), "box": keras.layers.Dense(4)(x)}
         return keras.Model(image, heads, name=name)
-
 
     distiller = kd.Distiller(
         student=detector(8, "student"),
@@ -270,13 +266,7 @@ class Distiller(Trainer):
             )
         if teacher is None:
             return TeacherOutputs({}, index=index)
-        maps = {name: teacher.class_maps.get(own) for name, own in self._pairs.items()}
-        return dataclasses.replace(
-            teacher,
-            outputs={name: teacher.outputs[own] for name, own in self._pairs.items()},
-            class_maps={name: each for name, each in maps.items() if each is not None},
-            index=index,
-        )
+        return dataclasses.replace(teacher.renamed(self._pairs), index=index)
 
     def learn(self, batch: Batch, teacher: TeacherOutputs | None) -> dict[str, tf.Tensor]:
         """Update the student once, and return the logs; `train_step` calls it.

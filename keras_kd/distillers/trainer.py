@@ -409,7 +409,7 @@ class Trainer(keras.Model):
 
         self.guard.update(apply, teacher, self.optimizer.iterations)
 
-    def measure(self, batch, outputs):
+    def measure(self, batch: Batch, outputs: Structure) -> dict[str, Any]:
         """Update the compiled metrics, and return the results of all.
 
         Args:

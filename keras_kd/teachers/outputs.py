@@ -20,3 +20,16 @@ class TeacherOutputs:
     class_maps: dict = dataclasses.field(default_factory=dict)
     finite: bool = False
     index: object = None
+
+    def renamed(self, pairs: dict[str, str]) -> "TeacherOutputs":
+        """Return what was said of some outputs, under other names.
+
+        Args:
+            pairs: the teacher's name of each output by the new one.
+        """
+        maps = {name: self.class_maps.get(own) for name, own in pairs.items()}
+        return dataclasses.replace(
+            self,
+            outputs={name: self.outputs[own] for name, own in pairs.items()},
+            class_maps={name: each for name, each in maps.items() if each is not None},
+        )
