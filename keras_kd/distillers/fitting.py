@@ -276,10 +276,7 @@ def build_variables(distiller, data):
     example = slice(2 if stacked and spec.plan.gathered else 1, None)
     y = {}
     y_pred = {name: tf.zeros([1, *(size or 1 for size in shapes[name][1:])]) for name in names}
-    given = by_name(labels, names, what="Labels")
-    if len(given) < len(names):
-        return  # Keras makes them from the first step.
-    for name, each in given.items():
+    for name, each in by_name(labels, names, what="Labels").items():
         y[name], y_pred[name] = _zeros(each.shape[example], each.dtype, shapes[name][1:])
     outputs = student.outputs[0] if isinstance(student, keras.Sequential) else student.output
     y, y_pred = _like(labels, y, names), _like(outputs, y_pred, names)
