@@ -394,3 +394,9 @@ class TestOutputsWithoutLabels:
         distiller = self.distiller().compile(metrics=metrics)
         with pytest.raises(ValueError, match=sentence):
             distiller.fit(self.X, {"kind": self.KIND}, verbose=0)
+
+    def test_stored_outputs_must_hold_what_a_loss_compares(self):
+        targets = kd.Targets({"kind": self.KIND}, {"kind": np.zeros((8, 3), "float32")})
+        distiller = self.distiller().compile(loss={"kind": kd.losses.CrossEntropy()})
+        with pytest.raises(ValueError, match="compares the output size.*stored outputs of kind"):
+            distiller.fit(self.X, targets, verbose=0)

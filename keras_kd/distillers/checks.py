@@ -289,14 +289,20 @@ def check_soft_labels(soft_labels, live, terms):
     return soft_labels
 
 
-def check_stored(outputs, shapes, layers):
+def check_stored(outputs, shapes, layers, compared):
     """Refuse stored outputs where they cannot stand for the teacher.
 
     Args:
         outputs: what a teacher said, by the student's names.
         shapes: of a batch of the student's outputs, by name, where they are known.
         layers: the teacher's layers that losses compare.
+        compared: names of the outputs that losses compare.
     """
+    if missing := [name for name in compared if outputs.get(name) is None]:
+        raise ValueError(
+            f"A loss compares the output {missing[0]} with the teacher's. Received: stored outputs "
+            f"of {', '.join(outputs) or 'none'} alone. Store it too, or leave that loss out."
+        )
     for name, each in outputs.items():
         known, shape = shapes.get(name), tf.TensorShape(each.shape)
         if known is not None and shape.rank != len(known):

@@ -239,7 +239,9 @@ class Distiller(Trainer):
             index: as in `TeacherOutputs`.
         """
         outputs = by_name(outputs, self.parts.names, what="Stored teacher outputs")
-        check_stored(outputs, shapes_of(self.student, self.parts.names), self.teacher_layers())
+        shapes = shapes_of(self.student, self.parts.names)
+        compared = self.parts.live.compared_outputs()
+        check_stored(outputs, shapes, self.teacher_layers(), compared)
         if not self.uses_teacher():
             return None
         return TeacherOutputs(outputs, finite=finite, index=index)
