@@ -452,7 +452,7 @@ def _epoch_as(name, num_images, options, height):
     import keras
 
     import keras_kd as kd
-    from keras_kd import distiller as module
+    from keras_kd.distillers import stacks as module
 
     data = kd.data.load("fashion_mnist", seed=0).train
     images, labels = data.images[:num_images], data.labels[:num_images]

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import keras_kd as kd
-from keras_kd import _limits
+from keras_kd._common import limits
 from keras_kd._common.model_files import load_model_file
 from keras_kd.data.image_file import Form, decode
 
@@ -24,7 +24,7 @@ h5py = pytest.importorskip("h5py")
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """Four megabytes for all, so that nothing here takes a gigabyte."""
-    monkeypatch.setenv(_limits.VARIABLE, "0.004")
+    monkeypatch.setenv(limits.VARIABLE, "0.004")
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ class TestModels:
     def test_the_limit_can_be_raised_and_a_whole_file_is_read(self, tmp_path, monkeypatch):
         path = saved(tmp_path / "model.keras")
         rewritten(path, more=bytes(30_000_000))
-        monkeypatch.setenv(_limits.VARIABLE, "0.1")
+        monkeypatch.setenv(limits.VARIABLE, "0.1")
         assert load_model_file(path, "teacher").count_params() == 8
 
     def test_a_large_file_may_be_large(self, tmp_path):
@@ -218,7 +218,7 @@ class TestPictures:
         assert peak() < 1_000_000
 
     def test_by_default_it_may_have_31_million(self, monkeypatch):
-        monkeypatch.delenv(_limits.VARIABLE)
+        monkeypatch.delenv(limits.VARIABLE)
         image = Image.new("1", (9200, 9200))  # 84 megapixels of one colour.
         stream = io.BytesIO()
         image.save(stream, "PNG")
@@ -243,6 +243,6 @@ class TestPictures:
 
 @pytest.mark.parametrize("text", ["much", "nan", "inf", "-1", "0", "1e9"])
 def test_the_limit_is_a_number_of_gigabytes(text, monkeypatch):
-    monkeypatch.setenv(_limits.VARIABLE, text)
+    monkeypatch.setenv(limits.VARIABLE, text)
     with pytest.raises(ValueError, match="KERAS_KD_MAX_GB must be a number of gigabytes"):
-        _limits.most_bytes()
+        limits.most_bytes()
