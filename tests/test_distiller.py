@@ -400,3 +400,7 @@ class TestOutputsWithoutLabels:
         distiller = self.distiller().compile(loss={"kind": kd.losses.CrossEntropy()})
         with pytest.raises(ValueError, match="compares the output size.*stored outputs of kind"):
             distiller.fit(self.X, targets, verbose=0)
+
+    def test_an_objective_of_which_nothing_is_left_is_refused(self):
+        with pytest.raises(ValueError, match="must learn from labels or from the teacher"):
+            self.distiller(alpha=0.0).compile(loss={"kind": None, "size": None})

@@ -384,3 +384,39 @@ def test_weights_count_beside_soft_labels_as_beside_the_live_teacher(teacher, tm
         LABELS, student(IMAGES), from_logits=True
     )
     assert losses[0][0] == pytest.approx(float(np.mean(weights * np.asarray(by_hand))), rel=1e-4)
+
+
+@pytest.mark.parametrize("height", [None, 1], ids=["stacks", "one by one"])
+def test_outputs_in_a_list_go_by_their_places_whatever_their_names(tmp_path, height):
+    def net(units):
+        image = keras.Input((6, 6, 1))
+        x = keras.layers.Dense(units)(keras.layers.Flatten()(image))
+        return keras.Model(image, [keras.layers.Dense(5)(x), keras.layers.Dense(2)(x)])
+
+    given = [LABELS, np.zeros((NUM_EXAMPLES, 2), "float32")]
+    student, teacher, found = net(3), net(7), []
+    weights = student.get_weights()
+    for soft_labels in (tmp_path / "labels", None):
+        student.set_weights(weights)
+        distiller = kd.Distiller(
+            student=student,
+            teacher=teacher,
+            distillation_loss=[kd.losses.SoftTargets(), kd.losses.ValueMatching()],
+            soft_labels=soft_labels,
+        )
+        distiller.compile(keras.optimizers.SGD(0.0), steps_per_execution=height)
+        history = distiller.fit(IMAGES, given, batch_size=50, verbose=0).history
+        found.append(history["distillation_loss"][0])
+    assert found[0] == pytest.approx(found[1], rel=2e-3)
+
+
+def test_a_student_takes_its_own_of_what_several_outputs_said(tmp_path):
+    image = keras.Input((6, 6, 1))
+    x = keras.layers.Flatten()(image)
+    heads = {"kind": keras.layers.Dense(5)(x), "size": keras.layers.Dense(2)(x)}
+    teacher = kd.Teacher(keras.Model(image, heads), head={"size": "values"})
+    labels = create(tmp_path / "labels", teacher, (IMAGES, LABELS))
+    student = keras.Model(image, {"kind": keras.layers.Dense(5)(x)})
+    distiller = kd.Distiller(student=student, soft_labels=labels).compile()
+    history = distiller.fit(IMAGES, LABELS, verbose=0).history
+    assert history["distillation_loss"][0] > 0

@@ -250,7 +250,7 @@ def with_soft_labels(data, soft_labels, terms, teacher, *, verbose):
         )
     pairs = pairs_of(terms.compared_outputs(), terms.names, soft_labels.output_names)
     terms.check_heads(soft_labels.heads, pairs)
-    joined = soft_labels.joined(minibatches)
+    joined = soft_labels.joined(minibatches, pairs)
     if weights is not None:
         joined = joined.with_sample_weight(_as_float32(_as_arrays(weights)))
     return Given(data.x, None, options).as_dataset(joined.dataset())

@@ -55,6 +55,19 @@ class Objective:
         """Return the names of the outputs that have a hard-label loss."""
         return [name for name in self.names if self.hard_losses[name] is not None]
 
+    def check(self):
+        """Refuse an objective of which nothing is left.
+
+        Raises:
+            ValueError: if no output learns from labels or from a teacher.
+        """
+        if not self.labelled() and not self.live.terms:
+            raise ValueError(
+                "An output must learn from labels or from the teacher. Received: no hard loss and "
+                "an alpha of 0, or no distillation loss, for each. Pass `loss` to `compile`, or "
+                "an `alpha` above 0."
+            )
+
     def needs_labels(self):
         """Return whether training needs labels."""
         return bool(self.learned()) or not self.live.needs_teacher()
@@ -130,15 +143,14 @@ class Objective:
         return losses | {name: values[name] for name in self.terms.logged() if name in values}
 
     def weighted(self, losses, step):
-        """Return the weighted parts of the objective; `[]` if one of them is missing.
+        """Return the weighted parts of the objective.
 
         Args:
             losses: what `losses` returned.
             step: of the training, for an alpha that is a schedule.
         """
         parts = [part for name in self.names for part in self._parts_of(name, step)]
-        known = all(key in losses for key, _ in parts)
-        return [weight * losses[key] for key, weight in parts] if known else []
+        return [weight * losses[key] for key, weight in parts]
 
     def names_in_logs(self):
         """Return the names of the losses in the logs, in their order."""

@@ -125,10 +125,6 @@ class DistillationTerms:
         """Return the outputs for which the teacher's own is asked."""
         return tuple(dict.fromkeys(term.output for term in self.terms if term.compares_outputs))
 
-    def uses_labels(self):
-        """Return whether a loss takes labels for classes."""
-        return any(loss.uses_labels for loss in self.losses.values())
-
     def uses_index(self):
         """Return whether a loss takes the index of each example in the training data."""
         return any(loss.uses_index for loss in self.losses.values())

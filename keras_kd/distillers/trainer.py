@@ -96,13 +96,12 @@ class Trainer(keras.Model):
 
         Args:
             optimizer: as in Keras; Adam by default.
-            loss: the hard-label loss on logits: `None` for cross-entropy with integer, one-hot
-                or soft labels (`BinaryCrossEntropy` beside `BinarySoftTargets` or a teacher that
-                ends in sigmoid), in both of which -1 stands for no label, and for mean squared
-                error on values; a `keras.losses.Loss`,
-                a function `(labels, logits)`, or a name. Names and Keras's functions are taken on
-                logits, since the student returns them. Of several outputs a dict by their names
-                or a list in order, `None` for one without labels; an output without a
+            loss: the hard-label loss: a `keras.losses.Loss`, a function `(labels, logits)`, or a
+                name. Names and Keras's functions are taken on logits, since the student returns
+                them. `None` is cross-entropy with integer, one-hot or soft labels, of which -1
+                stands for no label; `BinaryCrossEntropy` beside `BinarySoftTargets` or a teacher
+                that ends in sigmoid; mean squared error on values. Of several outputs a dict by
+                name or a list in order, `None` for one without labels; an output without a
                 distillation loss takes its loss as Keras does.
             metrics: as in Keras. Where binary cross-entropy is the default, `"accuracy"` and
                 `"binary_accuracy"` count labels whose logit is on the right side of 0.
@@ -116,7 +115,8 @@ class Trainer(keras.Model):
             **kwargs: the other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if `loss` is a loss on probabilities, or `precision` is none of these.
+            ValueError: if `loss` is a loss on probabilities, nothing is left to learn, or
+                `precision` is none of these.
         """
         check_words("compile", kwargs)
         heads = self.heads()
@@ -126,6 +126,7 @@ class Trainer(keras.Model):
             hard_losses=hard_losses,
             loss_weights=weights_of(loss_weights, self.parts.names),
         )
+        self.parts.check()
         if metrics:
             metrics = on_binary_logits(metrics, heads)
         both = [metrics, kwargs.get("weighted_metrics")]

@@ -181,9 +181,9 @@ def _check_images(student, image_shape):
 
 
 def _size(student, teacher):
-    teachers = [] if teacher is None else getattr(teacher, "teachers", [teacher])
-    size = sum(each.model.count_params() for each in teachers)
-    if teachers and student.count_params() >= size:
+    models = [] if teacher is None else teacher.models
+    size = sum(model.count_params() for model in models)
+    if models and student.count_params() >= size:
         yield Finding(
             "student_not_smaller",
             f"{student.count_params():,} parameters, the teacher has {size:,}",

@@ -325,10 +325,9 @@ def _judged(teacher, trained, data):
     judged, teacher_logits = {}, None
     if teacher is not None:
         teacher_logits = logits_of(teacher, test)
-        teachers = getattr(teacher, "teachers", [teacher])
         judged["teacher"] = {
             "head": teacher.head,
-            "parameters": sum(each.model.count_params() for each in teachers),
+            "parameters": sum(model.count_params() for model in teacher.models),
             "test": figures_of(test.labels, teacher_logits),
         }
     logits = {}

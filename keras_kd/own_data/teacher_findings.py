@@ -5,7 +5,7 @@ import numpy as np
 
 from keras_kd import metrics
 from keras_kd.own_data.findings import Finding, percent
-from keras_kd.own_data.teachers import SCALES, fitting_teacher, parts_of
+from keras_kd.own_data.teachers import SCALES, fitting_teacher
 from keras_kd.own_data.temperature import mean_entropy
 
 _SCALE_SAMPLE = 128
@@ -205,9 +205,8 @@ def _steadiness(teacher, images):
     images = images[:32]
     once, again = np.asarray(teacher(images)), np.asarray(teacher(images))
     size = np.abs(once).max() + 1e-6
-    changes = [path for each in parts_of(teacher) for path in each.changes]
     # A teacher is asked from its state as it is, its random generators' too.
-    draws = any("seed_generator" in path for path in changes)
+    draws = any("seed_generator" in path for path in teacher.changes)
     if draws or np.abs(once - again).max() > 1e-3 * size:
         yield Finding(
             "dropout_active",

@@ -136,15 +136,6 @@ def _check_ends(model):
             )
 
 
-def parts_of(teacher):
-    """Return the `Teacher`s of an `Ensemble`, or the one that it is.
-
-    Args:
-        teacher: either.
-    """
-    return getattr(teacher, "teachers", [teacher])
-
-
 class TeacherModel(keras.Model):
     """A teacher as a `keras.Model` from raw pixels to logits, to predict with.
 
@@ -161,7 +152,7 @@ class TeacherModel(keras.Model):
         return self.teacher(images)
 
     def count_params(self):
-        return sum(each.model.count_params() for each in parts_of(self.teacher))
+        return sum(model.count_params() for model in self.teacher.models)
 
 
 def _wanted_shape(model, image_shape):

@@ -339,8 +339,16 @@ class SoftLabels:
         batches = split.batches(batch_size, shuffle_seed=shuffle_seed, initial_epoch=initial_epoch)
         return self.joined(batches.minibatches).dataset()
 
-    def joined(self, minibatches: Minibatches) -> Minibatches:
-        """Return `Minibatches` of the same examples in the same order, with teacher logits."""
+    def joined(
+        self, minibatches: Minibatches, pairs: Mapping[str, str] | None = None
+    ) -> Minibatches:
+        """Return `Minibatches` of the same examples in the same order, with teacher logits.
+
+        Args:
+            minibatches: of the data that the soft labels are of.
+            pairs: the name here of each output that is wanted, by the student's; all, by their own
+                names, if `None`.
+        """
         split = minibatches.split
         found = {
             "data": split.digest,
@@ -352,7 +360,7 @@ class SoftLabels:
         if self.augmentation is None and minibatches.resident and size <= split.nbytes:
             # The images lie in memory, and what is said of them takes less.
             logits = self._logits(self._rows(np.arange(self.num_examples), 0))
-            return minibatches.with_teacher_logits(self._as_outputs(logits))
+            return minibatches.with_teacher_logits(self._as_outputs(logits, pairs))
 
         def found_at(positions, view):
             rows = self._rows(positions.ravel(), view)
@@ -371,7 +379,7 @@ class SoftLabels:
                 for each, shape in zip(logits, shapes, strict=True)
             ]
             labels, *weights = others or (None,)
-            return images, Targets(labels, self._as_outputs(logits)), *weights
+            return images, Targets(labels, self._as_outputs(logits, pairs)), *weights
 
         return dataclasses.replace(
             minibatches, gather=gather, resident=None, has_teacher_logits=True
@@ -424,11 +432,12 @@ class SoftLabels:
             for number, output in enumerate(self._by_name.values())
         ]
 
-    def _as_outputs(self, logits):
-        """Return arrays, one an output, as the teacher's answers were."""
+    def _as_outputs(self, logits, pairs=None):
+        """Return arrays, one an output, as the teacher's answers were; see `joined`."""
         if isinstance(self._outputs, Stored):
             return logits[0]
-        return dict(zip(self._outputs, logits, strict=True))
+        found = dict(zip(self._outputs, logits, strict=True))
+        return found if pairs is None else {name: found[own] for name, own in pairs.items()}
 
 
 def _as_float32(logits):

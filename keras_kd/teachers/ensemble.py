@@ -60,9 +60,6 @@ class Ensemble:
         S. You et al., Learning from Multiple Teacher Networks, 2017, section 3.1.
     """
 
-    model = None
-    class_map = None
-
     def __init__(
         self,
         teachers: Sequence[keras.Model | Teacher],
@@ -188,6 +185,11 @@ class Ensemble:
     def identity(self) -> tuple[Any, ...]:
         """As `Teacher.identity`."""
         return self.average, *self.weights, *(each.identity for each in self.teachers)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Paths of the variables that a plain call of the models would change."""
+        return tuple(path for each in self.teachers for path in each.changes)
 
     @property
     def minds_its_batch(self) -> bool:
