@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd import schedules as schedules
     from keras_kd import serve as serve
     from keras_kd import teachers as teachers
+    from keras_kd.checking import check as check
     from keras_kd.data.targets import Targets as Targets
     from keras_kd.device import use_device as use_device
     from keras_kd.distillers.distiller import Distiller as Distiller
@@ -40,7 +41,6 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd.distillers.in_turn import distill_in_turn as distill_in_turn
     from keras_kd.distillers.mutual import MutualDistiller as MutualDistiller
     from keras_kd.distillers.together import train_together as train_together
-    from keras_kd.own_data import check as check
     from keras_kd.own_data import distill as distill
     from keras_kd.soft_labels import SoftLabels as SoftLabels
     from keras_kd.teachers.ensemble import Ensemble as Ensemble
@@ -71,7 +71,7 @@ _NAMES = {
     "SoftLabels": "keras_kd.soft_labels",
     "Targets": "keras_kd.data.targets",
     "Teacher": "keras_kd.teachers.teacher",
-    "check": "keras_kd.own_data",
+    "check": "keras_kd.checking",
     "distil_in_turn": "keras_kd.distillers.in_turn",
     "distill": "keras_kd.own_data",
     "distill_in_turn": "keras_kd.distillers.in_turn",

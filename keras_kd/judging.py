@@ -89,7 +89,7 @@ def _sweep(options):
 def _search(options):
     from keras_kd._common.backend import require_extra
     from keras_kd.experiment.space import DEFAULT, Space
-    from keras_kd.experiment.storage import check_storage
+    from keras_kd.runs.storage import check_storage
 
     require_extra("optuna", "search", "A search")
     names = ("temperature", "alpha", "learning_rate", "loss", "batch_size")
@@ -133,9 +133,9 @@ def _own_data(options):
     from keras_kd.models.spec import check_spec
     from keras_kd.own_data.automatic import AUTO
     from keras_kd.own_data.distilling import check_soft_labels
-    from keras_kd.own_data.model_files import import_modules
     from keras_kd.own_data.output import check_output
-    from keras_kd.own_data.teachers import check_scale
+    from keras_kd.runs.model_files import import_modules
+    from keras_kd.teachers.fitting import check_scale
 
     soft_labels = getattr(options, "soft_labels", None)
     if not options.teacher and soft_labels is None:

@@ -10,9 +10,10 @@ import pytest
 
 import keras_kd as kd
 from keras_kd import cli
-from keras_kd.experiment import budget, checkpoint
-from keras_kd.experiment.progress import Progress
+from keras_kd.experiment import budget
 from keras_kd.experiment.training import Trainer
+from keras_kd.runs import checkpoint
+from keras_kd.runs.progress import Progress
 
 RUN = importlib.import_module("keras_kd.experiment.run")
 

@@ -281,7 +281,7 @@ def test_fault_20_too_few_images(teacher, clean):
 
 
 def test_fault_21_too_little_memory(teacher, clean, monkeypatch):
-    from keras_kd.own_data import checking
+    from keras_kd.checking import inspection as checking
 
     monkeypatch.setattr(checking, "_free_bytes", lambda: 100_000_000)
     found = check(teacher, clean)

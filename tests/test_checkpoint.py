@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd.experiment import checkpoint
+from keras_kd.runs import checkpoint
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (64, 4, 4, 1), dtype=np.uint8)
 SPLIT = kd.data.Split(IMAGES, np.arange(64) % 3)

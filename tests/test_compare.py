@@ -12,8 +12,9 @@ import pytest
 from scipy import stats
 
 import keras_kd as kd
-from keras_kd.experiment import checkpoint, compare, statistics, tables
+from keras_kd.experiment import compare, statistics, tables
 from keras_kd.experiment.compare import summary
+from keras_kd.runs import checkpoint
 
 ARRANGEMENTS = ["teacher", "student_alone", "label_smoothing", "student"]
 OPTIONS = {"seeds": 2, "epochs": 2, "verbose": False}

@@ -11,8 +11,8 @@ import pytest
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd._common.json_files import misfit, parsed, read_json
-from keras_kd.experiment import checkpoint
-from keras_kd.experiment.records import read_results
+from keras_kd.runs import checkpoint
+from keras_kd.runs.records import read_results
 
 TEST = {
     "accuracy": 0.9,

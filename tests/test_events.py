@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 import keras_kd as kd
-from keras_kd.experiment import checkpoint, events
+from keras_kd.runs import checkpoint, events
 
 pytestmark = pytest.mark.slow
 

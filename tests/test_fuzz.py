@@ -23,7 +23,7 @@ import keras_kd as kd
 from keras_kd.data.cifar import read_cifar10
 from keras_kd.data.image_file import Form, decode, facts_of
 from keras_kd.data.reading import class_names_beside
-from keras_kd.experiment import checkpoint
+from keras_kd.runs import checkpoint
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Pillow's and NumPy's, about broken files.
 

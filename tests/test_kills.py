@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_kd.experiment import records
+from keras_kd.runs import records
 
 pytestmark = pytest.mark.slow
 

@@ -152,7 +152,7 @@ class TestArrays:
             kd.data.read_npz(path)
 
     def test_a_checkpoint_that_unpacks_to_too_much_is_damaged(self, tmp_path):
-        from keras_kd.experiment import checkpoint
+        from keras_kd.runs import checkpoint
 
         path = tmp_path / "student.checkpoint.npz"
         np.savez_compressed(path, head=json.dumps({}), more=np.zeros(30_000_000, np.uint8))

@@ -12,10 +12,10 @@ from PIL import Image
 
 import keras_kd as kd
 from keras_kd._common.locks import at_work
-from keras_kd.experiment import checkpoint
-from keras_kd.experiment.checkpoint import Checkpoint
 from keras_kd.own_data import distilling
 from keras_kd.own_data.output import UNFINISHED, is_begun, remembered
+from keras_kd.runs import checkpoint
+from keras_kd.runs.checkpoint import Checkpoint
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 200, (300, 6, 6, 1), dtype=np.uint8)

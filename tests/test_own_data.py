@@ -11,10 +11,10 @@ from PIL import Image
 
 import keras_kd as kd
 from keras_kd import cli
+from keras_kd.checking.temperature import temperature_of
 from keras_kd.data import Split
 from keras_kd.own_data.automatic import choose_without_probe
-from keras_kd.own_data.teachers import TeacherInput, fitting_teacher
-from keras_kd.own_data.temperature import temperature_of
+from keras_kd.teachers.fitting import TeacherInput, fitting_teacher
 
 FAST = {"student": "mlp:8", "epochs": 2, "control": False, "checked": False, "verbose": False}
 FIXED = {"temperature": 2.0, "alpha": 0.9}

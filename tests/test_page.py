@@ -11,9 +11,10 @@ import pytest
 from matplotlib.figure import Figure
 
 import keras_kd as kd
-from keras_kd.experiment import evaluation, page, plots
+from keras_kd.experiment import page, plots
 from keras_kd.experiment.compare import summary
-from keras_kd.experiment.keeper import Trained
+from keras_kd.runs import evaluation
+from keras_kd.runs.keeper import Trained
 
 # A user's classes may be called anything.
 CLASS_NAMES = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(2)>", "a & $b$"]

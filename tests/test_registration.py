@@ -107,7 +107,7 @@ def saved_models():
     """Return models, compiled, that together hold one of everything registered."""
     losses, adversarial = kd.losses, kd.adversarial
     layers = ("conv_1", "conv_1")
-    preprocess = importlib.import_module("keras_kd.own_data.teachers").TeacherInput
+    preprocess = importlib.import_module("keras_kd.teachers.fitting").TeacherInput
     optimizer = keras.optimizers.Adam(kd.schedules.Linear(1e-3, 1e-4, steps=5))
     return {
         "logits": distiller(

@@ -15,8 +15,8 @@ import pytest
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd._common.checks import ArgumentError
-from keras_kd.experiment import checkpoint, records
-from keras_kd.experiment import folder as folder_module
+from keras_kd.runs import checkpoint, records
+from keras_kd.runs import folder as folder_module
 
 RUN = importlib.import_module("keras_kd.experiment.run")
 
@@ -142,7 +142,7 @@ def test_a_folder_in_which_a_process_works_is_running_and_refused(tmp_path):
 
 
 def begin(folder, kind="run", overwrite=False, settings=(), data=(), **options):
-    from keras_kd.experiment.progress import Progress
+    from keras_kd.runs.progress import Progress
 
     of_kind = {"compare": {"seeds": [0]}, "search": {"space": {}, "trials": 2, "workers": 1}}
     common = {"epochs": 2, "quick": False, "data_dir": None}
@@ -277,7 +277,7 @@ def test_another_student_is_another_run(digits):
 
 
 def test_a_run_that_goes_on_with_other_versions_says_so(tmp_path, monkeypatch, capsys):
-    from keras_kd.experiment.progress import Progress
+    from keras_kd.runs.progress import Progress
 
     machine = {"keras": "3.15.1", "numpy": "2.4"}
     monkeypatch.setattr(folder_module, "describe_machine", lambda: machine)

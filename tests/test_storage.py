@@ -8,9 +8,9 @@ import sys
 import pytest
 
 import keras_kd as kd
-from keras_kd.experiment import folder as FOLDER
-from keras_kd.experiment.progress import Progress
-from keras_kd.experiment.storage import (
+from keras_kd.runs import folder as FOLDER
+from keras_kd.runs.progress import Progress
+from keras_kd.runs.storage import (
     VARIABLE,
     check_storage,
     with_password,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_kd.own_data.temperature import mean_entropy, temperature_of
+from keras_kd.checking.temperature import mean_entropy, temperature_of
 
 
 def test_the_entropy_of_even_logits_is_that_of_guessing():

@@ -41,7 +41,7 @@ def test_a_console_takes_no_string_for_markup_nor_for_a_command():
 
 
 def test_lines_of_a_run_pass_through_it(capsys):
-    from keras_kd.experiment.progress import Progress
+    from keras_kd.runs.progress import Progress
 
     Progress().say("class [/b] \x1b[2J")
     assert capsys.readouterr().out == "class [/b] \\x1b[2J\n"

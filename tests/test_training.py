@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd.experiment import checkpoint
-from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.training import Trainer
+from keras_kd.runs import checkpoint
+from keras_kd.runs.progress import Progress
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 256, (180, 6, 6, 1), dtype=np.uint8)

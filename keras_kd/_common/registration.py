@@ -55,7 +55,7 @@ REGISTERED = {
         "ValueMatching",
     ),
     "distillers.mutual": ("MutualDistiller",),
-    "own_data.teachers": ("TeacherInput",),
+    "teachers.fitting": ("TeacherInput",),
     "quantize.layers": (
         "ActivationRange",
         "IntegerConv2D",

@@ -14,9 +14,9 @@ import tensorflow as tf
 from keras_kd._common.checks import is_number
 from keras_kd.distillers.stacks import dense
 from keras_kd.distillers.together import train_together
-from keras_kd.experiment import records
-from keras_kd.experiment.progress import Progress, clock, quiet_about_tracing
 from keras_kd.models import mlp
+from keras_kd.runs import records
+from keras_kd.runs.progress import Progress, clock, quiet_about_tracing
 from keras_kd.teachers.teacher import Teacher
 
 # Seconds: from a microsecond to ten years.

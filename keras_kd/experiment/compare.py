@@ -11,13 +11,14 @@ from keras_kd._common.files import remove_leftovers
 from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
 from keras_kd.experiment import budget as budget_module
-from keras_kd.experiment import events, statistics, tables
-from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment.evaluation import describe_models, evaluate
-from keras_kd.experiment.progress import Progress
+from keras_kd.experiment import statistics, tables
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import describe, load
 from keras_kd.experiment.training import Trainer
+from keras_kd.runs import events
+from keras_kd.runs import folder as folder_module
+from keras_kd.runs.evaluation import describe_models, evaluate
+from keras_kd.runs.progress import Progress
 
 _SMOOTHING = 0.1
 # What is better when it is smaller counts the other way round as a gain.

@@ -18,10 +18,11 @@ from keras_kd._common.files import written_whole
 from keras_kd._common.json_files import NUMBER, read_json
 from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
-from keras_kd.experiment import heat_map, plots, records, report, search_picture, tables
-from keras_kd.experiment.evaluation import Predictions
-from keras_kd.experiment.progress import title_of
-from keras_kd.experiment.runs import check_run
+from keras_kd.experiment import heat_map, plots, report, search_picture, tables
+from keras_kd.experiment.listing import check_run
+from keras_kd.runs import records
+from keras_kd.runs.evaluation import Predictions
+from keras_kd.runs.progress import title_of
 
 _EXPORT = {
     "files": [

@@ -5,7 +5,7 @@ import io
 import numpy as np
 
 from keras_kd._common.pictures import labels, plain_text
-from keras_kd.experiment.progress import title_of
+from keras_kd.runs.progress import title_of
 
 COLOURS = {
     "teacher": "#555555",

@@ -10,10 +10,10 @@ from keras_kd import data as data_module
 from keras_kd._common.checks import ALPHAS, RATES, TEMPERATURES, check_integer, check_number
 from keras_kd._common.typing import Config, PathLike
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.experiment.fingerprints import architecture, settings_of
 from keras_kd.experiment.run import run
 from keras_kd.losses import SoftTargets
 from keras_kd.losses.lookup import builder_of
+from keras_kd.runs.fingerprints import architecture, settings_of
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from keras_kd import metrics
 from keras_kd._common.files import written_whole
 from keras_kd._common.pictures import label, labels, plain_text
 from keras_kd.experiment.plots import COLOURS
-from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.statistics import NO_VERDICT, TOO_SHORT
 from keras_kd.experiment.tables import closing, kilobytes
+from keras_kd.runs.progress import title_of
 
 _TEMPERATURES = (1, 2, 4, 8)
 

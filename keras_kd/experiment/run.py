@@ -11,11 +11,12 @@ from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
 from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
-from keras_kd.experiment import events, report
-from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment.evaluation import describe_models, evaluate
-from keras_kd.experiment.progress import Progress
+from keras_kd.experiment import report
 from keras_kd.experiment.training import Trainer
+from keras_kd.runs import events
+from keras_kd.runs import folder as folder_module
+from keras_kd.runs.evaluation import describe_models, evaluate
+from keras_kd.runs.progress import Progress
 
 if TYPE_CHECKING:
     from keras_kd.experiment.recipe import Recipe

@@ -9,16 +9,16 @@ from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import MOST_WORKERS, check_integer, check_seed
 from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
-from keras_kd.experiment import folder as folder_module
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
-from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
-from keras_kd.experiment.fingerprints import digest_of
-from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import describe, load
-from keras_kd.experiment.storage import check_storage, with_password, without_password
 from keras_kd.experiment.training import Trainer
+from keras_kd.runs import folder as folder_module
+from keras_kd.runs.evaluation import describe_models, evaluate, figures_of, predict
+from keras_kd.runs.fingerprints import digest_of
+from keras_kd.runs.progress import Progress
+from keras_kd.runs.storage import check_storage, with_password, without_password
 
 
 def search(

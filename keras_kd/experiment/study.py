@@ -16,8 +16,8 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import TrialState
 
 from keras_kd._common.json_files import misfit
-from keras_kd.experiment.progress import quiet_about_tracing
-from keras_kd.experiment.storage import without_password
+from keras_kd.runs.progress import quiet_about_tracing
+from keras_kd.runs.storage import without_password
 
 # A worker that was not heard of for twice as long is dead: databases alone can tell.
 HEARTBEAT_SECONDS = 30

@@ -10,14 +10,15 @@ from keras_kd._common.checks import check_integer, check_seed
 from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
 from keras_kd.experiment import budget as budget_module
-from keras_kd.experiment import events, heat_map, tables
-from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment.evaluation import describe_models, evaluate, figures_of, predict
+from keras_kd.experiment import heat_map, tables
 from keras_kd.experiment.grid import cells_of
-from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import describe, load
 from keras_kd.experiment.training import Trainer
+from keras_kd.runs import events
+from keras_kd.runs import folder as folder_module
+from keras_kd.runs.evaluation import describe_models, evaluate, figures_of, predict
+from keras_kd.runs.progress import Progress
 
 
 def sweep(

@@ -1,9 +1,9 @@
 """Comparisons, sweeps and searches for people: their tables and sentences on a terminal."""
 
 from keras_kd._common.console import Table
-from keras_kd.experiment.progress import title_of
 from keras_kd.experiment.space import title as title_of_settings
 from keras_kd.experiment.statistics import INCONCLUSIVE, NO_VERDICT, TOO_SHORT
+from keras_kd.runs.progress import title_of
 
 # What columns are called, and numbers of a width that fits a terminal of 80 columns.
 METRICS = {

@@ -9,9 +9,9 @@ from keras_kd import data as data_module
 from keras_kd._common.backend import on_gpu
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.precision import computing_in, policy_for
-from keras_kd.experiment.fingerprints import description, digest_of
-from keras_kd.experiment.keeper import Keeper
 from keras_kd.losses import LabelSmoothing
+from keras_kd.runs.fingerprints import description, digest_of
+from keras_kd.runs.keeper import Keeper
 from keras_kd.soft_labels import SoftLabels
 from keras_kd.teachers.teacher import Teacher
 

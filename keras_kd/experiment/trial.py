@@ -9,10 +9,10 @@ import time
 import keras
 import optuna
 
-from keras_kd.experiment import checkpoint as checkpoint_module
-from keras_kd.experiment.evaluation import figures_of, predict
 from keras_kd.experiment.space import title
 from keras_kd.experiment.study import place_of
+from keras_kd.runs import checkpoint as checkpoint_module
+from keras_kd.runs.evaluation import figures_of, predict
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,11 +14,11 @@ import threading
 
 from keras_kd._common.console import Console
 from keras_kd.device import call_in_new_process, visible_gpus
-from keras_kd.experiment.progress import Progress
 from keras_kd.experiment.space import Space
 from keras_kd.experiment.study import num_finished, open_study, place_of, take_up_again, work
 from keras_kd.experiment.training import Trainer
 from keras_kd.experiment.trial import Objective
+from keras_kd.runs.progress import Progress
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

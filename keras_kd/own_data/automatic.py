@@ -3,12 +3,12 @@
 import keras
 
 from keras_kd import metrics
+from keras_kd.checking.findings import sample_of
+from keras_kd.checking.temperature import temperature_of
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.together import train_together
 from keras_kd.losses import SoftTargets
-from keras_kd.own_data.findings import sample_of
-from keras_kd.own_data.temperature import temperature_of
-from keras_kd.own_data.training import logits_of
+from keras_kd.runs.evaluation import logits_of
 
 AUTO = "auto"
 

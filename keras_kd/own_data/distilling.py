@@ -20,14 +20,11 @@ from keras_kd._common.checks import (
 )
 from keras_kd._common.files import sha256_of
 from keras_kd._common.typing import PathLike, Tensor
+from keras_kd.checking.findings import REFUSED
+from keras_kd.checking.inspection import check
 from keras_kd.data.splits import Data
-from keras_kd.experiment.evaluation import figures_of
-from keras_kd.experiment.progress import Progress
 from keras_kd.own_data import report as report_module
 from keras_kd.own_data.automatic import AUTO, choose, choose_without_probe, sentence
-from keras_kd.own_data.checking import check
-from keras_kd.own_data.findings import REFUSED
-from keras_kd.own_data.model_files import load_model_file
 from keras_kd.own_data.output import (
     check_output,
     finished,
@@ -39,11 +36,15 @@ from keras_kd.own_data.output import (
 )
 from keras_kd.own_data.proposing import lines, pick, proposed
 from keras_kd.own_data.result import Result
-from keras_kd.own_data.teachers import fitting_teacher, some_of
-from keras_kd.own_data.training import StudentLike, Training, logits_of, named
+from keras_kd.own_data.training import Training
 from keras_kd.own_data.unlabelled import with_unlabelled
+from keras_kd.runs.evaluation import figures_of, logits_of
+from keras_kd.runs.model_files import load_model_file
+from keras_kd.runs.progress import Progress
+from keras_kd.runs.students import StudentLike, named
 from keras_kd.soft_labels import SoftLabels
 from keras_kd.teachers.ensemble import TeacherLike
+from keras_kd.teachers.fitting import fitting_teacher, some_of
 
 FORMATS = ("float32", "dynamic", "int8")
 _SHOWN = 12  # Characters of a digest, enough to tell two apart.

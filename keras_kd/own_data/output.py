@@ -14,10 +14,10 @@ from keras_kd._common.differences import differences, refuse_others
 from keras_kd._common.files import remove_leftovers, written_whole
 from keras_kd._common.json_files import NUMBER, interval, misfit, parsed, read_json
 from keras_kd._common.locks import LOCK, at_work
-from keras_kd.experiment import folder as folder_module
-from keras_kd.experiment import records
 from keras_kd.export.proof import check_formats
 from keras_kd.own_data import report as report_module
+from keras_kd.runs import folder as folder_module
+from keras_kd.runs import records
 
 UNFINISHED = "unfinished"
 _CONFIG, _REPORT, _STUDENT = "config.json", "report.json", "student.keras"

@@ -10,10 +10,10 @@ from keras_kd import export, metrics
 from keras_kd._common.backend import quiet_native_stderr
 from keras_kd._common.files import size_of
 from keras_kd._common.json_files import NUMBER
+from keras_kd.checking.findings import sample_of
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
-from keras_kd.own_data.findings import sample_of
 from keras_kd.own_data.output import remembered
 
 DEFAULT_KB = 500

@@ -8,7 +8,7 @@ import numpy as np
 from keras_kd import export as export_module
 from keras_kd.data import Data, Split
 from keras_kd.export.proof import export_held
-from keras_kd.own_data.teachers import TeacherModel
+from keras_kd.teachers.fitting import TeacherModel
 
 _CALIBRATION_IMAGES = 500
 _MOST_TEST_BYTES = 500_000_000

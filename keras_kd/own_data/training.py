@@ -1,25 +1,18 @@
 """A student trained from a teacher, or alone, with early stopping on validation images."""
 
 import dataclasses
-import hashlib
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_kd._common.typing import PathLike
 from keras_kd.data import Data
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.experiment.fingerprints import architecture, description, digest_of
-from keras_kd.experiment.keeper import Keeper
-from keras_kd.experiment.progress import Progress
-from keras_kd.export import uncompiled
 from keras_kd.losses import SoftTargets
-from keras_kd.models import from_spec
-from keras_kd.own_data.model_files import load_model_file
+from keras_kd.runs.fingerprints import description, digest_of
+from keras_kd.runs.keeper import Keeper
+from keras_kd.runs.progress import Progress
+from keras_kd.runs.students import build_student
 from keras_kd.soft_labels import SoftLabels, images_at_once
 
 _MOST_PREDICTED = 1000  # Small images that are shown to a model at once when none learns.
@@ -122,71 +115,3 @@ class Training:
         return self.data.validation.batches(
             images_at_once(self.data.image_shape, at_most=_MOST_PREDICTED)
         )
-
-
-# What `build_student` takes.
-StudentLike: TypeAlias = PathLike | keras.Model | Callable[..., keras.Model]
-
-
-def build_student(student, data, seed):
-    """Return a new student for a `Data`, the same at each call.
-
-    Args:
-        student: as in `Training`. A model or a file is copied with its weights.
-        data: a `Data`.
-        seed: of the first weights.
-    """
-    keras.utils.set_random_seed(seed)
-    shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
-    if isinstance(student, keras.Model):
-        return uncompiled(student)
-    if callable(student):
-        return student(**shape)
-    if str(student).endswith(".keras"):
-        return load_model_file(student, "student")
-    return from_spec(student, **shape)
-
-
-def named(student, data, seed):
-    """Return what tells a student from others: its spec, or a digest of its layers and weights.
-
-    Args:
-        student: as in `Training`.
-        data: a `Data`.
-        seed: of the first weights.
-    """
-    is_text = isinstance(student, (str, Path))
-    if is_text and not str(student).endswith(".keras"):
-        return str(student)
-    built = build_student(student, data, seed)
-    weights = [hashlib.sha256(weight.tobytes()).hexdigest() for weight in built.get_weights()]
-    kind = Path(student).name if is_text else type(student).__name__
-    return f"{kind} {digest_of(architecture(built), weights)[:12]}"
-
-
-def logits_of(model, split):
-    """Return a model's (or teacher's) logits of all images of a split, `[n, num_classes]`.
-
-    Args:
-        model: anything called with a batch of images.
-        split: a `Split`.
-    """
-    batches = split.batches(images_at_once(split.images.shape[1:], at_most=_MOST_PREDICTED))
-    ask = compiled(model, batches.element_spec[0])
-    return np.concatenate([ask(images).numpy() for images, _ in batches])
-
-
-def compiled(model, spec):
-    """Return the compiled function from a batch of images to logits.
-
-    Args:
-        model: anything called with a batch of images.
-        spec: the `tf.TensorSpec` of a batch.
-    """
-
-    @tf.function
-    def ask(images):
-        return model(images, training=False) if isinstance(model, keras.Model) else model(images)
-
-    # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
-    return ask.get_concrete_function(tf.TensorSpec([None, *spec.shape[1:]], spec.dtype))

@@ -3,7 +3,9 @@
 import zipfile
 import zlib
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from keras_kd import metrics
 from keras_kd._common.files import size_of, written_whole
@@ -201,3 +203,31 @@ def _differing(logits, labels):
     differ = np.flatnonzero(teacher.argmax(-1) != student.argmax(-1))
     apart = np.abs(teacher[differ] - student[differ]).sum(-1)
     return differ[np.argsort(-apart, kind="stable")][:_NUM_SHOWN]
+
+
+def logits_of(model, split):
+    """Return a model's (or teacher's) logits of all images of a split, `[n, num_classes]`.
+
+    Args:
+        model: anything called with a batch of images.
+        split: a `Split`.
+    """
+    batches = split.batches(images_at_once(split.images.shape[1:], at_most=_BATCH_SIZE))
+    ask = compiled(model, batches.element_spec[0])
+    return np.concatenate([ask(images).numpy() for images, _ in batches])
+
+
+def compiled(model, spec):
+    """Return the compiled function from a batch of images to logits.
+
+    Args:
+        model: anything called with a batch of images.
+        spec: the `tf.TensorSpec` of a batch.
+    """
+
+    @tf.function
+    def ask(images):
+        return model(images, training=False) if isinstance(model, keras.Model) else model(images)
+
+    # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
+    return ask.get_concrete_function(tf.TensorSpec([None, *spec.shape[1:]], spec.dtype))

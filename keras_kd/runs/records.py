@@ -4,7 +4,7 @@ from pathlib import Path
 
 from keras_kd._common import json_files
 from keras_kd._common.json_files import NUMBER, interval
-from keras_kd.experiment.storage import without_password
+from keras_kd.runs.storage import without_password
 
 # A part of a comparison, and what `own_data` keeps while it works.
 PARTS = ("seed", "distill")

@@ -7,6 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd import metrics
+from keras_kd.checking.data_findings import data_findings
+from keras_kd.checking.findings import REFUSED, SAMPLE, Finding, percent, sample_of
+from keras_kd.checking.teacher_findings import teacher_findings
+from keras_kd.checking.temperature import mean_entropy, temperature_of
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.splits import Data
 from keras_kd.distillers.checks import (
@@ -16,14 +20,11 @@ from keras_kd.distillers.checks import (
     check_student,
     shape_of,
 )
-from keras_kd.experiment.progress import Progress
-from keras_kd.own_data.data_findings import data_findings
-from keras_kd.own_data.findings import REFUSED, SAMPLE, Finding, percent, sample_of
-from keras_kd.own_data.teacher_findings import teacher_findings
-from keras_kd.own_data.teachers import check_scale, fitting_teacher, some_of
-from keras_kd.own_data.temperature import mean_entropy, temperature_of
-from keras_kd.own_data.training import StudentLike, build_student, compiled, logits_of
+from keras_kd.runs.evaluation import compiled, logits_of
+from keras_kd.runs.progress import Progress
+from keras_kd.runs.students import StudentLike, build_student
 from keras_kd.teachers.ensemble import TeacherLike
+from keras_kd.teachers.fitting import check_scale, fitting_teacher, some_of
 
 _TEMPERATURES = (1, 2, 4, 8)
 _TIMED = 64

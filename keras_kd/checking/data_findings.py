@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
+from keras_kd.checking.findings import Finding, percent
 from keras_kd.data.encoded import EncodedImages, read
-from keras_kd.own_data.findings import Finding, percent
 
 _MOST_UNBALANCED = 10
 _FEWEST_A_CLASS = 10

@@ -6,14 +6,15 @@ from typing import Any
 
 from keras_kd._common.console import Table
 from keras_kd._common.typing import Config, PathLike
-from keras_kd.experiment import checkpoint, records, report, tables
-from keras_kd.experiment import folder as folder_module
+from keras_kd.experiment import report, tables
 from keras_kd.experiment.compare import compare
-from keras_kd.experiment.progress import Progress, title_of
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.run import run
 from keras_kd.experiment.search import search
 from keras_kd.experiment.sweep import sweep
+from keras_kd.runs import checkpoint, records
+from keras_kd.runs import folder as folder_module
+from keras_kd.runs.progress import Progress, title_of
 
 _CALLS = {"run": run, "compare": compare, "sweep": sweep, "search": search}
 

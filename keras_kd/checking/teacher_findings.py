@@ -4,9 +4,9 @@ import keras
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd.own_data.findings import Finding, percent
-from keras_kd.own_data.teachers import SCALES, fitting_teacher
-from keras_kd.own_data.temperature import mean_entropy
+from keras_kd.checking.findings import Finding, percent
+from keras_kd.checking.temperature import mean_entropy
+from keras_kd.teachers.fitting import SCALES, fitting_teacher
 
 _SCALE_SAMPLE = 128
 # More than three standard deviations of the difference of two shares of 128.

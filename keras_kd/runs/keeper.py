@@ -12,8 +12,8 @@ from keras_kd._common.files import sha256_of, written_whole
 from keras_kd._common.json_files import NUMBER, misfit, parsed
 from keras_kd.callbacks import EarlyStopping
 from keras_kd.distillers.together import train_together
-from keras_kd.experiment.checkpoint import Checkpoint
-from keras_kd.experiment.progress import quiet_about_tracing, title_of
+from keras_kd.runs.checkpoint import Checkpoint
+from keras_kd.runs.progress import quiet_about_tracing, title_of
 
 
 class Trained(typing.NamedTuple):

@@ -11,8 +11,8 @@ from keras_kd._common.checks import ArgumentError, check_text, check_writable
 from keras_kd._common.differences import differences, refuse_others
 from keras_kd._common.files import written_whole
 from keras_kd._common.locks import is_held
-from keras_kd.experiment.records import read_config, read_head
-from keras_kd.experiment.storage import without_password
+from keras_kd.runs.records import read_config, read_head
+from keras_kd.runs.storage import without_password
 
 # How a run is made, and not what.
 _HOW = ("data_dir", "tensorboard", "workers")
