@@ -43,8 +43,18 @@ def test_a_validation_split_of_the_file_is_kept(arrays, tmp_path):
     np.testing.assert_array_equal(data.train.images, images[:30])
     keys["validation_labels"] = labels[30:40] + 3
     np.savez(tmp_path / "data.npz", **keys)
-    with pytest.raises(ValueError, match="the shape and the classes of the others"):
+    with pytest.raises(ValueError, match="from 0 to 2, one a class name. Received: a label of 5"):
         kd.data.read_npz(tmp_path / "data.npz")
+
+
+def test_features_are_read_as_they_are(arrays, tmp_path):
+    images, labels = arrays
+    table = images.reshape(len(images), -1) / 255
+    keys = {"x_train": table[:40], "y_train": labels[:40]}
+    np.savez(tmp_path / "data.npz", **keys, x_test=table[40:], y_test=labels[40:])
+    data = kd.data.read(tmp_path / "data.npz")
+    assert data.input_shape == table.shape[1:] and not data.is_images
+    np.testing.assert_array_equal(data.test.images, table[40:])
 
 
 class _Code:

@@ -32,9 +32,9 @@ BAD_IMAGES = {
     "no_width": (IMAGES[:, :, :0], "none of them 0"),
     "no_channels": (IMAGES[..., :0], "none of them 0"),
     "none": (IMAGES[:0], "none of them 0"),
-    "five_axes": (IMAGES[None], r"must be \[n, height, width"),
-    "two_axes": (IMAGES[:, 0, 0], r"must be \[n, height, width"),
-    "no_axes": (np.uint8(3), r"must be \[n, height, width"),
+    "five_axes": (IMAGES[None], r"must be \[n, height, width|equally many. Received: 1 inputs"),
+    "two_axes": (IMAGES[:, 0, 0], r"must be \[n, height, width|must have the same shape"),
+    "no_axes": (np.uint8(3), r"must be \[n, "),
     "fewer": (IMAGES[:20], "equally many. Received: 20 images and 24 labels"),
 }
 BAD_LABELS = {
@@ -135,10 +135,10 @@ def test_numbers_of_every_kind_are_taken(dtype, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (((IMAGES,), (IMAGES, LABELS)), r"`train` must be `\(images, labels\)`. .*tuple of 1"),
-        ((IMAGES, (IMAGES, LABELS)), r"`train` must be `\(images, labels\)`. Received: ndarray"),
-        (((IMAGES, LABELS), None), r"`test` must be `\(images, labels\)`. Received: NoneType"),
-        ((([[1], [1, 2]], LABELS), (IMAGES, LABELS)), "The train images must be one array"),
+        (((IMAGES,), (IMAGES, LABELS)), r"`train` must be `\(x, y\)`: .*tuple of 1"),
+        ((IMAGES, (IMAGES, LABELS)), r"`train` must be `\(x, y\)`: .*Received: ndarray"),
+        (((IMAGES, LABELS), None), r"`test` must be `\(x, y\)`: .*Received: NoneType"),
+        ((([[1], [1, 2]], LABELS), (IMAGES, LABELS)), "The train inputs must be one array"),
     ],
 )
 def test_what_is_no_pair_of_arrays_is_refused(arguments, sentence):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import keras_kd as kd
 from keras_kd.data.splits import stratified
@@ -160,7 +161,8 @@ IMAGES, LABELS = arrays()
         ((IMAGES, LABELS), {"class_names": ["a", "b"]}, r"from 0 to 1, .* Received: a label of 2"),
         ((IMAGES, LABELS * 1.0), {}, "must be integers"),
         ((IMAGES, np.eye(3)[LABELS]), {}, r"labels.argmax\(-1\)"),
-        ((IMAGES[:, 0], LABELS), {}, r"must be \[n, height, width"),
+        ((IMAGES[:, 0], LABELS), {"is_images": True}, r"must be \[n, height, width"),
+        ((IMAGES[:, 0], LABELS), {}, "must have the same shape"),
         ((IMAGES[:0], LABELS[:0]), {}, "none of them 0"),
         ((IMAGES[:, :3], LABELS), {}, "must have the same shape"),
         ((IMAGES, LABELS), {"validation_fraction": 1.0}, "above 0 and below 1"),
@@ -179,3 +181,135 @@ def test_arrays_that_do_not_fit_are_refused(train, options, sentence):
 def test_pipeline_arguments_are_checked(options):
     with pytest.raises(ValueError, match="must be an integer of at least"):
         numbered().batches(**options)
+
+
+RANDOM = np.random.default_rng(0)
+SEVERAL = {"age": RANDOM.normal(size=60), "words": RANDOM.integers(0, 9, (60, 5))}
+
+
+class TestNoImages:
+    @pytest.mark.parametrize(
+        ("inputs", "options", "shape"),
+        [
+            (RANDOM.normal(size=(60, 13)), {}, (13,)),
+            (RANDOM.integers(0, 9, (60, 7)), {}, (7,)),
+            (RANDOM.normal(size=(60, 7, 2)), {"is_images": False}, (7, 2)),
+            (RANDOM.normal(size=(60, 2, 3, 4, 1)), {}, (2, 3, 4, 1)),
+            (SEVERAL, {}, {"age": (1,), "words": (5,)}),
+            (tuple(SEVERAL.values()), {}, ((1,), (5,))),
+            ({"mask": np.ones((60, 5), bool)}, {}, {"mask": (5,)}),
+        ],
+    )
+    def test_they_are_kept_as_they_are(self, inputs, options, shape):
+        data = kd.data.from_arrays((inputs, LABELS), (inputs, LABELS), **options)
+        assert data.input_shape == shape and not data.is_images
+        assert len(data.train) + len(data.validation) == len(data.test) == 60
+        with pytest.raises(ValueError, match="Ask for `input_shape`"):
+            _ = data.image_shape
+        for given, kept in zip(
+            tf.nest.flatten(inputs), tf.nest.flatten(data.test.images), strict=True
+        ):
+            np.testing.assert_array_equal(np.reshape(given, kept.shape), kept)
+
+    def test_a_series_is_read_as_images_unless_it_is_called_something_else(self):
+        series = RANDOM.normal(size=(60, 7, 2))
+        data = kd.data.from_arrays((series, LABELS), (series, LABELS))
+        assert data.is_images and data.image_shape == (7, 2, 1)
+
+    def test_all_inputs_of_an_example_stay_together(self):
+        inputs = {"one": np.arange(60), "two": np.arange(60) + 100}
+        data = kd.data.from_arrays((inputs, LABELS), (inputs, LABELS))
+        for split in (data.train, data.validation, data.train.share(0.5)):
+            for batch, labels in split.batches(7, shuffle_seed=1):
+                one = batch["one"].numpy()[:, 0]
+                np.testing.assert_array_equal(batch["two"].numpy()[:, 0], one + 100)
+                np.testing.assert_array_equal(one % 3, labels)
+        np.testing.assert_array_equal(data.test.tensors(slice(2, 4))["two"], [[102], [103]])
+
+    @pytest.mark.parametrize(
+        ("inputs", "labels", "options", "sentence"),
+        [
+            ({**SEVERAL, "age": np.ones(59)}, LABELS, {}, "equally many. Received: 59 inputs"),
+            ({}, LABELS, {}, "an empty dict"),
+            ({"age": np.full(60, np.nan)}, LABELS, {}, "inputs 'age' must be finite"),
+            (np.array([["a", "b"]] * 60), LABELS, {}, "TextVectorization"),
+            ({"x": np.array(1.0)}, LABELS, {}, r"must be \[n, ...\]"),
+            (SEVERAL, LABELS, {"is_images": True}, "Images must be one array"),
+            (SEVERAL, {"kind": LABELS}, {}, "a dict of kind. .*`Distiller.fit`"),
+            (SEVERAL, LABELS * 0.5, {}, "for what is no class use `Distiller.fit`"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(self, inputs, labels, options, sentence):
+        with pytest.raises(ValueError, match=sentence):
+            kd.data.from_arrays((inputs, labels), (SEVERAL, LABELS), **options)
+
+    def test_other_inputs_in_the_test_split_are_refused(self):
+        other = {**SEVERAL, "words": np.ones((60, 4))}
+        with pytest.raises(ValueError, match="must have the same shape"):
+            kd.data.from_arrays((SEVERAL, LABELS), (other, LABELS))
+
+    def test_a_data_of_other_things_must_say_so(self):
+        split = kd.data.Split(np.ones((9, 4)), np.arange(9) % 3)
+        names = ("a", "b", "c")
+        with pytest.raises(ValueError, match="Say of other data `is_images=False`"):
+            kd.data.Data("x", split, split, split, names, "made up")
+        data = kd.data.Data("x", split, split, split, names, "made up", is_images=False)
+        assert data.input_shape == (4,)
+
+
+def test_validation_may_be_given():
+    images, labels = arrays(30, seed=1)
+    data = kd.data.from_arrays((IMAGES, LABELS), (IMAGES, LABELS), validation=(images, labels))
+    assert len(data.train) == 60
+    np.testing.assert_array_equal(data.validation.images[..., 0], images)
+    with pytest.raises(ValueError, match="Received: a label of 7"):
+        kd.data.from_arrays(
+            (IMAGES, LABELS),
+            (IMAGES, LABELS),
+            validation=(images, labels + 5),
+            class_names=["a", "b", "c"],
+        )
+
+
+class TestDatasets:
+    @pytest.mark.parametrize("batch_size", [None, 7])
+    @pytest.mark.parametrize("inputs", [IMAGES, SEVERAL])
+    def test_they_are_read_as_their_arrays_are(self, inputs, batch_size):
+        dataset = tf.data.Dataset.from_tensor_slices((inputs, LABELS))
+        dataset = dataset.batch(batch_size) if batch_size else dataset
+        read = kd.data.from_dataset(dataset, dataset, validation=dataset, class_names=list("abc"))
+        given = (inputs, LABELS)
+        same = kd.data.from_arrays(given, given, validation=given, class_names=list("abc"))
+        assert read.digest == same.digest and read.is_images == same.is_images
+        assert read.test.digest == same.test.digest
+
+    def test_the_names_that_keras_left_are_taken(self):
+        dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
+        dataset.class_names = ["a", "b", "c"]
+        assert kd.data.from_dataset(dataset, dataset).class_names == ("a", "b", "c")
+
+    @pytest.mark.parametrize(
+        ("change", "options", "sentence"),
+        [
+            (lambda each: each.repeat(), {}, "must end.*`repeat`"),
+            (lambda each: each.take(0), {}, "an empty tf.data.Dataset"),
+            (lambda each: each.map(lambda x, y: (x, y, 1.0)), {}, "sample weights as well"),
+            (lambda each: each.map(lambda x, y: x), {}, r"must be of \(x, y\)"),
+            (lambda each: each.map(lambda x, y: (x, {"a": y})), {}, "use `Distiller.fit`"),
+            (lambda each: each.map(lambda x, y: (x, tf.one_hot(y, 3))), {}, "an integer label"),
+            (lambda each: each.batch(7).map(lambda x, y: (x, tf.one_hot(y, 3))), {}, "argmax"),
+            (lambda each: each.map(lambda x, y: (x[: y + 1], y)), {}, "all have one shape"),
+            (
+                lambda each: each.map(lambda x, y: (tf.RaggedTensor.from_tensor(x), y)),
+                {},
+                "plain tensors.*`to_tensor`",
+            ),
+            (lambda each: each, {"memory_limit": 1000}, "fit into 1,000 bytes.*in `train`"),
+            (lambda each: each, {"memory_limit": 2000}, "fit into 2,000 bytes.*in `test`"),
+            (lambda each: [], {}, "must be a tf.data.Dataset. Received: list"),
+        ],
+    )
+    def test_what_cannot_be_read_is_refused(self, change, options, sentence):
+        dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
+        with pytest.raises(ValueError, match=sentence):
+            kd.data.from_dataset(change(dataset), dataset, **options)

@@ -2,13 +2,15 @@
 
 from keras_kd._common.surface import only
 from keras_kd.data.archive import read_npz
+from keras_kd.data.arrays import from_arrays
 from keras_kd.data.augmentation import RandomAffine, RandomShift
 from keras_kd.data.datasets import NAMES, load
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder, unlabelled
 from keras_kd.data.reading import read
 from keras_kd.data.records import read_records
-from keras_kd.data.splits import Data, Split, from_arrays
+from keras_kd.data.splits import Data, Split
+from keras_kd.data.tf_datasets import from_dataset
 
 __all__ = [
     "NAMES",
@@ -17,6 +19,7 @@ __all__ = [
     "RandomShift",
     "Split",
     "from_arrays",
+    "from_dataset",
     "image_folder",
     "load",
     "read",

@@ -9,7 +9,8 @@ import numpy as np
 
 from keras_kd._common.limits import check_archive
 from keras_kd._common.typing import PathLike
-from keras_kd.data.splits import Data, Split, checked, from_arrays
+from keras_kd.data.arrays import from_arrays
+from keras_kd.data.splits import Data
 
 # (images, labels) of a split, in our words and in those of Keras's own files.
 _KEYS = {
@@ -31,7 +32,8 @@ def read_npz(
 
     It holds `train_images` and `train_labels`, `test_images` and `test_labels`, maybe
     `validation_images` and `validation_labels`, maybe `class_names`; or Keras's `x_train`,
-    `y_train` and so on. No pickled object is ever loaded.
+    `y_train` and so on. Arrays of two axes are features, as in `from_arrays`. No pickled object is
+    ever loaded.
 
     Args:
         path: the file.
@@ -61,24 +63,15 @@ def read_npz(
     _check_no_half(path, arrays, "validation")
     if class_names is None and "class_names" in arrays:
         class_names = _names(path, arrays["class_names"])
-    data = from_arrays(
+    return from_arrays(
         pairs["train"],
         pairs["test"],
+        validation=pairs["validation"],
         class_names=class_names,
         seed=seed,
         validation_fraction=validation_fraction,
         name=name or path.stem,
         source=str(path),
-    )
-    if pairs["validation"] is None:
-        return data
-    return Data(
-        name=data.name,
-        train=checked("train", *pairs["train"]),
-        validation=_fitting(checked("validation", *pairs["validation"]), data),
-        test=data.test,
-        class_names=data.class_names,
-        source=data.source,
     )
 
 
@@ -138,15 +131,3 @@ def _check_no_half(path, arrays, split):
             f"The {split} images of an .npz file must have their labels, and labels their images. "
             f"Received: {path} with {there[0]} alone. Add the other, or remove it."
         )
-
-
-def _fitting(validation: Split, data):
-    if validation.images.shape[1:] != data.image_shape or (
-        validation.labels.max() >= data.num_classes
-    ):
-        raise ValueError(
-            "Validation images must have the shape and the classes of the others. Received: "
-            f"{validation.images.shape[1:]} with labels to {validation.labels.max()}, and "
-            f"{data.image_shape} with {data.num_classes} classes."
-        )
-    return validation

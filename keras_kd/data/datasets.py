@@ -9,10 +9,11 @@ import numpy as np
 
 from keras_kd._common.checks import ArgumentError
 from keras_kd._common.typing import PathLike
+from keras_kd.data.arrays import from_arrays
 from keras_kd.data.cifar import is_official, read_cifar10
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder
-from keras_kd.data.splits import Data, from_arrays, stratified
+from keras_kd.data.splits import Data, stratified
 
 _DIGITS = tuple("0123456789")
 _CLASS_NAMES = {
