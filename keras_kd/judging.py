@@ -127,14 +127,13 @@ def _serve(options):
 
 
 def _own_data(options):
-    from keras_kd._common.model_files import check_path
+    from keras_kd._common.model_files import check_path, import_modules
     from keras_kd.data import reading
     from keras_kd.data.datasets import NAMES
     from keras_kd.models.spec import check_spec
     from keras_kd.own_data.automatic import AUTO
     from keras_kd.own_data.distilling import check_soft_labels
     from keras_kd.own_data.output import check_output
-    from keras_kd.runs.model_files import import_modules
     from keras_kd.teachers.fitting import check_scale
 
     soft_labels = getattr(options, "soft_labels", None)

@@ -200,7 +200,7 @@ CASES = {
             "The teacher must be made of Keras's own layers, without code of its own such "
             'as a Lambda layer. Received: teacher.keras: "There is no item named '
             "'config.json' in the archive\". For a class of yours, name the module that "
-            "registers it with --import."
+            "registers it with --import; in Python, import it first."
         ),
     ),
     "teacher_of_another_framework": (
@@ -227,7 +227,7 @@ CASES = {
             "The teacher must be made of Keras's own layers, without code of its own such "
             "as a Lambda layer. Received: other.keras: Requested the deserialization of a "
             "`Lambda` layer whose `function` is a Python lambda. For a class of yours, "
-            "name the module that registers it with --import."
+            "name the module that registers it with --import; in Python, import it first."
         ),
     ),
     "teacher_with_nan": (

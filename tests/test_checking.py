@@ -77,6 +77,8 @@ def with_split(data, **splits):
 def test_clean_logits_teacher_and_small_student(teacher, clean):
     found = check(teacher, clean, student="mlp:4")
     assert names_of(found) == [] and found.ok
+    assert found.teacher.model is teacher
+    found.refuse()
     figures = found.figures["teacher"]
     assert figures["accuracy"]["validation"] > 0.8 and figures["head"] == "logits"
     entropies = list(figures["mean_entropy"].values())

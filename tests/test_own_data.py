@@ -14,7 +14,7 @@ from keras_kd import cli
 from keras_kd.checking.temperature import temperature_of
 from keras_kd.data import Split
 from keras_kd.own_data.automatic import choose_without_probe
-from keras_kd.teachers.fitting import TeacherInput, fitting_teacher
+from keras_kd.teachers.fitting import TeacherInput
 
 FAST = {"student": "mlp:8", "epochs": 2, "control": False, "checked": False, "verbose": False}
 FIXED = {"temperature": 2.0, "alpha": 0.9}
@@ -130,55 +130,6 @@ def test_images_that_stay_encoded_give_the_same_student(digit_folder, softmax_te
         logits.append(np.asarray(result.student(np.asarray(data.test.images))))
     # Soft labels on disk are of float16.
     np.testing.assert_allclose(*logits, atol=0.05)
-
-
-@pytest.mark.parametrize("scale", ["0..255", "0..1", "-1..1", "imagenet", "caffe"])
-def test_a_scale_gives_the_teacher_what_it_was_trained_on(scale):
-    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
-    preprocess = {
-        "0..255": lambda x: x,
-        "0..1": lambda x: x / 255,
-        "-1..1": lambda x: x / 127.5 - 1,
-        "imagenet": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="torch"),
-        "caffe": lambda x: keras.applications.imagenet_utils.preprocess_input(x, mode="caffe"),
-    }[scale]
-    np.testing.assert_allclose(
-        TeacherInput(None, 3, scale)(images), preprocess(images.astype("float32")), atol=1e-2
-    )
-
-
-def test_a_teacher_of_other_size_and_colours_sees_converted_images():
-    colour = kd.models.conv_net([2], image_shape=(12, 12, 3), num_classes=4)
-    teacher = fitting_teacher(colour, image_shape=(6, 6, 1))
-    images = np.random.default_rng(0).integers(0, 256, (3, 6, 6, 1), dtype=np.uint8)
-    expected = colour(TeacherInput((12, 12), 3)(images))
-    np.testing.assert_allclose(teacher(images), expected, atol=1e-5)
-    grey = kd.models.conv_net([2], image_shape=(6, 6, 1), num_classes=4)
-    teacher = fitting_teacher(grey, image_shape=(6, 6, 3))
-    grey_images = np.repeat(images, 3, -1)
-    np.testing.assert_allclose(teacher(grey_images), grey(images.astype("float32")), atol=1e-3)
-
-
-def test_one_sigmoid_is_two_classes_at_every_temperature():
-    layers = keras.layers
-    model = keras.Sequential(
-        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
-    )
-    images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
-    logits = np.asarray(fitting_teacher(model, image_shape=(4, 4, 1))(images))
-    positive = np.asarray(model(images))[:, 0]
-    np.testing.assert_allclose(keras.ops.softmax(logits)[:, 1], positive, rtol=1e-5)
-
-
-def test_several_sigmoids_are_probabilities_that_sum_to_1():
-    layers = keras.layers
-    model = keras.Sequential(
-        [keras.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3, activation="sigmoid")]
-    )
-    images = np.random.default_rng(0).normal(size=(5, 4, 4, 1)).astype("float32")
-    logits = fitting_teacher(model, image_shape=(4, 4, 1))(images)
-    p = np.asarray(model(images))
-    np.testing.assert_allclose(keras.ops.softmax(logits), p / p.sum(-1, keepdims=True), rtol=1e-4)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -16,19 +17,12 @@ _KINDS = (".keras", ".h5", ".hdf5")
 _DAMAGE = (EOFError, NotImplementedError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
-def load_model_file(
-    path,
-    what,
-    *,
-    remedy="For a class of yours, load it in Python, where the module that registers it was "
-    "imported.",
-):
+def load_model_file(path, what):
     """Load a `.keras` file, or a `.h5` file of a whole model, with Keras's safe mode on.
 
     Args:
         path: the file.
         what: what to call it in an error, such as `"teacher"`.
-        remedy: what to do about a class that Keras does not know.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -45,8 +39,31 @@ def load_model_file(
     except Exception as error:  # Keras raises all kinds, in paragraphs.
         raise ValueError(
             f"The {what} must be made of Keras's own layers, without code of its own such as a "
-            f"Lambda layer. Received: {path}: {first_sentence(error)}. {remedy}"
+            f"Lambda layer. Received: {path}: {first_sentence(error)}. For a class of yours, name "
+            "the module that registers it with --import; in Python, import it first."
         ) from error
+
+
+def import_modules(names):
+    """Import the modules that register a user's own layers and models.
+
+    Args:
+        names: as in an `import` statement, found in the current folder too.
+
+    Raises:
+        ImportError: if one cannot be imported.
+    """
+    here = os.getcwd()
+    if names and here not in sys.path:
+        sys.path.insert(0, here)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # The user's code may fail in any way.
+            raise ImportError(
+                f"--import must name a module that can be imported. Received: {name!r}: "
+                f"{first_sentence(error)}."
+            ) from error
 
 
 def check_path(path, what):

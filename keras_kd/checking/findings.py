@@ -8,8 +8,6 @@ from keras_kd.data import Split
 
 # Enough to tell a share to 3 points (one standard deviation of a share of one half).
 SAMPLE = 256
-# Ends the name of a finding that is a refusal: `what` is the whole sentence then.
-REFUSED = "_refused"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +20,7 @@ class Finding:
         where: in which model, file or split.
         remedy: what to do.
         wasted: whether training would be wasted.
+        refusal: whether something cannot be used at all; `what` is the whole sentence then.
     """
 
     name: str
@@ -29,6 +28,7 @@ class Finding:
     where: str
     remedy: str
     wasted: bool = False
+    refusal: bool = False
 
     def __str__(self):
         kind = "WASTED" if self.wasted else "note"
@@ -37,9 +37,7 @@ class Finding:
     @property
     def sentence(self):
         """What was found, where, and what to do."""
-        if self.name.endswith(REFUSED):
-            return self.what
-        return f"{self.what} ({self.where}). {self.remedy}"
+        return self.what if self.refusal else f"{self.what} ({self.where}). {self.remedy}"
 
 
 def sample_of(split, size):

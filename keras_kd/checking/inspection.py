@@ -7,8 +7,9 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd import metrics
+from keras_kd._common.typing import PathLike
 from keras_kd.checking.data_findings import data_findings
-from keras_kd.checking.findings import REFUSED, SAMPLE, Finding, percent, sample_of
+from keras_kd.checking.findings import SAMPLE, Finding, percent, sample_of
 from keras_kd.checking.teacher_findings import teacher_findings
 from keras_kd.checking.temperature import mean_entropy, temperature_of
 from keras_kd.data.encoded import EncodedImages
@@ -23,8 +24,9 @@ from keras_kd.distillers.checks import (
 from keras_kd.runs.evaluation import compiled, logits_of
 from keras_kd.runs.progress import Progress
 from keras_kd.runs.students import StudentLike, build_student
-from keras_kd.teachers.ensemble import TeacherLike
-from keras_kd.teachers.fitting import check_scale, fitting_teacher, some_of
+from keras_kd.teachers.ensemble import Ensemble, TeacherLike
+from keras_kd.teachers.fitting import check_scale, opened_teacher, some_of
+from keras_kd.teachers.teacher import Teacher
 
 _TEMPERATURES = (1, 2, 4, 8)
 _TIMED = 64
@@ -39,19 +41,33 @@ class Check:
     Args:
         findings: a list of `Finding`s, those that waste the training first.
         figures: what was measured, as a dict.
+        teacher: the `Teacher` or `Ensemble` that was opened, for whoever trains from it; `None`
+            if there is none, or it could not be opened.
     """
 
     findings: list
     figures: dict
+    teacher: Teacher | Ensemble | None = None
 
     @property
     def ok(self) -> bool:
         """Whether training would not be wasted."""
         return not any(finding.wasted for finding in self.findings)
 
+    def refuse(self) -> None:
+        """Refuse to begin a training that would be wasted.
+
+        Raises:
+            ValueError: in the words of the first finding that wastes it.
+        """
+        if not self.ok:
+            worst = self.findings[0]
+            start = "" if worst.refusal else "Training would be wasted: "
+            raise ValueError(f"{start}{worst.sentence}")
+
 
 def check(
-    teacher: TeacherLike,
+    teacher: TeacherLike | PathLike | None,
     data: Data,
     *,
     student: StudentLike | None = None,
@@ -66,7 +82,8 @@ def check(
     blank ones and class balance.
 
     Args:
-        teacher: a trained `keras.Model`, or a list of several.
+        teacher: a trained `keras.Model`, the path of its file, a `Teacher`, or a list of several;
+            `None` to look at data and student alone.
         data: a `Data`, see `data.read`.
         student: as in `distill`; not looked at if `None`.
         scale: what the teacher was trained on: `"0..255"`, `"0..1"`, `"-1..1"`, `"imagenet"`
@@ -76,7 +93,7 @@ def check(
         verbose: print figures and findings.
 
     Returns:
-        A `Check`: `findings`, `figures` and `ok`.
+        A `Check`: `findings`, `figures`, `ok`, and the `teacher` as it was opened.
 
     Example:
 
@@ -90,33 +107,30 @@ def check(
     ```
     """
     check_scale(scale)
-    findings, figures = list(data_findings(data)), _data_figures(data)
-    fitted = None
-    try:
-        options = {"image_shape": data.image_shape, "scale": scale, "head": head}
-        options["examples"] = some_of(data)
-        fitted = fitting_teacher(teacher, **options)
-    except ValueError as error:
-        findings.append(_refused("teacher", error))
-    if fitted is not None and fitted.num_classes != data.num_classes:
-        findings.append(_other_classes(fitted, data))
-    elif fitted is not None:
-        asked, of_teacher = _ask(teacher, fitted, data, options)
-        findings += asked
-        figures["teacher"] = of_teacher
+    findings, figures, opened = list(data_findings(data)), _data_figures(data), None
+    if teacher is not None:
+        try:
+            opened = opened_teacher(teacher, data, scale=scale, head=head)
+        except (OSError, ValueError) as error:
+            findings.append(_refused("teacher", error))
+        else:
+            found, figures["teacher"] = _teacher(opened, data)
+            findings += found
     if student is not None:
-        found, figures["student"] = _student(student, fitted, data)
+        found, figures["student"] = _student(student, opened, data)
         findings += found
     figures["expected"] = _expected(data, figures, epochs)
     findings += _memory(figures["expected"])
     findings.sort(key=lambda finding: not finding.wasted)
-    result = Check(findings, figures)
+    result = Check(findings, figures, opened)
     _show(result, Progress(verbose))
     return result
 
 
-def _ask(model, teacher, data, options):
-    """Return the findings on a teacher of the right classes, and its figures."""
+def _teacher(teacher, data):
+    """Return the findings on a teacher that could be opened, and its figures."""
+    if teacher.num_classes != data.num_classes:
+        return [_other_classes(teacher, data)], {}
     size = max(SAMPLE, 10 * data.num_classes)
     samples = {name: sample_of(getattr(data, name), size) for name in ("train", "validation")}
     logits_of(teacher, samples["validation"])  # The first call compiles.
@@ -126,7 +140,7 @@ def _ask(model, teacher, data, options):
     if not all(np.isfinite(each).all() for each in logits.values()):
         reason = "Its logits for real images hold NaN or infinity. Look at its normalisation."
         return [_refused("teacher", reason)], {}
-    findings, scales = teacher_findings(model, teacher, data, options, samples, logits)
+    findings, scales = teacher_findings(teacher, data, samples, logits)
     return findings, {
         "head": teacher.head,
         "accuracy": {
@@ -195,7 +209,7 @@ def _size(student, teacher):
 
 def _refused(where, reason):
     """Return the finding for what cannot be used at all, with the sentence that says why."""
-    return Finding(f"{where}{REFUSED}", str(reason), where, "", wasted=True)
+    return Finding(f"{where}_refused", str(reason), where, "", wasted=True, refusal=True)
 
 
 def _other_classes(teacher, data):
@@ -277,8 +291,7 @@ def _show(result, progress):
         progress.say(
             f"Teacher: ends in {teacher['head']}; accuracy {percent(accuracy['train'])} on "
             f"training, {percent(accuracy['validation'])} on validation images (samples)",
-            "Accuracy by scale: "
-            + ", ".join(f"{k} {percent(v['accuracy'])}" for k, v in teacher["at_scale"].items()),
+            *_by_scale(teacher["at_scale"]),
             "Mean entropy: "
             + ", ".join(f"T={t} {value:.2f}" for t, value in entropy.items())
             + f" nats of {np.log(data['classes']):.2f}; T = {teacher['temperature']:g} follows",
@@ -291,3 +304,9 @@ def _show(result, progress):
         f"{expected['bytes'] / 1e9:.1f} GB"
     )
     progress.say(*(map(str, result.findings) if result.findings else ["Nothing found."]))
+
+
+def _by_scale(scales):
+    if scales:
+        figures = (f"{scale} {percent(each['accuracy'])}" for scale, each in scales.items())
+        yield f"Accuracy by scale: {', '.join(figures)}"

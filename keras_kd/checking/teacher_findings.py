@@ -1,12 +1,11 @@
 """What may be wrong with a teacher, from what it answers to labelled images."""
 
-import keras
 import numpy as np
 
 from keras_kd import metrics
 from keras_kd.checking.findings import Finding, percent
 from keras_kd.checking.temperature import mean_entropy
-from keras_kd.teachers.fitting import SCALES, fitting_teacher
+from keras_kd.teachers.fitting import at_every_scale
 
 _SCALE_SAMPLE = 128
 # More than three standard deviations of the difference of two shares of 128.
@@ -19,14 +18,12 @@ _OVERFITTED = 0.2
 _LEAST_ENTROPY = 0.01
 
 
-def teacher_findings(model, teacher, data, options, samples, logits):
+def teacher_findings(teacher, data, samples, logits):
     """Return the findings on a teacher, and what it is worth at each scale.
 
     Args:
-        model: what was given as the teacher, a `keras.Model` or a list.
-        teacher: the `Teacher` made of it.
+        teacher: of `opened_teacher`.
         data: a `Data`.
-        options: those that made the `Teacher`, for `fitting_teacher`.
         samples: `{"train": Split, "validation": Split}`, some decoded images.
         logits: the teacher's, of the same names.
     """
@@ -34,9 +31,10 @@ def teacher_findings(model, teacher, data, options, samples, logits):
     accuracies = {
         name: metrics.accuracy(sample.labels, logits[name]) for name, sample in samples.items()
     }
-    scales = _figures_at_scales(model, options, samples["validation"])
+    scale, teachers = at_every_scale(teacher, data.image_shape)
+    scales = _figures_at_scales(teachers, samples["validation"])
     # The order of classes comes first: on some other scale a turned one can be right by chance.
-    explained = _order(data, samples, logits) or _scale(scales, options["scale"])
+    explained = _order(data, samples, logits) or _scale(scales, scale)
     if explained:
         findings.append(explained)
     elif accuracies["validation"] < _least_accuracy(data, len(samples["validation"])):
@@ -67,25 +65,19 @@ def _least_accuracy(data, size):
     return min(chance + 3 * np.sqrt(chance * (1 - chance) / size), 0.999)
 
 
-def _figures_at_scales(model, options, sample):
-    """Return `{scale: {"accuracy": ..., "negative_log_likelihood": ...}}`."""
-    if not isinstance(model, keras.Model):
-        return {}
+def _figures_at_scales(teachers, sample):
+    """Return `{scale: {"accuracy": ..., "negative_log_likelihood": ..., "entropy_share": ...}}`."""
     chosen = np.linspace(0, len(sample) - 1, min(len(sample), _SCALE_SAMPLE)).astype(int)
     images, labels = sample.images[chosen], sample.labels[chosen]
-    figures = {}
-    for scale in SCALES:
-        try:
-            teacher = fitting_teacher(model, **(options | {"scale": scale}))
-        except ValueError:  # A scale of colours, for a teacher of grey images.
-            continue
-        logits = np.asarray(teacher(images))
-        figures[scale] = {
-            "accuracy": metrics.accuracy(labels, logits),
-            "negative_log_likelihood": metrics.negative_log_likelihood(labels, logits),
-            "entropy_share": _entropy_share(logits),
+    logits = {scale: np.asarray(teacher(images)) for scale, teacher in teachers.items()}
+    return {
+        scale: {
+            "accuracy": metrics.accuracy(labels, each),
+            "negative_log_likelihood": metrics.negative_log_likelihood(labels, each),
+            "entropy_share": _entropy_share(each),
         }
-    return figures
+        for scale, each in logits.items()
+    }
 
 
 def _scale(figures, scale):

@@ -3,11 +3,11 @@
 import os
 
 from keras_kd import data as data_module
+from keras_kd._common.model_files import load_model_file
 from keras_kd.checking.inspection import check
 from keras_kd.data.datasets import NAMES
 from keras_kd.data.reading import class_names_beside, class_names_in
 from keras_kd.own_data.distilling import distill
-from keras_kd.runs.model_files import load_model_file
 
 
 def run_distill(options):

@@ -19,8 +19,8 @@ from keras_kd._common.checks import (
     is_number,
 )
 from keras_kd._common.files import sha256_of
+from keras_kd._common.model_files import load_model_file
 from keras_kd._common.typing import PathLike, Tensor
-from keras_kd.checking.findings import REFUSED
 from keras_kd.checking.inspection import check
 from keras_kd.data.splits import Data
 from keras_kd.own_data import report as report_module
@@ -39,12 +39,11 @@ from keras_kd.own_data.result import Result
 from keras_kd.own_data.training import Training
 from keras_kd.own_data.unlabelled import with_unlabelled
 from keras_kd.runs.evaluation import figures_of, logits_of
-from keras_kd.runs.model_files import load_model_file
 from keras_kd.runs.progress import Progress
 from keras_kd.runs.students import StudentLike, named
 from keras_kd.soft_labels import SoftLabels
 from keras_kd.teachers.ensemble import TeacherLike
-from keras_kd.teachers.fitting import fitting_teacher, some_of
+from keras_kd.teachers.fitting import opened_teacher
 
 FORMATS = ("float32", "dynamic", "int8")
 _SHOWN = 12  # Characters of a digest, enough to tell two apart.
@@ -170,29 +169,16 @@ def distill(
     if output is not None:
         check_output(output, formats)
     train = data.train if unlabelled is None else with_unlabelled(data.train, unlabelled)
-    fitted, stored = None, None
+    fitted, stored, how_told = teacher, None, {"scale": scale, "head": head}
     if soft_labels is not None:
         stored = _stored(soft_labels)
     elif checked and (overwrite or not _is_there(output)):  # If it is, it was checked then.
-        _refuse_if_wasted(
-            check(
-                teacher,
-                data,
-                student=specs[0] if specs else student,
-                scale=scale,
-                head=head,
-                epochs=epochs,
-                verbose=verbose,
-            )
-        )
+        looked_at = specs[0] if specs else student
+        found = check(teacher, data, student=looked_at, **how_told, epochs=epochs, verbose=verbose)
+        found.refuse()
+        fitted = found.teacher
     if stored is None:
-        fitted = fitting_teacher(
-            teacher,
-            image_shape=data.image_shape,
-            scale=scale,
-            head=head,
-            examples=some_of(data),
-        )
+        fitted = opened_teacher(fitted, data, **how_told)
     settings = {
         "temperature": temperature,
         "alpha": alpha,
@@ -311,13 +297,6 @@ def _is_choice(found):
     temperature, alpha, how, *seconds = found
     fits = is_number(temperature, TEMPERATURES) and is_number(alpha, ALPHAS)
     return fits and isinstance(how, dict) and all(isinstance(each, float) for each in seconds)
-
-
-def _refuse_if_wasted(found):
-    if not found.ok:
-        worst = found.findings[0]
-        refused = worst.name.endswith(REFUSED)
-        raise ValueError(f"{'' if refused else 'Training would be wasted: '}{worst.sentence}")
 
 
 def _judged(teacher, trained, data):

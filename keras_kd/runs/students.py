@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 import keras
 
+from keras_kd._common.model_files import load_model_file
 from keras_kd._common.typing import PathLike
 from keras_kd.export import uncompiled
 from keras_kd.models import from_spec
 from keras_kd.runs.fingerprints import architecture, digest_of
-from keras_kd.runs.model_files import load_model_file
 
 # What `build_student` takes.
 StudentLike: TypeAlias = PathLike | keras.Model | Callable[..., keras.Model]

@@ -1,10 +1,13 @@
 """Any classifier as a teacher of images as they are: other size, colours, scale or head."""
 
+import os
+
 import keras
 import numpy as np
 from keras import ops
 
-from keras_kd.teachers.ensemble import as_teacher
+from keras_kd._common.model_files import load_model_file
+from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.teacher import Teacher
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -12,6 +15,7 @@ _CAFFE_MEAN = (103.939, 116.779, 123.68)  # Blue, green, red.
 # What a model may have been trained on, from pixels of 0 to 255. The last two are those of
 # torchvision's and of Caffe's models.
 SCALES = ("0..255", "0..1", "-1..1", "imagenet", "caffe")
+_OF_COLOURS = ("imagenet", "caffe")
 _EXAMPLES = 8
 
 
@@ -81,48 +85,72 @@ def some_of(data):
     return np.asarray(data.train.images[:_EXAMPLES])
 
 
-def fitting_teacher(model, *, image_shape, scale="0..255", head=None, examples=None):
-    """Return a `Teacher` (or an `Ensemble`) that answers raw pixels with one logit a class.
+def opened_teacher(given, data, *, scale="0..255", head=None):
+    """Return the `Teacher` (or `Ensemble`) that answers images of a `Data` with one logit a class.
 
     A head of independent probabilities is read as a choice of one class: one sigmoid unit as
     two classes, `[0, z]`, which is the same at every temperature; several as
     `log sigmoid(z)`, their probabilities made to sum 1.
 
     Args:
-        model: a `keras.Model`, a `Teacher`, or a list of several.
-        image_shape: shape of one of the images, raw pixels.
+        given: a `keras.Model`, the path of a model file, a `Teacher`, or a list of several. A
+            `Teacher` with a `preprocess`, and an `Ensemble`, are taken as they are: what this
+            function returned once is returned at once.
+        data: the `Data`.
         scale: one of `SCALES`: what the model was trained on.
         head: as in `Teacher`, for a model whose last layer does not say what it returns.
-        examples: a batch of the images, to try the model on.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: if the model is no classifier of images.
     """
-    if isinstance(model, (list, tuple)):
-        options = {"image_shape": image_shape, "scale": scale, "head": head, "examples": examples}
-        each = [fitting_teacher(one, **options) for one in model]
-        return each[0] if len(each) == 1 else as_teacher(each)
-    if not isinstance(model, keras.Model):
-        return as_teacher(model, image_shape=image_shape, examples=examples)
     check_scale(scale)
+    if isinstance(given, (list, tuple)):
+        each = [opened_teacher(one, data, scale=scale, head=head) for one in given]
+        return each[0] if len(each) == 1 else Ensemble(each)
+    if isinstance(given, (str, os.PathLike)):
+        given = load_model_file(given, "teacher")
+    if isinstance(given, Ensemble) or (isinstance(given, Teacher) and given.preprocess):
+        return given
+    model, shape = given.model if isinstance(given, Teacher) else given, data.image_shape
     _check_ends(model)
-    wanted = _wanted_shape(model, image_shape)
-    if scale in ("imagenet", "caffe") and wanted[2] != 3:
+    wanted, examples, preprocess = _wanted_shape(model, shape), some_of(data), None
+    if wanted != shape or scale != SCALES[0]:
+        preprocess = _input_of(None if wanted[:2] == shape[:2] else wanted[:2], wanted[2], scale)
+        examples = preprocess(examples)
+    options = {"image_shape": wanted, "examples": examples}
+    teacher = given if isinstance(given, Teacher) else Teacher(model, head=head, **options)
+    if teacher.is_sigmoid:
+        teacher = Teacher(_of_one_choice(teacher, wanted), head="logits", **options)
+    return teacher if preprocess is None else teacher.preprocessed(preprocess)
+
+
+def at_every_scale(teacher, image_shape):
+    """Return the scale of a teacher's pixels, and `{scale: teacher}` as if it were another.
+
+    Args:
+        teacher: of `opened_teacher`. `{}` is returned for one whose `preprocess` is its maker's.
+        image_shape: of the data.
+    """
+    own = None if isinstance(teacher, Ensemble) else teacher.preprocess
+    if own is None and isinstance(teacher, Teacher):
+        own = TeacherInput(None, image_shape[-1])
+    if not isinstance(own, TeacherInput):
+        return SCALES[0], {}
+    return own.scale, {
+        scale: teacher.preprocessed(_input_of(own.size, own.channels, scale))
+        for scale in SCALES
+        if own.channels == 3 or scale not in _OF_COLOURS
+    }
+
+
+def _input_of(size, channels, scale):
+    if scale in _OF_COLOURS and channels != 3:
         raise ValueError(
             f"The scale {scale!r} is for colours. Received: a teacher of grey images. Name "
             "another scale."
         )
-    options = {"image_shape": wanted, "examples": examples}
-    if wanted != tuple(image_shape) or scale != "0..255":
-        size = None if wanted[:2] == tuple(image_shape)[:2] else wanted[:2]
-        options["preprocess"] = TeacherInput(size, wanted[2], scale)
-    teacher = Teacher(model, head=head, **options)
-    if not teacher.is_sigmoid:
-        return teacher
-    if examples is not None and "preprocess" in options:
-        examples = options["preprocess"](examples)
-    sigmoid = Teacher(model, head="sigmoid", image_shape=wanted, examples=examples)
-    return Teacher(_of_one_choice(sigmoid, wanted), head="logits", **options)
+    return TeacherInput(size, channels, scale)
 
 
 def _check_ends(model):

@@ -1,5 +1,6 @@
 """The teacher: any trained Keras model as one frozen function from inputs to logits or values."""
 
+import copy
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
@@ -225,6 +226,16 @@ class Teacher:
         outputs = self._by_name(outputs)
         logits = {name: self._as_logits(name, outputs[name]) for name in self.output_names}
         return TeacherOutputs(logits, features, self.class_maps)
+
+    def preprocessed(self, preprocess: Callable[..., Any]) -> "Teacher":
+        """Return the same teacher, opened as it is, with another `preprocess`.
+
+        Args:
+            preprocess: as in `Teacher`.
+        """
+        other = copy.copy(self)
+        other.preprocess, other.input_shape = preprocess, None
+        return other
 
     def output_shape(self, name: str) -> Shape:
         """Return the shape of a batch of an output, `None` where free."""
