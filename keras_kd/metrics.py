@@ -1,4 +1,8 @@
-"""What a classifier is worth, from its logits: accuracy, likelihood, calibration, agreement."""
+"""What a classifier is worth, from its logits: accuracy, likelihood, calibration, agreement.
+
+One class an example: labels `[n]`, logits `[n, num_classes]`. Of a class at every place or time,
+flatten both first.
+"""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -25,7 +29,7 @@ def accuracy(labels: ArrayLike, logits: ArrayLike) -> float:
         labels: integers `[n]`.
         logits: `[n, num_classes]`.
     """
-    return float(np.mean(np.argmax(logits, axis=-1) == labels))
+    return float(np.mean(_right(labels, logits)))
 
 
 def negative_log_likelihood(labels: ArrayLike, logits: ArrayLike) -> float:
@@ -37,6 +41,7 @@ def negative_log_likelihood(labels: ArrayLike, logits: ArrayLike) -> float:
         labels: integers `[n]`.
         logits: `[n, num_classes]`.
     """
+    labels, logits = _checked(labels, logits)
     return float(-np.mean(_log_softmax(logits)[np.arange(len(labels)), labels]))
 
 
@@ -57,12 +62,12 @@ def expected_calibration_error(
         C. Guo, G. Pleiss, Y. Sun, K. Weinberger, On Calibration of Modern Neural Networks, 2017,
         equation 3.
     """
+    correct = _right(labels, logits)
     confidences = softmax(logits).max(axis=-1)
-    correct = np.argmax(logits, axis=-1) == labels
     # Bins are closed on the right, as in the paper; 0 falls into the first.
     bins = np.clip(np.ceil(confidences * num_bins).astype(int) - 1, 0, num_bins - 1)
     gaps = np.bincount(bins, correct - confidences, minlength=num_bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    return float(np.abs(gaps).sum() / len(correct))
 
 
 def per_class_accuracy(labels: ArrayLike, logits: ArrayLike) -> list[float]:
@@ -75,8 +80,7 @@ def per_class_accuracy(labels: ArrayLike, logits: ArrayLike) -> list[float]:
     Returns:
         A list of `num_classes` floats.
     """
-    labels = np.asarray(labels)
-    right = np.argmax(logits, axis=-1) == labels
+    right, labels = _right(labels, logits), np.asarray(labels)
     classes = range(np.shape(logits)[-1])
     return [float(right[labels == c].mean()) if np.any(labels == c) else np.nan for c in classes]
 
@@ -88,7 +92,13 @@ def agreement(logits: ArrayLike, other_logits: ArrayLike) -> float:
         logits: `[n, num_classes]`.
         other_logits: `[n, num_classes]`.
     """
-    return float(np.mean(np.argmax(logits, axis=-1) == np.argmax(other_logits, axis=-1)))
+    one, other = (np.argmax(_two_axes(each), axis=-1) for each in (logits, other_logits))
+    if len(one) != len(other):
+        raise ValueError(
+            "Two models agree about the same examples. "
+            f"Received: logits of {len(one)} and of {len(other)}."
+        )
+    return float(np.mean(one == other))
 
 
 def paired_gain(
@@ -108,12 +118,39 @@ def paired_gain(
     Returns:
         `(gain, low, high)`, shares of 1.
     """
-    one = np.argmax(logits, axis=-1) == labels
-    other = np.argmax(other_logits, axis=-1) == labels
+    one, other = _right(labels, logits), _right(labels, other_logits)
     differences = one.astype(float) - other.astype(float)
     gain = differences.mean()
     half = 1.96 * differences.std(ddof=1) / np.sqrt(len(differences))
     return float(gain), float(gain - half), float(gain + half)
+
+
+def _right(labels, logits):
+    """Return for each example whether its largest logit is that of its label."""
+    labels, logits = _checked(labels, logits)
+    return np.argmax(logits, axis=-1) == labels
+
+
+def _checked(labels, logits):
+    """Return labels `[n]` and logits `[n, num_classes]` as arrays."""
+    labels, logits = np.asarray(labels), _two_axes(logits)
+    # Labels [n, 1] would be compared with every example's class.
+    if labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"Labels must be integers [n], one for each row of the logits. Received: shape "
+            f"{labels.shape} beside logits of {logits.shape}."
+        )
+    return labels, logits
+
+
+def _two_axes(logits):
+    logits = np.asarray(logits)
+    if logits.ndim != 2:
+        raise ValueError(
+            f"Logits must be [n, num_classes]. Received: shape {logits.shape}. Flatten those of "
+            "every place or time, and their labels: `logits.reshape(-1, logits.shape[-1])`."
+        )
+    return logits
 
 
 def softmax(logits: ArrayLike) -> np.ndarray:

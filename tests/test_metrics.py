@@ -62,3 +62,30 @@ def test_paired_gain_and_its_interval():
     assert gain == 0.25
     assert high - gain == pytest.approx(1.96 * np.std([0, 0, 1, 0], ddof=1) / 2)
     assert gain - low == pytest.approx(high - gain)
+
+
+@pytest.mark.parametrize(
+    ("labels", "logits", "sentence"),
+    [
+        (LABELS[:, None], LOGITS, r"must be integers \[n\].*shape \(4, 1\)"),
+        (LABELS[:3], LOGITS, r"one for each row.*shape \(3,\) beside logits of \(4, 2\)"),
+        (LABELS[:, None], LOGITS[:, None], r"must be \[n, num_classes\].*Flatten those"),
+    ],
+)
+def test_what_is_not_one_class_an_example_is_refused(labels, logits, sentence):
+    for metric in (
+        metrics.accuracy,
+        metrics.negative_log_likelihood,
+        metrics.expected_calibration_error,
+        metrics.per_class_accuracy,
+        lambda labels, logits: metrics.paired_gain(labels, logits, logits),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            metric(labels, logits)
+
+
+def test_answers_to_other_examples_agree_about_nothing():
+    with pytest.raises(ValueError, match="the same examples. Received: logits of 4 and of 3"):
+        metrics.agreement(LOGITS, LOGITS[:3])
+    with pytest.raises(ValueError, match="must be"):
+        metrics.agreement(LOGITS[:, None], LOGITS[:, None])

@@ -2,6 +2,7 @@
 
 import zipfile
 import zlib
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,10 +11,11 @@ import tensorflow as tf
 from keras_kd import metrics
 from keras_kd._common.files import size_of, written_whole
 from keras_kd._common.limits import check_archive
-from keras_kd.soft_labels import images_at_once
+from keras_kd._common.structures import part_for
+from keras_kd.soft_labels.predict import images_at_once, shapes_of
 
 _BATCH_SIZE = 1000
-# Images kept for the report, of those on which teacher and student differ.
+# Examples kept for the report, of those on which teacher and student differ.
 _NUM_SHOWN = 24
 
 
@@ -21,26 +23,26 @@ def evaluate(trained, split, folder):
     """Ask models for a split once, keep what they said, and return it with its figures.
 
     Args:
-        trained: `{name: Trained}`; one is called `"teacher"`.
+        trained: `{name: Trained}`; the teacher, if there is one, is called `"teacher"`.
         split: the `Split`.
-        folder: where `predictions.npz` is written: labels, the logits of each model, and a few
-            images on which teacher and student differ.
+        folder: where `predictions.npz` is written: labels, the logits of each model, and which
+            examples teacher and student differ most on, with those images if they can be drawn.
 
     Returns:
         `(logits, figures)`, each by name.
     """
     logits = predict(trained, split)
-    shown = _differing(logits, split.labels)
+    shown = _differing(logits)
     with written_whole(folder / "predictions.npz") as unfinished:
         np.savez_compressed(
             unfinished,
             labels=split.labels,
             shown=shown,
-            images=split.images[shown],
+            images=_pictures(split, shown),
             **{f"logits/{name}": each for name, each in logits.items()},
         )
     return logits, {
-        name: figures_of(split.labels, each, logits["teacher"]) for name, each in logits.items()
+        name: figures_of(split.labels, each, logits.get("teacher")) for name, each in logits.items()
     }
 
 
@@ -50,15 +52,17 @@ class Predictions:
     Args:
         folder: where `evaluate` left it.
         num_classes: of the data.
+        names: of the models that it must tell of.
 
     Attributes:
         labels: integers `[n]`.
         logits: `{name: [n, num_classes]}`.
-        shown: positions of the images kept, on which teacher and student differ.
-        images: those images.
+        shown: positions of the examples that teacher and student differ most on.
+        images: those images, `[k, height, width, channels]`; empty if they are none that can be
+            drawn.
     """
 
-    def __init__(self, folder, num_classes):
+    def __init__(self, folder, num_classes, names=("teacher", "student", "student_alone")):
         path = folder / "predictions.npz"
         if not path.is_file():
             raise _damaged(path, "which is not there, or no file")
@@ -83,19 +87,20 @@ class Predictions:
         except (AttributeError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile,
                 zlib.error) as error:  # fmt: skip
             raise _damaged(path, "which is damaged") from error
-        if not self._fits(num_classes):
+        if not self._fits(num_classes, names):
             raise _damaged(path, "whose arrays do not fit")
 
-    def _fits(self, num_classes):
+    def _fits(self, num_classes, names):
         """Return whether the arrays are what `evaluate` writes, for so many classes."""
-        if self.labels.ndim != 1 or self.shown.ndim != 1 or self.images.ndim != 4:
+        if self.labels.ndim != 1 or self.shown.ndim != 1:
+            return False
+        if self.images.size and self.images.shape[:-3] != self.shown.shape:
             return False
         count = len(self.labels)
         return (
             _are_below(num_classes, self.labels)
             and _are_below(count, self.shown)
-            and len(self.images) == len(self.shown)
-            and {"teacher", "student", "student_alone"} <= self.logits.keys()
+            and set(names) <= self.logits.keys()
             and all(
                 each.shape == (count, num_classes) and each.dtype.kind == "f"
                 for each in self.logits.values()
@@ -128,7 +133,49 @@ def _damaged(path, reason):
 
 def predict(trained, split):
     """Return the logits of models for a split, by name."""
-    return {name: _logits(each.model, split.images) for name, each in trained.items()}
+    return {name: logits_of(each.model, split) for name, each in trained.items()}
+
+
+def logits_of(model, split):
+    """Return a model's (or teacher's) logits of all examples of a split, `[n, num_classes]`.
+
+    Args:
+        model: anything called with a batch of what it takes.
+        split: a `Split`.
+    """
+    batch_size = images_at_once(*shapes_of(split.images), at_most=_BATCH_SIZE)
+    ask, found = None, []
+    for start in range(0, len(split), batch_size):
+        examples = split.tensors(slice(start, start + batch_size))
+        ask = ask or compiled(model, examples)
+        found.append(ask(examples).numpy())
+    return np.concatenate(found)
+
+
+def compiled(model, examples):
+    """Return the compiled function from a batch of what a model takes to logits.
+
+    Compiled, a model lets go of what its layers made as soon as the next ones have read it.
+
+    Args:
+        model: anything called with a batch of what it takes.
+        examples: such a batch, of any size.
+    """
+
+    @tf.function
+    def ask(inputs):
+        if isinstance(model, keras.Model):
+            inputs = part_for(model, inputs)
+            (logits,) = keras.tree.flatten(model(inputs, training=False))
+            return logits
+        return model(inputs)
+
+    # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
+    return ask.get_concrete_function(
+        keras.tree.map_structure(
+            lambda each: tf.TensorSpec([None, *each.shape[1:]], each.dtype), examples
+        )
+    )
 
 
 def figures_of(labels, logits, teacher_logits=None):
@@ -152,82 +199,53 @@ def figures_of(labels, logits, teacher_logits=None):
 def describe_models(folder, trained, figures, files=None):
     """Return what is known of trained models, as dicts by name.
 
+    Of a teacher that was not trained here there are parameters alone, and bytes if its file is
+    known.
+
     Args:
         folder: where their `.keras` files lie.
         trained: `{name: Trained}`.
         figures: of each on the test split, by name.
-        files: names of the files, where they are others than the models'.
+        files: `{name: name of the file}` where they are others than the models'; or a `Path`, for
+            a file that lies elsewhere.
     """
-    files = files or {name: name for name in trained}
-    return {
-        name: _describe_model(folder / f"{files[name]}.keras", *trained[name])
-        | {"test": figures[name]}
-        for name in trained
-    }
+    files = {name: name for name, each in trained.items() if each.curves} | (files or {})
+    described = {}
+    for name, (model, curves) in trained.items():
+        described[name] = _curves_of(curves) if curves else {}
+        described[name] |= {"parameters": model.count_params()}
+        if name in files:
+            path = files[name]
+            path = path if isinstance(path, Path) else folder / f"{path}.keras"
+            described[name] |= {"bytes": size_of(path)}
+        described[name] |= {"test": figures[name]}
+    return described
 
 
-def _describe_model(path, model, curves):
-    """Return what is known of a trained model without the test split, as a dict.
-
-    Args:
-        path: its `.keras` file.
-        model: the `keras.Model`.
-        curves: its `Trained.curves`.
-    """
+def _curves_of(curves):
+    """Return what `Trained.curves` say of a training."""
     best = curves["best_epoch"]
     return {
         "epochs": len(curves["loss"]),
         "best_epoch": best,
         "seconds": curves["seconds"],
         "validation_accuracy": curves["val_accuracy"][best - 1],
-        "parameters": model.count_params(),
-        "bytes": size_of(path),
     }
 
 
-def _logits(model, images):
-    # Not `predict`, which compiles: for one pass of many models that takes longer, and TensorFlow
-    # warns about it.
-    batch_size = images_at_once(images.shape[1:], at_most=_BATCH_SIZE)
-    return np.concatenate(
-        [
-            np.asarray(model(images[start : start + batch_size], training=False))
-            for start in range(0, len(images), batch_size)
-        ]
-    )
+def _pictures(split, chosen):
+    """Return images that can be drawn, grey or coloured; none of other data."""
+    images = split.images
+    if keras.tree.is_nested(images) or images.ndim != 4 or images.shape[-1] > 4:
+        return np.empty(0)
+    return images[chosen]
 
 
-def _differing(logits, labels):
+def _differing(logits):
     """Return positions on which teacher and student differ, the widest apart first."""
+    if "teacher" not in logits:
+        return np.empty(0, int)
     teacher, student = metrics.softmax(logits["teacher"]), metrics.softmax(logits["student"])
     differ = np.flatnonzero(teacher.argmax(-1) != student.argmax(-1))
     apart = np.abs(teacher[differ] - student[differ]).sum(-1)
     return differ[np.argsort(-apart, kind="stable")][:_NUM_SHOWN]
-
-
-def logits_of(model, split):
-    """Return a model's (or teacher's) logits of all images of a split, `[n, num_classes]`.
-
-    Args:
-        model: anything called with a batch of images.
-        split: a `Split`.
-    """
-    batches = split.batches(images_at_once(split.images.shape[1:], at_most=_BATCH_SIZE))
-    ask = compiled(model, batches.element_spec[0])
-    return np.concatenate([ask(images).numpy() for images, _ in batches])
-
-
-def compiled(model, spec):
-    """Return the compiled function from a batch of images to logits.
-
-    Args:
-        model: anything called with a batch of images.
-        spec: the `tf.TensorSpec` of a batch.
-    """
-
-    @tf.function
-    def ask(images):
-        return model(images, training=False) if isinstance(model, keras.Model) else model(images)
-
-    # Of one shape, traced once: TensorFlow would warn of every new function as of a retracing.
-    return ask.get_concrete_function(tf.TensorSpec([None, *spec.shape[1:]], spec.dtype))
