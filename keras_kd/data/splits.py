@@ -174,7 +174,7 @@ class Data:
 
     def __post_init__(self):
         shapes = self.input_shape
-        if self.is_images and (not _is_shape(shapes) or len(shapes) != 3):
+        if self.is_images and (not is_shape(shapes) or len(shapes) != 3):
             raise ValueError(
                 f"Images must be [n, height, width, channels]. Received: examples of {shapes}. "
                 "Say of other data `is_images=False`."
@@ -221,8 +221,8 @@ def stratified(labels, fraction, seed):
     return chosen
 
 
-def _is_shape(shapes):
-    """Return whether it is one shape, not a structure of several."""
+def is_shape(shapes):
+    """Return whether a `Data.input_shape` is one shape, not a structure of several."""
     return isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes)
 
 

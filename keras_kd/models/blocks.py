@@ -1,6 +1,7 @@
 """What our models share: normalisation inside, logits out, convolutions with BatchNorm."""
 
 import keras
+import numpy as np
 
 
 def normalized_image(image_shape, mean, std):
@@ -8,6 +9,21 @@ def normalized_image(image_shape, mean, std):
     image = keras.Input(tuple(image_shape), name="image")
     scale = 1 / (255 * std)
     return image, keras.layers.Rescaling(scale, offset=-mean / std, name="normalize")(image)
+
+
+def standardized_input(input_shape, mean, std):
+    """Return the input named `inputs` and its numbers as `(inputs - mean) / std`.
+
+    Args:
+        input_shape: shape of one example.
+        mean: a number, or one a feature (the last axis).
+        std: the same.
+    """
+    inputs = keras.Input(tuple(input_shape), name="inputs")
+    mean, std = np.asarray(mean, "float64"), np.asarray(std, "float64")
+    # Lists, which a configuration in JSON holds to the last bit.
+    scale, offset = (1 / std).tolist(), (-mean / std).tolist()
+    return inputs, keras.layers.Rescaling(scale, offset=offset, name="normalize")(inputs)
 
 
 def logits_model(image, features, num_classes, name):

@@ -29,7 +29,15 @@ _MOST_UNITS, _MOST_WIDTH = 10_000_000, 16
 _SPEC = re.compile(r"(?P<family>[a-z0-9_]+)(:(?P<sizes>[0-9.\-]+))?(@(?P<side>[0-9]+))?")
 
 
-def from_spec(spec: str, *, image_shape: Sequence[int], num_classes: int) -> keras.Model:
+def from_spec(
+    spec: str,
+    *,
+    image_shape: Sequence[int] | None = None,
+    input_shape: Sequence[int] | None = None,
+    num_classes: int,
+    mean: float | Sequence[float] = 0.0,
+    std: float | Sequence[float] = 1.0,
+) -> keras.Model:
     """Build a student from a short text; raw pixels in, logits out, random weights.
 
     | spec | student |
@@ -46,13 +54,16 @@ def from_spec(spec: str, *, image_shape: Sequence[int], num_classes: int) -> ker
     Args:
         spec: the text.
         image_shape: shape of one image. The images are raw pixels, 0 to 255.
+        input_shape: shape of one example of other numbers, instead; of an `mlp` alone.
         num_classes: number of logits.
+        mean: subtracted from those other numbers, as in `mlp`.
+        std: divides them afterwards.
 
     Returns:
-        A `keras.Model` from `image` to logits `[batch, num_classes]`.
+        A `keras.Model` from `image` (or `inputs`) to logits `[batch, num_classes]`.
 
     Raises:
-        ValueError: if the text names no student, or one that cannot take such images.
+        ValueError: if the text names no student, or one that cannot take such images or numbers.
 
     Example:
 
@@ -64,6 +75,13 @@ def from_spec(spec: str, *, image_shape: Sequence[int], num_classes: int) -> ker
     ```
     """
     family, sizes, side = check_spec(spec)
+    if (image_shape is None) == (input_shape is None):
+        raise ValueError(
+            "A student takes images or other numbers. Received: "
+            f"image_shape={image_shape}, input_shape={input_shape}. Pass one of them."
+        )
+    if input_shape is not None:
+        return _of_numbers(spec, family, sizes, side, input_shape, num_classes, mean, std)
     shape = (side, side, image_shape[2]) if side else tuple(image_shape)
     if family in _APPLICATIONS:
         return _application(spec, family, sizes or [1.0], image_shape, shape, num_classes)
@@ -77,6 +95,21 @@ def from_spec(spec: str, *, image_shape: Sequence[int], num_classes: int) -> ker
         return student
     image = keras.Input(tuple(image_shape), name="image")
     return keras.Model(image, student(_resized(image, side)), name=student.name)
+
+
+def _of_numbers(spec, family, sizes, side, input_shape, num_classes, mean, std):
+    if family != "mlp" or side:
+        raise ValueError(
+            f"The student {spec!r} takes images. Received: examples of shape "
+            f"{tuple(input_shape)}. Name one such as 'mlp:64-32', or give a keras.Model."
+        )
+    return mlp(
+        [int(size) for size in sizes],
+        input_shape=input_shape,
+        num_classes=num_classes,
+        mean=mean,
+        std=std,
+    )
 
 
 def check_spec(spec):
