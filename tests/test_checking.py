@@ -186,7 +186,7 @@ def test_fault_7_batch_norm_in_training_mode_at_inference(clean):
 def test_fault_8_a_teacher_too_sure_to_say_more_than_the_label(teacher, clean):
     image = keras.Input((8, 8, 3))
     sure = keras.Model(image, layers.Rescaling(1000.0)(teacher(image)))
-    found = check(kd.Teacher(sure, head="logits"), clean)
+    found = check(sure, clean, head="logits")
     assert names_of(found) == ["teacher_too_sure"] and found.ok
 
 
@@ -288,6 +288,92 @@ def test_fault_21_too_little_memory(teacher, clean, monkeypatch):
     monkeypatch.setattr(checking, "_free_bytes", lambda: 100_000_000)
     found = check(teacher, clean)
     assert names_of(found) == ["memory"] and not found.ok
+
+
+# Data that are no images.
+
+
+@pytest.fixture(scope="module")
+def people():
+    """Numbers and a row of words, in a dict, whose class is in both."""
+    generator = np.random.default_rng(0)
+    splits = []
+    for count in (440, 160):
+        labels = np.arange(count) % 4
+        age = generator.normal(labels // 2, 0.3, count).astype("float32")
+        splits.append(
+            ({"age": age, "words": (labels % 2)[:, None] + np.zeros((1, 5), int)}, labels)
+        )
+    return kd.data.from_arrays(*splits)
+
+
+def model_of_people(*names, units=4, size=16):
+    inputs = {"age": keras.Input((), name="age"), "words": keras.Input((5,), name="words")}
+    parts = [
+        layers.Reshape((-1,))(inputs[name]) if name == "age" else inputs[name] for name in names
+    ]
+    joined = layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
+    hidden = layers.Dense(size, activation="relu")(joined)
+    return keras.Model({name: inputs[name] for name in names}, layers.Dense(units)(hidden))
+
+
+@pytest.fixture(scope="module")
+def clerk(people):
+    model = model_of_people("age", "words")
+    model.compile(keras.optimizers.Adam(1e-2), kd.losses.CrossEntropy())
+    model.fit(people.train.batches(32, shuffle_seed=0), epochs=20, shuffle=False, verbose=0)
+    return model
+
+
+def test_a_dict_of_inputs_is_checked_without_a_word_on_pixels(clerk, people):
+    found = check(clerk, people)
+    assert "input_scale" not in names_of(found) and found.ok
+    assert found.figures["teacher"]["accuracy"]["validation"] > 0.8
+    assert found.figures["data"]["examples"] == "examples age 1, words 5"
+    assert found.teacher.model is clerk
+
+
+def test_faults_of_other_data_are_found_too(clerk, people):
+    ages, words = people.train.images["age"].copy(), people.train.images["words"]
+    labels = people.train.labels.copy()
+    ages[0] = np.nan
+    words, ages[2], labels[2] = (
+        np.concatenate([words[1:2], words[1:2], words[1:2], words[3:]]),
+        0,
+        3,
+    )
+    ages[1] = 0
+    train = Split({"age": ages, "words": words}, np.where(np.arange(len(labels)) == 1, 1, labels))
+    found = check(None, dataclasses.replace(people, train=train, test=train))
+    assert names_of(found) == ["values", "duplicates_in_test", "contradicting_labels"]
+    assert found.findings[0].what == "numbers of age are NaN or infinite"
+    assert found.findings[2].what.startswith("1 examples are there under another class")
+
+
+@pytest.mark.parametrize(
+    ("teacher", "options", "sentence"),
+    [
+        (lambda: model_of_people("age"), {"scale": "0..1"}, "A scale is one of pixels"),
+        (lambda: net(layers.Dense(4)), {}, "needs the input .* Received: age, words"),
+        (
+            lambda: kd.Teacher(model_of_people("age", units=4), head="values"),
+            {},
+            "one row of classes an example. Received: .*`Distiller.fit`",
+        ),
+        (
+            lambda: keras.Model(
+                (model := model_of_people("age")).input, {"a": model.output, "b": model.output}
+            ),
+            {},
+            "one row of classes an example. Received: 2 outputs.*`Distiller.fit`",
+        ),
+    ],
+)
+def test_a_teacher_of_another_kind_is_refused(teacher, options, sentence, people):
+    found = check(teacher(), people, **options)
+    assert names_of(found)[0] == "teacher_refused" and found.teacher is None
+    with pytest.raises(ValueError, match=sentence):
+        found.refuse()
 
 
 def test_a_distillation_that_would_be_wasted_is_not_begun(clean, tmp_path):

@@ -84,7 +84,7 @@ def test_a_file_is_opened_once_for_all_scales_and_whoever_asks_again(opened, tmp
     for scale in ("0..255", "0..1"):
         teacher = opened_teacher(tmp_path / "teacher.keras", data, scale=scale)
         assert opened_teacher(teacher, data) is teacher
-        own, teachers = at_every_scale(teacher, data.image_shape)
+        own, teachers = at_every_scale(teacher, data)
         assert own == scale and set(teachers) == {"0..255", "0..1", "-1..1"}  # Grey images.
         for each, other in teachers.items():
             expected = keras.ops.softmax(other(IMAGES))

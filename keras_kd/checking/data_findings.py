@@ -1,10 +1,11 @@
-"""What may be wrong with images and labels."""
+"""What may be wrong with images, or other examples, and their labels."""
 
 import hashlib
 
+import keras
 import numpy as np
 
-from keras_kd.checking.findings import Finding, percent
+from keras_kd.checking.findings import Finding, examples_of, percent
 from keras_kd.data.encoded import EncodedImages, read
 
 _MOST_UNBALANCED = 10
@@ -14,7 +15,7 @@ _CHUNK = 1000
 
 
 def data_findings(data):
-    """Return the findings on a `Data`: every image of every split is looked at.
+    """Return the findings on a `Data`: every example of every split is looked at.
 
     Args:
         data: a `Data`.
@@ -22,8 +23,8 @@ def data_findings(data):
     digests = {name: _digests(getattr(data, name)) for name in ("train", "validation", "test")}
     return [
         *_unreadable(data),
-        *_range(data),
-        *_blank(data),
+        *(_range(data) if data.is_images else _finite(data)),
+        *(_blank(data) if data.is_images else ()),
         *_balance(data),
         *_duplicates(data, digests),
         *_contradictions(data, digests["train"]),
@@ -63,6 +64,18 @@ def _range(data):
         )
 
 
+def _finite(data):
+    for path, array in keras.tree.flatten_with_path(data.train.images):
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            yield Finding(
+                "values",
+                f"numbers{' of ' if path else ''}{'/'.join(map(str, path))} are NaN or infinite",
+                "train",
+                "Fill them in or leave these examples out.",
+                wasted=True,
+            )
+
+
 def _blank(data):
     num_blank = 0
     for start in range(0, len(data.train), _CHUNK):
@@ -79,22 +92,23 @@ def _blank(data):
 
 
 def _balance(data):
+    examples = examples_of(data)
     counts = np.bincount(data.train.labels, minlength=data.num_classes)
     fewest, most = int(counts.argmin()), int(counts.argmax())
     if counts.min() < _FEWEST_A_CLASS:
         yield Finding(
             "few_images",
-            f"class {data.class_names[fewest]!r} has {counts.min()} images",
+            f"class {data.class_names[fewest]!r} has {counts.min()} {examples}",
             "train",
-            f"Add images: below {_FEWEST_A_CLASS} a class is hardly learned.",
+            f"Add {examples}: below {_FEWEST_A_CLASS} a class is hardly learned.",
         )
     elif counts.max() > _MOST_UNBALANCED * counts.min():
         yield Finding(
             "class_balance",
-            f"class {data.class_names[most]!r} has {counts.max()} images, "
+            f"class {data.class_names[most]!r} has {counts.max()} {examples}, "
             f"{data.class_names[fewest]!r} has {counts.min()}",
             "train",
-            "Add images of the rare class, or read the accuracy class by class.",
+            f"Add {examples} of the rare class, or read the accuracy class by class.",
         )
     for split in ("validation", "test"):
         missing = np.flatnonzero(
@@ -103,22 +117,22 @@ def _balance(data):
         if len(missing):
             yield Finding(
                 "missing_class",
-                f"{len(missing)} classes have no images, the first "
+                f"{len(missing)} classes have no {examples}, the first "
                 f"{data.class_names[missing[0]]!r}",
                 split,
-                f"Add {split} images of them, or nothing is known of these classes.",
+                f"Add {split} {examples} of them, or nothing is known of these classes.",
             )
 
 
 def _duplicates(data, digests):
-    train = set(digests["train"])
+    train, examples = set(digests["train"]), examples_of(data)
     for split in ("test", "validation"):
         twice = [number for number, each in enumerate(digests[split]) if each in train]
         if twice:
             yield Finding(
                 f"duplicates_in_{split}",
-                f"{len(twice)} of {len(digests[split])} images are among the training images too, "
-                f"the first {_name(getattr(data, split).images, twice[0])}",
+                f"{len(twice)} of {len(digests[split])} {examples} are among the training "
+                f"{examples} too, the first {_name(getattr(data, split).images, twice[0])}",
                 split,
                 f"Remove them from one side: the {split} accuracy is too good by them.",
             )
@@ -132,7 +146,7 @@ def _contradictions(data, digests):
     if contradicted:
         yield Finding(
             "contradicting_labels",
-            f"{len(contradicted)} images are there under another class too, the first "
+            f"{len(contradicted)} {examples_of(data)} are there under another class too, the first "
             f"{_name(data.train.images, contradicted[0])}",
             "train",
             "Remove them from one class.",
@@ -140,12 +154,13 @@ def _contradictions(data, digests):
 
 
 def _digests(split):
-    """Return a digest of every image: of its pixels, or of its file if it is not kept decoded."""
+    """Return a digest of every example: of its numbers, or of its file if it is not decoded."""
     if isinstance(split.images, EncodedImages):
         return [hashlib.sha1(read(source)).digest() for source in split.images.sources]
+    arrays = keras.tree.flatten(split.images)
     return [
-        hashlib.sha1(np.ascontiguousarray(image).view(np.uint8).data).digest()
-        for image in split.images
+        hashlib.sha1(b"".join(np.asarray(each).tobytes() for each in example)).digest()
+        for example in zip(*arrays, strict=True)
     ]
 
 

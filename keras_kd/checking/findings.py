@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from keras_kd.data import Split
+from keras_kd.data.minibatches import map_arrays
 
 # Enough to tell a share to 3 points (one standard deviation of a share of one half).
 SAMPLE = 256
@@ -40,17 +41,27 @@ class Finding:
         return self.what if self.refusal else f"{self.what} ({self.where}). {self.remedy}"
 
 
+def refused(where, reason):
+    """Return the finding for what cannot be used at all, with the sentence that says why."""
+    return Finding(f"{where}_refused", str(reason), where, "", wasted=True, refusal=True)
+
+
 def sample_of(split, size):
-    """Return a `Split` of some images, evenly spread over the classes and decoded.
+    """Return a `Split` of some examples, evenly spread over the classes and decoded.
 
     Args:
         split: a `Split`.
-        size: how many images at most.
+        size: how many examples at most.
     """
     order = np.argsort(split.labels, kind="stable")
     chosen = np.linspace(0, len(order) - 1, min(len(order), size)).astype(int)
-    chosen = np.sort(order[chosen])
-    return Split(np.asarray(split.images[chosen]), split.labels[chosen])
+    some = split.take(np.sort(order[chosen]))
+    return Split(map_arrays(np.asarray, some.images), some.labels)
+
+
+def examples_of(data):
+    """Return what people call the examples of a `Data`: images, if they are some."""
+    return "images" if data.is_images else "examples"
 
 
 def percent(share):

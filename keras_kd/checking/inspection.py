@@ -3,33 +3,33 @@
 import dataclasses
 import time
 
+import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_kd import metrics
 from keras_kd._common.typing import PathLike
 from keras_kd.checking.data_findings import data_findings
-from keras_kd.checking.findings import SAMPLE, Finding, percent, sample_of
+from keras_kd.checking.findings import (
+    SAMPLE,
+    Finding,
+    examples_of,
+    percent,
+    refused,
+    sample_of,
+)
+from keras_kd.checking.student_findings import student_findings
 from keras_kd.checking.teacher_findings import teacher_findings
 from keras_kd.checking.temperature import mean_entropy, temperature_of
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.splits import Data
-from keras_kd.distillers.checks import (
-    check_answers,
-    check_fit,
-    check_one_output,
-    check_student,
-    shape_of,
-)
-from keras_kd.runs.evaluation import compiled, logits_of
+from keras_kd.runs.evaluation import logits_of
 from keras_kd.runs.progress import Progress
-from keras_kd.runs.students import StudentLike, build_student
+from keras_kd.runs.students import StudentLike
 from keras_kd.teachers.ensemble import Ensemble, TeacherLike
-from keras_kd.teachers.fitting import check_scale, opened_teacher, some_of
+from keras_kd.teachers.fitting import check_scale, opened_teacher
 from keras_kd.teachers.teacher import Teacher
 
 _TEMPERATURES = (1, 2, 4, 8)
-_TIMED = 64
 _PASSES_OF_UPDATE = 3
 _BYTES_OF_TENSORFLOW = 600_000_000
 
@@ -78,8 +78,8 @@ def check(
 ) -> Check:
     """Say what would go wrong in a distillation, before it is begun.
 
-    The teacher is asked about some hundred images; every image is looked at for duplicates,
-    blank ones and class balance.
+    The teacher is asked about some hundred examples; every example is looked at for duplicates,
+    blank images and class balance. What is about pixels is said of images alone.
 
     Args:
         teacher: a trained `keras.Model`, the path of its file, a `Teacher`, or a list of several;
@@ -112,12 +112,12 @@ def check(
         try:
             opened = opened_teacher(teacher, data, scale=scale, head=head)
         except (OSError, ValueError) as error:
-            findings.append(_refused("teacher", error))
+            findings.append(refused("teacher", error))
         else:
             found, figures["teacher"] = _teacher(opened, data)
             findings += found
     if student is not None:
-        found, figures["student"] = _student(student, opened, data)
+        found, figures["student"] = student_findings(student, opened, data)
         findings += found
     figures["expected"] = _expected(data, figures, epochs)
     findings += _memory(figures["expected"])
@@ -138,8 +138,8 @@ def _teacher(teacher, data):
     logits = {name: logits_of(teacher, sample) for name, sample in samples.items()}
     seconds = time.perf_counter() - started
     if not all(np.isfinite(each).all() for each in logits.values()):
-        reason = "Its logits for real images hold NaN or infinity. Look at its normalisation."
-        return [_refused("teacher", reason)], {}
+        reason = "Its logits for real {} hold NaN or infinity. Look at its normalisation."
+        return [refused("teacher", reason.format(examples_of(data)))], {}
     findings, scales = teacher_findings(teacher, data, samples, logits)
     return findings, {
         "head": teacher.head,
@@ -151,65 +151,6 @@ def _teacher(teacher, data):
         "temperature": temperature_of(logits["train"]),
         "images_per_second": sum(map(len, samples.values())) / seconds,
     }
-
-
-def _student(student, teacher, data):
-    """Return the findings on a student, and its figures."""
-    try:
-        built = build_student(student, data, seed=0)
-        check_student(built)
-        check_one_output("images", built)
-        _check_images(built, data.image_shape)
-        check_answers(built, image_shape=data.image_shape, examples=some_of(data))
-        images = np.asarray(data.train.images[:_TIMED])
-        logits = np.asarray(built(images))
-        if teacher is not None:
-            check_fit(teacher, built)
-        if logits.shape[-1] != data.num_classes:
-            raise ValueError(
-                f"It must tell the {data.num_classes} classes of the data apart. Received: "
-                f"{logits.shape[-1]} logits. Build it with that number of classes."
-            )
-    except (OSError, ValueError) as error:
-        return [_refused("student", error)], {}
-    images = tf.constant(images)
-    ask = compiled(built, images)
-    ask(images)
-    started = time.perf_counter()
-    ask(images)
-    figures = {
-        "parameters": built.count_params(),
-        "images_per_second": len(images) / (time.perf_counter() - started),
-    }
-    return list(_size(built, teacher)), figures
-
-
-def _check_images(student, image_shape):
-    wanted = (shape_of(student, "inputs") or (None, *image_shape))[1:]
-    if len(wanted) != len(image_shape) or any(
-        own not in (None, size) for own, size in zip(wanted, image_shape, strict=True)
-    ):
-        raise ValueError(
-            f"The student must take images of shape {tuple(map(int, image_shape))}. "
-            f"Received: one for {wanted}. Build it for these, or resize them with `image_size`."
-        )
-
-
-def _size(student, teacher):
-    models = [] if teacher is None else teacher.models
-    size = sum(model.count_params() for model in models)
-    if models and student.count_params() >= size:
-        yield Finding(
-            "student_not_smaller",
-            f"{student.count_params():,} parameters, the teacher has {size:,}",
-            "student",
-            "Name a smaller student, unless it is faster.",
-        )
-
-
-def _refused(where, reason):
-    """Return the finding for what cannot be used at all, with the sentence that says why."""
-    return Finding(f"{where}_refused", str(reason), where, "", wasted=True, refusal=True)
 
 
 def _other_classes(teacher, data):
@@ -231,10 +172,19 @@ def _data_figures(data):
             "validation": len(data.validation),
             "test": len(data.test),
             "classes": data.num_classes,
-            "image_shape": list(data.image_shape),
+            "examples": _described(data),
             "left_out": len(data.left_out),
         }
     }
+
+
+def _described(data):
+    """Return what an example is, such as `images 8x8x3`."""
+    shapes = [
+        " ".join([*map(str, path), "x".join(map(str, array.shape[1:])) or "1"])
+        for path, array in keras.tree.flatten_with_path(data.train.images)
+    ]
+    return f"{examples_of(data)} {', '.join(shapes)}"
 
 
 def _expected(data, figures, epochs):
@@ -247,8 +197,10 @@ def _expected(data, figures, epochs):
         passes = _PASSES_OF_UPDATE * count + len(data.validation)
         seconds += 2 * epochs * passes / student["images_per_second"]
     arrays = sum(
-        0 if isinstance(split.images, (np.memmap, EncodedImages)) else split.images.nbytes
+        each.nbytes
         for split in (data.train, data.validation, data.test)
+        for each in keras.tree.flatten(split.images)
+        if not isinstance(each, (np.memmap, EncodedImages))
     )
     # TensorFlow holds a second copy of what it trains on.
     size = _BYTES_OF_TENSORFLOW + 2 * arrays + 4 * len(data.train) * data.num_classes
@@ -283,14 +235,14 @@ def _show(result, progress):
     data = figures["data"]
     progress.say(
         f"Data: {data['train']} to train, {data['validation']} to validate, {data['test']} to "
-        f"test; {data['classes']} classes, images {'x'.join(map(str, data['image_shape']))}"
+        f"test; {data['classes']} classes, {data['examples']}"
     )
     if figures.get("teacher"):
         teacher = figures["teacher"]
         accuracy, entropy = teacher["accuracy"], teacher["mean_entropy"]
         progress.say(
             f"Teacher: ends in {teacher['head']}; accuracy {percent(accuracy['train'])} on "
-            f"training, {percent(accuracy['validation'])} on validation images (samples)",
+            f"training, {percent(accuracy['validation'])} on validation data (samples)",
             *_by_scale(teacher["at_scale"]),
             "Mean entropy: "
             + ", ".join(f"T={t} {value:.2f}" for t, value in entropy.items())

@@ -1,9 +1,9 @@
-"""What may be wrong with a teacher, from what it answers to labelled images."""
+"""What may be wrong with a teacher, from what it answers to labelled examples."""
 
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd.checking.findings import Finding, percent
+from keras_kd.checking.findings import Finding, examples_of, percent
 from keras_kd.checking.temperature import mean_entropy
 from keras_kd.teachers.fitting import at_every_scale
 
@@ -24,14 +24,14 @@ def teacher_findings(teacher, data, samples, logits):
     Args:
         teacher: of `opened_teacher`.
         data: a `Data`.
-        samples: `{"train": Split, "validation": Split}`, some decoded images.
+        samples: `{"train": Split, "validation": Split}`, of `sample_of`.
         logits: the teacher's, of the same names.
     """
-    findings = list(_steadiness(teacher, samples["train"].images))
+    findings, examples = list(_steadiness(teacher, samples["train"])), examples_of(data)
     accuracies = {
         name: metrics.accuracy(sample.labels, logits[name]) for name, sample in samples.items()
     }
-    scale, teachers = at_every_scale(teacher, data.image_shape)
+    scale, teachers = at_every_scale(teacher, data)
     scales = _figures_at_scales(teachers, samples["validation"])
     # The order of classes comes first: on some other scale a turned one can be right by chance.
     explained = _order(data, samples, logits) or _scale(scales, scale)
@@ -41,8 +41,8 @@ def teacher_findings(teacher, data, samples, logits):
         findings.append(
             Finding(
                 "teacher_accuracy",
-                f"{percent(accuracies['validation'])} on validation images, "
-                f"{percent(accuracies['train'])} on training images, where guessing gives "
+                f"{percent(accuracies['validation'])} on validation {examples}, "
+                f"{percent(accuracies['train'])} on training {examples}, where guessing gives "
                 f"{percent(_guessing(data))}",
                 "teacher",
                 "Train it on these classes first, or look for another normalisation.",
@@ -50,7 +50,7 @@ def teacher_findings(teacher, data, samples, logits):
             )
         )
     else:
-        findings += _overfitting(accuracies)
+        findings += _overfitting(accuracies, examples)
     return [*findings, *_sureness(logits["train"])], scales
 
 
@@ -68,12 +68,12 @@ def _least_accuracy(data, size):
 def _figures_at_scales(teachers, sample):
     """Return `{scale: {"accuracy": ..., "negative_log_likelihood": ..., "entropy_share": ...}}`."""
     chosen = np.linspace(0, len(sample) - 1, min(len(sample), _SCALE_SAMPLE)).astype(int)
-    images, labels = sample.images[chosen], sample.labels[chosen]
-    logits = {scale: np.asarray(teacher(images)) for scale, teacher in teachers.items()}
+    some = sample.take(chosen)
+    logits = {scale: np.asarray(teacher(some.images)) for scale, teacher in teachers.items()}
     return {
         scale: {
-            "accuracy": metrics.accuracy(labels, each),
-            "negative_log_likelihood": metrics.negative_log_likelihood(labels, each),
+            "accuracy": metrics.accuracy(some.labels, each),
+            "negative_log_likelihood": metrics.negative_log_likelihood(some.labels, each),
             "entropy_share": _entropy_share(each),
         }
         for scale, each in logits.items()
@@ -117,10 +117,11 @@ def _scale(figures, scale):
 
 
 def _is_less_sure(found, now):
+    if found["entropy_share"] < _LEAST_ENTROPY:
+        return False
     was, would = now["negative_log_likelihood"], found["negative_log_likelihood"]
-    if was > _UNLIKELY and would < _CLEARLY_LIKELIER * was:
-        return True
-    return now["entropy_share"] < _LEAST_ENTROPY <= found["entropy_share"]
+    is_likelier = was > _UNLIKELY and would < _CLEARLY_LIKELIER * was
+    return is_likelier or now["entropy_share"] < _LEAST_ENTROPY
 
 
 def _entropy_share(logits):
@@ -147,9 +148,10 @@ def _order(data, samples, logits):
         names[said] = data.class_names[each]
     return Finding(
         "class_order",
-        f"the teacher is right on {percent(now)} of the images, on {percent(right)} with its "
-        f"classes in another order: what is labelled {data.class_names[label]!r} it calls number "
-        f"{assigned[label]}, which stands for {data.class_names[assigned[label]]!r} here",
+        f"the teacher is right on {percent(now)} of the {examples_of(data)}, on "
+        f"{percent(right)} with its classes in another order: what is labelled "
+        f"{data.class_names[label]!r} it calls number {assigned[label]}, which stands for "
+        f"{data.class_names[assigned[label]]!r} here",
         "teacher and class names",
         f"Write class_names.json beside the teacher, in its order; it may be {names}.",
         wasted=True,
@@ -167,16 +169,16 @@ def _assignment(confusion):
     return assigned
 
 
-def _overfitting(accuracies):
+def _overfitting(accuracies, examples):
     gap = accuracies["train"] - accuracies["validation"]
     if gap > _OVERFITTED:
         yield Finding(
             "teacher_overfitted",
-            f"{percent(accuracies['train'])} on training images, "
-            f"{percent(accuracies['validation'])} on validation images",
+            f"{percent(accuracies['train'])} on training {examples}, "
+            f"{percent(accuracies['validation'])} on validation {examples}",
             "teacher",
-            "It has learned the training images by heart and says little about them; train it "
-            "less, or distil on images it has not seen (--unlabelled).",
+            f"It has learned the training {examples} by heart and says little about them; train "
+            f"it less, or distil on {examples} it has not seen (--unlabelled).",
         )
 
 
@@ -192,28 +194,30 @@ def _sureness(logits):
         )
 
 
-def _steadiness(teacher, images):
-    """The same images twice, and fewer at once: an answer must depend on its image alone."""
-    images = images[:32]
-    once, again = np.asarray(teacher(images)), np.asarray(teacher(images))
+def _steadiness(teacher, sample):
+    """The same examples twice, and fewer at once: an answer must depend on its example alone."""
+    count = min(len(sample), 32)
+    once, again, few = (
+        np.asarray(teacher(sample.tensors(slice(size))))
+        for size in (count, count, max(1, count // 4))
+    )
     size = np.abs(once).max() + 1e-6
     # A teacher is asked from its state as it is, its random generators' too.
     draws = any("seed_generator" in path for path in teacher.changes)
     if draws or np.abs(once - again).max() > 1e-3 * size:
         yield Finding(
             "dropout_active",
-            "the same images get other answers each time that the model is called",
+            "the same examples get other answers each time that the model is called",
             "teacher",
             "A layer draws random numbers at inference (a Dropout or an augmentation called with "
             "training=True?); build the teacher without it.",
             wasted=True,
         )
         return
-    few = np.asarray(teacher(images[: max(1, len(images) // 4)]))
     if np.abs(once[: len(few)] - few).max() > 1e-2 * size:
         yield Finding(
             "batch_norm_active",
-            "the answer to an image depends on the others in its batch",
+            "the answer to an example depends on the others in its batch",
             "teacher",
             "A BatchNormalization runs in training mode (called with training=True?); build the "
             "teacher without that.",

@@ -1,13 +1,13 @@
-"""Any classifier as a teacher of images as they are: other size, colours, scale or head."""
+"""Any classifier as a teacher of data as they are: other size, colours, scale or head."""
 
 import os
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_kd._common.model_files import load_model_file
 from keras_kd.teachers.ensemble import Ensemble
+from keras_kd.teachers.probes import inputs_of
 from keras_kd.teachers.teacher import Teacher
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -77,20 +77,20 @@ def check_scale(scale):
 
 
 def some_of(data):
-    """Return a few training images, to try models on.
+    """Return a few training examples as tensors, to try models on.
 
     Args:
         data: a `Data`.
     """
-    return np.asarray(data.train.images[:_EXAMPLES])
+    return data.train.tensors(slice(_EXAMPLES))
 
 
 def opened_teacher(given, data, *, scale="0..255", head=None):
-    """Return the `Teacher` (or `Ensemble`) that answers images of a `Data` with one logit a class.
+    """Return the `Teacher` (or `Ensemble`) that answers examples of a `Data` with class logits.
 
-    A head of independent probabilities is read as a choice of one class: one sigmoid unit as
-    two classes, `[0, z]`, which is the same at every temperature; several as
-    `log sigmoid(z)`, their probabilities made to sum 1.
+    One of images is fitted to their size, colours and scale. A head of independent probabilities
+    is read as a choice of one class: one sigmoid unit as two classes, `[0, z]`, which is the same
+    at every temperature; several as `log sigmoid(z)`, their probabilities made to sum 1.
 
     Args:
         given: a `keras.Model`, the path of a model file, a `Teacher`, or a list of several. A
@@ -102,7 +102,7 @@ def opened_teacher(given, data, *, scale="0..255", head=None):
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the model is no classifier of images.
+        ValueError: if the model is no classifier of such examples.
     """
     check_scale(scale)
     if isinstance(given, (list, tuple)):
@@ -110,58 +110,73 @@ def opened_teacher(given, data, *, scale="0..255", head=None):
         return each[0] if len(each) == 1 else Ensemble(each)
     if isinstance(given, (str, os.PathLike)):
         given = load_model_file(given, "teacher")
-    if isinstance(given, Ensemble) or (isinstance(given, Teacher) and given.preprocess):
-        return given
-    model, shape = given.model if isinstance(given, Teacher) else given, data.image_shape
-    _check_ends(model)
-    wanted, examples, preprocess = _wanted_shape(model, shape), some_of(data), None
-    if wanted != shape or scale != SCALES[0]:
-        preprocess = _input_of(None if wanted[:2] == shape[:2] else wanted[:2], wanted[2], scale)
-        examples = preprocess(examples)
-    options = {"image_shape": wanted, "examples": examples}
-    teacher = given if isinstance(given, Teacher) else Teacher(model, head=head, **options)
+    is_fitted = isinstance(given, Ensemble) or (isinstance(given, Teacher) and given.preprocess)
+    teacher = given if is_fitted else _fitted(given, data, scale, head)
+    shapes = [teacher.output_shape(name) for name in teacher.output_names]
+    if len(shapes) != 1 or len(shapes[0]) != 2 or teacher.head == "values":
+        raise _no_classifier(f"outputs of shape {', '.join(map(str, shapes))}")
+    return teacher
+
+
+def _fitted(given, data, scale, head):
+    """Return the `Teacher` of a model, or one without a `preprocess`, fitted to the data."""
+    model = given.model if isinstance(given, Teacher) else given
+    if len(getattr(model, "outputs", None) or [None]) > 1:
+        raise _no_classifier(f"{len(model.outputs)} outputs")
+    preprocess = _preprocess_of(model, data, scale)
+    examples = some_of(data) if preprocess is None else preprocess(some_of(data))
+    teacher = given if isinstance(given, Teacher) else Teacher(model, head=head, examples=examples)
     if teacher.is_sigmoid:
-        teacher = Teacher(_of_one_choice(teacher, wanted), head="logits", **options)
+        teacher = Teacher(_of_one_choice(teacher, examples), head="logits", examples=examples)
     return teacher if preprocess is None else teacher.preprocessed(preprocess)
 
 
-def at_every_scale(teacher, image_shape):
+def _preprocess_of(model, data, scale):
+    """Return what turns the data into what the model takes, `None` if they are the same."""
+    if not data.is_images:
+        if scale != SCALES[0]:
+            raise ValueError(
+                f"A scale is one of pixels. Received: scale={scale!r} and data that are no "
+                "images. Leave it out, or give the teacher a `preprocess`."
+            )
+        return None
+    shape = data.image_shape
+    wanted = _wanted_shape(model, shape)
+    if wanted == shape and scale == SCALES[0]:
+        return None
+    if scale in _OF_COLOURS and wanted[2] != 3:
+        raise ValueError(
+            f"The scale {scale!r} is for colours. Received: a teacher of grey images. Name "
+            "another scale."
+        )
+    return TeacherInput(None if wanted[:2] == shape[:2] else wanted[:2], wanted[2], scale)
+
+
+def at_every_scale(teacher, data):
     """Return the scale of a teacher's pixels, and `{scale: teacher}` as if it were another.
 
     Args:
-        teacher: of `opened_teacher`. `{}` is returned for one whose `preprocess` is its maker's.
-        image_shape: of the data.
+        teacher: of `opened_teacher`. `{}` is returned for an `Ensemble`, and for one whose
+            `preprocess` is its maker's.
+        data: the `Data`; `{}` is returned for what is no images.
     """
     own = None if isinstance(teacher, Ensemble) else teacher.preprocess
-    if own is None and isinstance(teacher, Teacher):
-        own = TeacherInput(None, image_shape[-1])
+    if own is None and isinstance(teacher, Teacher) and data.is_images:
+        own = TeacherInput(None, data.image_shape[-1])
     if not isinstance(own, TeacherInput):
         return SCALES[0], {}
     return own.scale, {
-        scale: teacher.preprocessed(_input_of(own.size, own.channels, scale))
+        scale: teacher.preprocessed(TeacherInput(own.size, own.channels, scale))
         for scale in SCALES
         if own.channels == 3 or scale not in _OF_COLOURS
     }
 
 
-def _input_of(size, channels, scale):
-    if scale in _OF_COLOURS and channels != 3:
-        raise ValueError(
-            f"The scale {scale!r} is for colours. Received: a teacher of grey images. Name "
-            "another scale."
-        )
-    return TeacherInput(size, channels, scale)
-
-
-def _check_ends(model):
-    """Refuse a model that takes more than images, or returns more than their classes."""
-    for ends, what in (("inputs", "input"), ("outputs", "output")):
-        count = len(getattr(model, ends, None) or [None])
-        if count > 1:
-            raise ValueError(
-                f"The teacher must have one {what}. Received: {count}. "
-                f"Wrap it in a model that {'takes' if ends == 'inputs' else 'returns'} one."
-            )
+def _no_classifier(received):
+    return ValueError(
+        f"The teacher must return one row of classes an example. Received: {received}. Wrap it in "
+        "a model that does, or distil other tasks with `Distiller.fit`."
+    )
 
 
 class TeacherModel(keras.Model):
@@ -186,6 +201,11 @@ class TeacherModel(keras.Model):
 def _wanted_shape(model, image_shape):
     """Return the shape of one image as the model takes it; free sizes are the images' own."""
     inputs = getattr(model, "inputs", None) or []
+    if len(inputs) > 1:
+        raise ValueError(
+            f"The teacher must have one input. Received: {len(inputs)}. Wrap it in a model that "
+            "takes one."
+        )
     shape = tuple(inputs[0].shape[1:]) if len(inputs) == 1 else tuple(image_shape)
     if len(shape) == 2:  # Grey, without an axis for it: Keras drops one of 1 by itself.
         shape = (*shape, 1)
@@ -197,12 +217,17 @@ def _wanted_shape(model, image_shape):
     return tuple(own or free for own, free in zip(shape, image_shape, strict=True))
 
 
-def _of_one_choice(teacher, image_shape):
+def _of_one_choice(teacher, examples):
     """Return a model whose classes exclude each other, of a teacher that ends in sigmoid."""
-    images = keras.Input(image_shape, name="image")
-    (logits,) = teacher.ask_with_gradient(images).outputs.values()
+    known = inputs_of(teacher.model)
+    if known is None:
+        known = keras.tree.map_structure(lambda each: keras.KerasTensor(each.shape), examples)
+    inputs = keras.tree.map_structure(
+        lambda each: keras.Input(each.shape[1:], dtype=each.dtype, name=each.name), known
+    )
+    (logits,) = teacher.ask_with_gradient(inputs).outputs.values()
     if logits.shape[-1] == 1:
         logits = ops.concatenate([ops.zeros_like(logits), logits], axis=-1)
     else:
         logits = ops.log_sigmoid(logits)
-    return keras.Model(images, logits, name=teacher.model.name)
+    return keras.Model(inputs, logits, name=teacher.model.name)
