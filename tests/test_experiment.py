@@ -162,16 +162,24 @@ class TestTheVerdictIsHonest:
     @pytest.mark.parametrize(
         ("gain", "interval", "said"),
         [
-            (0.012, [0.004, 0.020], "is better than the same student alone"),
-            (-0.012, [-0.02, -0.004], "is WORSE than the same student alone"),
-            (0.003, [-0.002, 0.008], "no difference from the same student alone can be told"),
+            (
+                0.012,
+                [0.004, 0.020],
+                "1.20 points better than the same student alone (0.40 to 2.00, ",
+            ),
+            (
+                -0.012,
+                [-0.02, -0.004],
+                "1.20 points worse than the same student alone (0.40 to 2.00, ",
+            ),
+            (0.003, [-0.002, 0.008], "is open: +0.30 points (-0.20 to +0.80, "),
         ],
     )
     def test_it_says_what_the_interval_allows(self, gain, interval, said):
         sentence = report.verdict({"accuracy": gain, "interval_95": interval})
         assert said in sentence and "one seed" in sentence
         quick = report.verdict({"accuracy": gain, "interval_95": interval}, quick=True)
-        assert said not in quick and quick.endswith("NO VERDICT, `--quick` is too short to judge.")
+        assert said not in quick and quick.startswith("No verdict, since `--quick` is too short")
 
 
 def test_an_output_that_is_a_file_is_refused_and_left_as_it_was(tmp_path):

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.text import Text
 
 import keras_kd as kd
+from keras_kd._common.looks import LOOKS
 from keras_kd._common.pictures import label
-from keras_kd.experiment import heat_map, plots, report, search_picture
+from keras_kd.experiment import heat_map, plots, report, search_picture, tables
 from keras_kd.export import report as export_report
 
 NASTY = [
@@ -27,13 +28,16 @@ GENERATOR = np.random.default_rng(0)
 CURVES = {
     name: {"accuracy": [0.1, 0.2], "val_accuracy": [0.1, 0.3], "best_epoch": 2} for name in MODELS
 }
-FIGURES = {"accuracy": 0.5, "per_class_accuracy": [0.5] * len(NASTY)}
+FIGURES = {
+    **dict.fromkeys(tables.METRICS, 0.5),
+    "per_class_accuracy": [0.5] * len(NASTY),
+}
 
 
 def swept(name):
     cells = [
         {"name": f"{name}{alpha}", "loss": name, "temperature": 2.0, "alpha": alpha,
-         "validation": FIGURES}
+         "epochs": 2, "validation": FIGURES}
         for alpha in (0.1, 0.9)
     ]  # fmt: skip
     validation = {"teacher": FIGURES, "student_alone": FIGURES}
@@ -56,15 +60,12 @@ def searched(name):
 
 def made(name, path):
     """Yield every picture of runs, as a function that draws it."""
-    square = {each: np.eye(len(NASTY)) for each in MODELS}
-    yield lambda: plots.svg(plots.curves([CURVES]))
-    yield lambda: plots.svg(plots.per_class({each: [[0.5] * len(NASTY)] for each in MODELS}, NASTY))
-    yield lambda: plots.svg(plots.confusions(square, NASTY))
-    yield lambda: plots.svg(plots.cells_per_class(swept(name)))
+    yield lambda: plots.curves([CURVES])
+    yield lambda: plots.files([(each, 1e3, 0.5, LOOKS["student"]) for each in NASTY])
     yield lambda: heat_map.draw(path, swept(name))
-    yield lambda: plots.svg(heat_map.figure(swept(name)))
+    yield lambda: heat_map.section(swept(name))
     yield lambda: search_picture.draw(path, searched(name))
-    yield lambda: plots.svg(search_picture.figure(searched(name)))
+    yield lambda: search_picture.section(searched(name))
     yield lambda: report.draw(
         path, title=name, curves=CURVES, class_names=NASTY,
         test=kd.data.Split(np.zeros((9, 4, 4, 1), "uint8"), np.arange(9, dtype="int32")),
@@ -89,14 +90,14 @@ def texts(figure):
 
 
 def test_names_are_drawn_as_they_are():
-    assert r"$\foo$" in texts(plots.confusions({each: np.eye(9) for each in MODELS}, NASTY))
+    assert r"$\foo$" in plots.files([(r"$\foo$", 1e3, 0.5, LOOKS["student"])])
     assert r"$\foo$" in texts(heat_map.figure(swept(r"$\foo$")))
-    assert r"a\x1b[31m\n\x00b" in texts(plots.cells_per_class(swept("x")))
+    assert r"a\x1b[31m\n\x00b" in heat_map.section(swept("x"))
     assert label("long " * 200) == "long long long long long lo…"
 
 
 def test_ticks_of_a_logarithmic_axis_are_no_formulas():
-    svg = plots.svg(search_picture.figure(searched("x")))
+    svg = search_picture.section(searched("x"))
     assert "mathdefault" not in svg
     assert "1e\N{MINUS SIGN}05" in svg
 

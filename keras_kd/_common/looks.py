@@ -9,19 +9,24 @@ import typing
 
 
 class Look(typing.NamedTuple):
-    """How a model is drawn: a colour such as `"#0081c8"`, matplotlib's names for the others."""
+    """How a model is drawn: a colour, a marker of matplotlib's, and the lengths of its dashes."""
 
     colour: str
     marker: str = "o"
-    line: str = "-"
+    dashes: tuple[float, ...] = ()
+
+    @property
+    def line(self):
+        """The style of its line, for matplotlib."""
+        return (0, self.dashes)
 
 
 LOOKS = {
-    "teacher": Look("#777777", "s", "-."),
-    "student": Look("#0081c8", "o", "-"),
-    "student_alone": Look("#d55e00", "D", "--"),
-    "label_smoothing": Look("#009e73", "^", ":"),
-    "soft_targets": Look("#cc79a7", "v", (0, (5, 1, 1, 1, 1, 1))),
+    "teacher": Look("#777777", "s", (6, 2, 1, 2)),
+    "student": Look("#0081c8", "o"),
+    "student_alone": Look("#d55e00", "D", (4, 2)),
+    "label_smoothing": Look("#009e73", "^", (1, 1.5)),
+    "soft_targets": Look("#cc79a7", "v", (5, 1, 1, 1, 1, 1)),
 }
 # Of what has no look of its own, such as the other cells of a sweep.
 OTHER = Look("#aaaaaa")

@@ -34,3 +34,31 @@ def label(name):
 def labels(names):
     """Return names as a picture has room for them."""
     return [label(name) for name in names]
+
+
+def label_points(figure, axes, points):
+    """Write each point's name beside it, a line lower wherever another name stands already.
+
+    Args:
+        figure: the `matplotlib.figure.Figure`, whose limits are final.
+        axes: of the points.
+        points: of each, `(x, y, name, colour)`.
+    """
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()
+    taken = [
+        Bbox.from_bounds(x - 4, y - 4, 8, 8)
+        for x, y in axes.transData.transform([(x, y) for x, y, *_ in points])
+    ]
+    for x, y, name, colour in sorted(points, key=lambda point: -point[1]):
+        beside = {"textcoords": "offset points", "fontsize": 8, "color": colour}
+        offset = 6
+        while True:
+            text = axes.annotate(label(name), (x, y), xytext=(7, offset), **beside)
+            box = text.get_window_extent()
+            if not any(box.overlaps(other) for other in taken):
+                break
+            text.remove()
+            offset -= 9
+        taken.append(box)

@@ -72,9 +72,9 @@ def compare(
 
     Returns:
         The contents of `results.json`, as a dict: `models` (mean and spread by name), `gains`
-        (over `student_alone`, `label_smoothing` and, if it is there, `soft_targets`, by metric:
-        `values`, `mean`, `std`, `interval_95`, `verdict`, `reason`, `seeds_needed`; above 0 is
-        better), `verdict` (on accuracy, over the student alone; none under three seeds, see
+        (over `student_alone`, `label_smoothing`, `teacher` and, if it is there, `soft_targets`, by
+        metric: `values`, `mean`, `std`, `interval_95`, `verdict`, `reason`, `seeds_needed`; above
+        0 is better), `verdict` (on accuracy, over the student alone; none under three seeds, see
         `statistics.judged`), `runs` (the figures of each seed).
 
     Raises:
@@ -180,9 +180,11 @@ def summary(runs, *, quick=False):
                 quick=quick,
             )
             for metric, sign in _SIGNS.items()
+            if (other, metric) != ("teacher", "agreement_with_teacher")
         }
-        for other in names
-        if other not in ("teacher", "student")
+        # The teacher last: it is larger, and no other way to train the student.
+        for other in sorted(names, key="teacher".__eq__)
+        if other != "student"
     }
     verdict = gains["student_alone"]["accuracy"]["verdict"]
     return {"models": models, "gains": gains, "verdict": verdict}

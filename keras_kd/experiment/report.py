@@ -4,9 +4,9 @@ import numpy as np
 
 from keras_kd import metrics
 from keras_kd._common.files import written_whole
+from keras_kd._common.looks import LOOKS, look_of
 from keras_kd._common.pictures import label, labels, plain_text
-from keras_kd.experiment.plots import COLOURS
-from keras_kd.experiment.statistics import NO_VERDICT, TOO_SHORT
+from keras_kd.experiment.statistics import on_one_seed, sentence_of
 from keras_kd.experiment.tables import closing, kilobytes
 from keras_kd.runs.progress import title_of
 
@@ -37,19 +37,8 @@ def sentences(results, folder):
 
 
 def verdict(gain, *, quick=False):
-    """Return one honest sentence on the gain of the distilled student over the one alone."""
-    low, high = gain["interval_95"]
-    interval = f"(95 % interval over test images {100 * low:+.2f} to {100 * high:+.2f})"
-    points = f"{100 * gain['accuracy']:+.2f} points of accuracy {interval}"
-    if quick:
-        return f"{points}: {NO_VERDICT}, {TOO_SHORT}."
-    if low > 0:
-        judgement = "the distilled student is better than the same student alone"
-    elif high < 0:
-        judgement = "the distilled student is WORSE than the same student alone"
-    else:
-        judgement = "no difference from the same student alone can be told"
-    return f"{points}: {judgement}. This is one seed; another may turn it."
+    """Return one plain sentence on the gain of the distilled student over the one alone."""
+    return sentence_of(on_one_seed(gain["accuracy"], gain["interval_95"], quick=quick))
 
 
 @plain_text()
@@ -80,12 +69,11 @@ def _draw_curves(figure, title, curves):
     figure.suptitle(f"{label(title)}: accuracy while training")
     for name, logs in curves.items():
         epochs = np.arange(1, len(logs["val_accuracy"]) + 1)
-        colour = COLOURS[name]
-        axes.plot(epochs, logs["val_accuracy"], color=colour, label=title_of(name))
-        axes.plot(epochs, logs["accuracy"], color=colour, linestyle=":", linewidth=1)
-        best = logs["best_epoch"]
-        axes.plot(best, logs["val_accuracy"][best - 1], "o", color=colour)
-    axes.plot([], [], ":", color="black", linewidth=1, label="on training images")
+        look, kept = look_of(name), [logs["best_epoch"] - 1]
+        style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
+        axes.plot(epochs, logs["val_accuracy"], label=title_of(name), markevery=kept, **style)
+        axes.plot(epochs, logs["accuracy"], color=look.colour, linewidth=1, alpha=0.4)
+    axes.plot([], [], color="black", linewidth=1, alpha=0.4, label="pale: on training images")
     axes.plot([], [], "o", color="black", label="best epoch, kept")
     axes.set_xlabel("epoch")
     axes.set_ylabel("accuracy on validation images")
@@ -112,7 +100,7 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
         for axes, temperature in zip(row[1:], _TEMPERATURES, strict=True):
             soft_targets = metrics.softmax(teacher_logits[index] / temperature)
             colours = [
-                COLOURS["student"] if each == number else "#999999"
+                LOOKS["student"].colour if each == number else "#999999"
                 for each in range(len(class_names))
             ]
             axes.barh(range(len(class_names)), soft_targets, color=colours)

@@ -11,6 +11,14 @@ TOO_SHORT = "`--quick` is too short to judge"
 _FEWEST_SEEDS = 3
 # Gains are differences of shares and likelihoods: what is less is rounding.
 _NO_SPREAD = 1e-12
+# More than this is worth a word: an ECE of 0.02 that became 0.06, say.
+_WORSE_CALIBRATED = 0.03
+_OTHERS = {
+    "student_alone": "the same student alone",
+    "label_smoothing": "the same student on smoothed labels",
+    "soft_targets": "the same student on plain soft targets",
+    "teacher": "its teacher",
+}
 # More than these nobody runs; that many would settle nothing of worth.
 _MOST_SEEDS = 1000
 
@@ -55,6 +63,72 @@ def judged(gains, *, quick=False):
     return found | {"interval_95": [low, high], "verdict": verdict}
 
 
+def on_one_seed(gain, interval_95, *, quick=False):
+    """Return what one seed says, in the form of `judged`: its interval is over the test images.
+
+    Args:
+        gain: a share, as `interval_95`, see `metrics.paired_gain`.
+        interval_95: `(low, high)`.
+        quick: as in `judged`.
+    """
+    found = {"values": [gain], "mean": gain, "std": None, "seeds_needed": None}
+    interval, reason = (None, TOO_SHORT) if quick else (list(interval_95), None)
+    return found | {"interval_95": interval, "verdict": NO_VERDICT, "reason": reason}
+
+
+def sentence_of(gain, other="student_alone"):
+    """Return one plain sentence on the accuracy of the distilled student beside another model's.
+
+    Args:
+        gain: of `judged` or `on_one_seed`.
+        other: the name of the other model.
+    """
+    name, points = _OTHERS.get(other, other), _signed(gain["mean"])
+    if gain["interval_95"] is None:
+        # Former versions judged one seed, and gave no reason.
+        reason = gain.get("reason") or "fewer than three seeds cannot tell"
+        return f"No verdict, since {reason}: {points} points of accuracy over {name}."
+    low, high = gain["interval_95"]
+    count = len(gain["values"])
+    over = f"{count} seeds" if count > 1 else "over test images; one seed, and another may turn it"
+    if low > 0 or high <= 0 > low:
+        less, more = sorted((abs(low), abs(high)))
+        return (
+            f"The distilled student is {100 * abs(gain['mean']):.2f} points "
+            f"{'better' if low > 0 else 'worse'} than {name} ({100 * less:.2f} to "
+            f"{100 * more:.2f}, {over})."
+        )
+    needed = gain["seeds_needed"]
+    return (
+        f"Whether the distilled student is better than {name} is open: {points} points "
+        f"({_signed(low)} to {_signed(high)}, {over})"
+        + (f"; about {needed} seeds would settle it." if needed else ".")
+    )
+
+
+def calibration_of(models):
+    """Return a sentence if the distilled student knows much less well how sure to be, or `""`.
+
+    It is held against the student alone, or, without one, against the teacher.
+
+    Args:
+        models: those of a run's results, by name.
+    """
+    found = {name: _ece(model) for name, model in models.items()}
+    other = next((name for name in ("student_alone", "teacher") if name in found), "student")
+    if found["student"] - found[other] <= _WORSE_CALIBRATED:
+        return ""
+    return (
+        f"Its calibration got worse: ECE {found[other]:.2f} -> {found['student']:.2f} "
+        f"(from {_OTHERS[other]})."
+    )
+
+
+def mean_of(value):
+    """Return a figure of one seed as it is, of several their mean."""
+    return value["mean"] if isinstance(value, dict) else value
+
+
 def spread(values):
     """Return mean and standard deviation (`None` for one value) of numbers, as a dict."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -68,6 +142,15 @@ def check_scipy():
         ImportError: if SciPy is missing.
     """
     require_extra("scipy", "report", "An interval over seeds")
+
+
+def _ece(model):
+    return mean_of(model["test"]["expected_calibration_error"])
+
+
+def _signed(share):
+    # Not -0.00.
+    return f"{round(100 * share, 2) + 0.0:+.2f}"
 
 
 def _nothing_to_judge_by(found, quick):

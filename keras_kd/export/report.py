@@ -2,9 +2,11 @@
 
 from keras_kd._common.console import Table
 from keras_kd._common.files import written_whole
-from keras_kd._common.pictures import label, plain_text
+from keras_kd._common.looks import LOOKS
+from keras_kd._common.pictures import label, label_points, plain_text
 
-_COLOURS = {"kept": "#0072b2", "missed": "#d55e00", "student": "#009e73", "teacher": "#555555"}
+# What misses a budget is hollow.
+_FILL = {"missed": "none", "student": "left"}
 
 
 def line(file):
@@ -29,7 +31,7 @@ def table(results):
         caption="* misses a budget. Accuracy; its drop in points from the Keras student's; "
         "agreement with student and teacher in %. Microseconds for one image: p50, p90, p99. "
         f"MB: memory that runtime and file add to a process.{_floats(results)}",
-        padding=1,
+        padding=0,
     )
     for name in ("teacher", "student"):
         if name in results:
@@ -100,45 +102,22 @@ def draw(path, results):
         if results.get(name, {}).get("accuracy") is not None:
             reference = results[name]
             points.append((reference["bytes"], reference["accuracy"], f"Keras {name}", name))
-            axes.axhline(reference["accuracy"], color=_COLOURS[name], linewidth=0.8, alpha=0.5)
-    for size, height, _, kind in points:
-        axes.plot(size / 1000, height, "o", color=_COLOURS[kind])
+            look = LOOKS[name]
+            axes.axhline(reference["accuracy"], color=look.colour, linewidth=0.8, alpha=0.5)
+    named = []
+    for size, height, name, kind in points:
+        look = LOOKS["teacher" if kind == "teacher" else "student"]
+        fill = _FILL.get(kind, "full")
+        axes.plot(size / 1000, height, look.marker, color=look.colour, fillstyle=fill)
+        named.append((size / 1000, height, name, look.colour))
     axes.set_xscale("log")
     for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
         ticks("{x:g}")
     axes.margins(0.18, 0.12)
-    _label(figure, axes, points)
+    label_points(figure, axes, named)
     axes.set_xlabel("size in KB (for Keras models: of their float32 weights)")
     axes.set_ylabel(f"{key.replace('_', ' ')} on {results['images']:,} images")
     axes.set_title(f"{label(results['model'])}: what each file is worth")
     axes.grid(alpha=0.3)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=110)
-
-
-def _label(figure, axes, points):
-    """Write each point's name beside it, a line lower wherever another name stands already."""
-    from matplotlib.transforms import Bbox
-
-    figure.draw_without_rendering()
-    taken = [
-        Bbox.from_bounds(x - 4, y - 4, 8, 8)
-        for x, y in axes.transData.transform([(size / 1000, height) for size, height, *_ in points])
-    ]
-    for size, height, name, kind in sorted(points, key=lambda point: -point[1]):
-        offset = 6
-        while True:
-            text = axes.annotate(
-                name,
-                (size / 1000, height),
-                xytext=(7, offset),
-                textcoords="offset points",
-                fontsize=8,
-                color=_COLOURS[kind],
-            )
-            box = text.get_window_extent()
-            if not any(box.overlaps(other) for other in taken):
-                break
-            text.remove()
-            offset -= 9
-        taken.append(box)

@@ -50,7 +50,7 @@ class Result:
             folder,
             formats=tuple(dict.fromkeys(formats)),
             budgets=budgets,
-            input_range=None,
+            input_range=(0.0, 255.0),
             overwrite=True,
             verbose=verbose,
             **self._beside(),

@@ -1,0 +1,264 @@
+"""The sections of the report page, from what a run left; none knows what kind of run it was."""
+
+import numpy as np
+
+from keras_kd import metrics
+from keras_kd._common.json_files import NUMBER, read_json
+from keras_kd._common.looks import known, look_of
+from keras_kd.experiment import blocks, plots, tables
+from keras_kd.experiment.statistics import calibration_of, mean_of, on_one_seed
+from keras_kd.runs.progress import title_of
+
+# More classes than these are a wall: some are chosen, and the page says which.
+_MOST_CLASSES = 20
+THREE = ("teacher", "student", "student_alone")
+_EXPORT = {
+    "files": [
+        (
+            {"format": str, "failed": str},
+            {
+                "file": str,
+                "bytes": int,
+                "accuracy?": (*NUMBER, None),
+                "agreement_with_student": NUMBER,
+                "microseconds": {"1 thread": {"p50": NUMBER}},
+            },
+        )
+    ]
+}
+
+
+def comparisons(results, parts):
+    """Return the gains of the distilled student over every other model, with their intervals."""
+    if "gains" in results:
+        gains = {name: each["accuracy"] for name, each in results["gains"].items()}
+        over = f"over {len(parts)} seeds"
+    else:
+        gains, over = (
+            _on_images(parts[0].predictions, results.get("quick", False)),
+            "over test data",
+        )
+    if not gains:
+        return ""
+    rows = []
+    for name in sorted(known(gains), key="teacher".__eq__):
+        gain = gains[name]
+        points, interval = 100 * gain["mean"], gain["interval_95"]
+        low, high = (None, None) if interval is None else (100 * end for end in interval)
+        text = "no verdict" if interval is None else f"({low:+.2f} to {high:+.2f})"
+        rows.append((title_of(name), [(name, low, points, high)], f"{points:+.2f} {text}"))
+    said = "; ".join(f"{title} {text}" for title, _, text in rows)
+    strips, _ = blocks.strips(
+        rows,
+        f"Points of accuracy of the distilled student over each other model: {said}.",
+        zero=True,
+    )
+    caption = (
+        "Points of accuracy on the test split; right of zero the distilled student is better. "
+    )
+    caption += f"Lines: 95 % intervals {over}."
+    title = "The distilled student against each other model"
+    return blocks.section(title, strips, blocks.note(caption))
+
+
+def _on_images(said, quick):
+    student = said.logits["student"]
+    found = {}
+    for name, logits in said.logits.items():
+        if name != "student":
+            gain, *interval = metrics.paired_gain(said.labels, student, logits)
+            found[name] = on_one_seed(gain, interval, quick=quick)
+    return found
+
+
+def models(results):
+    """Return the table of all models on the test split."""
+    rows = []
+    for name, model in results["models"].items():
+        test = {
+            metric: value if isinstance(value, dict) else {"mean": value, "std": None}
+            for metric, value in model["test"].items()
+        }
+        cells = [
+            tables.mean_and_std(test[key], form)
+            if key in test and (name, key) != ("teacher", "agreement_with_teacher")
+            else ""
+            for key, (_, form) in tables.METRICS.items()
+        ]
+        parameters, size = model.get("parameters"), model.get("bytes")
+        cells += ["" if parameters is None else f"{parameters:,}"]
+        cells += ["" if size is None else tables.kilobytes(size)]
+        rows.append([title_of(name), *cells])
+    columns = ["", *(name for name, _ in tables.METRICS.values()), "parameters", ".keras file"]
+    text = "NLL: negative log-likelihood. ECE: expected calibration error. Agreement: with the "
+    text += "teacher. ±: standard deviation over seeds."
+    return blocks.section(
+        f"The models on {results['data']['test']:,} test examples, read once",
+        blocks.table(columns, rows),
+        blocks.note(calibration_of(results["models"])),
+        blocks.note(text),
+    )
+
+
+def learning(parts):
+    """Return the learning curves of all seeds."""
+    curves = [part.curves for part in parts if part.curves]
+    if not curves:
+        return ""
+    names = {name for of_seed in curves for name in of_seed}
+    caption = "A line for each model and seed; marked: the epoch that was kept."
+    if len(known(names)) < len(names):
+        caption += " Grey: the other students."
+    caption += " The axes begin where the lines do."
+    shown = blocks.panels(plots.curves(curves), caption, known(names))
+    return blocks.section("Learning curves", shown)
+
+
+def by_class(said, class_names):
+    """Return the accuracy of teacher, student alone and student distilled on each class."""
+    names = [name for name in THREE if name in said[0].logits]
+    accuracies = {
+        name: 100 * np.array([metrics.per_class_accuracy(s.labels, s.logits[name]) for s in said])
+        for name in names
+    }
+    means = {name: values.mean(axis=0) for name, values in accuracies.items()}
+    chosen, which = chosen_classes(np.array([accuracies[name] for name in reversed(names)]))
+    rows = []
+    for number in chosen:
+        marks = []
+        for name in names:
+            values = accuracies[name][:, number]
+            marks.append((name, values.min(), values.mean(), values.max()))
+        rows.append((class_names[number], marks, ""))
+    student = means["student"]
+    worst, best = np.nanargmin(student), np.nanargmax(student)
+    strips, begin = blocks.strips(
+        rows,
+        f"Accuracy by class; the student distilled knows {class_names[best]} best "
+        f"({student[best]:.1f} %) and {class_names[worst]} worst ({student[worst]:.1f} %).",
+        within=(0, 100),
+    )
+    caption = f"Accuracy on the test split, %. {which}" + (
+        f" The axis begins at {begin:g} %." if begin > 0 else ""
+    )
+    caption += " Lines: from the worst seed to the best." if len(said) > 1 else ""
+    return blocks.section(
+        "By class", blocks.legend(known(names)), strips, blocks.note(caption),
+        _classes(means, [class_names[number] for number in chosen], chosen),
+    )  # fmt: skip
+
+
+def _classes(means, class_names, chosen):
+    costs = {"compression cost": ("student_alone", "teacher")}
+    costs["distillation gave back"] = ("student", "student_alone")
+    costs = {title: pair for title, pair in costs.items() if set(pair) <= means.keys()}
+    rows = [
+        [
+            name,
+            *(f"{values[number]:.1f}" for values in means.values()),
+            *(f"{means[one][number] - means[other][number]:+.1f}" for one, other in costs.values()),
+        ]
+        for name, number in zip(class_names, chosen, strict=True)
+    ]
+    return blocks.table(["accuracy, %", *map(title_of, means), *costs], rows)
+
+
+def chosen_classes(values):
+    """Return the numbers of the classes to show, and a sentence if they are not all.
+
+    Args:
+        values: `[num_models, num_seeds, num_classes]`, accuracies; of the last model and of the
+            one before it the difference is looked at.
+    """
+    values = np.nan_to_num(np.asarray(values).mean(axis=1), nan=100.0)
+    num_classes = values.shape[-1]
+    if num_classes <= _MOST_CLASSES:
+        return list(range(num_classes)), ""
+    worst = np.argsort(values.min(axis=0), kind="stable")
+    changed = np.argsort(-np.ptp(values[-2:], axis=0), kind="stable")
+    chosen = {*map(int, worst[: _MOST_CLASSES // 2])}
+    for number in map(int, changed):
+        if len(chosen) < _MOST_CLASSES:
+            chosen.add(number)
+    text = f"{_MOST_CLASSES} of {num_classes} classes: the hardest, and where models differ most."
+    return sorted(chosen), text
+
+
+def confusions(said, class_names):
+    """Return the confusion matrix of each model, and what distillation changed in it."""
+    names = [name for name in THREE if name in said[0].logits]
+    shares = {name: 100 * np.mean([s.confusion(name) for s in said], axis=0) for name in names}
+    right = np.array([[np.diagonal(shares[name])] for name in reversed(names)])
+    chosen, which = chosen_classes(right)
+    shares = {name: matrix[np.ix_(chosen, chosen)] for name, matrix in shares.items()}
+    named = [class_names[number] for number in chosen]
+    shown = [
+        blocks.matrix(title_of(name), named, named, matrix, look=name)
+        for name, matrix in shares.items()
+    ]
+    if other := next((name for name in ("student_alone", "teacher") if name in shares), None):
+        difference = shares["student"] - shares[other]
+        reach = max(1.0, np.abs(difference).max())
+        shown.append(
+            blocks.matrix(
+                f"distilled minus {title_of(other)}, points", named, named, difference,
+                form="{:+.0f}", limits=(0, reach), look="student",
+            )
+        )  # fmt: skip
+    caption = f"Rows: the label; columns: what is predicted, in per cent of the row. {which}"
+    return blocks.section(
+        "What is taken for what", blocks.side_by_side(shown), blocks.note(caption)
+    )
+
+
+def sureness(said):
+    """Return the reliability diagrams of all models."""
+    pairs = {
+        name: tuple(map(np.concatenate, zip(*(s.confidences(name) for s in said), strict=True)))
+        for name in known(said[0].logits)
+    }
+    caption = "Bars: accuracy of what is predicted with that confidence, on the dashed diagonal "
+    caption += "where both agree. Line: the share of the test split."
+    return blocks.section(
+        "Is it as sure as it is right?", blocks.panels(plots.reliability(pairs), caption)
+    )
+
+
+def files(results, folder):
+    """Return the sizes of models and exported files beside what they are worth."""
+    points, rows = [], []
+    for name, model in results["models"].items():
+        if model.get("bytes") is not None:
+            accuracy = mean_of(model["test"]["accuracy"])
+            points.append((title_of(name), model["bytes"], accuracy, look_of(name)))
+            size = tables.kilobytes(model["bytes"])
+            rows.append([f"{title_of(name)}, .keras", size, f"{accuracy:.4f}", "", ""])
+    for name, size, accuracy, agreement, microseconds in _exported(results, folder):
+        if accuracy is not None:
+            points.append((name, size, accuracy, look_of("student")))
+        rows.append(
+            [
+                name, tables.kilobytes(size), "" if accuracy is None else f"{accuracy:.4f}",
+                f"{100 * agreement:.2f} %", f"{microseconds:.1f}",
+            ]
+        )  # fmt: skip
+    if not rows:
+        return ""
+    columns = ["file", "size", "accuracy", "agrees with Keras", "microseconds each, 1 thread"]
+    caption = "Small and accurate is up and to the left; the axes begin where the files do."
+    figure = blocks.panels([plots.files(points)], caption) if points else ""
+    return blocks.section("The files", figure, blocks.table(columns, rows))
+
+
+def _exported(results, folder):
+    """Yield name, bytes, accuracy, agreement and microseconds of each exported file."""
+    if litert := results.get("litert"):
+        figures = (litert["accuracy"], litert["agreement_with_keras"])
+        yield "student.tflite", litert["bytes"], *figures, litert["microseconds_per_image"]
+    for path in sorted(folder.rglob("export.json")):
+        what, way_out = "What an export says", "Remove it, or export again."
+        for file in read_json(path, _EXPORT, what=what, way_out=way_out)["files"]:
+            if "failed" not in file:
+                figures = (file.get("accuracy"), file["agreement_with_student"])
+                microseconds = file["microseconds"]["1 thread"]["p50"]
+                yield file["file"], file["bytes"], *figures, microseconds
