@@ -1,6 +1,7 @@
 """What is shown: plain, whole at any width, and no reason to end for who writes it."""
 
 import io
+import logging
 import os
 import re
 
@@ -89,10 +90,78 @@ def test_nobody_who_reads_is_no_reason_to_end():
 
 
 def test_words_are_broken_before_a_row_is():
-    table = Table("", ["", "settings", "accuracy"], left=(0, 1))
+    table = Table("", ["", "settings", "accuracy"], left=(0, 1), broken=(1,))
     table.add_row("trial_007 *", "SoftTargets T=3.64 alpha=0.849 rate=3.42e-06", "0.1259")
     lines = [line for line in shown(table, 50).splitlines() if line.strip()]
     assert any(re.search("trial_007 \\* .*SoftTargets .* 0.1259", line) for line in lines)
     assert all(len(line) <= 50 for line in lines)
     assert "rate=3.42e-06" in " ".join(lines).split()
     assert "  accuracy 0.1259" in shown(table, 30).splitlines()
+
+
+def test_no_width_hides_a_cell_or_breaks_a_name():
+    path = "/tmp/some/where/run_with_a_long_name"
+    table = Table("", ["run", "recipe", "seeds", "state", "at"], left=range(5), broken=(2, 4))
+    table.add_row(path, "search digits", "0, 1, 2", "finished", "distilled 0.4903, alone 0.4123")
+    for width in range(30, 120):
+        text = shown(table, width)
+        assert max(map(len, text.splitlines())) <= max(width, len(path))
+        assert path in text and "search digits" in text and "finished" in text
+        assert text.split().count("0.4903,") == text.split().count("0.4123") == 1
+
+
+def test_a_pipe_takes_a_row_a_line_however_wide(monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert max(map(len, shown(wide(), None).splitlines())) > 200
+    monkeypatch.setenv("COLUMNS", "60")
+    assert max(map(len, shown(wide(), None).splitlines())) <= 60
+
+
+def wide():
+    table = Table("", ["", *(f"column {number}" for number in range(20))])
+    table.add_row("name", *(f"{number}" for number in range(20)))
+    return table
+
+
+@pytest.fixture
+def log():
+    """The lines of the program's own log."""
+    lines = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())
+    logger = logging.getLogger("keras_kd")
+    logger.addHandler(handler)
+    yield lines
+    logger.removeHandler(handler)
+
+
+def test_a_log_of_the_program_gets_every_line_and_nothing_is_printed(log, capsys):
+    console = Console(force_terminal=True, width=40)
+    sentence = "A sentence that is longer than a terminal of forty columns, \x1b[2Jand plain."
+    console.say(sentence, "")
+    console.show(of_run())
+    with console.status("working"):
+        pass
+    assert not console.is_live and capsys.readouterr() == ("", "")
+    assert log[0] == printable(sentence)
+    assert [line.split()[0] for line in log[1:]] == [
+        "digits,", "accuracy", log[3].split()[0], "teacher", "student", "NLL:",
+    ]  # fmt: skip
+    assert not any("\x1b" in line or "\n" in line for line in log)
+    Console(quiet=True).say("not this")
+    assert len(log) == 7
+
+
+def test_without_a_handler_of_its_own_the_root_log_is_left_alone(caplog, capsys):
+    with caplog.at_level(logging.DEBUG):
+        Console().say("on the terminal")
+    assert capsys.readouterr().out == "on the terminal\n" and not caplog.records
+
+
+def test_a_row_has_its_colour_on_a_terminal_and_nowhere_else():
+    table = Table("", ["", "accuracy"])
+    table.add_row("student", "0.9", colour="#0072b2")
+    terminal = Console(file=io.StringIO(), force_terminal=True, color_system="truecolor", width=80)
+    terminal.show(table)
+    assert "\x1b[38;2;0;114;178mstudent\x1b[0m" in terminal.file.getvalue()
+    assert "\x1b" not in shown(table, 80)

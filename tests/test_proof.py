@@ -107,6 +107,25 @@ class TestExport:
         assert not (folder / "student_int8.tflite.json").exists()
 
 
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_student_of_features_is_exported_by_their_own_range(by_name, tmp_path):
+    random = np.random.default_rng(0)
+    table, labels = random.normal(-50, 20, (60, 5)), np.arange(60) % 3
+    inputs = {"table": table, "not_taken": labels} if by_name else table
+    data = kd.data.from_arrays((inputs, labels), (inputs, labels))
+    student = kd.models.mlp([4], input_shape=(5,), num_classes=3, mean=-50.0, std=20.0)
+    if by_name:
+        taken = keras.Input((5,), name="table")
+        student = keras.Model({"table": taken}, student(taken))
+    results = kd.export.export(
+        student, tmp_path, formats=["float32", "int8"], data=data, teacher=student, verbose=False
+    )
+    given = data.train.images["table"] if by_name else data.train.images
+    assert results["made_of"]["input_range"] == [given.min(), given.max()] and results["ok"]
+    float32, int8 = results["files"]
+    assert float32["drop_points"] == 0 and int8["agreement_with_teacher"] > 0.8
+
+
 def imported_by(module):
     tree = ast.parse(Path(module.__file__).read_text())
     names = [node.names[0].name for node in ast.walk(tree) if isinstance(node, ast.Import)]

@@ -29,6 +29,26 @@ def test_three_of_one_family_within_all_a_half_and_a_quarter_of_the_budget(shape
         assert 0.4 * share * 200_000 < size < share * 200_000
 
 
+def test_for_a_table_perceptrons_by_their_float32_files():
+    table = np.zeros((20, 30), "float32")
+    data = kd.data.from_arrays((table, np.arange(20) % 2), (table, np.arange(20) % 2))
+    specs = proposed(data, 40)
+    sizes = [
+        4 * kd.models.from_spec(spec, input_shape=(30,), num_classes=2).count_params()
+        for spec in specs
+    ]
+    assert [spec.partition(":")[0] for spec in specs] == ["mlp"] * 3
+    for size, share in zip(sizes, (1, 0.5, 0.25), strict=True):
+        assert 0.3 * share * 40_000 < size < share * 40_000
+
+
+def test_for_several_inputs_nothing_is_proposed():
+    inputs = {"a": np.zeros(20), "b": np.zeros(20)}
+    data = kd.data.from_arrays((inputs, np.arange(20) % 2), (inputs, np.arange(20) % 2))
+    with pytest.raises(ValueError, match="proposed for one input. Received: inputs of .*Give a"):
+        proposed(data)
+
+
 def test_a_budget_too_small_for_any_is_refused():
     with pytest.raises(ValueError, match="must leave room for the smallest student proposed"):
         proposed(data_of((32, 32, 3)), 2)

@@ -125,7 +125,7 @@ def print_runs(folder: PathLike) -> None:
         progress.say(f"There is no run in or below {folder}")
         return
     columns = ["run", "recipe", "seeds", "state", "at"]
-    table = Table("", columns, left=range(len(columns)))
+    table = Table("", columns, left=range(len(columns)), broken=(2, 4))
     for each in runs:
         table.add_row(
             each["path"],

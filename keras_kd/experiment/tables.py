@@ -1,6 +1,7 @@
 """Comparisons, sweeps and searches for people: their tables and sentences on a terminal."""
 
 from keras_kd._common.console import Table
+from keras_kd._common.looks import LOOKS
 from keras_kd.experiment.space import title as title_of_settings
 from keras_kd.experiment.statistics import INCONCLUSIVE, NO_VERDICT, TOO_SHORT
 from keras_kd.runs.progress import title_of
@@ -12,6 +13,9 @@ METRICS = {
     "expected_calibration_error": ("ECE", "{:.3f}"),
     "agreement_with_teacher": ("agreement", "{:.3f}"),
 }
+_AGREEMENT = list(METRICS).index("agreement_with_teacher")
+# Of the expected calibration error, over the same student alone: three points are said.
+_MISCALIBRATED = 0.03
 # Of a search, on a terminal; all are in its results.
 _NUM_TRIALS = 10
 _CAPTION = (
@@ -24,38 +28,60 @@ def closing(title, models, *, files=False):
 
     Args:
         title: of the table.
-        models: of each, by name, `test` (its figures) and `parameters`; `bytes` too, of its file.
-        files: whether the sizes of the files are shown.
+        models: of each, by name, `test`: its figures by metric, each a number, or `mean` and `std`
+            over seeds. A teacher's agreement with itself is left out. With numbers, `parameters`
+            too (`None` if nobody counted them).
+        files: whether `bytes`, the size of each file, is shown.
     """
-    columns = [*(name for name, _ in METRICS.values()), "parameters"]
-    table = new_table(title, [*columns, "file"] if files else columns)
+    spread = any(
+        isinstance(each, dict) for model in models.values() for each in model["test"].values()
+    )
+    columns = [name for name, _ in METRICS.values()]
+    columns += [] if spread else ["parameters", *(["file"] if files else [])]
+    table = new_table(title, columns)
     for name, model in models.items():
-        test = {
-            metric: f"{value:.4f}" for metric, value in model["test"].items() if metric in METRICS
-        }
+        cells = [figure(model["test"].get(metric), form) for metric, (_, form) in METRICS.items()]
         if name == "teacher":
-            test.pop("agreement_with_teacher", None)
-        cells = [test.get(metric, "") for metric in METRICS]
-        cells.append(f"{model['parameters']:,}" if model["parameters"] else "")
-        table.add_row(title_of(name), *cells, *([kilobytes(model["bytes"])] if files else []))
+            cells[_AGREEMENT] = ""
+        if not spread:
+            cells.append(f"{model['parameters']:,}" if model["parameters"] else "")
+        if files and not spread:
+            cells.append(kilobytes(model["bytes"]) if model.get("bytes") else "")
+        title = title_of(name)
+        # Four spreads in a line of 80 leave room for a word.
+        title = title.removeprefix("student ") if spread else title
+        table.add_row(title, *cells, colour=_colour(name))
     return table
 
 
 def comparison(results):
     """Return the table of a comparison: mean ± standard deviation over seeds."""
-    table = new_table(
+    return closing(
         f"{results['recipe']}, {len(results['seeds'])} seeds: "
         f"{results['data']['test']:,} test images, read once",
-        [name for name, _ in METRICS.values()],
+        results["models"],
     )
-    for name, model in results["models"].items():
-        cells = [
-            "" if name == "teacher" and metric == "agreement_with_teacher"
-            else mean_and_std(model["test"][metric], form)
-            for metric, (_, form) in METRICS.items()
-        ]  # fmt: skip
-        table.add_row(title_of(name).removeprefix("student "), *cells)
-    return table
+
+
+def calibration_note(models):
+    """Return one sentence if distillation made the student surer than it should be, `""` if not.
+
+    Args:
+        models: as in `closing`; with `student` and `student_alone`.
+    """
+    if not {"student", "student_alone"} <= models.keys():
+        return ""
+    distilled, alone = (
+        value_of(models[name]["test"]["expected_calibration_error"])
+        for name in ("student", "student_alone")
+    )
+    if not distilled - alone > _MISCALIBRATED:
+        return ""
+    return (
+        f"Calibration got WORSE: what the distilled student says of its own certainty is "
+        f"{100 * distilled:.1f} points off on average, the same student alone {100 * alone:.1f} "
+        "(ECE). Do not take its probabilities at their word."
+    )
 
 
 def verdicts(results):
@@ -102,7 +128,7 @@ def grid(results):
     best = results["best"]
     for name, figures in results["validation"].items():
         model = results["models"][name]
-        table.add_row(title_of(name), *_cells(figures), f"{model['epochs']}")
+        table.add_row(title_of(name), *_cells(figures), f"{model['epochs']}", colour=_colour(name))
     table.add_section()
     for cell in results["cells"]:
         title = f"{cell_title(cell)}{' *' if cell['name'] == best else ''}"
@@ -148,13 +174,15 @@ def trials(results):
         ["", "settings", *(METRICS[metric][0] for metric in shown), "epochs"],
         caption="NLL: negative log-likelihood. Agreement: with the teacher.",
         left=(0, 1),
+        broken=(1,),
     )
 
     def cells(figures, epochs):
         return [*(METRICS[metric][1].format(figures[metric]) for metric in shown), f"{epochs}"]
 
     for name, figures in results["validation"].items():
-        table.add_row(title_of(name), "", *cells(figures, results["models"][name]["epochs"]))
+        epochs = results["models"][name]["epochs"]
+        table.add_row(title_of(name), "", *cells(figures, epochs), colour=_colour(name))
     table.add_section()
     for trial in finished[:_NUM_TRIALS]:
         is_best = trial["name"] == results["best"]
@@ -179,6 +207,10 @@ def cell_title(cell):
     return f"{cell['loss']}{temperature} alpha={cell['alpha']:g}"
 
 
+def _colour(name):
+    return LOOKS[name].colour if name in LOOKS else ""
+
+
 def _cells(figures):
     worst = min(figures["per_class_accuracy"])
     return [*(form.format(figures[key]) for key, (_, form) in METRICS.items()), f"{worst:.3f}"]
@@ -187,6 +219,18 @@ def _cells(figures):
 def new_table(title, columns):
     """Return an empty table in the style of all of ours, its first column for names."""
     return Table(title, ["", *columns], caption=_CAPTION)
+
+
+def figure(value, form="{:.4f}"):
+    """Return a figure as text: a number, or `mean ± std` of a spread over seeds; `""` for none."""
+    if value is None:
+        return ""
+    return mean_and_std(value, form) if isinstance(value, dict) else form.format(value)
+
+
+def value_of(value):
+    """Return a figure that is a number, or the mean of a spread over seeds."""
+    return value["mean"] if isinstance(value, dict) else value
 
 
 def mean_and_std(spread, form="{:.4f}"):

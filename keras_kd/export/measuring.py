@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_kd import metrics
 from keras_kd._common.inputs import as_taken
+from keras_kd._common.structures import part_for
 from keras_kd.export import runner
 from keras_kd.export.saved_model import probe_images
 
@@ -26,8 +27,10 @@ class Question:
         self.input_range, self.workshop = input_range, workshop
         if data is None:
             self.images, self.labels = probe_images(model, input_range, _MADE_UP_IMAGES), None
+            self.calibration = None
         else:
-            self.images, self.labels = data.test.images, data.test.labels
+            self.images, self.labels = taken_of(model, data.test), data.test.labels
+            self.calibration = taken_of(model, data.train)
         taken = as_taken(self.images, model.inputs[0].shape[1:])
         if taken is None:
             raise ValueError(
@@ -37,7 +40,8 @@ class Question:
         self.images_file = workshop / "images.npy"
         np.save(self.images_file, taken)
         self.student_logits = _predicted(model, self.images)
-        self.teacher_logits = None if teacher is None else _predicted(teacher, self.images)
+        asked = self.images if data is None else data.test.images
+        self.teacher_logits = None if teacher is None else _predicted(teacher, asked)
 
     def accuracy(self, logits):
         return None if self.labels is None else metrics.accuracy(self.labels, logits)
@@ -52,6 +56,12 @@ class Question:
             )
             if model is not None
         }
+
+
+def taken_of(model, split):
+    """Return what a model with one input takes of a split: of several inputs, that one."""
+    (taken,) = keras.tree.flatten(part_for(model, split.images))
+    return taken
 
 
 def measured(path, question):
@@ -111,6 +121,8 @@ def _percentiles(times):
 
 def _predicted(model, images):
     # Large images a few at a time: what a model makes of them takes many times their size.
-    batch_size = int(np.clip(_BYTES_AT_ONCE // images[0].nbytes, 1, 1000))
-    answers = getattr(model, "model", model).predict(images, batch_size=batch_size, verbose=0)
+    size = sum(each[0].nbytes for each in keras.tree.flatten(images))
+    batch_size = int(np.clip(_BYTES_AT_ONCE // size, 1, 1000))
+    model = getattr(model, "model", model)
+    answers = model.predict(part_for(model, images), batch_size=batch_size, verbose=0)
     return keras.ops.convert_to_numpy(answers).astype("float32")

@@ -25,7 +25,7 @@ from keras_kd._common.typing import PathLike
 from keras_kd.data.splits import Data
 from keras_kd.export import report
 from keras_kd.export.litert import litert
-from keras_kd.export.measuring import Question, measured
+from keras_kd.export.measuring import Question, measured, taken_of
 from keras_kd.export.onnx import onnx
 from keras_kd.export.saved_model import check_model, saved_model
 from keras_kd.quantize import float_layers, float_share, weight_bits
@@ -46,7 +46,7 @@ def export(
     formats: Sequence[str] | None = None,
     data: Data | None = None,
     teacher: keras.Model | None = None,
-    input_range: tuple[float, float] = (0.0, 255.0),
+    input_range: tuple[float, float] | None = None,
     max_kb: float | None = None,
     max_drop: float | None = None,
     max_us: float | None = None,
@@ -74,7 +74,8 @@ def export(
         data: a `data.Data`: the training images calibrate, the test images measure. If `None`,
             no format that needs calibration is written, and made-up images stand for the test.
         teacher: a `keras.Model` on the same images, to compare with.
-        input_range: lowest and highest pixel that the model expects.
+        input_range: lowest and highest number that the model expects; if `None`, those of the
+            training examples where `data` holds no images, else 0 and 255.
         max_kb: budget of a file in kilobytes (1000 bytes).
         max_drop: budget of the drop in accuracy, in points.
         max_us: budget of the median microseconds for one image on one thread.
@@ -110,6 +111,7 @@ def export_held(
     model, folder, *, formats, data, teacher, input_range, budgets, overwrite, verbose
 ):  # fmt: skip
     """Do what `export` does, in a folder that the caller holds; the arguments are checked."""
+    input_range = _range_of(model, data) if input_range is None else input_range
     made_of = {
         "model": _digest(model),
         "formats": list(formats),
@@ -147,6 +149,14 @@ def export_held(
     report.draw(folder / "export.png", results)
     console.show(report.table(results))
     return results
+
+
+def _range_of(model, data):
+    """Return the lowest and the highest number that a model is given."""
+    if data is None or data.is_images:
+        return 0.0, 255.0
+    numbers = taken_of(model, data.train)
+    return float(numbers.min()), float(numbers.max())
 
 
 def _make_room(folder, made_of, overwrite):
@@ -212,7 +222,7 @@ def _write(form, question, workplace):
         question.model,
         workplace / f"student_{form}.tflite",
         quantization=None if form.startswith("float32") else form,
-        calibration=None if data is None else data.train,
+        calibration=question.calibration,
         input_range=question.input_range,
         class_names=None if data is None else data.class_names,
         batch_size=None if form.endswith("any_batch") else 1,

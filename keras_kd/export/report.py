@@ -31,7 +31,7 @@ def table(results):
         caption="* misses a budget. Accuracy; its drop in points from the Keras student's; "
         "agreement with student and teacher in %. Microseconds for one image: p50, p90, p99. "
         f"MB: memory that runtime and file add to a process.{_floats(results)}",
-        padding=0,
+        padding=1,
     )
     for name in ("teacher", "student"):
         if name in results:

@@ -140,7 +140,8 @@ def check_model(model):
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
             "A model to export must have one input and one output. "
-            f"Received: {len(inputs)} and {len(outputs)}."
+            f"Received: {len(inputs)} and {len(outputs)}. Keras's own `model.export` writes a "
+            "SavedModel of several."
         )
     if None in inputs[0].shape[1:]:
         raise ValueError(

@@ -11,6 +11,7 @@ from keras_kd._common.backend import quiet_native_stderr
 from keras_kd._common.files import size_of
 from keras_kd._common.json_files import NUMBER
 from keras_kd.checking.findings import sample_of
+from keras_kd.data.splits import is_shape
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
@@ -18,7 +19,7 @@ from keras_kd.own_data.output import remembered
 
 DEFAULT_KB = 500
 _SHARES = (1.0, 0.5, 0.25)  # Of the budget in kilobytes.
-# What an int8 file holds beside its weights, about: the graph, and for every channel a bias of
+# What a file holds beside its weights, about: the graph, and for every channel a bias of
 # four bytes and the scales and zero points of weights and bias.
 _GRAPH_BYTES, _CHANNEL_BYTES = 6000, 27
 _WIDEST = 512
@@ -32,18 +33,24 @@ _FIGURES = {
 
 
 def proposed(data, max_kb=None):
-    """Return three specs whose int8 files take about all, a half and a quarter of a budget.
+    """Return three specs whose files take about all, a half and a quarter of a budget.
 
     Convolutional nets of three layers, each twice as wide as the one before, for images of at
-    least 12 pixels a side; perceptrons of one hidden layer for smaller ones.
+    least 12 pixels a side; perceptrons of one hidden layer for smaller ones, and for numbers that
+    are no images.
 
     Args:
         data: a `Data`.
         max_kb: the budget in kilobytes; 500 if `None`.
 
     Raises:
-        ValueError: if not even the narrowest fits.
+        ValueError: if not even the narrowest fits, or there are several inputs.
     """
+    if not is_shape(data.input_shape):
+        raise ValueError(
+            f"A student is proposed for one input. Received: inputs of {data.input_shape}. Give a "
+            "keras.Model, or a function of `input_shape` and `num_classes`."
+        )
     budget = 1000 * (DEFAULT_KB if max_kb is None else max_kb)
     specs = [_widest(data, share * budget) for share in _SHARES]
     specs = list(dict.fromkeys(spec for spec in specs if spec is not None))
@@ -60,7 +67,8 @@ def pick(training, teacher, specs, *, temperature, alpha, train=None, max_kb=Non
     """Train students together on one teacher pass, and take the best within the budgets.
 
     The most accurate int8 file on validation images is taken, the smallest among equals; if none
-    is within its budgets, the smallest of all.
+    is within its budgets, the smallest of all. Of numbers that are no images it is the float32
+    file: in int8 they would all have one scale, which leaves nothing of the small ones.
 
     Args:
         training: a `Training`.
@@ -113,8 +121,9 @@ def pick(training, teacher, specs, *, temperature, alpha, train=None, max_kb=Non
 def lines(table, picked):
     """Return a line on each proposed student."""
     return [
-        f"{row['student']:<22} {row['parameters']:>9,} parameters, int8 "
-        f"{row['kilobytes']:.0f} KB, {row['microseconds']:.0f} microseconds an image, validation "
+        f"{row['student']:<22} {row['parameters']:>9,} parameters, "
+        f"{row['kilobytes']:.0f} KB, {row['microseconds']:.0f} microseconds an "
+        f"example, validation "
         f"accuracy {row['validation_accuracy']:.4f}"
         + ("" if row["within_budgets"] else ", beyond its budgets")
         + (" <- picked" if row["student"] == picked else "")
@@ -123,13 +132,15 @@ def lines(table, picked):
 
 
 def _measured(student, data):
-    """Return what the student's int8 file is worth, run on validation images."""
+    """Return what the student's file is worth, run on validation examples."""
     judges = sample_of(data.validation, _JUDGES)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "student.tflite"
-        calibration = sample_of(data.train, 500)
+        how = {}
+        if data.is_images:
+            how = {"quantization": "int8", "calibration": sample_of(data.train, 500)}
         with quiet_native_stderr():
-            export.litert(student, path, quantization="int8", calibration=calibration)
+            export.litert(student, path, **how)
             run = export.run_litert(path, judges.images)
         size = size_of(path)
     return {
@@ -141,7 +152,7 @@ def _measured(student, data):
 
 
 def _spec(data, width):
-    if min(data.image_shape[:2]) < 12:
+    if not data.is_images or min(data.image_shape[:2]) < 12:
         return f"mlp:{4 * width}"
     return f"conv:{width}-{2 * width}-{4 * width}"
 
@@ -159,7 +170,9 @@ def _widest(data, size):
 
 
 def _bytes_of(spec, data):
-    shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
-    student = from_spec(spec, **shape)
+    shape = {"image_shape" if data.is_images else "input_shape": data.input_shape}
+    student = from_spec(spec, **shape, num_classes=data.num_classes)
+    if not data.is_images:
+        return _GRAPH_BYTES + 4 * student.count_params()
     num_channels = sum(weight.shape[0] for weight in student.weights if len(weight.shape) == 1)
     return _GRAPH_BYTES + _CHANNEL_BYTES * num_channels + student.count_params()

@@ -50,7 +50,7 @@ class Result:
             folder,
             formats=tuple(dict.fromkeys(formats)),
             budgets=budgets,
-            input_range=(0.0, 255.0),
+            input_range=None,
             overwrite=True,
             verbose=verbose,
             **self._beside(),

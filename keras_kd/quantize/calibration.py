@@ -83,7 +83,8 @@ def _check_pixels(images, input_range):
     found = f"{images.min():g} to {images.max():g}"
     if not np.isfinite(images).all():
         raise ValueError("The calibration images must be finite. Received: NaN or infinity.")
-    if np.ptp(images, axis=tuple(range(1, images.ndim))).max() == 0:
+    one_number = images[0].size == 1
+    if not one_number and np.ptp(images, axis=tuple(range(1, images.ndim))).max() == 0:
         raise ValueError(
             "The calibration images must be such as the model was trained on. "
             "Received: images of one colour each."
@@ -92,5 +93,6 @@ def _check_pixels(images, input_range):
     if images.min() < low or images.max() > high or np.ptp(images) < (high - low) / 4:
         raise ValueError(
             f"The calibration images must be on the scale of `input_range`, {low:g} to {high:g}. "
-            f"Received: pixels from {found}. Pass raw pixels: the model normalises them itself."
+            f"Received: pixels from {found}. Pass raw pixels: the model normalises them itself; or "
+            "`input_range`, of what are no pixels."
         )

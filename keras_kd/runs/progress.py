@@ -1,4 +1,7 @@
-"""What a run shows while it works: a live line on a terminal, a line now and then elsewhere."""
+"""What a run shows while it works: a line that moves, on a terminal and in a notebook.
+
+Elsewhere, in a file or in the program's own log, it is a line now and then.
+"""
 
 import contextlib
 import logging
@@ -8,6 +11,7 @@ import keras
 import rich.progress
 
 from keras_kd._common.console import Console
+from keras_kd._common.looks import LOOKS
 from keras_kd._common.terminal import printable
 
 # Where no line can be drawn over, one is printed at most this often.
@@ -46,44 +50,64 @@ class Progress:
                 its end.
             checkpoint: the training's `Checkpoint`.
         """
-        title = title_of(name)
-        columns = (
-            rich.progress.TextColumn("{task.description:<17}", markup=False),
-            rich.progress.SpinnerColumn(),
-            rich.progress.TextColumn("{task.fields[state]}", markup=False),
-        )
-        live = self.console.is_terminal
-        with rich.progress.Progress(
-            *columns, console=self.console, disable=not live, transient=True
-        ) as bar:
-            task = bar.add_task(printable(title), state="compiling")
-            width = self.console.width - _BESIDE if live else None
-            display = _Display(epochs, stoppings, checkpoint, width)
-            display.update = (
-                (lambda state: bar.update(task, state=state))
-                if live
-                else self._print_now_and_then(title)
-            )
+        display = _Display(epochs, stoppings, checkpoint)
+        with self._line_of(name) as update:
+            display.update = update
             yield display
         for each in stoppings:
             self.say(f"{title_of(each):<17} {display.summary(each)}")
 
-    def _print_now_and_then(self, title):
+    def _line_of(self, name):
+        """Return a context of what shows how far a training is, from parts of a sentence."""
+        title = title_of(name)
+        if self.console.is_live:
+            return self._on_terminal(title, LOOKS[name].colour if name in LOOKS else "none")
+        if self.console.is_jupyter and not self.console.quiet:
+            return _in_notebook(title)
+        return contextlib.nullcontext(self._now_and_then(title))
+
+    @contextlib.contextmanager
+    def _on_terminal(self, title, colour):
+        columns = (
+            rich.progress.TextColumn("{task.description:<17}", markup=False, style=colour),
+            rich.progress.SpinnerColumn(),
+            rich.progress.TextColumn("{task.fields[state]}", markup=False),
+        )
+        width = self.console.width - _BESIDE
+        with rich.progress.Progress(*columns, console=self.console, transient=True) as bar:
+            task = bar.add_task(printable(title), state="compiling")
+            yield lambda parts: bar.update(task, state=that_fits(parts, width))
+
+    def _now_and_then(self, title):
         last = time.perf_counter()
 
-        def update(state):
+        def update(parts):
             nonlocal last
             if time.perf_counter() - last >= SECONDS_BETWEEN_LINES:
                 last = time.perf_counter()
-                self.say(f"{title:<17} {state}")
+                self.say(f"{title:<17} {' '.join(filter(None, parts))}")
 
         return update
 
 
+@contextlib.contextmanager
+def _in_notebook(title):
+    """Yield what draws over the line that it drew in the cell's output before."""
+    from IPython.display import display
+
+    def shown(parts):
+        return {"text/plain": printable(f"{title:<17} {' '.join(filter(None, parts))}")}
+
+    handle = display(shown(["compiling"]), raw=True, display_id=True)
+    try:
+        yield lambda parts: handle.update(shown(parts), raw=True)
+    finally:
+        handle.update({"text/plain": ""}, raw=True)
+
+
 class _Display:
-    def __init__(self, epochs, stoppings, checkpoint, width=None):
+    def __init__(self, epochs, stoppings, checkpoint):
         self.epochs, self.stoppings, self.checkpoint = epochs, stoppings, checkpoint
-        self.width = width
         self.update = None
         self.done, self.since = checkpoint.epoch, None
         self.logs = {}
@@ -100,11 +124,7 @@ class _Display:
     def end_epoch(self, name, epoch, logs):
         self.done = epoch + 1
         self.logs[name] = logs
-        self.update(
-            that_fits(
-                [f"{self.done}/{self.epochs}", *self._figures(), self._time_left()], self.width
-            )
-        )
+        self.update([f"{self.done}/{self.epochs}", *self._figures(), self._time_left()])
 
     def _figures(self):
         if len(self.stoppings) == 1:
@@ -150,7 +170,7 @@ def that_fits(parts, width):
     line = ""
     for part in parts:
         longer = f"{line} {part}".strip()
-        if width is not None and len(longer) > width:
+        if len(longer) > width:
             break
         line = longer
     return line

@@ -1,0 +1,38 @@
+"""A finished experiment in a notebook: its verdict, table and picture."""
+
+import base64
+import html
+
+from keras_kd._common.terminal import printable
+
+# What an experiment draws into its folder, and what that shows.
+_PICTURES = {
+    "picture.png": "Learning curves, and what the teacher says of three test images",
+    "heat_map.png": "The grid of the sweep on validation images",
+    "search.png": "The trials of the search on validation images",
+    "export.png": "Accuracy of the exported files over their size",
+}
+
+
+def html_of(sentence, table, folder):
+    """Return what a notebook shows, as HTML that needs no other file.
+
+    Args:
+        sentence: the verdict.
+        table: a `Table`.
+        folder: the `Path` where the experiment is written.
+    """
+    pictures = [
+        f'<img style="max-width: 100%" alt="{html.escape(alt)}" '
+        f'src="data:image/png;base64,{base64.b64encode((folder / name).read_bytes()).decode()}">'
+        for name, alt in _PICTURES.items()
+        if (folder / name).is_file()
+    ]
+    return "".join(
+        [
+            f"<p><b>{html.escape(printable(sentence))}</b></p>",
+            table.as_html(),
+            *pictures,
+            f"<p>Written to <code>{html.escape(printable(folder))}</code></p>",
+        ]
+    )
