@@ -72,3 +72,30 @@ class TestRandomAffine:
     def test_what_is_no_size_is_refused(self, field, value):
         with pytest.raises(ValueError, match=f"`{field}` must be a number from 0"):
             kd.data.RandomAffine(**{field: value})
+
+
+@pytest.mark.parametrize("augmentation", [kd.data.RandomShift(1), kd.data.RandomAffine(shear=0.1)])
+@pytest.mark.parametrize("inputs", [np.ones((6, 3)), {"a": np.ones((6, 2)), "b": np.ones((6, 2))}])
+def test_what_is_no_image_is_not_moved(augmentation, inputs):
+    split = kd.data.Split(inputs, np.arange(6))
+    with pytest.raises(ValueError, match="moves images .*a function of your own, of"):
+        split.batches(2, augmentation=augmentation)
+
+
+def test_other_data_have_views_by_a_function_of_the_users():
+    inputs = {"number": np.arange(6.0)[:, None], "kept": np.arange(6)[:, None]}
+
+    def noisy(inputs, seeds):
+        noise = tf.cast(seeds[:, :1], tf.float32) / 2**31
+        return {**inputs, "number": inputs["number"] + noise}
+
+    split = kd.data.Split(inputs, np.arange(6))
+    epochs = [
+        list(split.batches(6, shuffle_seed=0, augmentation=noisy).as_numpy_iterator())
+        for _ in range(2)
+    ]
+    ((first, labels),), ((again, _),) = epochs
+    np.testing.assert_array_equal(first["number"], again["number"])
+    np.testing.assert_array_equal(first["kept"][:, 0], labels)
+    moved = first["number"][:, 0] - labels
+    assert (moved > 0).all() and (moved < 1).all() and len(set(moved)) == 6

@@ -55,8 +55,11 @@ class RandomShift:
         Args:
             images: `[n, height, width, channels]`, of any dtype, which is kept.
             seeds: integers at least 0 of shape `[n, 2]`, drawn evenly from a large range.
+
+        Raises:
+            ValueError: if they are no images.
         """
-        images, seeds = tf.convert_to_tensor(images), tf.cast(seeds, tf.int32)
+        images, seeds = _as_images(self, images), tf.cast(seeds, tf.int32)
         height, width = images.shape[1], images.shape[2]
         border = [self.pixels, self.pixels]
         padded = tf.pad(images, [[0, 0], border, border, [0, 0]])
@@ -116,7 +119,7 @@ class RandomAffine:
 
     def __call__(self, images: Tensor, seeds: Tensor) -> tf.Tensor:
         """Return the views; see `RandomShift`."""
-        images = tf.convert_to_tensor(images)
+        images = _as_images(self, images)
         turn, shear, zoom, stretch, right, down = _six_numbers(seeds)
         turn, shear = turn * math.radians(self.degrees), shear * self.shear
         zoom, stretch = tf.exp(zoom * self.zoom), tf.exp(stretch * self.stretch)
@@ -141,6 +144,18 @@ class RandomAffine:
             fill_mode="constant",
             data_format="channels_last",
         )
+
+
+def _as_images(augmentation, images):
+    """Return images as a tensor `[n, height, width, channels]`; refuse other data."""
+    if keras.tree.is_nested(images) or len(images.shape) != 4:
+        shapes = keras.tree.map_structure(lambda each: list(each.shape), images)
+        raise ValueError(
+            f"{type(augmentation).__name__} moves images [n, height, width, channels]. "
+            f"Received: {shapes}. Of other data an augmentation is a function of your own, of "
+            "(inputs, seeds)."
+        )
+    return tf.convert_to_tensor(images)
 
 
 def _six_numbers(seeds):
