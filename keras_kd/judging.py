@@ -120,7 +120,7 @@ def _serve(options):
     from keras_kd._common.model_files import check_path
     from keras_kd.data.datasets import check_name
 
-    if options.data is not None:
+    if options.data is not None and not os.path.exists(options.data):
         check_name(options.data)
     if options.teacher is not None:
         check_path(options.teacher, "teacher")

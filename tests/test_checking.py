@@ -326,7 +326,7 @@ def clerk(people):
 
 
 def test_a_dict_of_inputs_is_checked_without_a_word_on_pixels(clerk, people):
-    found = check(clerk, people)
+    found = check(clerk, people, student=model_of_people("words", size=8))
     assert "input_scale" not in names_of(found) and found.ok
     assert found.figures["teacher"]["accuracy"]["validation"] > 0.8
     assert found.figures["data"]["examples"] == "examples age 1, words 5"

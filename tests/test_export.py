@@ -56,6 +56,12 @@ class TestLiteRT:
         one = kd.export.litert(model, tmp_path / "one.tflite").read_bytes()
         assert kd.export.litert(model, tmp_path / "other.tflite").read_bytes() == one
 
+    def test_a_sequential_model_that_no_other_called_is_exported(self, tmp_path):
+        model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+        images = np.ones((2, 4), "float32")
+        run = kd.export.run_litert(kd.export.litert(model, tmp_path / "model.tflite"), images)
+        np.testing.assert_allclose(run.logits, model(images), rtol=1e-5)
+
     def test_it_takes_one_image_and_names_its_ends(self, tmp_path):
         from ai_edge_litert.interpreter import Interpreter
 

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
+from PIL import Image
 
 import keras_kd as kd
 from keras_kd import cli
@@ -29,6 +30,7 @@ from keras_kd.serve import content as CONTENT
 from keras_kd.serve import runtime as RUNTIME
 from keras_kd.serve import server as SERVER
 from keras_kd.serve import vendor as VENDOR
+from keras_kd.teachers.fitting import opened_teacher
 
 FORMATS = (None, "float16", "dynamic", "int8", "int8_uint8_input", "16x8")
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -132,14 +134,74 @@ class TestContent:
         other.save(tmp_path / "other.keras")
         with pytest.raises(ValueError, match=r"The teacher .*Received: \(8, 8, 1\) of 3 classes"):
             CONTENT.content_of(folder, teacher=tmp_path / "other.keras")
-        image = keras.Input((8, 8, 1))
-        labels = layers.Activation("sigmoid")(digits_teacher(image))
-        keras.Model(image, labels).save(tmp_path / "labels.keras")
-        with pytest.raises(ValueError, match="one class of several.*sigmoid"):
-            CONTENT.content_of(folder, teacher=tmp_path / "labels.keras")
         shutil.copy(folder / "student_int8.tflite", tmp_path)
         kd.export.litert(other, tmp_path / "other.tflite")
         with pytest.raises(ValueError, match="same images and know the same classes"):
+            CONTENT.content_of(tmp_path)
+
+
+class TestOwnRun:
+    """Teacher and images are the user's, and neither lies in the folder."""
+
+    @pytest.fixture
+    def own(self, tmp_path):
+        """Where a distillation lies that `config.json` says the making of."""
+        generator = np.random.default_rng(0)
+        for number in range(60):
+            place = tmp_path / "pictures" / ("plane", "frog")[number % 2]
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = generator.integers(0, 256, (*generator.integers(9, 14, 2), 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(place / f"{number}.png")
+        teacher = kd.models.conv_net([2], image_shape=(16, 16, 3), num_classes=2)
+        teacher.save(tmp_path / "mine.keras")
+        student = kd.models.mlp([4], image_shape=(8, 10, 3), num_classes=2)
+        run = tmp_path / "run"
+        run.mkdir()
+        path = run / "student_float32.tflite"
+        kd.export.litert(student, path, class_names=["plane", "frog"])
+        made_from = {
+            "data": str(tmp_path / "pictures"),
+            "data_options": {"default_size": [8, 10], "class_names": ["plane", "frog"]},
+            "teacher": [str(tmp_path / "mine.keras")],
+            "scale": "imagenet",
+        }
+        (run / "config.json").write_text(json.dumps({"kind": "distill", "made_from": made_from}))
+        (run / "results.json").write_text(json.dumps({"data": {"name": "pictures"}}))
+        return run
+
+    def test_its_images_and_teacher_are_found_where_they_lie(self, own, tmp_path):
+        content = CONTENT.content_of(own)
+        names = ["plane", "frog"]
+        data = kd.data.read(tmp_path / "pictures", class_names=names, image_size=(8, 10))
+        assert content["images"] == data.test.images.tobytes()
+        assert np.frombuffer(content["labels"], "<i4").tolist() == data.test.labels.tolist()
+        description = json.loads(content["description.json"])
+        assert description["class_names"] == names and description["images"]["name"] == "pictures"
+        teacher = opened_teacher(tmp_path / "mine.keras", data, scale="imagenet")
+        expected = np.asarray(teacher(data.test.images))
+        received = np.frombuffer(content["teacher_logits"], "<f4").reshape(-1, 2)
+        np.testing.assert_allclose(received, expected, rtol=1e-4, atol=1e-4)
+        (tmp_path / "teacher.tflite").write_bytes(content["models/teacher"])
+        there = kd.export.run_litert(tmp_path / "teacher.tflite", data.test.images).logits
+        np.testing.assert_allclose(there, expected, rtol=1e-3, atol=1e-3)
+
+    def test_what_was_moved_is_named_anew(self, own, tmp_path):
+        (tmp_path / "mine.keras").rename(tmp_path / "moved.keras")
+        with pytest.raises(FileNotFoundError, match=r"mine.keras.* `--teacher PATH`"):
+            CONTENT.content_of(own)
+        shown = CONTENT.content_of(own, teacher=tmp_path / "moved.keras")
+        (tmp_path / "pictures").rename(tmp_path / "moved")
+        with pytest.raises(FileNotFoundError, match=r"pictures.* `--data PATH`"):
+            CONTENT.content_of(own)
+        moved = {"data": tmp_path / "moved", "teacher": tmp_path / "moved.keras"}
+        again = CONTENT.content_of(own, **moved)
+        for name in ("images", "labels", "teacher_logits"):
+            assert again[name] == shown[name]
+
+    def test_what_is_no_image_is_told_in_a_sentence(self, tmp_path):
+        student = kd.models.from_spec("mlp:4", input_shape=(13,), num_classes=2)
+        kd.export.litert(student, tmp_path / "student.tflite")
+        with pytest.raises(ValueError, match=r"shows images of .* take inputs of shape \(13,\)"):
             CONTENT.content_of(tmp_path)
 
 

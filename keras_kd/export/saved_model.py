@@ -173,7 +173,10 @@ def check_model(model):
 
 
 def _without_structure(model):
-    if all(isinstance(end, keras.KerasTensor) for end in (model.input, model.output)):
+    # A Sequential has no structure, and an `input` only where another model called it.
+    if isinstance(model, keras.Sequential) or all(
+        isinstance(end, keras.KerasTensor) for end in (model.input, model.output)
+    ):
         return model
     if has_graph(model):
         return keras.Model(model.inputs[0], model.outputs[0], name=model.name)

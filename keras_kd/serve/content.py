@@ -1,6 +1,7 @@
 """What the page shows: files, test images, and the teacher's answers, from a folder of results."""
 
 import json
+import os
 import tempfile
 import zipfile
 from pathlib import Path
@@ -11,11 +12,28 @@ import numpy as np
 from keras_kd import data as data_module
 from keras_kd import export
 from keras_kd._common.json_files import read_json
-from keras_kd.teachers.teacher import load_teacher
+from keras_kd.data.datasets import NAMES
+from keras_kd.data.splits import Data, Split
+from keras_kd.runs.evaluation import logits_of
+from keras_kd.teachers.fitting import opened_teacher
 
 # What a browser should be asked to load at once: all of Fashion-MNIST or CIFAR-10, and a part of
 # larger sets.
 _MOST_IMAGE_BYTES = 64_000_000
+_PATHS = (str, [str], None)
+_MADE_FROM = {
+    "data?": _PATHS,
+    "data_options?": (None, {}),
+    "teacher?": _PATHS,
+    "scale?": str,
+    "head?": (None, str),
+}
+# What tells of data and teacher, in this order.
+_RECORDS = {
+    "config.json": ("What a run was asked for", {"made_from?": (None, _MADE_FROM)}),
+    "results.json": ("The results of a run", {"data": {"name": str}}),
+    "export.json": ("What an export says", {"data": (str, None)}),
+}
 
 
 def content_of(folder, *, data=None, data_dir=None, teacher=None):
@@ -27,13 +45,13 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None):
     (`models/teacher`), to answer in the browser about what is drawn.
 
     Args:
-        folder: with `.tflite` files that `export.litert` wrote, such as `keras-kd run` and
-            `keras-kd export` leave.
-        data: name of a data set whose test images are shown. By default the one that
-            `results.json` or `export.json` in the folder names; no images if there is none.
+        folder: with `.tflite` files that `export.litert` wrote, such as `keras-kd run`,
+            `distill` and `export` leave.
+        data: name or path of the data whose test images are shown. By default those that the run
+            or export in the folder was made from; no images if nothing tells.
         data_dir: as in `data.load`.
-        teacher: a `.keras` file. By default `teacher.keras` in the folder; no teacher if there
-            is none.
+        teacher: a model file. By default `teacher.keras` in the folder, or the one that the run
+            was made from; no teacher if there is none.
 
     Returns:
         A dict of bytes.
@@ -44,41 +62,36 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None):
     """
     folder = Path(folder)
     files = _exported_files(folder)
-    image_shape = _with_channels(files[0]["input"]["shape"][1:])
-    _check_image_shape(folder, image_shape)
-    num_classes = files[0]["output"]["shape"][-1]
+    made_from = _made_from(folder)
     content = {f"models/{file['name']}": (folder / file["name"]).read_bytes() for file in files}
     description = {
         "title": folder.resolve().name,
         "files": files,
-        "image_shape": image_shape,
+        "image_shape": _image_shape(files[0]),
         "range": files[0]["input"]["range"],
-        "class_names": files[0]["class_names"] or [str(each) for each in range(num_classes)],
+        "class_names": files[0]["class_names"] or list(map(str, range(_num_classes(files[0])))),
         "images": None,
         "teacher": None,
     }
-    images = None
-    name = data or _data_name(folder)
-    if name is not None:
-        loaded = data_module.load(name, data_dir=data_dir)
-        _check_fit(files, f"The test images of {name}", loaded.image_shape, loaded.num_classes)
-        images, labels = _shown_part(loaded.test)
+    shown = _data_of(files[0], made_from, data, data_dir)
+    if shown is not None:
+        images, labels = _shown_part(shown.test)
         content |= {"images": images.tobytes(), "labels": labels.tobytes()}
-        description["class_names"] = list(loaded.class_names)
+        description["class_names"] = list(shown.class_names)
         description["images"] = {
-            "name": name,
+            "name": shown.name,
             "count": len(images),
-            "total": len(loaded.test),
+            "total": len(shown.test),
             "dtype": images.dtype.name,
         }
-    path = Path(teacher or folder / "teacher.keras")
-    if teacher is not None or path.is_file():
-        model = _logits_model(path)
-        _check_fit(files, f"The teacher {path}", model.input_shape[1:], model.output_shape[-1])
-        if images is not None:
-            logits = model.predict(images, batch_size=500, verbose=0)
+    if teacher is None and (folder / "teacher.keras").is_file():
+        teacher = folder / "teacher.keras"
+    opened = _teacher_of(files[0], made_from, teacher, shown)
+    if opened is not None:
+        if shown is not None:
+            logits = logits_of(opened, Split(images, labels))
             content["teacher_logits"] = logits.astype("<f4").tobytes()
-        description["teacher"], file = _in_the_browser(model, description["range"])
+        description["teacher"], file = _in_the_browser(opened, description)
         content |= file
     content["description.json"] = json.dumps(description).encode()
     return content
@@ -113,45 +126,91 @@ def _exported_files(folder):
                 f"The .tflite files in {folder} must take the same images and know the same "
                 f"classes. Received: {files[0]['name']} and {file['name']}, which do not."
             )
-    return files
-
-
-def _with_channels(shape):
-    """Return the shape of an image of which a model may leave out the one channel."""
-    return [*shape, 1] if len(shape) == 2 else list(shape)
-
-
-def _check_image_shape(folder, shape):
+    shape = _image_shape(files[0])
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(
             "The page shows images of one or three channels. Received: files in "
             f"{folder} that take inputs of shape {tuple(shape)}."
         )
+    return files
 
 
-def _check_fit(files, name, image_shape, num_classes):
-    wanted = (*_with_channels(files[0]["input"]["shape"][1:]), files[0]["output"]["shape"][-1])
-    received = (*_with_channels(image_shape), num_classes)
+def _image_shape(file):
+    """Return the shape of an image of which a model may leave out the one channel."""
+    shape = file["input"]["shape"][1:]
+    return [*shape, 1] if len(shape) == 2 else list(shape)
+
+
+def _num_classes(file):
+    return file["output"]["shape"][-1]
+
+
+def _check_fit(file, name, image_shape, num_classes):
+    wanted, received = (*_image_shape(file), _num_classes(file)), (*image_shape, num_classes)
     if received != wanted:
         raise ValueError(
             f"{name} must be for images {wanted[:-1]} of {wanted[-1]} classes, as "
-            f"{files[0]['name']} is. Received: {received[:-1]} of {received[-1]} classes."
+            f"{file['name']} is. Received: {received[:-1]} of {received[-1]} classes."
         )
 
 
-def _data_name(folder):
-    """Return the data set that a run or an export left the name of, if it is one to be loaded."""
-    results, exported = folder / "results.json", folder / "export.json"
-    way_out = "Name the test images yourself: `--data NAME`."
-    found = read_json(
-        results, {"data": {"name": str}}, what="The results of a run", way_out=way_out
+def _made_from(folder):
+    """Return what a run or an export says of its data and teacher, by name."""
+    way_out = "Name the test images yourself: `--data NAME` or `--data PATH`."
+    config, results, exported = (
+        read_json(folder / name, shape, what=what, way_out=way_out) or {}
+        for name, (what, shape) in _RECORDS.items()
     )
-    name = found and found["data"]["name"]
-    if found is None:
-        shape = {"data": (str, None)}
-        found = read_json(exported, shape, what="What an export says", way_out=way_out)
-        name = found and found["data"]
-    return name if name in data_module.NAMES else None
+    if config.get("made_from"):
+        return config["made_from"]
+    name = results["data"]["name"] if results else exported.get("data")
+    return {"data": name} if name in NAMES else {}
+
+
+def _data_of(file, made_from, data, data_dir):
+    """Return the `Data` that is shown, `None` if nothing tells which."""
+    path = made_from.get("data") if data is None else data
+    if path is None:
+        return None
+    if str(path) in NAMES and not os.path.exists(path):
+        found = data_module.load(path, data_dir=data_dir)
+    else:
+        options = {"class_names": file["class_names"], **(made_from.get("data_options") or {})}
+        if os.path.isdir(path):
+            height, width, channels = _image_shape(file)
+            options |= {"image_size": (height, width), "channels": channels}
+        found = _there("data", path, lambda: data_module.read(path, **options))
+    name = f"The test images of {found.name}"
+    _check_fit(file, name, found.image_shape, found.num_classes)
+    return found
+
+
+def _teacher_of(file, made_from, given, data):
+    """Return the teacher as it answers the images, `None` if there is none."""
+    given = made_from.get("teacher") if given is None else given
+    if given is None:
+        return None
+    data = data or _made_up(file)
+    options = {name: made_from[name] for name in ("scale", "head") if name in made_from}
+    opened = _there("teacher", given, lambda: opened_teacher(given, data, **options))
+    _check_fit(file, f"The teacher {given}", data.image_shape, opened.num_classes)
+    return opened
+
+
+def _there(name, path, opened):
+    """Return what lies at a path that a run may have been told on another day."""
+    try:
+        return opened()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Say where it lies now: `--{name} PATH`.") from error
+
+
+def _made_up(file):
+    """Return a `Data` of noise, to try a teacher on where no images are shown."""
+    shape = (8, *_image_shape(file))
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    split = Split(noise, np.zeros(8, np.int32))
+    return Data("noise", split, split, split, (), "made up")
 
 
 def _shown_part(test):
@@ -163,25 +222,14 @@ def _shown_part(test):
     return images, test.labels[:count].astype("<i4")
 
 
-def _logits_model(path):
-    """Return a teacher as a Keras model that ends in logits, on the teacher's own weights."""
-    teacher = load_teacher(path)
-    if teacher.is_sigmoid:
-        raise ValueError(
-            "The page shows one class of several. Received: a teacher of independent labels, "
-            f"{path}, which ends in sigmoid."
-        )
-    image = keras.Input(teacher.input_shape[1:])
-    (logits,) = teacher.ask_with_gradient(image).outputs.values()
-    return keras.Model(image, logits)
-
-
-def _in_the_browser(model, input_range):
+def _in_the_browser(teacher, description):
     """Return what the page is told of the teacher, and the teacher as a file for LiteRT."""
+    image = keras.Input(description["image_shape"])
+    model = keras.Model(image, teacher(image), name="teacher")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "teacher.tflite"
         try:
-            export.litert(model, path, input_range=input_range)
+            export.litert(model, path, input_range=description["range"])
         except ValueError as error:  # It may be of operations that LiteRT lacks.
             return {"runs_in_browser": False, "reason": str(error)}, {}
         return {"runs_in_browser": True, **export.embedded(path)}, {

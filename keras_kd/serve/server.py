@@ -35,7 +35,7 @@ _TYPES = {
 def serve(
     folder: str | os.PathLike[str],
     *,
-    data: str | None = None,
+    data: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     teacher: str | os.PathLike[str] | None = None,
     port: int = 0,
@@ -49,11 +49,12 @@ def serve(
     from this machine only, and fetches nothing from elsewhere.
 
     Args:
-        folder: as `keras-kd run` or `keras-kd export` wrote it.
-        data: name of the data set whose test images are shown; by default the one that the
-            folder's results name.
+        folder: as `keras-kd run`, `distill` or `export` wrote it.
+        data: name or path of the data whose test images are shown; by default those that the run
+            in the folder was made from.
         data_dir: as in `data.load`.
-        teacher: a `.keras` file; by default `teacher.keras` in the folder.
+        teacher: a `.keras` file; by default `teacher.keras` in the folder, or the one that the run
+            was made from.
         port: of this machine; 0 for any that is free.
         browser: whether to open the page in the user's browser.
 

@@ -37,7 +37,13 @@ class TeacherInput(keras.layers.Layer):
     def call(self, images):
         images = ops.cast(images, "float32")
         if self.size is not None and tuple(images.shape[1:3]) != self.size:
-            images = ops.image.resize(images, self.size, interpolation="bilinear", antialias=True)
+            # Of larger images antialias changes nothing, and LiteRT cannot do it.
+            smaller = any(
+                own < given for own, given in zip(self.size, images.shape[1:3], strict=True)
+            )
+            images = ops.image.resize(
+                images, self.size, interpolation="bilinear", antialias=smaller
+            )
         if images.shape[-1] == 1 and self.channels == 3:
             images = ops.concatenate([images] * 3, axis=-1)
         elif images.shape[-1] == 3 and self.channels == 1:
