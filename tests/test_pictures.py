@@ -1,9 +1,11 @@
 r"""A class, model, recipe or loss called `$\foo$` is drawn as it is called."""
 
+import contextlib
 import warnings
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import keras_kd as kd
@@ -83,6 +85,23 @@ def test_every_picture_takes_every_name(name, tmp_path):
         warnings.simplefilter("error")
         for draw in made(name, tmp_path / "x.png"):
             draw()
+
+
+@pytest.mark.parametrize(
+    "inputs", [np.zeros((9, 4)), {"a": np.zeros((9, 1)), "b": np.zeros((9, 2))}]
+)
+def test_of_what_is_no_image_the_number_is_drawn(inputs, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure))
+    monkeypatch.setattr(report, "written_whole", contextlib.nullcontext)
+    test = kd.data.Split(inputs, np.zeros(9, "int32"))
+    said = {"title": "x", "curves": CURVES, "test": test, "class_names": ["one", "two"]}
+    report.draw(tmp_path / "x.png", **said, teacher_logits=np.eye(2)[np.arange(9) % 2])
+    report.draw(tmp_path / "x.png", **said, teacher_logits=None)
+    with_teacher, without = ([*texts(each)] for each in drawn)
+    assert sum(each.startswith("number ") for each in with_teacher) == 3
+    assert any(each.startswith("What the teacher says") for each in with_teacher)
+    assert not any(each.startswith(("What the teacher", "number")) for each in without)
 
 
 def texts(figure):

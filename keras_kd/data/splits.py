@@ -52,6 +52,11 @@ class Split:
         """Bytes that all images, and what else the models take, have in memory."""
         return sum(each.nbytes for each in keras.tree.flatten(self.images))
 
+    @property
+    def is_read_anew(self) -> bool:
+        """Whether images lie in files, to be read or decoded each time they are asked for."""
+        return any(map(_lies_in_a_file, keras.tree.flatten(self.images)))
+
     def _arrays(self):
         return keras.tree.flatten((self.images, self.labels))
 
@@ -129,7 +134,7 @@ class Split:
         images, labels = keras.tree.lists_to_tuples((self.images, self.labels))
         labels = () if labels is None else (map_arrays(_in_memory, labels),)
         resident = None
-        if not any(map(_lies_in_a_file, keras.tree.flatten(images))):
+        if not self.is_read_anew:
             resident = map_arrays(_in_memory, images), *labels
         gather = gathering(resident) if resident else _reading(images, labels)
         if augmentation is not None:

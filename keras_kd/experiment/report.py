@@ -8,6 +8,7 @@ from keras_kd._common.looks import LOOKS, look_of
 from keras_kd._common.pictures import label, labels, plain_text
 from keras_kd.experiment.statistics import on_one_seed, sentence_of
 from keras_kd.experiment.tables import closing, kilobytes
+from keras_kd.runs.evaluation import pictures
 from keras_kd.runs.progress import title_of
 
 _TEMPERATURES = (1, 2, 4, 8)
@@ -51,15 +52,20 @@ def draw(path, *, title, curves, test, class_names, teacher_logits):
         curves: the epoch logs of each model, by name.
         test: the test `Split`.
         class_names: one string a class.
-        teacher_logits: `[n, num_classes]`, of the test images.
+        teacher_logits: `[n, num_classes]`, of the test images; `None` without a teacher, of whom
+            nothing is drawn then.
     """
     # Not pyplot: it would keep state in, and choose a window for, the caller's program.
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 6.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
-    _draw_curves(left, title, curves)
-    _draw_soft_targets(right, test, class_names, teacher_logits)
+    if teacher_logits is None:
+        figure = Figure(figsize=(6, 6.5), layout="constrained")
+        _draw_curves(figure, title, curves)
+    else:
+        figure = Figure(figsize=(15, 6.5), layout="constrained")
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
+        _draw_curves(left, title, curves)
+        _draw_soft_targets(right, test, class_names, teacher_logits)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=110)
 
@@ -84,16 +90,20 @@ def _draw_curves(figure, title, curves):
 def _draw_soft_targets(figure, test, class_names, teacher_logits):
     chosen, named = _sure_to_torn(teacher_logits), labels(class_names)
     figure.suptitle(
-        "What the teacher says of three test images: softmax(logits / T); the label in blue"
+        "What the teacher says of three test examples: softmax(logits / T); the label in blue"
     )
     grid = figure.subplots(
         len(chosen), 1 + len(_TEMPERATURES), width_ratios=(1, *(1.1 for _ in _TEMPERATURES))
     )
     for axes, temperature in zip(grid[0, 1:], _TEMPERATURES, strict=True):
         axes.set_title(f"T = {temperature}", fontsize=10)
+    images = pictures(test, chosen)
     for row, index in zip(grid, chosen, strict=True):
-        image = test.images[index]
-        row[0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r")
+        if len(images):
+            image, images = images[0], images[1:]
+            row[0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r")
+        else:  # Other data have nothing to look at.
+            row[0].text(0.5, 0.5, f"number {index}", ha="center", va="center", fontsize=9)
         row[0].set_axis_off()
         number = test.labels[index]
         row[0].set_title(f"label: {named[number]}", fontsize=9)

@@ -38,7 +38,7 @@ def evaluate(trained, split, folder):
             unfinished,
             labels=split.labels,
             shown=shown,
-            images=_pictures(split, shown),
+            images=pictures(split, shown),
             **{f"logits/{name}": each for name, each in logits.items()},
         )
     return logits, {
@@ -233,8 +233,13 @@ def _curves_of(curves):
     }
 
 
-def _pictures(split, chosen):
-    """Return images that can be drawn, grey or coloured; none of other data."""
+def pictures(split, chosen):
+    """Return the images at some positions as they can be drawn; none of other data.
+
+    Args:
+        split: a `Split`.
+        chosen: integers `[k]`.
+    """
     images = split.images
     if keras.tree.is_nested(images) or images.ndim != 4 or images.shape[-1] > 4:
         return np.empty(0)
