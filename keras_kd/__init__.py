@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd.distillers.in_turn import distill_in_turn as distill_in_turn
     from keras_kd.distillers.mutual import MutualDistiller as MutualDistiller
     from keras_kd.distillers.together import train_together as train_together
-    from keras_kd.own_data import distill as distill
+    from keras_kd.experiment.one_call import distill as distill
     from keras_kd.soft_labels import SoftLabels as SoftLabels
     from keras_kd.teachers.ensemble import Ensemble as Ensemble
     from keras_kd.teachers.teacher import Teacher as Teacher
@@ -73,7 +73,7 @@ _NAMES = {
     "Teacher": "keras_kd.teachers.teacher",
     "check": "keras_kd.checking",
     "distil_in_turn": "keras_kd.distillers.in_turn",
-    "distill": "keras_kd.own_data",
+    "distill": "keras_kd.experiment.one_call",
     "distill_in_turn": "keras_kd.distillers.in_turn",
     "load_teacher": "keras_kd.teachers.teacher",
     "train_together": "keras_kd.distillers.together",

@@ -139,8 +139,8 @@ def _search(options):
 
 
 def _resume(options):
-    name = keras_kd.experiment.check_run(options.folder)["recipe"]
-    recipe = keras_kd.recipes.by_name(name)
+    config = keras_kd.experiment.check_run(options.folder)
+    recipe = None if "made_from" in config else keras_kd.recipes.by_name(config["recipe"])
     keras_kd.experiment.resume(options.folder, recipe, data_dir=options.data_dir)
 
 

@@ -7,7 +7,6 @@ to; what they hold is looked at later.
 
 import os
 import re
-from pathlib import Path
 
 from keras_kd._common import checks
 from keras_kd._common.checks import (
@@ -130,10 +129,10 @@ def _own_data(options):
     from keras_kd._common.model_files import check_path, import_modules
     from keras_kd.data import reading
     from keras_kd.data.datasets import NAMES
+    from keras_kd.experiment.recipe import check_teaching
+    from keras_kd.export.proof import check_formats
     from keras_kd.models.spec import check_spec
-    from keras_kd.own_data.automatic import AUTO
-    from keras_kd.own_data.distilling import check_soft_labels
-    from keras_kd.own_data.output import check_output
+    from keras_kd.runs.students import AUTO
     from keras_kd.teachers.fitting import check_scale
 
     soft_labels = getattr(options, "soft_labels", None)
@@ -145,7 +144,7 @@ def _own_data(options):
     for path in options.teacher or []:
         check_path(path, "teacher")
     if soft_labels is not None:
-        check_soft_labels(options.teacher, options.unlabelled, options.student)
+        check_teaching(options.teacher, soft_labels, options.unlabelled, options.student)
     student = options.student
     if student not in (None, AUTO) or (student == AUTO and options.command == "check"):
         if student.endswith(".keras"):
@@ -153,8 +152,8 @@ def _own_data(options):
         else:
             check_spec(student)
     check_scale(options.scale)
-    if options.command == "distill":
-        check_output(Path(options.output), options.formats)
+    if options.command == "distill" and options.formats is not None:
+        check_formats(options.formats)
     if options.data not in NAMES or os.path.exists(options.data):
         reading.check_path(options.data, image_size=options.image_size)
     if options.class_map is not None:

@@ -7,13 +7,13 @@ import json
 import keras
 import numpy as np
 import pytest
+from keras_kd.own_data.automatic import choose_without_probe
 from PIL import Image
 
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd.checking.temperature import temperature_of
 from keras_kd.data import Split
-from keras_kd.own_data.automatic import choose_without_probe
 from keras_kd.teachers.fitting import TeacherInput
 
 FAST = {"student": "mlp:8", "epochs": 2, "control": False, "checked": False, "verbose": False}

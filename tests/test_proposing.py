@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from keras_kd.own_data.proposing import proposed
 
 import keras_kd as kd
 from keras_kd.data import Split
-from keras_kd.own_data.proposing import proposed
 
 
 def data_of(shape, num_classes=10):

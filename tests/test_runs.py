@@ -232,7 +232,7 @@ def test_a_model_that_no_run_left_is_not_replaced(tmp_path, name):
 
 
 def test_a_run_of_other_settings_is_refused_before_data_is_read(tmp_path):
-    recipe = dataclasses.replace(kd.recipes.digits, dataset="not read")
+    recipe = dataclasses.replace(kd.recipes.digits, data="not read")
     begin(tmp_path)
     for call, change in (
         (kd.experiment.run, {"seed": 1}),
@@ -256,7 +256,7 @@ def test_a_folder_that_holds_another_run_is_refused_and_left_as_it_was(tmp_path,
     shown = "config.json of something else" if holds is None else holds
     received = f"Received: {folder}, which holds a {shown.replace('compare ', 'comparison ')}."
     # Before minutes of timing, and before the data is read.
-    recipe = dataclasses.replace(kd.recipes.digits, dataset="not read")
+    recipe = dataclasses.replace(kd.recipes.digits, data="not read")
     with pytest.raises(ArgumentError, match=re.escape(received)):
         kd.experiment.compare(recipe, seeds=1, output=folder, budget="1h", verbose=False)
     assert {path: path.read_bytes() for path in folder.rglob("*")} == before

@@ -23,7 +23,7 @@ DATA = kd.data.from_arrays((IMAGES[:150], LABELS[:150]), (IMAGES[150:], LABELS[1
 
 PLAIN = kd.experiment.Recipe(
     name="tiny",
-    dataset="digits",
+    data="digits",
     teacher=functools.partial(kd.models.mlp, [12]),
     student=functools.partial(kd.models.mlp, [5]),
     temperature=2.0,

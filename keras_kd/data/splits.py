@@ -210,6 +210,12 @@ class Data:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def share(self, fraction: float) -> "Data":
+        """Return a `Data` of a share of each class's images, see `Split.share`."""
+        splits = ("train", "validation", "test")
+        few = {name: getattr(self, name).share(fraction) for name in splits}
+        return dataclasses.replace(self, **few)
+
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 over the training and validation arrays: equal digests, equal training."""

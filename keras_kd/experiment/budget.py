@@ -14,10 +14,12 @@ import tensorflow as tf
 from keras_kd._common.checks import is_number
 from keras_kd.distillers.stacks import dense
 from keras_kd.distillers.together import train_together
+from keras_kd.experiment.proposing import proposed
+from keras_kd.experiment.training import teacher_of
 from keras_kd.models import mlp
 from keras_kd.runs import records
 from keras_kd.runs.progress import Progress, clock, quiet_about_tracing
-from keras_kd.teachers.teacher import Teacher
+from keras_kd.runs.students import AUTO
 
 # Seconds: from a microsecond to ten years.
 _LENGTHS = (1e-6, 3650 * 86400)
@@ -43,7 +45,7 @@ class Pace:
     """Seconds that the parts of a run take.
 
     Args:
-        teacher: an epoch of the teacher.
+        teacher: an epoch of the teacher; 0 if it is not trained.
         view: asking it about one view of every training image.
         students: an epoch of all students.
     """
@@ -83,35 +85,32 @@ def seconds_of(budget):
     return float(seconds)
 
 
-def fitted(trainer, students, *, budget, overwrite, started, num_runs=1):
-    """Return the trainer with the epochs of its recipe cut to what a budget holds.
+def fitted(trainer, kind, started):
+    """Return the trainer with the epochs of its recipe cut to what the asked budget holds.
 
-    What was chosen for the run that lies in the trainer's folder is kept; `folder.begin` tells
-    whether that is this run.
+    What was chosen for the run that lies in the trainer's folder is kept, unless it is to be
+    replaced; `folder.begin` tells whether that is this run.
 
     Args:
         trainer: a `Trainer`; its recipe's epochs and views are the most.
-        students: `(trainer, teacher) -> [{name: Distiller}]`, a dict for each training of
-            students.
-        budget: seconds, or `None` for the trainer as it is.
-        overwrite: choose anew, whatever run lies in the folder.
+        kind: the `Kind`, whose `trainings` are timed, and take place for each of its seeds.
         started: the `time.perf_counter()` at which the budget began.
-        num_runs: how often teacher and students are trained.
 
     Raises:
         ValueError: if the budget does not hold one epoch of each training.
     """
+    budget, num_runs = trainer.asked.budget, len(kind.seeds)
     if budget is None:
         return trainer
     recipe, say = trainer.recipe, trainer.progress.say
-    stored = None if overwrite else records.read_config(trainer.folder)
+    stored = None if trainer.asked.overwrite else records.read_config(trainer.folder)
     settings = (stored or {}).get("settings", {})
     if settings.keys() >= set(_CHOSEN):
         kept = dataclasses.replace(recipe, **{name: settings[name] for name in _CHOSEN})
         say(f"Budget: {_epochs_of(kept)}, as the run was begun with")
         return dataclasses.replace(trainer, recipe=kept)
     say(f"Budget: {clock(budget)}; timing a few steps of teacher and students")
-    pace = measured(trainer, students)
+    pace = measured(trainer, kind.trainings)
     spent = time.perf_counter() - started
     seconds = (budget - spent) * (1 - _RESERVE) / num_runs
     say(
@@ -140,9 +139,11 @@ def chosen(recipe, seconds, pace):
         seconds: at least `pace.least`.
         pace: a `Pace`.
     """
-    for_teacher = min(_TEACHERS_SHARE * seconds, seconds - pace.view - pace.students)
-    teacher_epochs = _whole(for_teacher / pace.teacher, recipe.epochs_of("teacher"))
-    rest = seconds - teacher_epochs * pace.teacher
+    teacher_epochs, rest = None, seconds
+    if pace.teacher:  # It is trained, too.
+        for_teacher = min(_TEACHERS_SHARE * seconds, seconds - pace.view - pace.students)
+        teacher_epochs = _whole(for_teacher / pace.teacher, recipe.epochs_of("teacher"))
+        rest = seconds - teacher_epochs * pace.teacher
     views = recipe.views or 1  # A teacher that is not stored is asked once, or in the step.
     epochs = rest / (pace.students + pace.view)
     if epochs > views:
@@ -164,28 +165,37 @@ def measured(trainer, students):
         students: as in `fitted`.
     """
     recipe = trainer.recipe
+    changes = {"views": recipe.views and 1}
+    if isinstance(recipe.student, str) and recipe.student == AUTO:
+        changes["student"] = proposed(trainer.data, recipe.max_kb)[0]
     with tempfile.TemporaryDirectory() as folder, quiet_about_tracing():
         probe = dataclasses.replace(
             trainer,
-            recipe=dataclasses.replace(recipe, views=recipe.views and 1),
+            recipe=dataclasses.replace(recipe, **changes),
             folder=Path(folder),
             progress=Progress(verbose=False),
         )
-        distiller = probe.untrained_teacher()
-        teacher = distiller.student
-        training = probe.teacher_training
-        seconds = _seconds_of_epoch(probe, {"teacher": distiller}, training)
+        seconds, teacher = _seconds_of_teacher(probe)
         # What stored soft labels say takes no time: anyone may have said it.
         speaker = probe.build(functools.partial(mlp, [1])) if recipe.views else teacher
-        training = probe.student_training
         return Pace(
             teacher=seconds,
-            view=_seconds_of_view(probe, teacher),
+            view=_seconds_of_view(probe, teacher) if teacher else 0.0,
             students=sum(
-                _seconds_of_epoch(probe, distillers, training, speaker)
+                _seconds_of_epoch(probe, distillers, probe.student_training, speaker)
                 for distillers in students(probe, speaker)
             ),
         )
+
+
+def _seconds_of_teacher(trainer):
+    """Return the seconds of an epoch of the teacher, and the teacher."""
+    if trainer.fixed is not None or trainer.recipe.teacher is None:
+        found = trainer.teacher()
+        return 0.0, found and found.model
+    distiller = trainer.untrained_teacher()
+    seconds = _seconds_of_epoch(trainer, {"teacher": distiller}, trainer.teacher_training)
+    return seconds, distiller.student
 
 
 def _seconds_of_epoch(trainer, distillers, training, teacher=None):
@@ -214,7 +224,7 @@ def _seconds_of_epoch(trainer, distillers, training, teacher=None):
 def _seconds_of_view(trainer, teacher):
     """Return the seconds in which a teacher is asked about every training image once."""
     images = trainer.data.train.images[:_BATCH_ASKED]
-    ask = tf.function(Teacher(teacher))
+    ask = tf.function(teacher_of(teacher))
     with trainer.in_its_precision(teacher):
         ask(images)
         began = time.perf_counter()
@@ -243,5 +253,7 @@ def _whole(number, most):
 
 
 def _epochs_of(recipe):
-    epochs = f"{recipe.epochs_of('teacher')} epochs of the teacher, {recipe.epochs} of students"
+    epochs = f"{recipe.epochs} of students"
+    if recipe.teacher_epochs is not None:
+        epochs = f"{recipe.teacher_epochs} epochs of the teacher, {epochs}"
     return f"{epochs} on {recipe.views} stored views" if recipe.views else epochs

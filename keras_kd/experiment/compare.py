@@ -1,28 +1,138 @@
 """Does distillation help? Four arrangements, paired over seeds, with a verdict."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
-from typing import Any
 
 from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import MOST_SEEDS, check_integer, check_seed
 from keras_kd._common.files import remove_leftovers
-from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
-from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import statistics, tables
+from keras_kd.experiment.frame import carry_out
+from keras_kd.experiment.kind import NEEDED, Judged, Kind, Part
 from keras_kd.experiment.recipe import Recipe
-from keras_kd.experiment.run import describe, load
-from keras_kd.experiment.training import Trainer
-from keras_kd.runs import events
+from keras_kd.experiment.result import Result
+from keras_kd.runs import events, records
 from keras_kd.runs import folder as folder_module
-from keras_kd.runs.evaluation import describe_models, evaluate
-from keras_kd.runs.progress import Progress
+from keras_kd.runs.evaluation import Predictions, describe_models, evaluate
 
 _SMOOTHING = 0.1
 # What is better when it is smaller counts the other way round as a gain.
 _SIGNS = {"accuracy": 1, "negative_log_likelihood": -1, "agreement_with_teacher": 1}
+
+
+class Compare(Kind):
+    """Student distilled and alone over seeds, each in a folder of its own."""
+
+    name, noun = "compare", "comparison"
+
+    def __init__(self, seeds):
+        self.seeds = check_seeds(seeds)
+
+    def check(self, recipe):
+        statistics.check_scipy()
+        require_extra("matplotlib", "report", "A comparison's report")
+
+    def options(self):
+        return {"seeds": self.seeds}
+
+    def trainings(self, trainer, teacher):
+        distillers = {
+            "student_alone": trainer.alone(),
+            "label_smoothing": trainer.smoothed(_SMOOTHING, teacher),
+            "student": trainer.distilled(teacher),
+        }
+        if trainer.recipe.distiller is not None and trainer.recipe.alpha != 0:
+            distillers["soft_targets"] = trainer.distilled(teacher, distiller=None)
+        return trainer.together(distillers)
+
+    def train(self, trainer):
+        """Return `{seed: {name: Trained}}`."""
+        return {seed: self.train_seed(trainer, seed) for seed in self.seeds}
+
+    def train_seed(self, trainer, seed):
+        """Return `{name: Trained}` of one seed, all written into a folder of its own."""
+        recipe, progress = trainer.recipe, trainer.progress
+        progress.say(f"Seed {seed}")
+        of_seed = self.of_seed(trainer, seed)
+        of_seed.folder.mkdir(exist_ok=True)
+        remove_leftovers(of_seed.folder)
+        folder_module.begin(
+            of_seed.folder,
+            kind="seed",
+            recipe=recipe.name,
+            options={"seed": seed, "data_dir": trainer.asked.data_dir},
+            settings=of_seed.settings(),
+            data=folder_module.describe(of_seed.data),
+            progress=progress,
+            overwrite=trainer.asked.overwrite,
+        )
+        return of_seed.train_all(self.trainings)
+
+    def of_seed(self, trainer, seed):
+        """Return the `Trainer` of a seed."""
+        data = trainer.data
+        if seed != trainer.seed:
+            data = trainer.recipe.load(seed, trainer.asked.data_dir)
+        folder = trainer.folder / f"seed_{seed}"
+        callbacks = events.callbacks_for(folder, trainer.asked.tensorboard)
+        return dataclasses.replace(
+            trainer, data=data, seed=seed, folder=folder, callbacks=callbacks
+        )
+
+    def judge(self, trainer, trained, test):
+        # No seed has another test split.
+        runs = [self.judge_seed(trainer, seed, trained[seed], test) for seed in self.seeds]
+        results = {**summary(runs, quick=trainer.asked.quick), "runs": runs}
+        return Judged(results, trained[self.seeds[0]]["student"].model)
+
+    def judge_seed(self, trainer, seed, trained, test):
+        """Return the figures of a seed, written into its folder."""
+        folder = trainer.folder / f"seed_{seed}"
+        _, figures = evaluate(trained, test, folder)
+        models = describe_models(folder, trained, figures)
+        curves = {name: curves for name, (_, curves) in trained.items() if curves}
+        results = {"recipe": trainer.recipe.name, "seed": seed, "models": models, "curves": curves}
+        folder_module.finish(folder, results)
+        return {"seed": seed, "models": models}
+
+    @classmethod
+    def call(cls, recipe, **options):
+        return compare(recipe, **options)
+
+    @classmethod
+    def title(cls, results):
+        return f"{results['recipe']}: does distillation help? {len(results['seeds'])} seeds"
+
+    @classmethod
+    def lines(cls, results):
+        return [
+            statistics.sentence_of(gains["accuracy"], other)
+            for other, gains in results["gains"].items()
+        ]
+
+    @classmethod
+    def verdict(cls, results):
+        return results["verdict"]
+
+    @classmethod
+    def table(cls, results):
+        return tables.comparison(results)
+
+    @classmethod
+    def sentences(cls, results, folder):
+        return [*tables.verdicts(results), f"Written to {folder}"]
+
+    @classmethod
+    def parts(cls, folder, results):
+        num_classes = len(results["data"]["class_names"])
+        folders = [folder / f"seed_{seed}" for seed in results["seeds"]]
+        return [Part(_curves(each), Predictions(each, num_classes, NEEDED)) for each in folders]
+
+    @classmethod
+    def figures(cls, results):
+        gain = results["gains"]["student_alone"]["accuracy"]
+        return f"{results['verdict']}, {100 * gain['mean']:+.2f} points"
 
 
 def compare(
@@ -37,7 +147,7 @@ def compare(
     overwrite: bool = False,
     data_dir: PathLike | None = None,
     verbose: bool = True,
-) -> dict[str, Any]:
+) -> Result:
     """Compare the distilled student with the same student alone, paired over seeds.
 
     Each seed draws its own validation split, first weights and orders; it trains a teacher, then,
@@ -71,7 +181,7 @@ def compare(
         verbose: show the progress and the closing table.
 
     Returns:
-        The contents of `results.json`, as a dict: `models` (mean and spread by name), `gains`
+        A `Result`: `models` (mean and spread by name), `gains`
         (over `student_alone`, `label_smoothing`, `teacher` and, if it is there, `soft_targets`, by
         metric: `values`, `mean`, `std`, `interval_95`, `verdict`, `reason`, `seeds_needed`; above
         0 is better), `verdict` (on accuracy, over the student alone; none under three seeds, see
@@ -83,61 +193,11 @@ def compare(
         FileNotFoundError: if the data set is nowhere to be found.
         ImportError: if a package of the extras `report` or `tensorboard` is missing.
     """
-    seeds = check_seeds(seeds)
-    check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
-    statistics.check_scipy()
-    require_extra("matplotlib", "report", "A comparison's report")
-    budget = budget_module.seconds_of(budget)
-    recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
-    options = {
-        "seeds": seeds,
-        "epochs": epochs,
-        "quick": quick,
-        "budget": budget,
-        "tensorboard": tensorboard,
-        "data_dir": data_dir,
-    }
-    folder = folder_module.output_for("compare", recipe.name, output, options, overwrite)
-    events.callbacks_for(folder, tensorboard)  # Refused now, if it cannot be.
-    progress = Progress(verbose)
-    started = time.perf_counter()
-    data = load(recipe, seeds[0], data_dir, progress)
-    what = {
-        "kind": "compare",
-        "recipe": recipe.name,
-        "options": options,
-        "data": describe(data),
-    }
-    trainer = Trainer(recipe, data, seeds[0], folder, progress)
-    with at_work(folder):
-        trainer = budget_module.fitted(
-            trainer,
-            lambda *given: [_students(*given)],
-            budget=budget,
-            overwrite=overwrite,
-            started=started,
-            num_runs=len(seeds),
-        )
-        settings = trainer.recipe.settings(data)
-        folder_module.begin(
-            folder, **what, settings=settings, progress=progress, overwrite=overwrite
-        )
-        trained = {seed: _train(trainer, seed, data_dir, tensorboard, overwrite) for seed in seeds}
-        # Every choice is made. No seed has another test split.
-        test = data.test
-        runs = [
-            _evaluate(recipe, seed, folder / f"seed_{seed}", trained[seed], test) for seed in seeds
-        ]
-        results = {
-            **folder_module.head(what, settings, test),
-            **summary(runs, quick=quick),
-            "runs": runs,
-            "seconds": time.perf_counter() - started + sum(trainer.earlier),
-        }
-        folder_module.finish(folder, results)
-    progress.show(tables.comparison(results))
-    progress.say(*tables.verdicts(results), f"Written to {folder}")
-    return results
+    options = {"budget": budget, "tensorboard": tensorboard, "data_dir": data_dir}
+    return carry_out(
+        Compare(seeds), recipe, epochs=epochs, quick=quick, output=output, overwrite=overwrite,
+        verbose=verbose, **options,
+    )  # fmt: skip
 
 
 def check_seeds(seeds):
@@ -180,62 +240,27 @@ def summary(runs, *, quick=False):
                 quick=quick,
             )
             for metric, sign in _SIGNS.items()
-            if (other, metric) != ("teacher", "agreement_with_teacher")
+            if metric in runs[0]["models"][other]["test"]
+            and (other, metric) != ("teacher", "agreement_with_teacher")
         }
         # The teacher last: it is larger, and no other way to train the student.
         for other in sorted(names, key="teacher".__eq__)
         if other != "student"
     }
-    verdict = gains["student_alone"]["accuracy"]["verdict"]
+    alone = gains.get("student_alone")  # The control may be left out.
+    verdict = alone and alone["accuracy"]["verdict"]
     return {"models": models, "gains": gains, "verdict": verdict}
 
 
-def _train(trainer, seed, data_dir, tensorboard, overwrite):
-    """Return `{name: Trained}` of one seed, all written."""
-    recipe, progress = trainer.recipe, trainer.progress
-    progress.say(f"Seed {seed}")
-    data = trainer.data
-    if seed != trainer.seed:
-        data = load(recipe, seed, data_dir, Progress(verbose=False))
-    folder = trainer.folder / f"seed_{seed}"
-    folder.mkdir(exist_ok=True)
-    remove_leftovers(folder)
-    folder_module.begin(
-        folder,
-        kind="seed",
-        recipe=recipe.name,
-        options={"seed": seed, "data_dir": data_dir},
-        settings=recipe.settings(data),
-        data=describe(data),
-        progress=progress,
-        overwrite=overwrite,
-    )
-    callbacks = events.callbacks_for(folder, tensorboard)
-    trainer = dataclasses.replace(trainer, data=data, seed=seed, folder=folder, callbacks=callbacks)
-    teacher = trainer.teacher()
-    distillers = _students(trainer, teacher.model)
-    return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
-
-
-def _students(trainer, teacher):
-    """Return what is trained together, by name."""
-    distillers = {
-        "student_alone": trainer.alone(),
-        "label_smoothing": trainer.smoothed(_SMOOTHING, teacher),
-        "student": trainer.distilled(teacher),
-    }
-    if trainer.recipe.distiller is not None and trainer.recipe.alpha != 0:
-        distillers["soft_targets"] = trainer.distilled(teacher, distiller=None)
-    return distillers
-
-
-def _evaluate(recipe, seed, folder, trained, test):
-    _, figures = evaluate(trained, test, folder)
-    models = describe_models(folder, trained, figures)
-    curves = {name: curves for name, (_, curves) in trained.items()}
-    results = {"recipe": recipe.name, "seed": seed, "models": models, "curves": curves}
-    folder_module.finish(folder, results)
-    return {"seed": seed, "models": models}
+def _curves(folder):
+    """Return the curves of a seed of a comparison."""
+    results = records.read_results(folder, "seed")
+    if results is None:
+        raise FileNotFoundError(
+            f"A comparison's folder must hold all of its seeds. Received: {folder} without "
+            "results.json. Say the command again: what is trained is used."
+        )
+    return results["curves"]
 
 
 def _test(run, name, metric):
@@ -244,9 +269,9 @@ def _test(run, name, metric):
 
 def _spreads(models):
     keys = ("epochs", "best_epoch", "seconds", "validation_accuracy")
+    keys = [key for key in keys if key in models[0]]  # A fixed teacher has none.
     return {
-        "parameters": models[0]["parameters"],
-        "bytes": models[0]["bytes"],
+        **{key: models[0][key] for key in ("parameters", "bytes") if key in models[0]},
         **{key: statistics.spread([model[key] for model in models]) for key in keys},
         "test": {
             metric: statistics.spread([model["test"][metric] for model in models])

@@ -6,53 +6,76 @@ from typing import Any
 
 from keras_kd._common.console import Table
 from keras_kd._common.typing import Config, PathLike
-from keras_kd.experiment import report, tables
-from keras_kd.experiment.compare import compare
+from keras_kd.experiment.frame import show
+from keras_kd.experiment.kinds import KINDS
 from keras_kd.experiment.recipe import Recipe
-from keras_kd.experiment.run import run
-from keras_kd.experiment.search import search
-from keras_kd.experiment.sweep import sweep
 from keras_kd.runs import checkpoint, records
 from keras_kd.runs import folder as folder_module
 from keras_kd.runs.progress import Progress, title_of
 
-_CALLS = {"run": run, "compare": compare, "sweep": sweep, "search": search}
-
 
 def resume(
-    folder: PathLike, recipe: Recipe, *, data_dir: PathLike | None = None, verbose: bool = True
+    folder: PathLike,
+    recipe: Recipe | None = None,
+    *,
+    data_dir: PathLike | None = None,
+    verbose: bool = True,
 ) -> dict[str, Any]:
-    """Go on with a run, a comparison, a sweep or a search that was interrupted or killed.
+    """Go on with a run of any kind that was interrupted or killed.
 
     What was trained is kept; what was training goes on after its last whole epoch and ends with
     the weights of an uninterrupted run, to the bit, on the same machine. A finished one is shown.
 
     Args:
         folder: the directory of the run.
-        recipe: the `Recipe` it was begun with.
+        recipe: the `Recipe` it was begun with; `None` if that was made of paths and numbers alone,
+            as the command makes it: then it stands in the folder.
         data_dir: as in `data.load`; the one it was begun with if `None`.
         verbose: show the progress and the closing table.
 
     Returns:
-        The contents of `results.json`, as a dict.
+        A `Result`; of a finished run a dict, the contents of `results.json`.
 
     Raises:
         FileNotFoundError: if there is no run in the folder.
         ValueError: if the recipe is another one, or another process works in the folder.
     """
     config = check_run(folder)
-    if config["recipe"] != recipe.name:
+    kind = KINDS[config["kind"]]
+    results = records.read_results(folder, config["kind"])
+    if recipe is not None and config["recipe"] != recipe.name:
         raise ValueError(
             f"The run in {folder} is of the recipe {config['recipe']}. Received: {recipe.name}."
         )
-    results = records.read_results(folder, config["kind"])
     if results is not None:
-        _show(results, config["kind"], folder, Progress(verbose))
+        progress = Progress(verbose)
+        progress.say(f"{folder} is finished:")
+        show(kind, results, folder, progress)
         return results
+    if recipe is None:
+        recipe = recipe_of(folder, config)
     options = {**config["options"], "output": folder, "verbose": verbose}
     if data_dir is not None:
         options["data_dir"] = data_dir
-    return _CALLS[config["kind"]](recipe, **options)
+    return kind.call(recipe, **options)
+
+
+def recipe_of(folder, config):
+    """Return the `Recipe` that a run was begun with.
+
+    Args:
+        folder: of the run.
+        config: of `check_run`.
+
+    Raises:
+        ValueError: if it was made of objects of a Python program.
+    """
+    if "made_from" not in config:
+        raise ValueError(
+            f"The run in {folder} was begun with objects of a Python program, such as a model. "
+            "Received: no recipe. Call the same function again, with the same folder: it goes on."
+        )
+    return Recipe(**config["made_from"])
 
 
 def check_run(folder: PathLike) -> Config:
@@ -68,30 +91,9 @@ def check_run(folder: PathLike) -> Config:
         raise FileNotFoundError(
             f"There is no run in {folder}. Look for one with `keras-kd list DIR`."
         )
-    if config["kind"] == "distill":
-        raise ValueError(
-            "A distillation goes on when its command is said again. Received: "
-            f"{folder}, begun with `{config['command']}`."
-        )
-    if config["kind"] not in _CALLS:
+    if config["kind"] in records.PARTS:
         raise ValueError(f"{folder} is a part of the comparison in {folder.parent}. Name that one.")
     return config
-
-
-def _show(results, kind, folder, progress):
-    progress.say(f"{folder} is finished:")
-    if kind == "compare":
-        progress.show(tables.comparison(results))
-        progress.say(*tables.verdicts(results))
-    elif kind == "sweep":
-        progress.show(tables.grid(results))
-        progress.say(*tables.best_cell(results))
-    elif kind == "search":
-        progress.show(tables.trials(results))
-        progress.say(*tables.best_trial(results))
-    else:
-        progress.show(report.table(results))
-        progress.say(*report.sentences(results, folder))
 
 
 def list_runs(folder: PathLike = "saved_models") -> list[dict[str, Any]]:
@@ -163,7 +165,7 @@ def _described(path):
         **_named(path, config),
         "state": state,
         "at": "" if results else _at(path),
-        "figures": _figures(results, config["kind"]) if results else "",
+        "figures": KINDS[config["kind"]].figures(results) if results else "",
         "damage": "",
     }
 
@@ -196,12 +198,3 @@ def _at(path):
         except ValueError:
             return f"{where}{title_of(name)}, whose checkpoint is damaged"
     return "between two trainings"
-
-
-def _figures(results, kind):
-    if kind == "compare":
-        gain = results["gains"]["student_alone"]["accuracy"]
-        return f"{results['verdict']}, {100 * gain['mean']:+.2f} points"
-    student = results["models"]["student"]["test"]["accuracy"]
-    alone = results["models"]["student_alone"]["test"]["accuracy"]
-    return f"distilled {student:.4f}, alone {alone:.4f}"

@@ -5,26 +5,16 @@ import importlib.resources
 import json
 import re
 import string
-import typing
 from pathlib import Path
 
 from keras_kd._common.backend import require_extra
 from keras_kd._common.files import written_whole
 from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
-from keras_kd.experiment import (
-    blocks,
-    gallery,
-    heat_map,
-    report,
-    search_picture,
-    sections,
-    statistics,
-    tables,
-)
+from keras_kd.experiment import blocks, gallery, sections
+from keras_kd.experiment.kinds import KINDS
 from keras_kd.experiment.listing import check_run
 from keras_kd.runs import records
-from keras_kd.runs.evaluation import Predictions
 
 
 def write_report(folder: PathLike) -> Path:
@@ -63,16 +53,15 @@ def write_report(folder: PathLike) -> Path:
 
 
 def _written(folder, config, results):
-    kind, class_names = config["kind"], results["data"]["class_names"]
-    parts = _parts(folder, kind, results)
-    lines, verdict = _lines(kind, results)
+    kind, class_names = KINDS[config["kind"]], results["data"]["class_names"]
+    parts, verdict = kind.parts(folder, results), kind.verdict(results)
     template = string.Template(
         importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
     )
     page = template.substitute(
-        title=html.escape(_title(config, results)),
+        title=html.escape(kind.title(results)),
         looks=blocks.looks(),
-        verdict="".join(f"<p>{_with_commands(line)}</p>" for line in lines),
+        verdict="".join(f"<p>{_with_commands(line)}</p>" for line in kind.lines(results)),
         verdict_class=verdict.lower().replace(" ", "-"),
         sections="\n".join(_sections(kind, results, parts, folder)),
         command=html.escape(config["command"]),
@@ -94,7 +83,7 @@ def _sections(kind, results, parts, folder):
     said = [part.predictions for part in parts]
     yield sections.comparisons(results, parts)
     yield sections.models(results)
-    yield from _own_sections(kind, results)
+    yield from kind.sections(results)
     yield sections.learning(parts)
     yield sections.by_class(said, class_names)
     yield sections.confusions(said, class_names)
@@ -106,65 +95,3 @@ def _sections(kind, results, parts, folder):
 def _with_commands(line):
     """Return a line as HTML, what stands in backticks as code."""
     return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(line))
-
-
-# What differs by kind.
-
-
-# Of a teacher there may be soft labels alone, and the control may be left out.
-_NAMES = ("student",)
-
-
-class _Part(typing.NamedTuple):
-    curves: dict
-    predictions: Predictions
-
-
-def _title(config, results):
-    if config["kind"] == "compare":
-        return f"{config['recipe']}: does distillation help? {len(results['seeds'])} seeds"
-    kinds = {"sweep": "a grid of students", "search": "a search", "run": "one run"}
-    what = kinds[config["kind"]]
-    return f"{config['recipe']}: {what}, seed {results['seed']}"
-
-
-def _lines(kind, results):
-    """Return what is to be said first, a list of lines, and the verdict in capitals."""
-    if kind == "compare":
-        gains = {name: each["accuracy"] for name, each in results["gains"].items()}
-        lines = [statistics.sentence_of(gain, other) for other, gain in gains.items()]
-        return lines, results["verdict"]
-    if kind == "sweep":
-        return [line.removeprefix("* ") for line in tables.best_cell(results)], ""
-    if kind == "search":
-        return [line.removeprefix("* ") for line in tables.best_trial(results)], ""
-    return [report.verdict(results["gain"], quick=results.get("quick", False))], ""
-
-
-def _parts(folder, kind, results):
-    num_classes = len(results["data"]["class_names"])
-    if kind != "compare":
-        curves = dict(results["curves"])
-        if kind == "sweep":  # The best cell last, in the student's colour, over the grey ones.
-            curves["student"] = curves.pop(results["best"])
-        return [_Part(curves, Predictions(folder, num_classes, _NAMES))]
-    folders = [folder / f"seed_{seed}" for seed in results["seeds"]]
-    return [_Part(_curves(each), Predictions(each, num_classes, _NAMES)) for each in folders]
-
-
-def _curves(folder):
-    """Return the curves of a seed of a comparison."""
-    results = records.read_results(folder, "seed")
-    if results is None:
-        raise FileNotFoundError(
-            f"A comparison's folder must hold all of its seeds. Received: {folder} without "
-            "results.json. Say the command again: what is trained is used."
-        )
-    return results["curves"]
-
-
-def _own_sections(kind, results):
-    if kind == "sweep":
-        yield heat_map.section(results)
-    if kind == "search":
-        yield search_picture.section(results)

@@ -1,42 +1,91 @@
 """What an experiment is."""
 
 import dataclasses
-from collections.abc import Callable
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import keras
 
 from keras_kd import data as data_module
-from keras_kd._common.checks import ALPHAS, RATES, TEMPERATURES, check_integer, check_number
-from keras_kd._common.typing import Config, PathLike
+from keras_kd._common.checks import (
+    ALPHAS,
+    RATES,
+    TEMPERATURES,
+    ArgumentError,
+    check_integer,
+    check_number,
+)
+from keras_kd._common.files import sha256_of
+from keras_kd._common.typing import Config, PathLike, Tensor
+from keras_kd.checking.inspection import check
+from keras_kd.data.joining import with_unlabelled
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.experiment.run import run
 from keras_kd.losses import SoftTargets
 from keras_kd.losses.lookup import builder_of
 from keras_kd.runs.fingerprints import architecture, settings_of
+from keras_kd.runs.progress import Progress
+from keras_kd.runs.students import AUTO, StudentLike, build_student, built_for, named
+from keras_kd.soft_labels import SoftLabels
+from keras_kd.teachers.ensemble import Ensemble, TeacherLike
+from keras_kd.teachers.fitting import opened_teacher
+from keras_kd.teachers.teacher import Teacher
+
+# Where only what is chosen later is not known yet: to be timed, and to draw grids from.
+_USUAL = {"temperature": 2.0, "alpha": 0.9}
+# Settings that are paths, if something is there.
+_PATHS = ("data", "teacher", "student", "unlabelled", "soft_labels")
+_SAID_OTHERWISE = (
+    "name", "data", "data_options", "teacher", "student", "best", "loss", "distiller", "optimizer",
+    "teacher_optimizer", "quick_share", "temperatures", "scale", "head", "unlabelled",
+    "soft_labels", "max_kb", "max_us", "checked",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """The settings of a teacher, a student distilled from it, and the same student alone.
 
-    Student and student alone get the same budget: batches, optimizer, epochs, patience, first
-    weights, order and augmentation of the data. A recipe is called to run it; see
-    `experiment.run`.
+    Teacher and data may be the user's own. Student and student alone get the same budget: batches,
+    optimizer, epochs, patience, first weights, order and augmentation of the data. A recipe is
+    called to run it (see `experiment.run`), or given to `experiment.compare`, `sweep`, `search` or
+    `distill`.
 
     Args:
-        name: names the folder below `saved_models/`.
-        dataset: a name for `data.load`.
-        teacher: builds the teacher, `(image_shape=..., num_classes=...) -> keras.Model`.
-        student: builds the student, in the same way.
-        temperature: of the soft targets.
-        alpha: weight of the distillation loss; `1 - alpha` weighs the hard-label loss.
+        data: a name for `data.load`, the path of a folder or file for `data.read`, a `Data`, or a
+            function `(seed) -> Data`. A `Data` keeps its validation split, all others draw one a
+            seed.
+        teacher: a function `(image_shape=..., num_classes=...) -> keras.Model`, whose model each
+            run trains on the labels; or one that is there and never trained: a `keras.Model` that
+            ends in logits, softmax or sigmoid, a `Teacher`, the path of a model file, or a list of
+            several. `None` with `soft_labels`.
+        student: such a function, a spec (`models.from_spec`), the path of a `.keras` file, or a
+            `keras.Model` (a copy is trained). `"auto"` proposes three of one family, trains them
+            together, runs their int8 files, and takes the most accurate within `max_kb` and
+            `max_us`.
+        temperature: of the soft targets. `"auto"` asks the teacher's logits, and a short probe on
+            validation images.
+        alpha: weight of the distillation loss; `1 - alpha` weighs the hard-label loss; or `"auto"`.
         epochs: at most, for each training.
         quick_epochs: at most, with `quick`.
         teacher_patience: epochs without a better validation accuracy that end its training.
         student_patience: the same for both students.
         batch_size: examples a step.
         learning_rate: of Adam, where there is no other optimizer.
+        name: names the folder below `saved_models/`; the data's name if `None`.
+        data_options: of `data.read`, such as `{"image_size": (96, 96)}`.
+        scale: what a teacher of the user's was trained on, see `check`.
+        head: what such a teacher returns, see `Teacher`.
+        unlabelled: images without labels for the teacher to speak of, beside the training images:
+            an array of the same shape, or a folder.
+        soft_labels: `SoftLabels` of the training images, or their folder, instead of a teacher.
+        max_kb: most kilobytes of an `"auto"` student's file.
+        max_us: most microseconds of it for an image.
+        checked: whether what `check` finds may refuse a teacher of the user's.
         loss: builds the distillation loss, `(temperature) -> loss`; or the name of one.
         distiller: builds what trains the student, `(student=..., teacher=...,
             distillation_loss=..., alpha=...) -> Distiller`, such as a `functools.partial` of
@@ -56,20 +105,46 @@ class Recipe:
         share: the same of any run.
         temperatures: of a sweep that is told none.
         best: the same students under a better schedule, for `--best` and for a budget.
+
+    Raises:
+        ValueError: if a setting is out of range, or two of them contradict each other.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    data = kd.data.load("digits")
+    teacher = kd.models.mlp([64], image_shape=data.image_shape)
+    teacher.compile("adam", kd.losses.CrossEntropy())
+    teacher.fit(data.train.batches(32, shuffle_seed=0), epochs=5, shuffle=False, verbose=0)
+    recipe = kd.experiment.Recipe(
+        data="digits", teacher=teacher, student="mlp:8", temperature=2.0, alpha=0.9
+    )
+    assert recipe.has_fixed_teacher and recipe.name == "digits"
+    ```
     """
 
-    name: str
-    dataset: str
-    teacher: Callable[..., keras.Model]
-    student: Callable[..., keras.Model]
-    temperature: float
-    alpha: float
-    epochs: int
-    quick_epochs: int
-    teacher_patience: int
-    student_patience: int
-    batch_size: int
+    data: str | PathLike | data_module.Data | Callable[[int], data_module.Data]
+    teacher: TeacherLike | PathLike | Callable[..., keras.Model] | None = None
+    student: StudentLike = AUTO
+    temperature: float | str = AUTO
+    alpha: float | str = AUTO
+    epochs: int = 100
+    quick_epochs: int = 5
+    teacher_patience: int = 10
+    student_patience: int = 10
+    batch_size: int = 64
     learning_rate: float = 1e-3
+    name: str | None = None
+    data_options: Mapping[str, Any] | None = None
+    scale: str = "0..255"
+    head: str | None = None
+    unlabelled: Tensor | PathLike | None = None
+    soft_labels: SoftLabels | PathLike | None = None
+    max_kb: float | None = None
+    max_us: float | None = None
+    checked: bool = True
     loss: Callable | str = SoftTargets
     distiller: Callable[..., Distiller] | None = None
     optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
@@ -86,10 +161,13 @@ class Recipe:
     best: "Recipe | None" = None
 
     def __post_init__(self):
+        if self.name is None:
+            object.__setattr__(self, "name", _name_of(self.data))
         if isinstance(self.loss, str):
-            object.__setattr__(self, "loss", builder_of(self.loss)[0])
-        check_number("temperature", self.temperature, TEMPERATURES)
-        check_number("alpha", self.alpha, ALPHAS)
+            builder_of(self.loss)  # Refused now, if there is none.
+        for name, bounds in (("temperature", TEMPERATURES), ("alpha", ALPHAS)):
+            if getattr(self, name) != AUTO:
+                check_number(name, getattr(self, name), bounds, ", or 'auto'")
         check_number("learning_rate", self.learning_rate, RATES)
         for name in ("epochs", "quick_epochs", "teacher_patience", "student_patience",
                      "batch_size", "teacher_epochs", "teacher_batch_size", "views"):  # fmt: skip
@@ -100,12 +178,23 @@ class Recipe:
                 f"Views are of an augmentation. Received: views={self.views} and none. "
                 "Set `augmentation`, or leave `views` at None."
             )
+        check_teaching(self.teacher, self.soft_labels, self.unlabelled, self.student)
+        if AUTO in self._choices() and not (self.has_fixed_teacher or self.soft_labels is not None):
+            raise ArgumentError(
+                "'auto' asks a teacher that is there before the run. Received: 'auto' and a "
+                "teacher that the run trains. Name temperature, alpha and student."
+            )
 
     def __call__(self, **options: Any) -> dict[str, Any]:
         """Run the recipe; the options are those of `experiment.run`."""
         return run(self, **options)
 
-    def data(self, seed: int, data_dir: PathLike | None = None) -> data_module.Data:
+    @property
+    def has_fixed_teacher(self) -> bool:
+        """Whether its teacher is there already, and never trained."""
+        return self.teacher is not None and not _is_builder(self.teacher)
+
+    def load(self, seed: int, data_dir: PathLike | None = None) -> data_module.Data:
         """Return its data.
 
         Args:
@@ -115,12 +204,63 @@ class Recipe:
         Returns:
             A `Data`.
         """
-        data = data_module.load(self.dataset, seed=seed, data_dir=data_dir)
-        if self.share == 1:
-            return data
-        splits = ("train", "validation", "test")
-        few = {name: getattr(data, name).share(self.share) for name in splits}
-        return dataclasses.replace(data, **few)
+        if isinstance(self.data, data_module.Data):
+            data = self.data
+        elif callable(self.data):
+            data = self.data(seed)
+        elif str(self.data) in data_module.NAMES and not os.path.exists(self.data):
+            data = data_module.load(str(self.data), seed=seed, data_dir=data_dir)
+        else:
+            data = data_module.read(self.data, seed=seed, **(self.data_options or {}))
+        return data if self.share == 1 else data.share(self.share)
+
+    def opened_teacher(
+        self, data: data_module.Data, *, checked: bool = False, progress: Progress
+    ) -> Teacher | Ensemble | None:
+        """Return the teacher of the user's as it answers the data, `None` if the run trains one.
+
+        Args:
+            data: a `Data`.
+            checked: whether it is looked at first, and refused if training would be wasted.
+            progress: a `Progress`.
+
+        Raises:
+            ValueError: if it does not fit the data, or training would be wasted.
+        """
+        if not self.has_fixed_teacher:
+            return None
+        how = {"scale": self.scale, "head": self.head}
+        if not checked:
+            return opened_teacher(self.teacher, data, **how)
+        student = None if self.student == AUTO else self.student
+        found = check(
+            self.teacher,
+            data,
+            student=student,
+            epochs=self.epochs,
+            verbose=progress.verbose,
+            **how,
+        )
+        found.refuse()
+        return found.teacher
+
+    def train_split(self, data: data_module.Data) -> data_module.Split:
+        """Return what the teacher speaks of: the training images, and those without labels."""
+        if self.unlabelled is None:
+            return data.train
+        images = self.unlabelled
+        if isinstance(images, (str, Path)):
+            images = data_module.unlabelled(images, data)
+        return with_unlabelled(data.train, images)
+
+    def stored_soft_labels(self) -> SoftLabels | None:
+        """Return the `SoftLabels` that stand for a teacher, `None` if none do."""
+        given = self.soft_labels
+        return given if given is None or isinstance(given, SoftLabels) else SoftLabels(given)
+
+    def digest_of_soft_labels(self) -> str:
+        """Return a digest of the soft labels: their record holds that of every shard."""
+        return sha256_of(self.stored_soft_labels().path / "store.json")
 
     def for_epochs(
         self, epochs: int | None = None, *, quick: bool = False, best: bool = False
@@ -155,7 +295,8 @@ class Recipe:
 
     def distillation_loss(self) -> Any:
         """Return a new distillation loss."""
-        return self.loss(self.temperature)
+        build = builder_of(self.loss)[0] if isinstance(self.loss, str) else self.loss
+        return build(self._number("temperature"))
 
     def distiller_of(self, student: keras.Model, teacher: Any) -> Distiller:
         """Return a new distiller of a student, not compiled yet."""
@@ -163,41 +304,129 @@ class Recipe:
             student=student,
             teacher=teacher,
             distillation_loss=self.distillation_loss(),
-            alpha=self.alpha,
+            alpha=self._number("alpha"),
         )
 
-    def settings(self, data: data_module.Data) -> Config:
+    def words(self) -> Config | None:
+        """Return what makes the recipe again, as JSON can hold it; `None` if it holds objects."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        values = {name: getattr(self, name) for name in defaults}
+        said = {name: each for name, each in values.items() if each is not defaults[name]}
+        for name in set(_PATHS) & said.keys():
+            said[name] = _absolute(said[name])
+        try:
+            return json.loads(json.dumps(said))
+        except TypeError:
+            return None
+
+    def settings(self, data: data_module.Data, teacher: Any = None) -> Config:
         """Return all settings as JSON can hold them, the models as digests of what they are.
 
         Args:
             data: the `Data`, which shapes and the length of a schedule depend on.
+            teacher: of `opened_teacher`.
         """
-        shape = {"image_shape": data.image_shape, "num_classes": data.num_classes}
-        left_out = (
-            "name", "teacher", "student", "best", "loss", "distiller", "optimizer",
-            "teacher_optimizer", "quick_share", "temperatures",
-        )  # fmt: skip
         plain = {
             field.name: getattr(self, field.name)
             for field in dataclasses.fields(self)
-            if field.name not in left_out
+            if field.name not in _SAID_OTHERWISE
         }
         for name in ("augmentation", "teacher_augmentation"):
             plain[name] = plain[name] and repr(plain[name])
         if self.distiller is not None:
-            models = self.student(**shape), self.teacher(**shape)
-            plain["distiller"] = settings_of(self.distiller_of(*models))
-        return plain | {
+            student = build_student(self.student, data, seed=0)
+            asked = teacher or built_for(self.teacher, data)
+            plain["distiller"] = settings_of(self.distiller_of(student, asked))
+        student = self.student
+        return {
+            "dataset": data.name,
+            **plain,
             "loss": keras.saving.serialize_keras_object(self.distillation_loss()),
             "optimizer": _described(self.optimizer_of("student", len(data.train))),
             "teacher_optimizer": _described(self.optimizer_of("teacher", len(data.train))),
-            "teacher": architecture(self.teacher(**shape)),
-            "student": architecture(self.student(**shape)),
-        }
+            "student": architecture(built_for(student, data)) if _is_builder(student)
+            else student if student == AUTO else named(student, data, seed=0),
+            **self._teaching(data, teacher),
+        }  # fmt: skip
+
+    def _teaching(self, data, teacher):
+        """Return what tells who teaches, and of what."""
+        if _is_builder(self.teacher):
+            return {"teacher": architecture(built_for(self.teacher, data))}
+        said = {"teacher": teacher and teacher.fingerprint, "scale": self.scale, "head": self.head}
+        if self.soft_labels is not None:
+            said["soft labels"] = self.digest_of_soft_labels()
+        if self.unlabelled is not None:
+            said["training images"] = self.train_split(data).digest
+        if self.student == AUTO:
+            said |= {"max_kb": self.max_kb, "max_us": self.max_us}
+        return said
+
+    def _choices(self):
+        return [each for each in (self.temperature, self.alpha, self.student) if _is_text(each)]
+
+    def _number(self, name):
+        value = getattr(self, name)
+        return _USUAL[name] if value == AUTO else value
 
     def _of(self, who, name):
         teachers = getattr(self, f"teacher_{name}")
         return teachers if who == "teacher" and teachers is not None else getattr(self, name)
+
+
+def check_teaching(teacher, soft_labels, unlabelled, student):
+    """Refuse what cannot stand beside each other, or a recipe from which nobody learns.
+
+    Args:
+        teacher: as in `Recipe`.
+        soft_labels: the same.
+        unlabelled: the same.
+        student: the same.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    if soft_labels is None:
+        if teacher is None:
+            raise ArgumentError(
+                "There must be a teacher, or soft labels that one left. Received: neither. Name a "
+                ".keras file, in Python a `keras.Model`."
+            )
+        return
+    if _is_text(student) and student == AUTO:
+        raise ArgumentError(
+            "A student is proposed where there is a teacher. Received: student='auto' and soft "
+            "labels. Name a student, such as 'conv:16-32'."
+        )
+    if teacher is not None or unlabelled is not None:
+        raise ArgumentError(
+            "Soft labels stand for the teacher, on the training images alone. Received: a teacher "
+            "or unlabelled images beside them. Pass one or the other."
+        )
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_builder(given):
+    return callable(given) and not isinstance(given, (keras.Model, Teacher, Ensemble))
+
+
+def _name_of(data):
+    if isinstance(data, data_module.Data):
+        data = data.name
+    elif callable(data):
+        return "own"
+    return re.sub(r"[^\w.-]+", "_", Path(data).stem).strip("._") or "own"
+
+
+def _absolute(value):
+    if isinstance(value, (list, tuple)):
+        return [_absolute(each) for each in value]
+    if not isinstance(value, (str, Path)):
+        return value
+    return os.path.abspath(value) if os.path.exists(value) else str(value)
 
 
 def _described(optimizer):

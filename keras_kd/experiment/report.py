@@ -26,14 +26,15 @@ def table(results):
 def sentences(results, folder):
     """Return what the table means and where everything is, a line each."""
     litert = results["litert"]
+    models = [f"{name}.keras" for name, model in results["models"].items() if model.get("bytes")]
     return [
         verdict(results["gain"], quick=results.get("quick", False)),
         f"student.tflite ({kilobytes(litert['bytes'])}), executed by LiteRT on all "
         f"{litert['images']:,} test images: accuracy {litert['accuracy']:.4f}, agrees with the "
         f"Keras student on {100 * litert['agreement_with_keras']:.2f} %, "
         f"{litert['microseconds_per_image']:.1f} microseconds an image on one thread",
-        f"Written to {folder} in {results['seconds']:.0f} s: teacher.keras, student.keras, "
-        "student_alone.keras, student_savedmodel/, student.tflite, picture.png, results.json",
+        f"Written to {folder} in {results['seconds']:.0f} s: {', '.join(models)}, "
+        "student_savedmodel/, student.tflite, picture.png, results.json",
     ]
 
 

@@ -1,24 +1,157 @@
 """A search over the settings of a distillation, its trials in a study that survives a kill."""
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import MOST_WORKERS, check_integer, check_seed
-from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
+from keras_kd.experiment.frame import carry_out
+from keras_kd.experiment.kind import Judged, Kind
 from keras_kd.experiment.recipe import Recipe
-from keras_kd.experiment.run import describe, load
-from keras_kd.experiment.training import Trainer
+from keras_kd.experiment.result import Result
 from keras_kd.runs import folder as folder_module
 from keras_kd.runs.evaluation import describe_models, evaluate, figures_of, predict
 from keras_kd.runs.fingerprints import digest_of
-from keras_kd.runs.progress import Progress
 from keras_kd.runs.storage import check_storage, with_password, without_password
+
+
+class Search(Kind):
+    """Students with settings drawn from what earlier trials found."""
+
+    name = noun = "search"
+    title_of_page = "a search"
+    left_out = ("budget", "tensorboard")
+
+    def __init__(self, space, trials, workers, seed, storage):
+        self.seeds = [seed]
+        self.axes = space_module.DEFAULT if space is None else space
+        self.trials, self.workers, self.storage = trials, workers, storage
+
+    def check(self, recipe):
+        check_integer("trials", self.trials, minimum=1)
+        check_integer("workers", self.workers, minimum=1, maximum=MOST_WORKERS)
+        check_seed(*self.seeds)
+        require_extra("optuna", "search", "A search")
+        require_extra("matplotlib", "report", "A search's picture")
+        check_storage(self.storage)
+        self.storage = with_password(self.storage)
+        self.space = space_module.Space(recipe, self.axes)
+        if self.workers > 1:
+            from keras_kd.experiment.workers import check_can_be_sent
+
+            check_can_be_sent(recipe)
+
+    @property
+    def varied(self):
+        return tuple(self.axes)
+
+    def options(self):
+        storage = self.storage and without_password(str(self.storage))
+        return {
+            "space": self.space.axes, "trials": self.trials, "workers": self.workers,
+            "seed": self.seeds[0], "storage": storage,
+        }  # fmt: skip
+
+    def trainings(self, trainer, teacher):
+        yield {"student_alone": trainer.alone()}
+
+    def open(self, trainer):
+        """Reach a study that other machines share."""
+        recipe, data = trainer.recipe, folder_module.describe(trainer.data)
+        # Of another search the trials would not count.
+        digest = digest_of(trainer.settings(), data, self.space.axes, trainer.seed)[:12]
+        self.study = f"{recipe.name}_{digest}"
+        if self.storage is not None:
+            self._opened(trainer)
+
+    def train(self, trainer):
+        """Return `{name: Trained}`, the finished trials, and the name of the best one."""
+        # They import Optuna, and may be imported only now.
+        from keras_kd.experiment import study as study_module
+        from keras_kd.experiment import trial as trial_module
+        from keras_kd.experiment import workers as workers_module
+
+        if self.storage is None:
+            study_module.mend_journal(trainer.folder / "study.journal")
+        job, study = self._opened(trainer)
+        # Of what was chosen meanwhile.
+        space = space_module.Space(trainer.recipe, self.axes)
+        trained = super().train(trainer)
+        teacher = trained.get("teacher")
+        began = time.perf_counter()
+        objective = trial_module.Objective(trainer, space, teacher)
+        workers_module.run_trials(study, job, objective, self.workers)
+        waited = time.perf_counter() - began
+        finished = study_module.finished(study)
+        best = study_module.best_of(finished)
+        # On a shared study it may have been another machine's: then it is trained here too.
+        elsewhere = dataclasses.replace(trainer, earlier=[])  # Its seconds are those of the trial.
+        trained["student"] = trial_module.train(
+            elsewhere, space, best["name"], best["settings"], teacher
+        )
+        # The trials count once, whoever ran them, and not the waiting for them.
+        trainer.earlier.append(sum(trial["seconds"] for trial in finished) - waited)
+        return trained, finished, best["name"]
+
+    def _opened(self, trainer):
+        """Return the `Job` of the search, and its study."""
+        from keras_kd.experiment.study import open_study
+        from keras_kd.experiment.workers import Job
+
+        job = Job(
+            recipe=trainer.recipe,
+            axes=self.space.axes,
+            study=self.study,
+            storage=str(self.storage or trainer.folder / "study.journal"),
+            trials=self.trials,
+            seed=trainer.seed,
+            folder=trainer.folder,
+            data_dir=trainer.asked.data_dir,
+            verbose=trainer.progress.verbose,
+        )
+        return job, open_study(job.study, job.storage, create=True, epochs=trainer.recipe.epochs)
+
+    def judge(self, trainer, trained, test):
+        trained, finished, best = trained
+        validation = _validate(trained, trainer.data.validation)
+        _, figures = evaluate(trained, test, trainer.folder)
+        results = {
+            "space": self.space.axes,
+            "trials": finished,
+            "validation": {name: validation[name] for name in trained if name != "student"},
+            "best": best,
+            "models": describe_models(trainer.folder, trained, figures, {"student": best}),
+            "curves": {name: curves for name, (_, curves) in trained.items() if curves},
+        }
+        shown = {**results, "recipe": trainer.recipe.name}
+        draw = functools.partial(search_picture.draw, trainer.folder / "search.png", shown)
+        return Judged(results, trained["student"].model, draw)
+
+    @classmethod
+    def call(cls, recipe, **options):
+        return search(recipe, **options)
+
+    @classmethod
+    def lines(cls, results):
+        return [line.removeprefix("* ") for line in tables.best_trial(results)]
+
+    @classmethod
+    def table(cls, results):
+        return tables.trials(results)
+
+    @classmethod
+    def sentences(cls, results, folder):
+        return [*tables.best_trial(results), f"Written to {folder}"]
+
+    @classmethod
+    def sections(cls, results):
+        yield search_picture.section(results)
 
 
 def search(
@@ -35,7 +168,7 @@ def search(
     overwrite: bool = False,
     data_dir: PathLike | None = None,
     verbose: bool = True,
-) -> dict[str, Any]:
+) -> Result:
     """Search for the settings of a student's distillation on validation, and test the best.
 
     For more dimensions than a grid (`experiment.sweep`) can hold. The teacher and the student
@@ -79,7 +212,7 @@ def search(
         verbose: show the progress and the closing table.
 
     Returns:
-        The contents of `results.json`, as a dict: `space`, `trials` (each with `name`,
+        A `Result`: `space`, `trials` (each with `name`,
         `settings`, `state`: `"complete"` or `"pruned"`, `epochs`, `seconds`, `value`: the best
         validation accuracy, `validation`), `validation` (of `teacher` and `student_alone`),
         `best` (name of a trial), `models` (figures on test of `teacher`, `student_alone` and
@@ -96,109 +229,16 @@ def search(
         J. Bergstra et al., Algorithms for Hyper-Parameter Optimization, 2011, section 4 (TPE).
         T. Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019.
     """
-    check_integer("trials", trials, minimum=1)
-    check_integer("workers", workers, minimum=1, maximum=MOST_WORKERS)
-    check_seed(seed)
-    check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
-    require_extra("optuna", "search", "A search")
-    require_extra("matplotlib", "report", "A search's picture")
-    check_storage(storage)
-    storage = with_password(storage)
-    # They import Optuna, and may be imported only now.
-    from keras_kd.experiment import study as study_module
-    from keras_kd.experiment import trial as trial_module
-    from keras_kd.experiment import workers as workers_module
-
-    recipe = recipe.for_epochs(epochs, quick=quick)
-    space = space_module.Space(recipe, space_module.DEFAULT if space is None else space)
-    if workers > 1:
-        workers_module.check_can_be_sent(recipe)
-    options = {
-        "space": space.axes, "trials": trials, "workers": workers, "seed": seed,
-        "storage": storage and without_password(str(storage)),
-        "epochs": epochs, "quick": quick, "data_dir": data_dir,
-    }  # fmt: skip
-    folder = folder_module.output_for("search", recipe.name, output, options, overwrite)
-    progress = Progress(verbose)
-    started = time.perf_counter()
-    data = load(recipe, seed, data_dir, progress)
-    settings = recipe.settings(data)
-    what = {
-        "kind": "search",
-        "recipe": recipe.name,
-        "options": options,
-        "data": describe(data),
-    }  # fmt: skip
-    job = workers_module.Job(
-        recipe=recipe,
-        axes=space.axes,
-        # Of another search the trials would not count.
-        study=f"{recipe.name}_{digest_of(settings, what['data'], space.axes, seed)[:12]}",
-        storage=str(storage or folder / "study.journal"),
-        trials=trials,
-        seed=seed,
-        folder=folder,
-        data_dir=data_dir,
-        verbose=verbose,
-    )
-
-    def opened():
-        return study_module.open_study(job.study, job.storage, create=True, epochs=recipe.epochs)
-
-    # One that cannot be reached leaves no folder.
-    study = None if storage is None else opened()
-    with at_work(folder):
-        folder_module.begin(
-            folder, **what, settings=settings, progress=progress, overwrite=overwrite
-        )
-        if study is None:
-            study_module.mend_journal(folder / "study.journal")
-            study = opened()
-        trainer = Trainer(recipe, data, seed, folder, progress)
-        teacher = trainer.teacher()
-        alone = trainer.train_alone(teacher.model)
-        objective = trial_module.Objective(trainer, space, teacher)
-        trying = time.perf_counter()
-        workers_module.run_trials(study, job, objective, workers)
-        trying = time.perf_counter() - trying
-        finished = study_module.finished(study)
-        best = study_module.best_of(finished)
-        name = best["name"]
-        # On a shared study it may have been another machine's: then it is trained here too.
-        elsewhere = dataclasses.replace(trainer, earlier=[])  # Its seconds are those of the trial.
-        student = trial_module.train(elsewhere, space, name, best["settings"], teacher)
-        trained = {"teacher": teacher, "student_alone": alone, "student": student}
-        validation = _validate(trained, data.validation)
-        # Every choice is made: from here on the test split may be read.
-        test = data.test
-        _, figures = evaluate(trained, test, folder)
-        files = {"teacher": "teacher", "student_alone": "student_alone", "student": name}
-        results = {
-            **folder_module.head(what, settings, test),
-            "space": space.axes,
-            "trials": finished,
-            "validation": {each: validation[each] for each in ("teacher", "student_alone")},
-            "best": name,
-            "models": describe_models(folder, trained, figures, files),
-            "curves": {each: curves for each, (_, curves) in trained.items()},
-            # The trials count once, whoever ran them, and not the waiting for them.
-            "seconds": time.perf_counter()
-            - started
-            - trying
-            + sum(trainer.earlier)
-            + sum(trial["seconds"] for trial in finished),
-        }
-        folder_module.finish(folder, results)
-        search_picture.draw(folder / "search.png", results)
-    progress.show(tables.trials(results))
-    progress.say(*tables.best_trial(results), f"Written to {folder}")
-    return results
+    return carry_out(
+        Search(space, trials, workers, seed, storage), recipe, epochs=epochs, quick=quick,
+        output=output, overwrite=overwrite, data_dir=data_dir, verbose=verbose,
+    )  # fmt: skip
 
 
 def _validate(trained, validation):
     """Return the figures of every model on the validation split, by name."""
     logits = predict(trained, validation)
     return {
-        name: figures_of(validation.labels, each, logits["teacher"])
+        name: figures_of(validation.labels, each, logits.get("teacher"))
         for name, each in logits.items()
     }

@@ -1,24 +1,113 @@
 """A grid of temperatures, alphas and losses: students trained together on one teacher pass."""
 
-import time
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from keras_kd import metrics
 from keras_kd._common.backend import require_extra
-from keras_kd._common.checks import check_integer, check_seed
-from keras_kd._common.locks import at_work
+from keras_kd._common.checks import check_seed
 from keras_kd._common.typing import PathLike
-from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment import heat_map, tables
+from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.grid import cells_of
+from keras_kd.experiment.kind import Judged, Kind, worth
 from keras_kd.experiment.recipe import Recipe
-from keras_kd.experiment.run import describe, load
-from keras_kd.experiment.training import Trainer
-from keras_kd.runs import events
-from keras_kd.runs import folder as folder_module
+from keras_kd.experiment.result import Result
 from keras_kd.runs.evaluation import describe_models, evaluate, figures_of, predict
-from keras_kd.runs.progress import Progress
+
+
+class Sweep(Kind):
+    """A student for each cell of a grid, and the student alone, trained together."""
+
+    name = noun = "sweep"
+    title_of_page = "a grid of students"
+    varied = ("temperature", "alpha")
+
+    def __init__(self, seed, temperature, alpha, loss):
+        self.seeds = [seed]
+        self.temperature, self.alpha, self.loss = temperature, alpha, loss
+
+    def check(self, recipe):
+        check_seed(*self.seeds)
+        require_extra("matplotlib", "report", "A sweep's heat map")
+        if self.temperature is None:
+            self.temperature = recipe.temperatures
+        self.cells = cells_of(recipe, self.temperature, self.alpha, self.loss)
+
+    def options(self):
+        return {
+            "temperature": list(self.temperature),
+            "alpha": list(self.alpha),
+            "loss": self.loss and list(self.loss),
+            "seed": self.seeds[0],
+        }
+
+    def trainings(self, trainer, teacher):
+        distillers = {"student_alone": trainer.alone()}
+        for cell in self.cells:
+            changes = {"alpha": cell.alpha, "loss": cell.build}
+            if cell.temperature is not None:
+                changes["temperature"] = cell.temperature
+            distillers[cell.name] = trainer.distilled(teacher, **changes)
+        return trainer.together(distillers)
+
+    def train(self, trainer):
+        """Return what was trained, the validation figures of each, and the best cell."""
+        trained = super().train(trainer)
+        validation = _validate(trained, trainer.data.validation)
+        return trained, validation, max(self.cells, key=lambda cell: worth(validation[cell.name]))
+
+    def judge(self, trainer, trained, test):
+        trained, validation, best = trained
+        folder = trainer.folder
+        chosen = {name: trained[name] for name in ("teacher", "student_alone") if name in trained}
+        chosen["student"] = trained[best.name]
+        _, figures = evaluate(chosen, test, folder)
+        results = {
+            "cells": [
+                {
+                    **cell.settings(),
+                    "epochs": len(trained[cell.name].curves["loss"]),
+                    "best_epoch": trained[cell.name].curves["best_epoch"],
+                    "validation": validation[cell.name],
+                }
+                for cell in self.cells
+            ],
+            "validation": {name: validation[name] for name in chosen if name in validation},
+            "best": best.name,
+            "models": describe_models(folder, chosen, figures, {"student": best.name}),
+            "curves": {name: curves for name, (_, curves) in trained.items() if curves},
+        }
+        shown = {**results, "recipe": trainer.recipe.name}
+        draw = functools.partial(heat_map.draw, folder / "heat_map.png", shown)
+        return Judged(results, chosen["student"].model, draw)
+
+    @classmethod
+    def call(cls, recipe, **options):
+        return sweep(recipe, **options)
+
+    @classmethod
+    def lines(cls, results):
+        return [line.removeprefix("* ") for line in tables.best_cell(results)]
+
+    @classmethod
+    def table(cls, results):
+        return tables.grid(results)
+
+    @classmethod
+    def sentences(cls, results, folder):
+        return [*tables.best_cell(results), f"Written to {folder}"]
+
+    @classmethod
+    def curves(cls, results):
+        # The best cell last, in the student's colour, over the grey ones.
+        curves = dict(results["curves"])
+        return {**curves, "student": curves.pop(results["best"])}
+
+    @classmethod
+    def sections(cls, results):
+        yield heat_map.section(results)
 
 
 def sweep(
@@ -36,7 +125,7 @@ def sweep(
     overwrite: bool = False,
     data_dir: PathLike | None = None,
     verbose: bool = True,
-) -> dict[str, Any]:
+) -> Result:
     """Distil a student for each cell of a grid, choose the best on validation, and test that one.
 
     All students, and the same student alone, train together: one pass over the data, one teacher.
@@ -74,7 +163,7 @@ def sweep(
         verbose: show the progress and the closing table.
 
     Returns:
-        The contents of `results.json`, as a dict: `cells` (each with `name`, `loss`,
+        A `Result`: `cells` (each with `name`, `loss`,
         `temperature`, `alpha`, `epochs`, `best_epoch`, `validation` with `per_class_accuracy`),
         `validation` (the same of `teacher` and `student_alone`), `best` (name of a cell),
         `models` (figures on test of `teacher`, `student_alone` and `student`, the best cell),
@@ -86,111 +175,18 @@ def sweep(
         FileNotFoundError: if the data set is nowhere to be found.
         ImportError: if a package of the extras `report` or `tensorboard` is missing.
     """
-    check_seed(seed)
-    check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
-    require_extra("matplotlib", "report", "A sweep's heat map")
-    budget = budget_module.seconds_of(budget)
-    recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
-    temperature = recipe.temperatures if temperature is None else temperature
-    cells = cells_of(recipe, temperature, alpha, loss)
-    options = {
-        "temperature": list(temperature),
-        "alpha": list(alpha),
-        "loss": loss and list(loss),
-        "seed": seed,
-        "epochs": epochs,
-        "quick": quick,
-        "budget": budget,
-        "tensorboard": tensorboard,
-        "data_dir": data_dir,
-    }
-    folder = folder_module.output_for("sweep", recipe.name, output, options, overwrite)
-    callbacks = events.callbacks_for(folder, tensorboard)
-    progress = Progress(verbose)
-    started = time.perf_counter()
-    data = load(recipe, seed, data_dir, progress)
-    what = {
-        "kind": "sweep",
-        "recipe": recipe.name,
-        "options": options,
-        "data": describe(data),
-    }
-    trainer = Trainer(recipe, data, seed, folder, progress, callbacks)
-    with at_work(folder):
-        trainer = budget_module.fitted(
-            trainer,
-            lambda *given: [_students(*given, cells)],
-            budget=budget,
-            overwrite=overwrite,
-            started=started,
-        )
-        settings = trainer.recipe.settings(data)
-        folder_module.begin(
-            folder, **what, settings=settings, progress=progress, overwrite=overwrite
-        )
-        trained = _train(trainer, cells)
-        validation = _validate(trained, data.validation)
-        best = _best(cells, validation)
-        # Every choice is made: from here on the test split may be read.
-        test = data.test
-        files = {"teacher": "teacher", "student_alone": "student_alone", "student": best.name}
-        chosen = {name: trained[file] for name, file in files.items()}
-        _, figures = evaluate(chosen, test, folder)
-        results = {
-            **folder_module.head(what, settings, test),
-            "cells": [
-                {
-                    **cell.settings(),
-                    "epochs": len(trained[cell.name].curves["loss"]),
-                    "best_epoch": trained[cell.name].curves["best_epoch"],
-                    "validation": validation[cell.name],
-                }
-                for cell in cells
-            ],
-            "validation": {name: validation[name] for name in ("teacher", "student_alone")},
-            "best": best.name,
-            "models": describe_models(folder, chosen, figures, files),
-            "curves": {name: curves for name, (_, curves) in trained.items()},
-            "seconds": time.perf_counter() - started + sum(trainer.earlier),
-        }
-        folder_module.finish(folder, results)
-        heat_map.draw(folder / "heat_map.png", results)
-    progress.show(tables.grid(results))
-    progress.say(*tables.best_cell(results), f"Written to {folder}")
-    return results
-
-
-def _train(trainer, cells):
-    """Return `{name: Trained}` of teacher, student alone and every cell, all written."""
-    teacher = trainer.teacher()
-    distillers = _students(trainer, teacher.model, cells)
-    return {"teacher": teacher, **trainer.students("students", distillers, teacher.model)}
-
-
-def _students(trainer, teacher, cells):
-    """Return what is trained together, by name."""
-    distillers = {"student_alone": trainer.alone()}
-    for cell in cells:
-        temperature = trainer.recipe.temperature if cell.temperature is None else cell.temperature
-        distillers[cell.name] = trainer.distilled(
-            teacher, temperature=temperature, alpha=cell.alpha, loss=cell.build
-        )
-    return distillers
+    options = {"budget": budget, "tensorboard": tensorboard, "data_dir": data_dir}
+    return carry_out(
+        Sweep(seed, temperature, alpha, loss), recipe, epochs=epochs, quick=quick, output=output,
+        overwrite=overwrite, verbose=verbose, **options,
+    )  # fmt: skip
 
 
 def _validate(trained, validation):
     """Return the figures of every model on the validation split, by name."""
     logits = predict(trained, validation)
     return {
-        name: figures_of(validation.labels, each, logits["teacher"])
+        name: figures_of(validation.labels, each, logits.get("teacher"))
         | {"per_class_accuracy": metrics.per_class_accuracy(validation.labels, each)}
         for name, each in logits.items()
     }
-
-
-def _best(cells, validation):
-    def worth(cell):
-        figures = validation[cell.name]
-        return figures["accuracy"], -figures["negative_log_likelihood"]
-
-    return max(cells, key=worth)

@@ -128,7 +128,8 @@ def grid(results):
     best = results["best"]
     for name, figures in results["validation"].items():
         model = results["models"][name]
-        table.add_row(title_of(name), *_cells(figures), f"{model['epochs']}", colour=_colour(name))
+        epochs = f"{model.get('epochs', '')}"
+        table.add_row(title_of(name), *_cells(figures), epochs, colour=_colour(name))
     table.add_section()
     for cell in results["cells"]:
         title = f"{cell_title(cell)}{' *' if cell['name'] == best else ''}"
@@ -181,7 +182,7 @@ def trials(results):
         return [*(METRICS[metric][1].format(figures[metric]) for metric in shown), f"{epochs}"]
 
     for name, figures in results["validation"].items():
-        epochs = results["models"][name]["epochs"]
+        epochs = results["models"][name].get("epochs", "")
         table.add_row(title_of(name), "", *cells(figures, epochs), colour=_colour(name))
     table.add_section()
     for trial in finished[:_NUM_TRIALS]:
@@ -240,5 +241,22 @@ def mean_and_std(spread, form="{:.4f}"):
 
 
 def kilobytes(size):
-    """Return what people call a size in bytes."""
-    return f"{size / 1000:,.0f} KB"
+    """Return what people call a size in bytes, nothing of one that is not known."""
+    return "" if size is None else f"{size / 1000:,.0f} KB"
+
+
+def to_ship(results):
+    """Return one sentence on which exported file to take."""
+    name = results["to_ship"]
+    if name is None:
+        return "NO FILE is within its budgets; name a smaller student, or allow more."
+    (file,) = (each for each in results["export"]["files"] if each.get("file") == name)
+    return (
+        f"To ship: {name}, {file['bytes'] / 1000:,.0f} KB, accuracy "
+        f"{100 * file['accuracy']:.2f} % on the test images: the most accurate within the budgets."
+    )
+
+
+def mean_of(figure):
+    """Return a figure, or the mean of those of seeds."""
+    return figure["mean"] if isinstance(figure, dict) else figure

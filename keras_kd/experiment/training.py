@@ -4,16 +4,41 @@ import dataclasses
 from collections.abc import Callable
 
 import keras
+import numpy as np
 
 from keras_kd import data as data_module
 from keras_kd._common.backend import on_gpu
+from keras_kd.data.encoded import EncodedImages
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.precision import computing_in, policy_for
 from keras_kd.losses import LabelSmoothing
 from keras_kd.runs.fingerprints import description, digest_of
-from keras_kd.runs.keeper import Keeper
-from keras_kd.soft_labels import SoftLabels
+from keras_kd.runs.keeper import Keeper, Trained
+from keras_kd.runs.students import build_student
+from keras_kd.soft_labels import SoftLabels, images_at_once
+from keras_kd.teachers.ensemble import Ensemble
+from keras_kd.teachers.fitting import TeacherModel
 from keras_kd.teachers.teacher import Teacher
+
+# Who learns from labels alone.
+ON_LABELS = ("student_alone", "label_smoothing")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What every kind of experiment may be asked for, see `experiment.run`."""
+
+    epochs: int | None = None
+    quick: bool = False
+    budget: float | None = None
+    tensorboard: bool = False
+    data_dir: object = None
+    overwrite: bool = False
+
+    def options(self, left_out=()):
+        """Return what `config.json` says of it, by name, but for some names."""
+        said = dataclasses.asdict(self)
+        return {name: said[name] for name in said if name not in ("overwrite", *left_out)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +56,8 @@ class Trainer:
         progress: a `Progress`.
         callbacks: more callbacks for each model, `(name, checkpoint) -> list`; they come last.
         earlier: seconds that trainings took in earlier processes, an entry each is added to it.
+        fixed: the user's own teacher, of `Recipe.opened_teacher`; `None` if it is trained.
+        asked: what else was asked for, an `Asked`.
     """
 
     recipe: object
@@ -40,14 +67,30 @@ class Trainer:
     progress: object
     callbacks: Callable = lambda name, checkpoint: []
     earlier: list[float] = dataclasses.field(default_factory=list)
+    fixed: Teacher | Ensemble | None = None
+    asked: Asked = Asked()
 
-    def build(self, builder):
-        """Return a new model, with the same first weights whatever was trained before."""
-        keras.utils.set_random_seed(self.seed)
-        return builder(image_shape=self.data.image_shape, num_classes=self.data.num_classes)
+    def settings(self):
+        """Return the recipe's settings on this data, for JSON."""
+        return self.recipe.settings(self.data, self.fixed)
+
+    def build(self, given):
+        """Return a new model, with the same first weights whatever was trained before.
+
+        Args:
+            given: as in `Recipe.student`.
+        """
+        return build_student(given, self.data, self.seed)
 
     def teacher(self):
-        """Return the teacher, trained on the labels, as a `Trained`."""
+        """Return the teacher as a `Trained`: the user's own, or trained on the labels.
+
+        `None` where soft labels stand for it.
+        """
+        if self.fixed is not None:
+            return Trained(TeacherModel(self.fixed), {})
+        if self.recipe.teacher is None:
+            return None
         distillers = {"teacher": self.untrained_teacher()}
         return self.train("teacher", distillers, self.teacher_training)["teacher"]
 
@@ -79,26 +122,52 @@ class Trainer:
             augmentation=recipe.augmentation,
             views=recipe.views,
             precision=recipe.precision,
+            stored=self._is_stored,
         )
 
-    def distil(self, teacher):
-        """Return a student trained from the teacher, as a `Trained`."""
-        return self.students("student", {"student": self.distilled(teacher)}, teacher)["student"]
+    def train_all(self, trainings):
+        """Return `{name: Trained}` of the teacher and of all students, all written.
 
-    def train_alone(self, teacher):
-        """Return a student trained on the labels alone, as a `Trained`."""
-        name = "student_alone"
-        return self.students(name, {name: self.alone()}, teacher)[name]
+        Args:
+            trainings: `(trainer, teacher) -> iterable of {name: Distiller}`, see `Kind.trainings`.
+        """
+        teacher = self.teacher()
+        trained = {} if teacher is None else {"teacher": teacher}
+        model = teacher and teacher.model
+        for distillers in trainings(self, model):
+            trained |= self.students(distillers, model)
+        return trained
 
-    def students(self, name, distillers, teacher):
+    def together(self, distillers):
+        """Yield those of `{name: Distiller}` that can train together.
+
+        Images without labels are for the teacher to speak of: who learns from labels alone trains
+        without them.
+        """
+        if self.recipe.unlabelled is None:
+            yield distillers
+            return
+        on_labels = {name: each for name, each in distillers.items() if name in ON_LABELS}
+        yield from filter(None, (on_labels, _without(distillers, *ON_LABELS)))
+
+    def students(self, distillers, teacher, name=None):
         """Return students, trained together if there are several, as `{name: Trained}`.
 
         Args:
-            name: of the training.
             distillers: `{name: Distiller}`.
             teacher: the `keras.Model` that stored views are shown to, where the recipe has any.
+            name: of the training; that of the only student, or `"students"`, if `None`.
         """
-        return self.train(name, distillers, self.student_training, teacher)
+        if name is None:
+            alone = set(distillers) <= set(ON_LABELS)
+            several = "students_on_labels" if alone else "students"
+            name = next(iter(distillers)) if len(distillers) == 1 else several
+        return self.train(name, distillers, self._training_of(distillers), teacher)
+
+    def _training_of(self, names):
+        """Return the `Training` of students: the teacher speaks of unlabelled images too."""
+        unlabelled = self.recipe.unlabelled is not None and not set(names) <= set(ON_LABELS)
+        return dataclasses.replace(self.student_training, unlabelled=unlabelled)
 
     def distilled(self, teacher, **changes):
         """Return a compiled distiller of a new student.
@@ -109,7 +178,14 @@ class Trainer:
         """
         recipe = dataclasses.replace(self.recipe, **changes)
         distiller = recipe.distiller_of(self.build(recipe.student), self._live(teacher))
-        return self._compiled(distiller, None, recipe.optimizer_of("student", self._num_train))
+        count = len(recipe.train_split(self.data))
+        return self._compiled(distiller, None, recipe.optimizer_of("student", count))
+
+    def probe(self, **changes):
+        """Return what `distilled` does, with the user's own teacher asked in every step."""
+        recipe = dataclasses.replace(self.recipe, **changes)
+        distiller = recipe.distiller_of(self.build(recipe.student), self.fixed)
+        return self._compiled(distiller, None, keras.optimizers.Adam(recipe.learning_rate))
 
     def alone(self):
         """Return a compiled distiller that trains a new student on the labels alone."""
@@ -133,10 +209,26 @@ class Trainer:
             name,
             distillers,
             lambda epoch: self.batches(training, teacher, epoch),
-            made_of=self._made_of(distillers, training, teacher),
-            validation_data=self.data.validation.batches(1000),
+            made_of=self.made_of(distillers, training, teacher),
+            validation_data=self.data.validation.batches(
+                images_at_once(self.data.image_shape, at_most=1000)
+            ),
             epochs=training.epochs,
             patience=training.patience,
+        )
+
+    def keep(self, name, distiller, trained, teacher):
+        """Keep a student that was trained in another training as if it had been by itself.
+
+        Args:
+            name: what its files are called.
+            distiller: a new one, which tells what it is made of.
+            trained: a `Trained`.
+            teacher: as in `students`.
+        """
+        made_of = self.made_of({name: distiller}, self._training_of([name]), teacher)
+        Keeper(self.folder, self.progress).keep(
+            name, {name: trained.model}, {name: trained.curves}, made_of
         )
 
     def _on_labels(self, builder, optimizer):
@@ -146,9 +238,17 @@ class Trainer:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return self._compiled(distiller, loss, optimizer)
 
+    @property
+    def _is_stored(self):
+        """Whether what the teacher says lies on disk: of views, of images decoded each epoch."""
+        recipe = self.recipe
+        is_read = isinstance(self.data.train.images, (EncodedImages, np.memmap))
+        is_asked_once = is_read and recipe.augmentation is None
+        return bool(recipe.views) or recipe.soft_labels is not None or is_asked_once
+
     def _live(self, teacher):
-        # Stored views come with what the teacher says of them.
-        return None if self.recipe.views else Teacher(teacher)
+        # What is stored comes with the minibatches.
+        return None if self._is_stored else teacher_of(teacher)
 
     def _compiled(self, distiller, loss, optimizer):
         return distiller.compile(
@@ -165,10 +265,11 @@ class Trainer:
     def in_its_precision(self, model):
         """Return a context in which a model computes as the recipe's training steps do."""
         precision = self.recipe.precision
-        return computing_in(precision and policy_for(precision, on_gpu=on_gpu())[0], [model])
+        policy = precision and policy_for(precision, on_gpu=on_gpu())[0]
+        return computing_in(policy, teacher_of(model).models)
 
     def batches(self, training, teacher=None, epoch=0):
-        """Return what a training trains on; with views, the teacher is asked about them first.
+        """Return what a training trains on; what is stored of the teacher is made first.
 
         Args:
             training: a `Training`.
@@ -176,29 +277,49 @@ class Trainer:
             epoch: the next one.
         """
         options = {"shuffle_seed": self.seed, "initial_epoch": epoch}
-        train = self.data.train
-        if not training.views:
+        recipe = self.recipe
+        train = recipe.train_split(self.data) if training.unlabelled else self.data.train
+        if not training.stored:
             return train.batches(training.batch_size, augmentation=training.augmentation, **options)
+        labels = recipe.stored_soft_labels() or self._soft_labels(training, teacher, train)
+        return labels.join(train, training.batch_size, **options)
+
+    def _soft_labels(self, training, teacher, train):
+        """Return what a teacher says of every view of the training images, asked once."""
         made_of = [training.views, repr(training.augmentation), self.seed, self.data.digest]
         made_of += [training.precision] if training.precision else []
-        folder = digest_of(*made_of, Teacher(teacher).fingerprint)[:12]
+        made_of += [train.digest] if training.unlabelled else []
+        folder = digest_of(*made_of, teacher_of(teacher).fingerprint)[:12]
         with self.in_its_precision(teacher):
-            labels = SoftLabels.create(
+            return SoftLabels.create(
                 self.folder / f"soft_labels_{folder}",
-                teacher,
+                teacher_of(teacher),
                 train,
-                views=training.views,
+                views=training.views or 1,
                 augmentation=training.augmentation,
                 seed=self.seed,
                 verbose=self.progress.verbose,
             )
-        return labels.join(train, training.batch_size, **options)
 
-    def _made_of(self, distillers, training, teacher):
+    def made_of(self, distillers, training, teacher):
         """Return a digest of everything that the weights depend on."""
         parts = {name: description(distiller) for name, distiller in distillers.items()}
-        stored = Teacher(teacher).fingerprint if training.views else None
-        return digest_of(parts, training.settings(), stored, self.seed, self.data.digest)
+        stored = teacher_of(teacher).fingerprint if training.stored and teacher else None
+        said = [parts, training.settings(), stored, self.seed, self.data.digest]
+        if self.recipe.soft_labels is not None:
+            said.append(self.recipe.digest_of_soft_labels())
+        if training.unlabelled:
+            said.append(self.recipe.train_split(self.data).digest)
+        return digest_of(*said)
+
+
+def teacher_of(model):
+    """Return the `Teacher` or `Ensemble` that a `keras.Model` is asked as."""
+    return model.teacher if isinstance(model, TeacherModel) else Teacher(model)
+
+
+def _without(distillers, *names):
+    return {name: each for name, each in distillers.items() if name not in names}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,10 +332,13 @@ class Training:
     augmentation: object = None
     views: int | None = None
     precision: str | None = None
+    stored: bool = False
+    unlabelled: bool = False
 
     def settings(self):
-        """Return them as JSON can hold them."""
+        """Return what weights depend on as JSON can hold it."""
         plain = {**dataclasses.asdict(self), "augmentation": repr(self.augmentation)}
+        del plain["stored"], plain["unlabelled"]  # Said by the digests of what is learned from.
         if self.precision is None:
             del plain["precision"]
         return plain

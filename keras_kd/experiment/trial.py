@@ -25,7 +25,7 @@ class Objective:
     Args:
         trainer: a `Trainer` of the recipe that trials vary.
         space: a `Space`.
-        teacher: the teacher, a `Trained`.
+        teacher: the teacher, a `Trained`; `None` where soft labels stand for it.
     """
 
     trainer: object
@@ -74,8 +74,11 @@ class Objective:
     def _validate(self, trained):
         """Return the figures of a student on the validation split."""
         split = self.trainer.data.validation
-        logits = predict({"teacher": self.teacher, "student": trained}, split)
-        return figures_of(split.labels, logits["student"], logits["teacher"])
+        models = (
+            {"teacher": self.teacher, "student": trained} if self.teacher else {"student": trained}
+        )
+        logits = predict(models, split)
+        return figures_of(split.labels, logits["student"], logits.get("teacher"))
 
 
 def train(trainer, space, name, settings, teacher, trial=None):
@@ -86,13 +89,14 @@ def train(trainer, space, name, settings, teacher, trial=None):
         space: a `Space`.
         name: of the student's files.
         settings: of `Space.sample`.
-        teacher: a `Trained`.
+        teacher: as in `Objective`.
         trial: the Optuna trial that is told each epoch's accuracy and may end the training.
     """
     own = dataclasses.replace(trainer, recipe=space.recipe_of(settings))
     if trial is not None:
         own = dataclasses.replace(own, callbacks=lambda _, saved: [_Reports(trial, saved, name)])
-    return own.students(name, {name: own.distilled(teacher.model)}, teacher.model)[name]
+    model = teacher and teacher.model
+    return own.students({name: own.distilled(model)}, model)[name]
 
 
 class _Reports(keras.callbacks.Callback):

@@ -125,8 +125,9 @@ def _worker(job, number, left, errors):
     try:
         # One line is drawn over by one process at most.
         progress = Progress(console=Console(quiet=not job.verbose, force_terminal=False))
-        data = job.recipe.data(job.seed, job.data_dir)
-        trainer = Trainer(job.recipe, data, job.seed, job.folder, Progress(verbose=False))
+        data, quiet = job.recipe.load(job.seed, job.data_dir), Progress(verbose=False)
+        fixed = job.recipe.opened_teacher(data, progress=quiet)
+        trainer = Trainer(job.recipe, data, job.seed, job.folder, quiet, fixed=fixed)
         teacher = trainer.teacher()
         objective = Objective(
             dataclasses.replace(trainer, progress=progress), Space(job.recipe, job.axes), teacher

@@ -7,7 +7,7 @@ from keras_kd._common.model_files import load_model_file
 from keras_kd.checking.inspection import check
 from keras_kd.data.datasets import NAMES
 from keras_kd.data.reading import class_names_beside, class_names_in
-from keras_kd.own_data.distilling import distill
+from keras_kd.experiment.one_call import distill
 
 
 def run_distill(options):
@@ -40,7 +40,7 @@ def run_distill(options):
         overwrite=options.overwrite,
         **settings,
     )
-    return 0 if result.report["to_ship"] else 1
+    return 0 if result["to_ship"] else 1
 
 
 def run_check(options):

@@ -47,7 +47,7 @@ def _published(*, student, **parts):
 
 
 _pair = {
-    "dataset": "fashion_mnist",
+    "data": "fashion_mnist",
     "teacher": functools.partial(conv_net, [16], name="teacher"),
     "student": functools.partial(conv_net, [8], name="student"),
     "temperature": 2.0,

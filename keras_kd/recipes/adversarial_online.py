@@ -35,7 +35,7 @@ def _together(*, student, teacher, **parts):
 
 adversarial_online = Recipe(
     name="adversarial_online",
-    dataset="fashion_mnist",
+    data="fashion_mnist",
     teacher=functools.partial(conv_net, [16], name="teacher"),
     student=functools.partial(conv_net, [8], name="student"),
     distiller=_together,

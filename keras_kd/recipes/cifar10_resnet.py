@@ -54,7 +54,7 @@ _falling = steps(
 )
 _published = Recipe(
     name="cifar10_resnet",
-    dataset="cifar10",
+    data="cifar10",
     teacher=functools.partial(_of_batches, functools.partial(resnet18, 0.5, name="teacher")),
     student=functools.partial(
         _of_batches, functools.partial(conv_net, [32, 64, 128], batch_norm=True, name="student")

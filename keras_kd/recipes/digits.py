@@ -15,7 +15,7 @@ from keras_kd.models import mlp
 
 digits = Recipe(
     name="digits",
-    dataset="digits",
+    data="digits",
     teacher=functools.partial(mlp, [128, 128, 128], name="teacher"),
     student=functools.partial(mlp, [16], name="student"),
     temperature=2.0,

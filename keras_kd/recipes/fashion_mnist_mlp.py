@@ -33,7 +33,7 @@ _pixels = {"mean": 0.2860, "std": 0.3530}
 
 _best = Recipe(
     name="fashion_mnist_mlp_best",
-    dataset="fashion_mnist",
+    data="fashion_mnist",
     teacher=functools.partial(residual_net, [16, 32, 64], **_pixels, name="teacher"),
     student=functools.partial(mlp, [128], **_pixels, name="student"),
     temperature=1.5,
@@ -54,7 +54,7 @@ _best = Recipe(
 
 fashion_mnist_mlp = Recipe(
     name="fashion_mnist_mlp",
-    dataset="fashion_mnist",
+    data="fashion_mnist",
     teacher=functools.partial(mlp, [128, 128, 128], name="teacher"),
     student=functools.partial(mlp, [128], name="student"),
     temperature=2.0,

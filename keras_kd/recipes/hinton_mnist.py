@@ -40,7 +40,7 @@ from keras_kd.models import mlp
 
 hinton_mnist = Recipe(
     name="hinton_mnist",
-    dataset="mnist",
+    data="mnist",
     teacher=functools.partial(
         mlp, [1200, 1200], dropout=0.25, input_dropout=0.1, max_norm=3.9, name="teacher"
     ),

@@ -32,7 +32,7 @@ _normalized = functools.partial(mlp, **_pixels)
 
 _best = Recipe(
     name="mnist_mlp_best",
-    dataset="mnist",
+    data="mnist",
     teacher=functools.partial(residual_net, [16, 32, 64], **_pixels, name="teacher"),
     student=functools.partial(_normalized, [32], name="student"),
     temperature=2.0,
@@ -52,7 +52,7 @@ _best = Recipe(
 
 mnist_mlp = Recipe(
     name="mnist_mlp",
-    dataset="mnist",
+    data="mnist",
     teacher=functools.partial(_normalized, [128, 64], name="teacher"),
     student=functools.partial(_normalized, [32], name="student"),
     temperature=2.0,

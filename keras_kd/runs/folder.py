@@ -1,5 +1,6 @@
 """The directory of a run: what it was asked for, whether it is finished, who is at work in it."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -10,6 +11,7 @@ from keras_kd._common.backend import describe_machine
 from keras_kd._common.checks import ArgumentError, check_text, check_writable
 from keras_kd._common.differences import differences, refuse_others
 from keras_kd._common.files import written_whole
+from keras_kd._common.json_files import misfit, parsed
 from keras_kd._common.locks import is_held
 from keras_kd.runs.records import read_config, read_head
 from keras_kd.runs.storage import without_password
@@ -48,7 +50,9 @@ def output_for(kind, recipe, output, options, overwrite):
     return path
 
 
-def begin(path, *, kind, recipe, options, settings, data, progress, overwrite=False):
+def begin(
+    path, *, kind, recipe, options, settings, data, progress, made_from=None, overwrite=False
+):
     """Write `config.json`, or go on with the run that is there if it is the same one.
 
     The same is a run of the same recipe, settings, data and options. A comparison of more seeds
@@ -63,6 +67,7 @@ def begin(path, *, kind, recipe, options, settings, data, progress, overwrite=Fa
         settings: of the recipe.
         data: what it is trained on, with a digest.
         progress: a `Progress`, to say what goes on with what.
+        made_from: `Recipe.words`, for `resume` to make it again.
         overwrite: replace a run of the same kind and recipe with other settings.
 
     Raises:
@@ -76,6 +81,7 @@ def begin(path, *, kind, recipe, options, settings, data, progress, overwrite=Fa
         options=options,
         settings=settings,
         data=data,
+        **({"made_from": made_from} if made_from else {}),
         machine=describe_machine(),
         command=_command(),
     )
@@ -93,6 +99,41 @@ def begin(path, *, kind, recipe, options, settings, data, progress, overwrite=Fa
             (path / name).unlink(missing_ok=True)
     write_json(path / "config.json", config)
     return config
+
+
+def remembered(path, made_of, compute, shape):
+    """Return what lies in a JSON file and was made of the same, or compute it and write it there.
+
+    Args:
+        path: of the file.
+        made_of: a digest of what it depends on.
+        compute: a function without arguments that returns a dict for JSON.
+        shape: that it must have to be believed, as in `json_files.misfit`.
+    """
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found = parsed(path)
+        if misfit(found, {"made_of": str, **shape}) is None and found["made_of"] == made_of:
+            return found
+    found = _plain(made_of=made_of, **compute())
+    write_json(path, found)
+    return found
+
+
+def describe(data):
+    """Return what a result must say of the data; the test split is left alone."""
+    return {
+        "name": data.name,
+        "train": len(data.train),
+        "validation": len(data.validation),
+        "class_names": list(data.class_names),
+        "digest": data.digest,
+        **({"left_out": list(data.left_out)} if data.left_out else {}),
+    }
+
+
+def is_begun(path):
+    """Return whether a folder holds a run, finished or not."""
+    return os.path.lexists(path / "config.json")
 
 
 def write_json(path, content):

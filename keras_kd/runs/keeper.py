@@ -97,7 +97,8 @@ class Keeper:
             }
             for each in distillers
         }
-        self._keep(name, distillers, curves, made_of)
+        models = {each: distiller.student for each, distiller in distillers.items()}
+        self.keep(name, models, curves, made_of)
         checkpoint.remove()
         return {each: Trained(distillers[each].student, curves[each]) for each in distillers}
 
@@ -130,11 +131,19 @@ class Keeper:
             f"data, and {'are' if others else 'is'} used again"
         )
 
-    def _keep(self, name, distillers, curves, made_of):
-        paths = {each: self.folder / f"{each}.keras" for each in distillers}
+    def keep(self, name, models, curves, made_of):
+        """Write what was trained, and the record by which it is known.
+
+        Args:
+            name: as in `train`.
+            models: `{name: keras.Model}`.
+            curves: of each, by name.
+            made_of: as in `train`.
+        """
+        paths = {each: self.folder / f"{each}.keras" for each in models}
         for each, path in paths.items():
             with written_whole(path) as unfinished:
-                export.uncompiled(distillers[each].student).save(unfinished)
+                export.uncompiled(models[each]).save(unfinished)
         record = {
             "made_of": made_of,
             "sha256": {each: sha256_of(path) for each, path in paths.items()},

@@ -6,8 +6,8 @@ from keras_kd._common import json_files
 from keras_kd._common.json_files import NUMBER, interval
 from keras_kd.runs.storage import without_password
 
-# A part of a comparison, and what `own_data` keeps while it works.
-PARTS = ("seed", "distill")
+# A part of a comparison.
+PARTS = ("seed",)
 _ANY = {str: object}
 # Former versions had fewer.
 _OF_RECIPES = {"epochs?": (int, None), "quick?": bool, "data_dir?": (str, None)}
@@ -32,7 +32,14 @@ _OPTIONS = {
         **_OF_RECIPES,
     },
     "seed": _ANY,
-    "distill": _ANY,
+    "distill": {
+        "seeds": [int],
+        "control": bool,
+        "formats": [str],
+        "max_drop": (*NUMBER, None),
+        **_OF_RECIPES,
+        **_OF_BUDGETS,
+    },
 }
 _CONFIG = {
     "kind": lambda kind: isinstance(kind, str) and kind in _OPTIONS,
@@ -42,7 +49,12 @@ _CONFIG = {
     "settings?": _ANY,
     "data?": _ANY,
     "machine?": _ANY,
+    "made_from?": _ANY,
 }
+
+
+class FormerVersionError(ValueError):
+    """What a former version wrote, and this one does not go on with."""
 
 
 def _curves(value):
@@ -58,7 +70,7 @@ _FIGURES = {
     "accuracy": NUMBER,
     "negative_log_likelihood": NUMBER,
     "expected_calibration_error": NUMBER,
-    "agreement_with_teacher": NUMBER,
+    "agreement_with_teacher?": NUMBER,
 }
 
 
@@ -68,10 +80,12 @@ def _shares(value):
 
 
 _BY_CLASS = {**_FIGURES, "per_class_accuracy": _shares}
-_MODEL = {"parameters": int, "bytes": int, "epochs": int, "test": _FIGURES}
-_MODELS = {"teacher": _MODEL, "student_alone": _MODEL, "student": _MODEL, str: _MODEL}
+# A teacher of the user's has no epochs; where soft labels stand for it there is none.
+_MODEL = {"parameters": int, "bytes?": (int, None), "epochs?": int, "test": _FIGURES}
+_MODELS = {"teacher?": _MODEL, "student_alone": _MODEL, "student": _MODEL, str: _MODEL}
 _SPREAD = {"mean": NUMBER, "std": (*NUMBER, None)}
-_SPREADS = {"parameters": int, "bytes": int, "test": dict.fromkeys(_FIGURES, _SPREAD)}
+_SPREADS = {"parameters": int, "bytes?": (int, None), "test": dict.fromkeys(_FIGURES, _SPREAD)}
+_MODEL_OF_SEEDS = (_MODEL, _SPREADS)
 _GAIN = {
     **_SPREAD,
     "values": [NUMBER],
@@ -79,7 +93,7 @@ _GAIN = {
     "verdict": str,
     "seeds_needed": (int, None),
 }
-_GAINS = {"accuracy": _GAIN, "negative_log_likelihood": _GAIN, "agreement_with_teacher": _GAIN}
+_GAINS = {"accuracy": _GAIN, "negative_log_likelihood": _GAIN, "agreement_with_teacher?": _GAIN}
 _HEAD = {
     "recipe": str,
     "seconds": NUMBER,
@@ -114,7 +128,7 @@ _RESULTS = {
         **_HEAD,
         "seeds": [int],
         "models": {
-            **dict.fromkeys(("teacher", "student_alone", "label_smoothing", "student"), _SPREADS),
+            **dict.fromkeys(("teacher?", "student_alone", "label_smoothing", "student"), _SPREADS),
             str: _SPREADS,
         },
         "gains": {"student_alone": _GAINS, "label_smoothing": _GAINS},
@@ -127,7 +141,7 @@ _RESULTS = {
         "models": _MODELS,
         "curves": {str: _curves},
         "best": str,
-        "validation": {"teacher": _BY_CLASS, "student_alone": _BY_CLASS},
+        "validation": {"teacher?": _BY_CLASS, "student_alone": _BY_CLASS},
         "cells": [
             {
                 "name": str,
@@ -146,8 +160,20 @@ _RESULTS = {
         "curves": {str: _curves},
         "best": str,
         "space": _ANY,
-        "validation": {"teacher": _FIGURES, "student_alone": _FIGURES},
+        "validation": {"teacher?": _FIGURES, "student_alone": _FIGURES},
         "trials": [_TRIAL],
+    },
+    "distill": {
+        **_HEAD,
+        "seeds": [int],
+        "models": {"student": _MODEL_OF_SEEDS, str: _MODEL_OF_SEEDS},
+        "gain?": {"accuracy": NUMBER, "interval_95": interval},
+        "gains?": {str: _GAINS},
+        "verdict?": (str, None),
+        "export?": {
+            "files": [({"file": str, "bytes": int, "accuracy": (*NUMBER, None)}, {"failed": str})]
+        },
+        "to_ship?": (str, None),
     },
 }
 # What a run leaves beside its `config.json`, so that a damaged one is known as a run's.
@@ -192,6 +218,11 @@ def read_head(folder):
         raise _damaged_config(folder, reason)
     if not ours:
         return None
+    if found["kind"] == "distill" and "seeds" not in found["options"]:
+        raise FormerVersionError(
+            f"A distillation must be of this version. Received: {folder}, written by keras_kd 0.1. "
+            "Its models and files serve as they are; to go on, distil into another folder."
+        )
     # An earlier version wrote down the password of a search's storage.
     found["command"] = without_password(found["command"])
     if isinstance(found["options"].get("storage"), str):
@@ -214,15 +245,18 @@ def read_results(folder, kind=None):
     results = json_files.read_json(path, _RESULTS.get(kind, _ANY), what=what, way_out=way_out)
     if results is None:
         return None
-    found = {"sweep": "cells", "search": "trials"}.get(kind)
-    if found and results["best"] not in [
-        each["name"] for each in results[found] if each.get("validation")
-    ]:
+    found = next((each for each in ("cells", "trials") if each in results), None)
+    if (
+        kind is not None
+        and found
+        and results["best"]
+        not in [each["name"] for each in results[found] if each.get("validation")]
+    ):
         raise ValueError(
             f"{what} must be as it was written. Received: {path}, which is damaged: `best` is "
             f"none of its {found}. {way_out}"
         )
-    if kind == "sweep" and not _is_grid(results["cells"]):
+    if kind is not None and found == "cells" and not _is_grid(results["cells"]):
         raise ValueError(
             f"{what} must be as it was written. Received: {path}, which is damaged: its cells are "
             f"no grid. {way_out}"

@@ -16,6 +16,8 @@ from keras_kd.export import uncompiled
 from keras_kd.models import from_spec
 from keras_kd.runs.fingerprints import architecture, digest_of
 
+# A student, a temperature or a weight that is chosen.
+AUTO = "auto"
 # What `build_student` takes.
 StudentLike: TypeAlias = PathLike | keras.Model | Callable[..., keras.Model]
 

@@ -12,10 +12,9 @@ from keras_kd._common.files import size_of
 from keras_kd._common.json_files import NUMBER
 from keras_kd.checking.findings import sample_of
 from keras_kd.data.splits import is_shape
-from keras_kd.distillers.distiller import Distiller
-from keras_kd.losses import SoftTargets
 from keras_kd.models import from_spec
-from keras_kd.own_data.output import remembered
+from keras_kd.runs.folder import remembered
+from keras_kd.teachers.fitting import TeacherModel
 
 DEFAULT_KB = 500
 _SHARES = (1.0, 0.5, 0.25)  # Of the budget in kilobytes.
@@ -63,50 +62,46 @@ def proposed(data, max_kb=None):
     return specs
 
 
-def pick(training, teacher, specs, *, temperature, alpha, train=None, max_kb=None, max_us=None):
+def pick(trainer, specs, made_of):
     """Train students together on one teacher pass, and take the best within the budgets.
 
     The most accurate int8 file on validation images is taken, the smallest among equals; if none
     is within its budgets, the smallest of all. Of numbers that are no images it is the float32
-    file: in int8 they would all have one scale, which leaves nothing of the small ones.
+    file: in int8 they would all have one scale, which leaves nothing of the small ones. They lie
+    in `proposals/`, the one that is taken as `student.keras` too.
 
     Args:
-        training: a `Training`.
-        teacher: a `Teacher` or an `Ensemble`.
+        trainer: a `Trainer`, whose recipe holds temperature, alpha and the budgets.
         specs: the students, see `models.from_spec`.
-        temperature: of the soft targets.
-        alpha: weight of the distillation loss.
-        train: the `Split` to train on, if not that of the data.
-        max_kb: budget of a file in kilobytes.
-        max_us: budget of one image in microseconds, on one thread.
+        made_of: a digest of what all of it depends on.
 
     Returns:
-        `(spec, trained, table)`: a `Trained`, whose seconds are those of all; the table is a list
-        of dicts for the report.
+        `(spec, table)`; the table is a list of dicts for the results.
     """
-    distillers = {
-        spec.replace(":", "_"): Distiller(
-            student=dataclasses.replace(training, student=spec).build(),
-            teacher=teacher,
-            distillation_loss=SoftTargets(temperature),
-            alpha=alpha,
-        )
+    trainer = dataclasses.replace(trainer, folder=trainer.folder / "proposals")
+    trainer.folder.mkdir(exist_ok=True)
+    teacher = TeacherModel(trainer.fixed)
+    of_spec = {
+        spec: dataclasses.replace(trainer, recipe=dataclasses.replace(trainer.recipe, student=spec))
         for spec in specs
     }
-    trained = training.train("students", distillers, train or training.data.train).values()
+    distillers = {spec.replace(":", "_"): each.distilled(teacher) for spec, each in of_spec.items()}
+    trained = trainer.students(distillers, teacher, "students").values()
     students = dict(zip(specs, trained, strict=True))
+    max_kb, max_us = (each or np.inf for each in (trainer.recipe.max_kb, trainer.recipe.max_us))
     table = remembered(
-        training.folder / "proposals.json",
-        lambda: [
-            {"student": spec, **_measured(student.model, training.data)}
-            for spec, student in students.items()
-        ],
-        [{"student": lambda name: name in specs, **_FIGURES}],
-    )
+        trainer.folder / "proposals.json",
+        made_of,
+        lambda: {
+            "students": [
+                {"student": spec, **_measured(student.model, trainer.data)}
+                for spec, student in students.items()
+            ]
+        },
+        {"students": [{"student": lambda name: name in specs, **_FIGURES}]},
+    )["students"]
     for row in table:
-        row["within_budgets"] = row["kilobytes"] <= (max_kb or np.inf) and row["microseconds"] <= (
-            max_us or np.inf
-        )
+        row["within_budgets"] = row["kilobytes"] <= max_kb and row["microseconds"] <= max_us
     best = max(
         table,
         key=lambda row: (
@@ -115,7 +110,8 @@ def pick(training, teacher, specs, *, temperature, alpha, train=None, max_kb=Non
             -row["kilobytes"],
         ),
     )["student"]
-    return best, students[best], table
+    of_spec[best].keep("student", of_spec[best].distilled(teacher), students[best], teacher)
+    return best, table
 
 
 def lines(table, picked):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from keras_kd.data import Split
 from keras_kd.data.encoded import EncodedImages
+from keras_kd.data.splits import Split
 
 # What losses pass over: such an image counts for the teacher's part alone.
 NO_LABEL = -1

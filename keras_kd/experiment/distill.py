@@ -1,0 +1,241 @@
+"""From a teacher and data to a measured student and its files."""
+
+import functools
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_kd import export, metrics
+from keras_kd._common.backend import require_extra
+from keras_kd._common.checks import check_budgets
+from keras_kd._common.files import written_whole
+from keras_kd._common.typing import PathLike
+from keras_kd.experiment import report, statistics, tables
+from keras_kd.experiment.compare import Compare, summary
+from keras_kd.experiment.frame import carry_out
+from keras_kd.experiment.kind import NEEDED, Judged
+from keras_kd.experiment.recipe import Recipe
+from keras_kd.experiment.result import Result, beside
+from keras_kd.export.proof import check_formats, export_held
+from keras_kd.runs.evaluation import Predictions
+from keras_kd.runs.students import AUTO
+
+FORMATS = ("float32", "dynamic", "int8")
+# What an export leaves in a folder.
+_EXPORTED = ("student_*.tflite", "student_*.tflite.json", "student_saved_model*", "student_*.onnx")
+
+
+class Distill(Compare):
+    """Student distilled and alone over seeds; the best on validation is exported."""
+
+    name, noun = "distill", "distillation"
+
+    def __init__(self, seeds, control=True, formats=FORMATS, max_drop=None, ships=True):
+        super().__init__(seeds)
+        self.control, self.formats = control, list(formats)
+        self.max_drop, self.ships = max_drop, ships
+
+    def check(self, recipe):
+        if len(self.seeds) > 1:
+            statistics.check_scipy()
+        check_budgets(self._budgets(recipe))
+        if isinstance(recipe.student, str) and recipe.student == AUTO:
+            require_extra("ai_edge_litert", "export", "Choosing a student by its file")
+        if self.ships:
+            require_extra("ai_edge_litert", "export", "A distillation's .tflite files")
+            require_extra("matplotlib", "report", "The picture of an export")
+            check_formats(self.formats)
+
+    def options(self):
+        return {
+            "seeds": self.seeds,
+            "control": self.control,
+            "formats": self.formats,
+            "max_drop": self.max_drop,
+        }
+
+    def trainings(self, trainer, teacher):
+        if trainer.seed == self.seeds[0]:
+            _take_along(trainer.folder.parent / "proposals", trainer.folder)
+        yield {"student": trainer.distilled(teacher)}
+        if self.control:
+            yield {"student_alone": trainer.alone()}
+
+    def judge(self, trainer, trained, test):
+        runs = [self.judge_seed(trainer, seed, trained[seed], test) for seed in self.seeds]
+        best = max(runs, key=lambda run: run["models"]["student"]["validation_accuracy"])["seed"]
+        said = Predictions(trainer.folder / f"seed_{best}", trainer.data.num_classes, NEEDED)
+        results = {"runs": runs, "shipped_seed": best}
+        if len(runs) > 1:
+            results |= summary(runs, quick=trainer.asked.quick)
+        else:
+            results |= {"models": runs[0]["models"], **_gain(said)}
+        student = trained[best]["student"].model
+        if self.ships:
+            results |= self._shipped(trainer, student)
+        curves = {name: curves for name, (_, curves) in trained[best].items() if curves}
+        draw = functools.partial(
+            report.draw,
+            trainer.folder / "picture.png",
+            title=trainer.recipe.name,
+            curves=curves,
+            test=test,
+            class_names=trainer.data.class_names,
+            teacher_logits=said.logits.get("teacher"),
+        )
+        return Judged(results, student, draw if self.ships else lambda: None)
+
+    def _shipped(self, trainer, student):
+        """Write the student in every format, and return what each file is worth."""
+        folder = trainer.folder
+        for path in [path for pattern in _EXPORTED for path in folder.glob(pattern)]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with written_whole(folder / "student.keras") as unfinished:
+            export.uncompiled(student).save(unfinished)
+        files = export_held(
+            student,
+            folder,
+            formats=tuple(dict.fromkeys(self.formats)),
+            budgets=self._budgets(trainer.recipe),
+            input_range=None,
+            overwrite=True,
+            verbose=trainer.progress.verbose,
+            **beside(trainer.fixed, trainer.data),
+        )
+        kept = [file for file in files["files"] if "failed" not in file and not file["missed"]]
+        best = max(kept, key=lambda file: (file["accuracy"], -file["bytes"]), default=None)
+        return {"export": files, "to_ship": best and best["file"]}
+
+    def _budgets(self, recipe):
+        return {"max_kb": recipe.max_kb, "max_drop": self.max_drop, "max_us": recipe.max_us}
+
+    @classmethod
+    def call(cls, recipe, **options):
+        return distill(recipe, **options)
+
+    @classmethod
+    def title(cls, results):
+        count = len(results["seeds"])
+        return f"{results['recipe']}: a distillation, {count} seed{'s' if count > 1 else ''}"
+
+    @classmethod
+    def lines(cls, results):
+        if "gain" in results:
+            return [report.verdict(results["gain"], quick=results.get("quick", False))]
+        if results.get("gains"):
+            return super().lines(results)
+        return ["There was no control: whether distillation helped is not known."]
+
+    @classmethod
+    def verdict(cls, results):
+        return results.get("verdict", "")
+
+    @classmethod
+    def table(cls, results):
+        if "verdict" in results:
+            return tables.comparison(results)
+        return tables.closing(
+            f"{results['data']['test']:,} test images, read once", results["models"]
+        )
+
+    @classmethod
+    def sentences(cls, results, folder):
+        said = cls.lines(results)
+        if "to_ship" in results:
+            said.append(tables.to_ship(results))
+        return [*said, f"Written to {folder}"]
+
+    @classmethod
+    def figures(cls, results):
+        if results.get("verdict"):
+            return super().figures(results)
+        names = {"student": "distilled", "student_alone": "alone"}
+        return ", ".join(
+            f"{title} {tables.mean_of(results['models'][name]['test']['accuracy']):.4f}"
+            for name, title in names.items()
+            if name in results["models"]
+        )
+
+
+def distill(
+    recipe: Recipe,
+    *,
+    seeds: int | Sequence[int] = 1,
+    control: bool = True,
+    formats: Sequence[str] = FORMATS,
+    max_drop: float | None = None,
+    epochs: int | None = None,
+    quick: bool = False,
+    budget: float | str | None = None,
+    tensorboard: bool = False,
+    output: PathLike | None = None,
+    overwrite: bool = False,
+    data_dir: PathLike | None = None,
+    verbose: bool = True,
+) -> Result:
+    """Distil a student, train the same student alone, say what each is worth, and export it.
+
+    What the recipe leaves open (`"auto"`) is chosen first, on the split of the first seed. Epochs
+    are chosen on validation; the test split is read once, when every model of every seed is
+    trained. One seed ends with an interval over test images, and says that another seed may turn
+    it; three or more end in the paired verdict of `experiment.compare`. The student of the seed
+    that is best on validation is exported.
+
+    A distillation that was killed goes on where it stopped when it is called again with the same
+    arguments, and ends with the same weights, to the bit; with more `seeds` it goes on as well.
+
+    Written to the folder: `config.json`, `results.json`, `student.keras`, the exported files with
+    `export.json` and `export.png`, `picture.png`, and one directory a seed.
+
+    Args:
+        recipe: a `Recipe`.
+        seeds: how many seeds, from 0, or a list of them.
+        control: whether the same student is trained alone too; without it nobody knows if
+            distillation helped.
+        formats: of the exported files, see `export.FORMATS`.
+        max_drop: budget of a file's drop in accuracy from the student's, in points; those of size
+            and time are the recipe's.
+        epochs: the most epochs of each training; the recipe's if `None`.
+        quick: a first look: the recipe's `quick_epochs`; too short to judge.
+        budget: the time for all of it, see `experiment.run`.
+        tensorboard: write events too, see `experiment.run`.
+        output: folder to write to; `saved_models/<recipe.name>_distill` if `None`.
+        overwrite: replace a distillation of other settings that the folder holds.
+        data_dir: as in `data.load`.
+        verbose: show the progress, the closing table and the verdict.
+
+    Returns:
+        A `Result`: `models`, `gain` (of one seed) or `gains` and `verdict`, `runs` (the figures of
+        each seed), `chosen` and `proposals` (where the recipe left something open), `export` (what
+        `export.json` holds), `to_ship` (name of the most accurate file within the budgets,
+        `None` if there is none), `shipped_seed`.
+
+    Raises:
+        ValueError: if an argument is out of range, teacher, student and data do not fit each
+            other, training would be wasted, the folder holds another run, or another process works
+            in it.
+        OSError: if the folder cannot be written to.
+        ImportError: if a package of an extra is missing.
+    """
+    options = {"budget": budget, "tensorboard": tensorboard, "data_dir": data_dir}
+    return carry_out(
+        Distill(seeds, control, formats, max_drop), recipe, epochs=epochs, quick=quick,
+        output=output, overwrite=overwrite, verbose=verbose, **options,
+    )  # fmt: skip
+
+
+def _gain(said):
+    """Return the gain of one seed's student over the same student alone, over test images."""
+    if "student_alone" not in said.logits:
+        return {}
+    logits = said.logits["student"], said.logits["student_alone"]
+    gain, low, high = metrics.paired_gain(said.labels, *logits)
+    return {"gain": {"accuracy": gain, "interval_95": [low, high]}}
+
+
+def _take_along(proposals: Path, folder: Path):
+    """Copy the student that was picked: it need not be trained again."""
+    for name in ("student.keras", "student.json"):
+        if (proposals / name).is_file() and not (folder / name).exists():
+            with written_whole(folder / name) as unfinished:
+                shutil.copyfile(proposals / name, unfinished)

@@ -1,0 +1,103 @@
+"""One way to carry out an experiment of any kind: every choice first, then the test split."""
+
+import time
+
+from keras_kd._common.backend import describe_machine, on_gpu
+from keras_kd._common.checks import check_integer
+from keras_kd._common.locks import at_work
+from keras_kd.distillers.precision import policy_for
+from keras_kd.experiment import budget as budget_module
+from keras_kd.experiment.choosing import settled
+from keras_kd.experiment.result import Result
+from keras_kd.experiment.training import Asked, Trainer
+from keras_kd.runs import events
+from keras_kd.runs import folder as folder_module
+from keras_kd.runs.progress import Progress
+
+
+def carry_out(
+    kind,
+    recipe,
+    *,
+    epochs=None,
+    quick=False,
+    budget=None,
+    tensorboard=False,
+    output=None,
+    overwrite=False,
+    data_dir=None,
+    verbose=True,
+):
+    """Train, choose on validation, read the test split once, write it down, and show it.
+
+    The arguments are those of `experiment.run`, and:
+
+    Args:
+        kind: a `Kind`, which says what is trained, judged and shown.
+        recipe: a `Recipe`.
+
+    Returns:
+        A `Result`.
+    """
+    check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
+    asked = Asked(
+        epochs=epochs, quick=quick, budget=budget_module.seconds_of(budget),
+        tensorboard=tensorboard, data_dir=data_dir, overwrite=overwrite,
+    )  # fmt: skip
+    made_from = recipe.words()
+    recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
+    kind.check(recipe)
+    options = {**kind.options(), **asked.options(kind.left_out)}
+    folder = folder_module.output_for(kind.name, recipe.name, output, options, overwrite)
+    callbacks = events.callbacks_for(folder, tensorboard)
+    progress = Progress(verbose)
+    started = time.perf_counter()
+    data = _load(recipe, kind.seeds[0], data_dir, progress)
+    # What was begun was checked then.
+    checked = recipe.checked and (overwrite or not folder_module.is_begun(folder))
+    fixed = recipe.opened_teacher(data, checked=checked, progress=progress)
+    trainer = Trainer(
+        recipe, data, kind.seeds[0], folder, progress, callbacks, fixed=fixed, asked=asked
+    )
+    what = {
+        "kind": kind.name, "recipe": recipe.name, "options": options,
+        "data": folder_module.describe(data), "made_from": made_from,
+    }  # fmt: skip
+    kind.open(trainer)
+    with at_work(folder):  # Before minutes of work, if it cannot be.
+        trainer = budget_module.fitted(trainer, kind, started)
+        settings = trainer.settings()
+        folder_module.begin(
+            folder, **what, settings=settings, progress=progress, overwrite=overwrite
+        )
+        trainer, chosen = settled(trainer, kind.varied)
+        trained = kind.train(trainer)
+        # Every choice is made: from here on the test split may be read.
+        test = data.test
+        judged = kind.judge(trainer, trained, test)
+        results = {**folder_module.head(what, settings, test), **chosen, **judged.results}
+        results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
+        folder_module.finish(folder, results)
+        judged.draw()
+    show(kind, results, folder, progress)
+    return Result(results, folder=folder, student=judged.student, teacher=fixed, data=data)
+
+
+def show(kind, results, folder, progress):
+    """Show what a finished run found."""
+    progress.show(kind.table(results))
+    progress.say(*kind.sentences(results, folder))
+
+
+def _load(recipe, seed, data_dir, progress):
+    """Return the recipe's data, split by the seed, having said what it is."""
+    progress.say(f"Device: {describe_machine()['device']}")
+    if recipe.precision is not None:
+        policy, reason = policy_for(recipe.precision, on_gpu=on_gpu())
+        progress.say(f"Precision: {policy} ({reason}); weights, losses: float32")
+    data = recipe.load(seed, data_dir)
+    progress.say(
+        f"Data: {data.name} from {data.source}: {len(data.train)} to train, "
+        f"{len(data.validation)} to validate"
+    )
+    return data

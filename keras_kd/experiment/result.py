@@ -1,0 +1,83 @@
+"""What an experiment gives."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_kd import export as export_module
+from keras_kd._common.typing import PathLike
+from keras_kd.data import Data, Split
+from keras_kd.teachers.fitting import TeacherModel
+
+_CALIBRATION_IMAGES = 500
+_MOST_TEST_BYTES = 500_000_000
+
+
+class Result(dict):
+    """What an experiment found: the contents of its `results.json`, and what goes with them.
+
+    Attributes:
+        folder: where it is written.
+        student: the student that it recommends, a `keras.Model` that returns logits.
+        teacher: the user's own `Teacher` or `Ensemble`; `None` if the run trained one.
+        data: the `Data` of the first seed.
+    """
+
+    def __init__(
+        self,
+        results: dict,
+        *,
+        folder: Path,
+        student: keras.Model,
+        teacher: Any,
+        data: Data,
+    ):
+        super().__init__(results)
+        self.folder, self.student, self.teacher, self.data = folder, student, teacher, data
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The results as a plain dict."""
+        return dict(self)
+
+    def export(self, folder: PathLike, **options: Any) -> dict[str, Any]:
+        """Write the student in several formats, each run and measured on the test images.
+
+        Args:
+            folder: where to write.
+            **options: those of `keras_kd.export.export`, such as `formats`, `max_kb`,
+                `max_drop`.
+
+        Returns:
+            What `export.json` holds, as a dict.
+        """
+        return export_module.export(
+            self.student, folder, **beside(self.teacher, self.data), **options
+        )
+
+
+def beside(teacher, data):
+    """Return what an export is measured with: the teacher, and data whose images are decoded."""
+    model = None if teacher is None else TeacherModel(teacher)
+    return {"data": _decoded(data), "teacher": model}
+
+
+def _decoded(data):
+    """Return the data with the images that an export needs as arrays in memory."""
+    if type(data.test.images) is np.ndarray:
+        return data
+    size = int(np.prod(data.image_shape))
+    return dataclasses.replace(
+        data,
+        train=_some(data.train, _CALIBRATION_IMAGES),
+        test=_some(data.test, max(1, _MOST_TEST_BYTES // size)),
+    )
+
+
+def _some(split, most):
+    """Return up to `most` images, evenly spread over the split."""
+    chosen = np.linspace(0, len(split) - 1, min(len(split), most)).astype(int)
+    return Split(np.asarray(split.images[chosen]), split.labels[chosen])
