@@ -20,8 +20,10 @@ def html_of(sentence, table, folder):
     Args:
         sentence: the verdict.
         table: a `Table`.
-        folder: the `Path` where the experiment is written.
+        folder: the `Path` where the experiment is written, `None` if it is kept nowhere.
     """
+    if folder is None:
+        return f"<p><b>{html.escape(printable(sentence))}</b></p>{table.as_html()}"
     pictures = [
         f'<img style="max-width: 100%" alt="{html.escape(alt)}" '
         f'src="data:image/png;base64,{base64.b64encode((folder / name).read_bytes()).decode()}">'

@@ -80,7 +80,9 @@ def carry_out(
         folder_module.finish(folder, results)
         judged.draw()
     show(kind, results, folder, progress)
-    return Result(results, folder=folder, student=judged.student, teacher=fixed, data=data)
+    return Result(
+        results, kind=kind, folder=folder, student=judged.student, teacher=fixed, data=data
+    )
 
 
 def show(kind, results, folder, progress):

@@ -88,4 +88,6 @@ def distill(
     if output is not None:
         return carry_out(kind, recipe, output=output, **options)
     with tempfile.TemporaryDirectory(prefix="keras_kd.") as folder:
-        return carry_out(kind, recipe, output=folder, **options)
+        result = carry_out(kind, recipe, output=folder, **options)
+    result.folder = None
+    return result

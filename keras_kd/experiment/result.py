@@ -10,6 +10,7 @@ import numpy as np
 from keras_kd import export as export_module
 from keras_kd._common.typing import PathLike
 from keras_kd.data import Data, Split
+from keras_kd.experiment.display import html_of
 from keras_kd.teachers.fitting import TeacherModel
 
 _CALIBRATION_IMAGES = 500
@@ -20,7 +21,8 @@ class Result(dict):
     """What an experiment found: the contents of its `results.json`, and what goes with them.
 
     Attributes:
-        folder: where it is written.
+        kind: the `Kind` of the experiment.
+        folder: where it is written, `None` if nothing is kept.
         student: the student that it recommends, a `keras.Model` that returns logits.
         teacher: the user's own `Teacher` or `Ensemble`; `None` if the run trained one.
         data: the `Data` of the first seed.
@@ -30,13 +32,18 @@ class Result(dict):
         self,
         results: dict,
         *,
-        folder: Path,
+        kind: Any,
+        folder: Path | None,
         student: keras.Model,
         teacher: Any,
         data: Data,
     ):
         super().__init__(results)
-        self.folder, self.student, self.teacher, self.data = folder, student, teacher, data
+        self.kind, self.folder = kind, folder
+        self.student, self.teacher, self.data = student, teacher, data
+
+    def _repr_html_(self):
+        return html_of(self.kind.lines(self)[0], self.kind.table(self), self.folder)
 
     @property
     def report(self) -> dict[str, Any]:
