@@ -1,5 +1,6 @@
 """The report page in a browser: no script error, no empty plot, no name taken for code."""
 
+import html
 import json
 import re
 import shutil
@@ -25,7 +26,8 @@ TEST = kd.data.Split(
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--hide-scrollbars", "--disable-background-networking", "--disable-sync",
+    "--disable-component-update",
 ]  # fmt: skip
 WATCH = """<script>
 window.problems = [];
@@ -46,7 +48,8 @@ const plots = [...document.querySelectorAll(".panels svg")].map((svg) =>
     }).reduce((sum, element) => sum + (element.tagName === "image" ? 10 : 1), 0)));
 const found = { problems, plots, before, after: widths(), title: document.title,
   width: document.documentElement.scrollWidth, texts: [...document.querySelectorAll("svg text")]
-    .map((text) => text.getBoundingClientRect().height),
+    .map((text) => parseFloat(getComputedStyle(text).fontSize)
+      * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b)),
   colours: [...new Set([...document.querySelectorAll("svg text, td, h1, figcaption")]
     .map((each) => getComputedStyle(each)[each.tagName === "text" ? "fill" : "color"]))],
   images: [...document.images].map((image) => image.complete && image.naturalWidth > 0) };
@@ -150,14 +153,16 @@ def pages(tmp_path_factory):
     return {kind: page.write_report(make(root / kind)) for kind, make in KINDS.items()}
 
 
-def looked_at(path, tmp_path, *flags):
+def looked_at(path, tmp_path, *flags, frame="{}"):
     """Open a page in a browser without a screen, move its slider, and return what is seen."""
     if BROWSER is None:
         pytest.skip("Chromium is missing (Debian: apt-get install chromium).")
     text = path.read_text("utf-8")
     watched = text.replace("<head>", f"<head>{WATCH}", 1).replace("</body>", f"{PROBE}</body>", 1)
     copy = tmp_path / "watched.html"
-    copy.write_text(watched, "utf-8")
+    copy.write_text(
+        frame.replace("{}", html.escape(watched) if frame != "{}" else watched), "utf-8"
+    )
     command = [BROWSER, *FLAGS, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom"]
     result = subprocess.run(
         [*command, copy.as_uri()], capture_output=True, text=True, timeout=120, check=True
@@ -179,6 +184,42 @@ def test_a_browser_finds_no_error_and_no_empty_plot(kind, pages, tmp_path):
     assert_good(seen, kind)
     assert seen["title"].startswith("mine <b>: ")
     assert seen["images"] and all(seen["images"])
+
+
+# Headless, a window is never narrower than 500 pixels; a frame is.
+PHONE = """<body><iframe style="width: 390px; height: 9000px; border: 0" srcdoc="{}"></iframe>
+<script>
+onload = () => document.body.append(frames[0].document.getElementById("probe").cloneNode(true));
+</script>"""
+
+
+def test_on_a_phone_nothing_runs_over_and_what_is_written_can_be_read(pages, tmp_path):
+    seen = looked_at(pages["compare"], tmp_path, frame=PHONE)
+    assert seen["width"] == 390
+    assert len(seen["texts"]) > 50 and min(seen["texts"]) >= 11
+
+
+def test_in_the_dark_every_word_is_light(pages, tmp_path):
+    light, dark = (
+        looked_at(pages["run"], tmp_path, f"--blink-settings=preferredColorScheme={scheme}")
+        for scheme in (1, 0)
+    )
+    assert all(luminance(colour) < 0.4 for colour in light["colours"])
+    assert all(luminance(colour) > 0.6 for colour in dark["colours"])
+
+
+def luminance(colour):
+    return np.mean([int(part) for part in re.findall(r"\d+", colour)[:3]]) / 255
+
+
+def test_every_figure_says_what_it_shows(pages):
+    text = pages["compare"].read_text()
+    drawn = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
+    assert len(drawn) == NUM_PLOTS["compare"]
+    assert drawn[0].startswith("Accuracy on validation by epoch. In the epochs kept: teacher ")
+    assert all(re.search(r"\d %", alt) for alt in drawn)
+    strips = re.findall(r'role="img" aria-label="([^"]+)" style', text)
+    assert strips[0].startswith("Points of accuracy of the distilled student over each other model")
 
 
 def test_the_slider_softens_the_distributions(pages, tmp_path):

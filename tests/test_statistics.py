@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from keras_kd.experiment.statistics import judged, spread
+from keras_kd.experiment.statistics import judged, on_one_seed, sentence_of, spread
 
 
 def test_the_interval_is_students_of_paired_differences():
@@ -74,3 +74,39 @@ def test_it_does_not_say_how_many_where_that_cannot_be_told(gains):
 def test_one_value_has_no_spread():
     assert spread([3.0]) == {"mean": 3.0, "std": None}
     assert spread([3.0, 5.0]) == {"mean": 4.0, "std": pytest.approx(2**0.5)}
+
+
+@pytest.mark.parametrize(
+    ("gains", "said"),
+    [
+        (
+            [0.010, 0.012, 0.011],
+            "is 1.10 points better than the same student alone (0.85 to 1.35, ",
+        ),
+        ([-0.010, -0.012, -0.011], "is 1.10 points worse than the same student alone (0.85 to 1.3"),
+        (
+            [0.011, -0.012, 0.010],
+            "is open: +0.30 points (-2.93 to +3.53, 3 seeds); about ",
+        ),
+        ([0.010, -0.010, 0.000], "is open: +0.00 points (-2.48 to +2.48, 3 seeds)."),
+        ([0.010, 0.012], "No verdict, since fewer than three seeds cannot tell: +1.10 points of "),
+        ([0.010, 0.010, 0.010], "No verdict, since the seeds do not differ: +1.00 points of accu"),
+    ],
+)
+def test_a_verdict_is_one_plain_sentence(gains, said):
+    sentence = sentence_of(judged(gains))
+    assert said in sentence
+    assert sentence.endswith(".") and sentence.count(". ") == 0
+
+
+def test_the_sentence_names_the_other_model_and_what_is_too_short():
+    assert "than its teacher (" in sentence_of(judged([0.010, 0.012, 0.011]), "teacher")
+    quick = sentence_of(judged([0.010, 0.012, 0.011], quick=True))
+    assert quick.startswith("No verdict, since `--quick` is too short to judge: +1.10 points")
+
+
+def test_an_interval_over_test_images_says_that_it_is_of_one_seed():
+    sentence = sentence_of(on_one_seed(0.012, (0.004, 0.020)))
+    assert "(0.40 to 2.00, over test images; one seed, and another may turn it)" in sentence
+    assert on_one_seed(0.012, (0.004, 0.020))["verdict"] == "NO VERDICT"
+    assert on_one_seed(0.012, (0.004, 0.020), quick=True)["interval_95"] is None

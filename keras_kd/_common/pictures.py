@@ -36,13 +36,14 @@ def labels(names):
     return [label(name) for name in names]
 
 
-def label_points(figure, axes, points):
+def label_points(figure, axes, points, *, size=8):
     """Write each point's name beside it, a line lower wherever another name stands already.
 
     Args:
         figure: the `matplotlib.figure.Figure`, whose limits are final.
         axes: of the points.
         points: of each, `(x, y, name, colour)`.
+        size: of the letters, in points.
     """
     from matplotlib.transforms import Bbox
 
@@ -52,7 +53,7 @@ def label_points(figure, axes, points):
         for x, y in axes.transData.transform([(x, y) for x, y, *_ in points])
     ]
     for x, y, name, colour in sorted(points, key=lambda point: -point[1]):
-        beside = {"textcoords": "offset points", "fontsize": 8, "color": colour}
+        beside = {"textcoords": "offset points", "fontsize": size, "color": colour}
         offset = 6
         while True:
             text = axes.annotate(label(name), (x, y), xytext=(7, offset), **beside)
@@ -60,5 +61,5 @@ def label_points(figure, axes, points):
             if not any(box.overlaps(other) for other in taken):
                 break
             text.remove()
-            offset -= 9
+            offset -= size + 1
         taken.append(box)

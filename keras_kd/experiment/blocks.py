@@ -142,7 +142,9 @@ def strips(rows, alt, *, within=(-np.inf, np.inf), zero=False):
 
     found = [value for _, marks, _ in rows for _, *values in marks for value in values]
     found = [value for value in found if value is not None and value == value] + [0] * zero
-    ticks = np.clip(MaxNLocator(5).tick_values(min(found), max(found)), *within)
+    margin = 0 if max(found) > min(found) else 1
+    ticks = MaxNLocator(5).tick_values(min(found) - margin, max(found) + margin)
+    ticks = np.unique(np.clip(ticks, *within))
     first, last = ticks[0], ticks[-1]
 
     def at(value):

@@ -112,7 +112,10 @@ def section(results):
     rows = [
         [
             tables.cell_title(cell),
-            *(form.format(cell["validation"][key]) for key, (_, form) in tables.METRICS.items()),
+            *(
+                tables.figure(cell["validation"].get(key), form)
+                for key, (_, form) in tables.METRICS.items()
+            ),
             f"{cell['epochs']}",
         ]
         for cell in results["cells"]

@@ -150,7 +150,7 @@ def files(points):
     axes.margins(0.3, 0.15)
     axes.set(title="accuracy on the test split, %", xlabel="size in KB")
     named = [(size / 1000, 100 * accuracy, title, _INK) for title, size, accuracy, _ in points]
-    label_points(figure, axes, named)
+    label_points(figure, axes, named, size=9)
     said = [f"{title} {size / 1000:,.0f} KB {100 * each:.2f} %" for title, size, each, _ in points]
     return svg(figure, f"Accuracy over size: {'; '.join(said)}.")
 

@@ -6,7 +6,7 @@ from keras_kd import metrics
 from keras_kd._common.json_files import NUMBER, read_json
 from keras_kd._common.looks import known, look_of
 from keras_kd.experiment import blocks, plots, tables
-from keras_kd.experiment.statistics import calibration_of, mean_of, on_one_seed
+from keras_kd.experiment.statistics import on_one_seed
 from keras_kd.runs.progress import title_of
 
 # More classes than these are a wall: some are chosen, and the page says which.
@@ -75,16 +75,10 @@ def models(results):
     """Return the table of all models on the test split."""
     rows = []
     for name, model in results["models"].items():
-        test = {
-            metric: value if isinstance(value, dict) else {"mean": value, "std": None}
-            for metric, value in model["test"].items()
-        }
-        cells = [
-            tables.mean_and_std(test[key], form)
-            if key in test and (name, key) != ("teacher", "agreement_with_teacher")
-            else ""
-            for key, (_, form) in tables.METRICS.items()
-        ]
+        test = model["test"]
+        if name == "teacher":  # It agrees with itself.
+            test = {**test, "agreement_with_teacher": None}
+        cells = [tables.figure(test.get(key), form) for key, (_, form) in tables.METRICS.items()]
         parameters, size = model.get("parameters"), model.get("bytes")
         cells += ["" if parameters is None else f"{parameters:,}"]
         cells += ["" if size is None else tables.kilobytes(size)]
@@ -95,7 +89,7 @@ def models(results):
     return blocks.section(
         f"The models on {results['data']['test']:,} test examples, read once",
         blocks.table(columns, rows),
-        blocks.note(calibration_of(results["models"])),
+        blocks.note(tables.calibration_note(results["models"])),
         blocks.note(text),
     )
 
@@ -229,7 +223,7 @@ def files(results, folder):
     points, rows = [], []
     for name, model in results["models"].items():
         if model.get("bytes") is not None:
-            accuracy = mean_of(model["test"]["accuracy"])
+            accuracy = tables.value_of(model["test"]["accuracy"])
             points.append((title_of(name), model["bytes"], accuracy, look_of(name)))
             size = tables.kilobytes(model["bytes"])
             rows.append([f"{title_of(name)}, .keras", size, f"{accuracy:.4f}", "", ""])

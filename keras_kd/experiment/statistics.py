@@ -11,8 +11,6 @@ TOO_SHORT = "`--quick` is too short to judge"
 _FEWEST_SEEDS = 3
 # Gains are differences of shares and likelihoods: what is less is rounding.
 _NO_SPREAD = 1e-12
-# More than this is worth a word: an ECE of 0.02 that became 0.06, say.
-_WORSE_CALIBRATED = 0.03
 _OTHERS = {
     "student_alone": "the same student alone",
     "label_smoothing": "the same student on smoothed labels",
@@ -106,29 +104,6 @@ def sentence_of(gain, other="student_alone"):
     )
 
 
-def calibration_of(models):
-    """Return a sentence if the distilled student knows much less well how sure to be, or `""`.
-
-    It is held against the student alone, or, without one, against the teacher.
-
-    Args:
-        models: those of a run's results, by name.
-    """
-    found = {name: _ece(model) for name, model in models.items()}
-    other = next((name for name in ("student_alone", "teacher") if name in found), "student")
-    if found["student"] - found[other] <= _WORSE_CALIBRATED:
-        return ""
-    return (
-        f"Its calibration got worse: ECE {found[other]:.2f} -> {found['student']:.2f} "
-        f"(from {_OTHERS[other]})."
-    )
-
-
-def mean_of(value):
-    """Return a figure of one seed as it is, of several their mean."""
-    return value["mean"] if isinstance(value, dict) else value
-
-
 def spread(values):
     """Return mean and standard deviation (`None` for one value) of numbers, as a dict."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else None
@@ -142,10 +117,6 @@ def check_scipy():
         ImportError: if SciPy is missing.
     """
     require_extra("scipy", "report", "An interval over seeds")
-
-
-def _ece(model):
-    return mean_of(model["test"]["expected_calibration_error"])
 
 
 def _signed(share):
