@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -26,6 +27,7 @@ from PIL import Image
 
 import keras_kd as kd
 from keras_kd import cli
+from keras_kd._common.looks import look_of
 from keras_kd.serve import content as CONTENT
 from keras_kd.serve import runtime as RUNTIME
 from keras_kd.serve import server as SERVER
@@ -328,6 +330,11 @@ class TestServer:
     def test_a_port_that_is_taken_is_named(self, address):
         with pytest.raises(OSError, match=f"`port` must be one that is free.*port={address[1]}"):
             SERVER.server_of({}, port=address[1])
+
+    def test_a_model_has_the_colour_that_it_has_everywhere(self):
+        style = (RUNTIME.STATIC / "page.css").read_text()
+        for name in ("teacher", "student"):
+            assert re.findall(rf"--{name}: (.*);", style) == [look_of(name).colour]
 
     def test_the_page_names_no_other_place(self):
         for path in RUNTIME.STATIC.iterdir():
