@@ -47,7 +47,7 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd.teachers.teacher import Teacher as Teacher
     from keras_kd.teachers.teacher import load_teacher as load_teacher
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _MODULES = (
     "adversarial",

@@ -9,6 +9,7 @@ from keras_kd._common.json_files import NUMBER
 from keras_kd.checking.findings import sample_of
 from keras_kd.checking.temperature import temperature_of
 from keras_kd.distillers.together import train_together
+from keras_kd.experiment import blocks
 from keras_kd.experiment.kind import worth
 from keras_kd.experiment.proposing import lines, pick, proposed
 from keras_kd.runs.evaluation import logits_of
@@ -128,6 +129,21 @@ def sentence(chosen):
         f"{chosen['epochs']} epochs on {chosen['images']} images (validation accuracy "
         f"{min(accuracies):.1f} to {max(accuracies):.1f} %)"
     )
+
+
+def section(chosen):
+    """Return the page's section on what was chosen."""
+    rows = [
+        [
+            f"T = {each['temperature']:g}, alpha = {each['alpha']:g}",
+            f"{100 * each['accuracy']:.1f} %",
+            f"{each['negative_log_likelihood']:.3f}",
+        ]
+        for each in chosen["tried"]
+    ]
+    best = f"T = {chosen['temperature']:g}, alpha = {chosen['alpha']:g}"
+    table = blocks.table(["probed", "validation accuracy", "NLL"], rows, best) if rows else ""
+    return blocks.section("Temperature and alpha", table, blocks.note(f"{sentence(chosen)}."))
 
 
 def _said(trainer):

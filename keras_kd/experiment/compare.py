@@ -106,10 +106,17 @@ class Compare(Kind):
 
     @classmethod
     def lines(cls, results):
-        return [
+        lines = [
             statistics.sentence_of(gains["accuracy"], other)
             for other, gains in results["gains"].items()
         ]
+        if "seeds_vary" in results:
+            *first, last = results["seeds_vary"]
+            lines.append(
+                f"The teacher was there before and is the same for every seed; seeds vary "
+                f"{', '.join(first)} and {last}."
+            )
+        return lines
 
     @classmethod
     def verdict(cls, results):
@@ -121,7 +128,13 @@ class Compare(Kind):
 
     @classmethod
     def sentences(cls, results, folder):
-        return [*tables.verdicts(results), f"Written to {folder}"]
+        alone = results["gains"].get("student_alone", {})
+        others = [
+            tables.verdict(gain, "student_alone", metric)
+            for metric, gain in alone.items()
+            if metric != "accuracy"
+        ]
+        return [*cls.lines(results), *others, f"Written to {folder}"]
 
     @classmethod
     def parts(cls, folder, results):

@@ -10,12 +10,12 @@ from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import check_budgets
 from keras_kd._common.files import written_whole
 from keras_kd._common.typing import PathLike
-from keras_kd.experiment import report, statistics, tables
+from keras_kd.experiment import choosing, proposing, report, statistics, tables
 from keras_kd.experiment.compare import Compare, summary
 from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.kind import NEEDED, Judged
 from keras_kd.experiment.recipe import Recipe
-from keras_kd.experiment.result import Result, beside
+from keras_kd.experiment.result import Result, decoded
 from keras_kd.export.proof import check_formats, export_held
 from keras_kd.runs.evaluation import Predictions
 from keras_kd.runs.students import AUTO
@@ -72,7 +72,8 @@ class Distill(Compare):
             results |= {"models": runs[0]["models"], **_gain(said)}
         student = trained[best]["student"].model
         if self.ships:
-            results |= self._shipped(trainer, student)
+            teacher = trained[best].get("teacher")
+            results |= self._shipped(trainer, student, teacher and teacher.model)
         curves = {name: curves for name, (_, curves) in trained[best].items() if curves}
         draw = functools.partial(
             report.draw,
@@ -85,7 +86,7 @@ class Distill(Compare):
         )
         return Judged(results, student, draw if self.ships else lambda: None)
 
-    def _shipped(self, trainer, student):
+    def _shipped(self, trainer, student, teacher):
         """Write the student in every format, and return what each file is worth."""
         folder = trainer.folder
         for path in [path for pattern in _EXPORTED for path in folder.glob(pattern)]:
@@ -100,7 +101,8 @@ class Distill(Compare):
             input_range=None,
             overwrite=True,
             verbose=trainer.progress.verbose,
-            **beside(trainer.fixed, trainer.data),
+            data=decoded(trainer.data),
+            teacher=teacher,
         )
         kept = [file for file in files["files"] if "failed" not in file and not file["missed"]]
         best = max(kept, key=lambda file: (file["accuracy"], -file["bytes"]), default=None)
@@ -140,10 +142,15 @@ class Distill(Compare):
 
     @classmethod
     def sentences(cls, results, folder):
-        said = cls.lines(results)
-        if "to_ship" in results:
-            said.append(tables.to_ship(results))
-        return [*said, f"Written to {folder}"]
+        *said, written = super().sentences({"gains": {}, **results}, folder)
+        return [*said, *([tables.to_ship(results)] if "to_ship" in results else []), written]
+
+    @classmethod
+    def sections(cls, results):
+        if "chosen" in results:
+            yield choosing.section(results["chosen"])
+        if "proposals" in results:
+            yield proposing.section(results["proposals"])
 
     @classmethod
     def figures(cls, results):

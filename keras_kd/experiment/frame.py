@@ -76,6 +76,8 @@ def carry_out(
         test = data.test
         judged = kind.judge(trainer, trained, test)
         results = {**folder_module.head(what, settings, test), **chosen, **judged.results}
+        if fixed is not None:
+            results["seeds_vary"] = recipe.seeds_vary
         results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
         folder_module.finish(folder, results)
         judged.draw()

@@ -104,9 +104,9 @@ def list_runs(folder: PathLike = "saved_models") -> list[dict[str, Any]]:
 
     Returns:
         A list, by path, of dicts: `path`, `kind`, `recipe`, `seeds`, `state` (`"running"`,
-        `"finished"`, `"unfinished"`, `"damaged"`), `at` (what an unfinished one was training),
-        `figures` (of a finished one, on the test split) and `damage` (of a damaged one, a
-        sentence), all three text.
+        `"finished"`, `"unfinished"`, `"damaged"`, `"of a former version"`), `at` (what an
+        unfinished one was training), `figures` (of a finished one, on the test split) and `damage`
+        (of a damaged one, a sentence), all three text.
     """
     found = []
     for parent, folders, names in os.walk(folder, onerror=lambda error: found.append(error)):
@@ -159,6 +159,8 @@ def _described(path):
         results = None
         if state == "finished":
             results = records.read_results(path, config["kind"])
+    except records.FormerVersionError as error:
+        return _damaged(path, str(error)) | {"state": "of a former version"}
     except ValueError as error:
         return _damaged(path, str(error), config)
     return {

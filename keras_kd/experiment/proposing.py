@@ -12,6 +12,7 @@ from keras_kd._common.files import size_of
 from keras_kd._common.json_files import NUMBER
 from keras_kd.checking.findings import sample_of
 from keras_kd.data.splits import is_shape
+from keras_kd.experiment import blocks
 from keras_kd.models import from_spec
 from keras_kd.runs.folder import remembered
 from keras_kd.teachers.fitting import TeacherModel
@@ -125,6 +126,28 @@ def lines(table, picked):
         + (" <- picked" if row["student"] == picked else "")
         for row in table
     ]
+
+
+def section(proposals):
+    """Return the page's section on the students that were tried."""
+    rows = [
+        [
+            row["student"],
+            f"{row['parameters']:,}",
+            f"{row['kilobytes']:.0f} KB",
+            f"{row['microseconds']:.0f}",
+            f"{100 * row['validation_accuracy']:.1f} %",
+            "yes" if row["within_budgets"] else "no",
+        ]
+        for row in proposals
+    ]
+    columns = [
+        "student", "parameters", "file", "microseconds", "validation accuracy", "within budgets",
+    ]  # fmt: skip
+    note = "Trained together on one teacher pass; each file was run. The most accurate is taken."
+    return blocks.section(
+        "Students that were tried", blocks.table(columns, rows), blocks.note(note)
+    )
 
 
 def _measured(student, data):

@@ -194,6 +194,12 @@ class Recipe:
         """Whether its teacher is there already, and never trained."""
         return self.teacher is not None and not _is_builder(self.teacher)
 
+    @property
+    def seeds_vary(self) -> list[str]:
+        """What differs between seeds where the teacher is fixed."""
+        split = [] if isinstance(self.data, data_module.Data) else ["the validation split"]
+        return ["the student's first weights", "the order of the data", *split]
+
     def load(self, seed: int, data_dir: PathLike | None = None) -> data_module.Data:
         """Return its data.
 

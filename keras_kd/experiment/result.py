@@ -11,7 +11,6 @@ from keras_kd import export as export_module
 from keras_kd._common.typing import PathLike
 from keras_kd.data import Data, Split
 from keras_kd.experiment.display import html_of
-from keras_kd.teachers.fitting import TeacherModel
 
 _CALIBRATION_IMAGES = 500
 _MOST_TEST_BYTES = 500_000_000
@@ -66,13 +65,7 @@ class Result(dict):
         )
 
 
-def beside(teacher, data):
-    """Return what an export is measured with: the teacher, and data whose images are decoded."""
-    model = None if teacher is None else TeacherModel(teacher)
-    return {"data": _decoded(data), "teacher": model}
-
-
-def _decoded(data):
+def decoded(data):
     """Return the data with the images that an export needs as arrays in memory."""
     if type(data.test.images) is np.ndarray:
         return data

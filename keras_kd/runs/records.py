@@ -1,5 +1,6 @@
 """What a run leaves as JSON, read back: whole and of its shape, or refused in a sentence."""
 
+import os
 from pathlib import Path
 
 from keras_kd._common import json_files
@@ -205,6 +206,9 @@ def read_head(folder):
     try:
         found = json_files.parsed(path)
     except FileNotFoundError:
+        # Where the former version kept a distillation that was not finished.
+        if os.path.lexists(path.parent / "unfinished" / path.name):
+            raise _of_former_version(folder) from None
         return None
     except ValueError as error:
         raise _damaged_config(folder, error) from error
@@ -219,10 +223,7 @@ def read_head(folder):
     if not ours:
         return None
     if found["kind"] == "distill" and "seeds" not in found["options"]:
-        raise FormerVersionError(
-            f"A distillation must be of this version. Received: {folder}, written by keras_kd 0.1. "
-            "Its models and files serve as they are; to go on, distil into another folder."
-        )
+        raise _of_former_version(folder)
     # An earlier version wrote down the password of a search's storage.
     found["command"] = without_password(found["command"])
     if isinstance(found["options"].get("storage"), str):
@@ -277,6 +278,13 @@ def _is_grid(cells):
 
 def _names(shape):
     return {name.removesuffix("?") for name in shape}
+
+
+def _of_former_version(folder):
+    return FormerVersionError(
+        f"A distillation must be of this version. Received: {folder}, written by keras_kd 0.1. Its "
+        "models and files serve as they are; to go on, distil into another folder."
+    )
 
 
 def _damaged_config(folder, reason):
