@@ -11,6 +11,7 @@ from keras_kd import export as export_module
 from keras_kd._common.typing import PathLike
 from keras_kd.data import Data, Split
 from keras_kd.experiment.display import html_of
+from keras_kd.teachers.fitting import TeacherModel
 
 _CALIBRATION_IMAGES = 500
 _MOST_TEST_BYTES = 500_000_000
@@ -60,9 +61,9 @@ class Result(dict):
         Returns:
             What `export.json` holds, as a dict.
         """
-        return export_module.export(
-            self.student, folder, **beside(self.teacher, self.data), **options
-        )
+        teacher = None if self.teacher is None else TeacherModel(self.teacher)
+        data = decoded(self.data)
+        return export_module.export(self.student, folder, data=data, teacher=teacher, **options)
 
 
 def decoded(data):
