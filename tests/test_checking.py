@@ -10,6 +10,7 @@ from PIL import Image
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd.data import Split
+from keras_kd.teachers import teacher as teacher_module
 
 layers = keras.layers
 NAMES = tuple("abcd")
@@ -74,8 +75,13 @@ def with_split(data, **splits):
 # Three set-ups with nothing wrong.
 
 
-def test_clean_logits_teacher_and_small_student(teacher, clean):
+def test_clean_logits_teacher_and_small_student(teacher, clean, monkeypatch):
+    opened, try_out = [], teacher_module.try_out
+    monkeypatch.setattr(
+        teacher_module, "try_out", lambda *of, **how: opened.append(of) or try_out(*of, **how)
+    )
     found = check(teacher, clean, student="mlp:4")
+    assert len(opened) == 1  # For all scales, and whoever trains from it.
     assert names_of(found) == [] and found.ok
     assert found.teacher.model is teacher
     found.refuse()
@@ -251,15 +257,30 @@ def test_fault_16_a_student_that_ends_in_softmax(teacher, clean):
     assert "must return logits" in found.findings[0].what
 
 
+class Uncopied(keras.Model):
+    """Does not say what it is made of, as Keras's `get_config` would have it."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = layers.Dense(4)
+
+    def call(self, images):
+        return self.head(layers.Flatten()(images))
+
+
 @pytest.mark.parametrize(
     ("student", "sentence"),
     [
         ("lenet5", "must have images of 28x28"),
         ("mobilenet_v3_small", "at least 32x32"),
         ("missing.keras", "no file"),
+        (Uncopied, "A student must be a model that Keras can copy. Received: uncopied"),
     ],
 )
 def test_fault_17_a_student_that_cannot_take_the_images(teacher, clean, student, sentence):
+    if student is Uncopied:
+        student = Uncopied()
+        student(clean.train.images[:1])
     found = check(teacher, clean, student=student)
     assert names_of(found) == ["student_refused"] and not found.ok
     assert sentence in found.findings[0].what
@@ -329,7 +350,7 @@ def test_a_dict_of_inputs_is_checked_without_a_word_on_pixels(clerk, people):
     found = check(clerk, people, student=model_of_people("words", size=8))
     assert "input_scale" not in names_of(found) and found.ok
     assert found.figures["teacher"]["accuracy"]["validation"] > 0.8
-    assert found.figures["data"]["examples"] == "examples age 1, words 5"
+    assert found.figures["data"]["examples"] == "examples of age 1, words 5"
     assert found.teacher.model is clerk
 
 

@@ -179,12 +179,12 @@ def _data_figures(data):
 
 
 def _described(data):
-    """Return what an example is, such as `images 8x8x3`."""
+    """Return what an example is, such as `images of 8x8x3`."""
     shapes = [
         " ".join([*map(str, path), "x".join(map(str, array.shape[1:])) or "1"])
         for path, array in keras.tree.flatten_with_path(data.train.images)
     ]
-    return f"{examples_of(data)} {', '.join(shapes)}"
+    return f"{examples_of(data)} of {', '.join(shapes)}"
 
 
 def _expected(data, figures, epochs):

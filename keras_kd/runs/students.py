@@ -9,7 +9,7 @@ from typing import TypeAlias
 import keras
 import numpy as np
 
-from keras_kd._common.model_files import load_model_file
+from keras_kd._common.model_files import first_sentence, load_model_file
 from keras_kd._common.typing import PathLike
 from keras_kd.data.splits import is_shape
 from keras_kd.export import uncompiled
@@ -36,12 +36,22 @@ def build_student(student, data, seed):
     """
     keras.utils.set_random_seed(seed)
     if isinstance(student, keras.Model):
-        return uncompiled(student)
+        return _copied(student)
     if callable(student):
         return built_for(student, data)
     if str(student).endswith(".keras"):
         return load_model_file(student, "student")
     return from_spec(student, **shape_of_spec(student, data))
+
+
+def _copied(student):
+    try:
+        return uncompiled(student)
+    except TypeError as error:  # Keras's, in paragraphs.
+        raise ValueError(
+            f"A student must be a model that Keras can copy. Received: {student.name}: "
+            f"{first_sentence(error)}. Give a function that builds it."
+        ) from error
 
 
 def built_for(builder, data):

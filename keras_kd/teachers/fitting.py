@@ -120,18 +120,20 @@ def opened_teacher(given, data, *, scale="0..255", head=None):
     teacher = given if is_fitted else _fitted(given, data, scale, head)
     shapes = [teacher.output_shape(name) for name in teacher.output_names]
     if len(shapes) != 1 or len(shapes[0]) != 2 or teacher.head == "values":
-        raise _no_classifier(f"outputs of shape {', '.join(map(str, shapes))}")
+        kind = "values" if "values" in teacher.heads.values() else "outputs"
+        raise _no_classifier(f"{kind} of shape {', '.join(map(str, shapes))}")
     return teacher
 
 
 def _fitted(given, data, scale, head):
     """Return the `Teacher` of a model, or one without a `preprocess`, fitted to the data."""
-    model = given.model if isinstance(given, Teacher) else given
-    if len(getattr(model, "outputs", None) or [None]) > 1:
+    is_teacher = isinstance(given, Teacher)
+    model = given.model if is_teacher else given
+    if not is_teacher and len(getattr(model, "outputs", None) or [None]) > 1:
         raise _no_classifier(f"{len(model.outputs)} outputs")
     preprocess = _preprocess_of(model, data, scale)
     examples = some_of(data) if preprocess is None else preprocess(some_of(data))
-    teacher = given if isinstance(given, Teacher) else Teacher(model, head=head, examples=examples)
+    teacher = given if is_teacher else Teacher(model, head=head, examples=examples)
     if teacher.is_sigmoid:
         teacher = Teacher(_of_one_choice(teacher, examples), head="logits", examples=examples)
     return teacher if preprocess is None else teacher.preprocessed(preprocess)
