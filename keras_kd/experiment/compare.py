@@ -179,19 +179,14 @@ def compare(
     Args:
         recipe: a `Recipe`.
         seeds: how many seeds, from 0, or a list of them.
-        epochs: the most epochs of each training; the recipe's if `None`.
-        quick: a first look: the recipe's `quick_epochs`; too short to judge.
-        budget: the time for all of it, in seconds or as a text such as `"90min"`: the recipe's
-            best form, with as many epochs as fit, by a short timing on this machine at the start,
-            which should then be as busy as it will be. What was chosen stands in the settings, and
-            an interrupted run keeps it.
-        tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
-            interrupted run go on without a gap.
-        output: folder to write to; `saved_models/<recipe.name>_compare` if `None`.
-        overwrite: replace a run of other settings that the folder holds, finished or not; what it
-            trained in the same way is used again.
-        data_dir: as in `data.load`.
-        verbose: show the progress and the closing table.
+        epochs: as in `experiment.run`, also below.
+        quick: the same.
+        budget: the same.
+        tensorboard: the same.
+        output: the same.
+        overwrite: the same.
+        data_dir: the same.
+        verbose: the same.
 
     Returns:
         A `Result`: `models` (mean and spread by name), `gains`

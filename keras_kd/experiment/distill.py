@@ -202,14 +202,14 @@ def distill(
         formats: of the exported files, see `export.FORMATS`.
         max_drop: budget of a file's drop in accuracy from the student's, in points; those of size
             and time are the recipe's.
-        epochs: the most epochs of each training; the recipe's if `None`.
-        quick: a first look: the recipe's `quick_epochs`; too short to judge.
-        budget: the time for all of it, see `experiment.run`.
-        tensorboard: write events too, see `experiment.run`.
-        output: folder to write to; `saved_models/<recipe.name>_distill` if `None`.
-        overwrite: replace a distillation of other settings that the folder holds.
-        data_dir: as in `data.load`.
-        verbose: show the progress, the closing table and the verdict.
+        epochs: as in `experiment.run`, also below.
+        quick: the same.
+        budget: the same.
+        tensorboard: the same.
+        output: the same.
+        overwrite: the same.
+        data_dir: the same.
+        verbose: the same.
 
     Returns:
         A `Result`: `models`, `gain` (of one seed) or `gains` and `verdict`, `runs` (the figures of

@@ -115,7 +115,8 @@ def run(
             an interrupted run keeps it.
         tensorboard: write events too, for each model in `tensorboard/<name>`; those of an
             interrupted run go on without a gap.
-        output: folder to write to; `saved_models/<recipe.name>` if `None`.
+        output: folder to write to; `saved_models/<recipe.name>` if `None`, with the other functions
+            `<recipe.name>_compare` and so on.
         overwrite: replace a run of other settings that the folder holds, finished or not; what it
             trained in the same way is used again.
         data_dir: as in `data.load`.

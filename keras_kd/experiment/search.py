@@ -203,13 +203,12 @@ def search(
             worker that is not heard of for a minute is taken up by another. `study.journal` in
             the folder if `None`. A password in it is written nowhere, `***` stands for it: to go
             on, or in place of the password itself, `KERAS_KD_STORAGE` holds the whole URL.
-        epochs: the most epochs of each training; the recipe's if `None`.
-        quick: a first look: the recipe's `quick_epochs`; too short to judge.
-        output: folder to write to; `saved_models/<recipe.name>_search` if `None`.
-        overwrite: replace a run of other settings that the folder holds, finished or not; what it
-            trained in the same way is used again.
-        data_dir: as in `data.load`.
-        verbose: show the progress and the closing table.
+        epochs: as in `experiment.run`, also below.
+        quick: the same.
+        output: the same.
+        overwrite: the same.
+        data_dir: the same.
+        verbose: the same.
 
     Returns:
         A `Result`: `space`, `trials` (each with `name`,
