@@ -214,10 +214,14 @@ class Recipe:
             data = self.data
         elif callable(self.data):
             data = self.data(seed)
-        elif str(self.data) in data_module.NAMES and not os.path.exists(self.data):
+        elif self._is_known:
             data = data_module.load(str(self.data), seed=seed, data_dir=data_dir)
         else:
-            data = data_module.read(self.data, seed=seed, **(self.data_options or {}))
+            options = {
+                name: tuple(value) if isinstance(value, list) else value  # As JSON brings it back.
+                for name, value in (self.data_options or {}).items()
+            }
+            data = data_module.read(self.data, seed=seed, **options)
         return data if self.share == 1 else data.share(self.share)
 
     def opened_teacher(
@@ -345,7 +349,8 @@ class Recipe:
             plain["distiller"] = settings_of(self.distiller_of(student, asked))
         student = self.student
         return {
-            "dataset": data.name,
+            # Of the user's own the digest tells: the same may be found under another name.
+            **({"dataset": data.name} if self._is_known else {}),
             **plain,
             "loss": keras.saving.serialize_keras_object(self.distillation_loss()),
             "optimizer": _described(self.optimizer_of("student", len(data.train))),
@@ -367,6 +372,12 @@ class Recipe:
         if self.student == AUTO:
             said |= {"max_kb": self.max_kb, "max_us": self.max_us}
         return said
+
+    @property
+    def _is_known(self):
+        """Whether the data is one that `data.load` knows by name."""
+        given = self.data
+        return isinstance(given, str) and given in data_module.NAMES and not os.path.exists(given)
 
     def _choices(self):
         return [each for each in (self.temperature, self.alpha, self.student) if _is_text(each)]
