@@ -1,6 +1,7 @@
 """The command `keras-kd`: parses, calls, prints."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import shutil
@@ -65,10 +66,10 @@ def _say(exit_code, sentence):
     return exit_code
 
 
-def _show(sentence):
+def _show(sentence, quiet=False):
     from keras_kd._common.console import Console
 
-    Console().say(sentence)
+    Console(quiet=quiet).say(sentence)
 
 
 def _sentence_of(error):
@@ -94,41 +95,36 @@ def _sentence_of(error):
 
 
 def _goes_on(command):
-    if command in ("run", "compare", "sweep", "search", "resume"):
+    if command in ("run", "compare", "sweep", "search", "distill", "resume"):
         return " The same command, or `keras-kd resume DIR`, goes on after the last whole epoch."
-    return " The same command goes on after the last whole epoch." if command == "distill" else ""
+    return ""
 
 
 def _run(options):
-    recipe = _recipe(options)
-    recipe(seed=options.seed, **_options_of_recipes(options), **_budget_of(options))
+    _recipe(options)(seed=options.seed, **_options_of_recipes(options))
 
 
 def _compare(options):
-    recipe = _recipe(options)
     keras_kd.experiment.compare(
-        recipe, seeds=options.seeds, **_options_of_recipes(options), **_budget_of(options)
+        _recipe(options), seeds=options.seeds, **_options_of_recipes(options)
     )
 
 
 def _sweep(options):
-    recipe = _recipe(options)
     axes = {name: getattr(options, name) for name in ("temperature", "alpha", "loss")}
     keras_kd.experiment.sweep(
-        recipe,
+        _recipe(options),
         seed=options.seed,
         **{name: values for name, values in axes.items() if values is not None},
         **_options_of_recipes(options),
-        **_budget_of(options),
     )
 
 
 def _search(options):
-    recipe = _recipe(options)
     names = ("temperature", "alpha", "learning_rate", "loss", "batch_size")
     axes = {name: getattr(options, name) for name in names}
     keras_kd.experiment.search(
-        recipe,
+        _recipe(options),
         space={name: values for name, values in axes.items() if values is not None} or None,
         trials=options.trials,
         workers=options.workers,
@@ -138,10 +134,39 @@ def _search(options):
     )
 
 
+def _distill(options):
+    """Distil; the exit code is 1 if no file is within its budgets."""
+    asked = {"formats": options.formats, "max_drop": options.max_drop}
+    results = keras_kd.experiment.distill(
+        _recipe(options),
+        seeds=[options.seed] if options.seeds is None else options.seeds,
+        control=options.control,
+        **{name: value for name, value in asked.items() if value is not None},
+        **_options_of_recipes(options),
+    )
+    return 0 if results["to_ship"] else 1
+
+
+def _check(options):
+    """Look at what the options name; the exit code is 1 if training would be wasted."""
+    recipe = _recipe(options)
+    found = keras_kd.check(
+        recipe.teacher if recipe.has_fixed_teacher else None,
+        recipe.load(options.seed, options.data_dir),
+        student=recipe.student if options.recipe is not None else options.student,
+        scale=recipe.scale,
+        head=recipe.head,
+        verbose=not options.quiet,
+    )
+    return 0 if found.ok else 1
+
+
 def _resume(options):
     config = keras_kd.experiment.check_run(options.folder)
     recipe = None if "made_from" in config else keras_kd.recipes.by_name(config["recipe"])
-    keras_kd.experiment.resume(options.folder, recipe, data_dir=options.data_dir)
+    keras_kd.experiment.resume(
+        options.folder, recipe, data_dir=options.data_dir, verbose=not options.quiet
+    )
 
 
 def _list(options):
@@ -153,17 +178,47 @@ def _report(options):
 
 
 def _recipe(options):
-    recipe = getattr(keras_kd.recipes, options.recipe)
-    return recipe.best if options.best else recipe
+    """Return the `Recipe` that the options name, with what its own teacher says of its images."""
+    recipe = judging.recipe_of(options)
+    if options.recipe is not None:
+        return recipe
+    said = {"class_names": _class_names(options), "default_size": _size_of(options)}
+    said = {name: value for name, value in said.items() if value is not None}
+    return dataclasses.replace(recipe, data_options={**(recipe.data_options or {}), **said} or None)
+
+
+def _class_names(options):
+    """Return the classes in the order of the teachers, `None` if nothing tells it."""
+    from keras_kd.data.reading import class_names_beside, class_names_in
+
+    if options.class_map is not None:
+        return class_names_in(options.class_map)
+    told = {path: class_names_beside(path) for path in options.teacher or []}
+    orders = {names for names in told.values() if names is not None}
+    if len(orders) > 1:
+        raise ValueError(
+            "Several teachers must know their classes in one order. Received: other class_names."
+            f"json beside {' and '.join(told)}. Distil from one of them."
+        )
+    return orders.pop() if orders else None
+
+
+def _size_of(options):
+    """Return the size of images that a folder is resized to if its files disagree, if any."""
+    from keras_kd._common.model_files import load_model_file
+
+    if not options.teacher or options.image_size is not None or not os.path.isdir(options.data):
+        return None
+    inputs = getattr(load_model_file(options.teacher[0], "teacher"), "inputs", None) or []
+    size = tuple(inputs[0].shape[1:3]) if len(inputs) == 1 else ()
+    return size if len(size) == 2 and None not in size else None
 
 
 def _options_of_recipes(options):
-    names = ("epochs", "quick", "output", "overwrite", "data_dir")
-    return {name: getattr(options, name) for name in names}
-
-
-def _budget_of(options):
-    return {"budget": options.budget, "tensorboard": options.tensorboard}
+    """Return the options that every experiment takes."""
+    names = ("epochs", "quick", "output", "overwrite", "data_dir", "budget", "tensorboard")
+    given = {name: getattr(options, name) for name in names if name in vars(options)}
+    return {**given, "verbose": not options.quiet}
 
 
 def _export(options):
@@ -186,9 +241,10 @@ def _export(options):
         max_drop=options.max_drop,
         max_us=options.max_us,
         overwrite=options.overwrite,
+        verbose=not options.quiet,
     )
     seconds = f"{results['seconds']:.0f} s"
-    _show(f"Written to {options.to} in {seconds}: export.json, export.png, files")
+    _show(f"Written to {options.to} in {seconds}: export.json, export.png, files", options.quiet)
     return 0 if results["ok"] else 1
 
 
@@ -201,18 +257,6 @@ def _serve(options):
         port=options.port,
         browser=not options.no_browser,
     )
-
-
-def _distill(options):
-    from keras_kd.own_data.command import run_distill
-
-    return run_distill(options)
-
-
-def _check(options):
-    from keras_kd.own_data.command import run_check
-
-    return run_check(options)
 
 
 def _import_quietly():

@@ -28,6 +28,8 @@ def judge_words(options):
         ValueError: in one sentence.
         OSError: if a file or folder is not there, or is the other of the two.
     """
+    if "recipe" in vars(options):
+        _judge_whose(options)
     for name, given in vars(options).items():
         values = given if isinstance(given, list) else [given]
         for value in values:
@@ -66,21 +68,89 @@ def _check_folder(name, folder):
         raise FileNotFoundError(f"`{name}` must be a folder. Received: {folder}, {what}.")
 
 
-def _recipe_of(options):
+def _judge_whose(options):
+    """Refuse a recipe beside a teacher and data of the user's, and neither."""
+    example = (
+        f"`keras-kd {options.command} digits`, or `keras-kd {options.command} --teacher t.keras "
+        "--data photos`"
+    )
+    given = [
+        option
+        for name, (option, default) in _OWN.items()
+        # What a command gives another meaning is an axis of its own.
+        if name not in _AXES.get(options.command, ()) and getattr(options, name, default) != default
+    ]
+    if options.recipe is not None and given:
+        raise ValueError(
+            "Name a recipe, or a teacher and data of your own. Received: both, "
+            f"{options.recipe} and {given[0]}. Say {example}."
+        )
+    if options.recipe is None and not given:
+        raise ValueError(
+            f"Name a recipe, or a teacher and data of your own. Received: neither. Say {example}."
+        )
+    if options.recipe is None and options.data is None:
+        raise ValueError(
+            "A teacher of your own needs data: a folder of images, an .npz file or a known name. "
+            f"Received: no --data. Say {example}."
+        )
+
+
+def recipe_of(options):
+    """Return the `Recipe` that the options name; nothing is opened.
+
+    Args:
+        options: of `judge_words`, of a command that takes a recipe. Of the user's own, what a
+            teacher says of its images and classes is not known yet.
+
+    Raises:
+        ValueError: in one sentence.
+    """
     import keras_kd
     from keras_kd.experiment import budget
 
-    recipe = getattr(keras_kd.recipes, options.recipe)
-    if options.best and recipe.best is None:
-        raise ValueError(f"The recipe {recipe.name} has no best form. Leave `--best` out.")
     budget.seconds_of(getattr(options, "budget", None))
-    return recipe.best if options.best else recipe
+    if options.recipe is None:
+        return _own_recipe(options)
+    recipe = getattr(keras_kd.recipes, options.recipe)
+    best = getattr(options, "best", False)
+    if best and recipe.best is None:
+        raise ValueError(f"The recipe {recipe.name} has no best form. Leave `--best` out.")
+    return recipe.best if best else recipe
+
+
+def _own_recipe(options):
+    """Return the `Recipe` of the user's own teacher and data."""
+    from keras_kd.experiment.recipe import Recipe
+
+    if getattr(options, "best", False):
+        raise ValueError(
+            "Only a known recipe has a best form. Received: --best and data of your own. Leave it "
+            "out."
+        )
+    teachers = options.teacher or []
+    reading = {
+        "image_size": options.image_size,
+        "unreadable": "leave_out" if options.leave_out_unreadable else None,
+        "cache": options.cache and os.path.abspath(options.cache),
+    }
+    same = ("scale", "head", "student", "unlabelled", "soft_labels", "max_kb", "max_us")
+    chosen = {"temperature", "alpha", "batch_size"} - set(_AXES.get(options.command, ()))
+    settings = {name: getattr(options, name, None) for name in (*same, *chosen)}
+    settings["student_patience"] = getattr(options, "patience", None)
+    return Recipe(
+        data=options.data,
+        teacher=teachers[0] if len(teachers) == 1 else teachers or None,
+        data_options={name: value for name, value in reading.items() if value is not None} or None,
+        checked=getattr(options, "check", True),
+        **{name: value for name, value in settings.items() if value is not None},
+    )
 
 
 def _sweep(options):
     from keras_kd.experiment.grid import cells_of
 
-    recipe = _recipe_of(options)
+    recipe = _trained(options)
     temperature = recipe.temperatures if options.temperature is None else options.temperature
     cells_of(recipe, temperature, options.alpha or (0.5,), options.loss)
 
@@ -94,7 +164,7 @@ def _search(options):
     names = ("temperature", "alpha", "learning_rate", "loss", "batch_size")
     axes = {name: getattr(options, name) for name in names}
     Space(
-        _recipe_of(options),
+        _trained(options),
         {name: values for name, values in axes.items() if values is not None} or DEFAULT,
     )
     check_storage(options.storage)
@@ -125,41 +195,53 @@ def _serve(options):
         check_path(options.teacher, "teacher")
 
 
-def _own_data(options):
-    from keras_kd._common.model_files import check_path, import_modules
+def _trained(options):
+    """Return the `Recipe` of the options, having looked at what they name of the user's own."""
+    recipe = recipe_of(options)
+    if options.recipe is None:
+        _own(options)
+    return recipe
+
+
+def _distill(options):
+    from keras_kd.export.proof import check_formats
+
+    _trained(options)
+    if options.formats is not None:
+        check_formats(options.formats)
+
+
+def _own(options):
+    from keras_kd._common.model_files import check_path
     from keras_kd.data import reading
     from keras_kd.data.datasets import NAMES
-    from keras_kd.experiment.recipe import check_teaching
-    from keras_kd.export.proof import check_formats
     from keras_kd.models.spec import check_spec
     from keras_kd.runs.students import AUTO
     from keras_kd.teachers.fitting import check_scale
 
-    soft_labels = getattr(options, "soft_labels", None)
-    if not options.teacher and soft_labels is None:
-        raise ValueError(
-            "There must be a teacher, or soft labels that one left. Received: neither. Name a "
-            ".keras file with --teacher."
-        )
     for path in options.teacher or []:
         check_path(path, "teacher")
-    if soft_labels is not None:
-        check_teaching(options.teacher, soft_labels, options.unlabelled, options.student)
     student = options.student
-    if student not in (None, AUTO) or (student == AUTO and options.command == "check"):
+    if student is not None and (student != AUTO or options.command == "check"):
         if student.endswith(".keras"):
             check_path(student, "student")
         else:
             check_spec(student)
-    check_scale(options.scale)
-    if options.command == "distill" and options.formats is not None:
-        check_formats(options.formats)
+    if options.scale is not None:
+        check_scale(options.scale)
     if options.data not in NAMES or os.path.exists(options.data):
         reading.check_path(options.data, image_size=options.image_size)
     if options.class_map is not None:
         reading.check_class_names_path(options.class_map)
+    _import(options)
+
+
+def _import(options):
+    """Run the modules that the options name: last, since it runs them."""
+    from keras_kd._common.model_files import import_modules
+
     try:
-        import_modules(options.modules)  # Last, since it runs them.
+        import_modules(options.modules)
     except ImportError as error:
         raise checks.ArgumentError(str(error)) from error
 
@@ -197,13 +279,37 @@ _WORDS = {
     "max_us": _within("max_us", checks.BUDGETS),
     "device": _device,
 }
+# What tells of a teacher and data of the user's: how it is said, and what it is if it is not.
+_OWN = {
+    "teacher": ("--teacher", None),
+    "data": ("--data", None),
+    "soft_labels": ("--soft-labels", None),
+    "student": ("--student", None),
+    "scale": ("--scale", None),
+    "head": ("--head", None),
+    "image_size": ("--image-size", None),
+    "class_map": ("--class-map", None),
+    "cache": ("--cache", None),
+    "leave_out_unreadable": ("--leave-out-unreadable", False),
+    "modules": ("--import", []),
+    "temperature": ("--temperature", None),
+    "alpha": ("--alpha", None),
+    "batch_size": ("--batch-size", None),
+    "patience": ("--patience", None),
+    "unlabelled": ("--unlabelled", None),
+    "max_kb": ("--max-kb", None),
+    "max_us": ("--max-us", None),
+    "check": ("--no-check", True),
+}
+_AXES = {"sweep": ("temperature", "alpha"), "search": ("temperature", "alpha", "batch_size")}
 _JUDGES = {
-    "run": _recipe_of,
-    "compare": _recipe_of,
+    "run": _trained,
+    "compare": _trained,
     "sweep": _sweep,
     "search": _search,
+    "distill": _distill,
+    "check": _trained,
+    "resume": _import,
     "export": _export,
     "serve": _serve,
-    "distill": _own_data,
-    "check": _own_data,
 }

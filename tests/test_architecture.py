@@ -18,7 +18,6 @@ FLOORS = [
     {"runs"},
     {"checking", "serve"},
     {"experiment"},
-    {"own_data"},
     {"recipes"},
     {"arguments", "judging"},
     {"cli"},

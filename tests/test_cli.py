@@ -6,9 +6,11 @@ import subprocess
 import sys
 import time
 import weakref
+from pathlib import Path
 
 import pytest
 
+import keras_kd
 from keras_kd import arguments, cli
 
 
@@ -88,18 +90,76 @@ def test_a_run_shows_its_progress_and_its_table_and_no_chatter(tmp_path):
     for words in (
         "Device: ", "teacher ", "student distilled ", "student alone ", "best val_accuracy",
         "NLL", "ECE", "agreement", "parameters", "executed by LiteRT on all 359 test images",
-        "microseconds an image", "NO VERDICT, `--quick` is too short to judge.",
+        "microseconds an image", "`--quick` is too short to judge",
     ):  # fmt: skip
         assert words in result.stdout
     assert (tmp_path / "run" / "student.tflite").is_file()
 
 
-@pytest.mark.parametrize("command", ["compare", "sweep", "search", "resume", "list", "report"])
-def test_every_command_has_its_help(command, capsys):
+COMMANDS = ["run", "compare", "sweep", "search", "distill", "check", "resume", "list", "report",
+            "export", "serve"]  # fmt: skip
+
+
+def help_of(command, capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main([command, "--help"])
+        cli.main([*command, "--help"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith(f"usage: keras-kd {command}")
+    return capsys.readouterr().out
+
+
+def examples_in(said):
+    return [line.strip() for line in said.splitlines() if line.startswith("  keras-kd ")]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_ends_in_examples_that_can_be_typed(command, capsys):
+    said = help_of([command], capsys)
+    assert said.startswith(f"usage: keras-kd {command} ")
+    examples = examples_in(said.split("examples:")[1])
+    assert 1 <= len(examples) <= 2 and said.rstrip().endswith(examples[-1])
+    for example in examples:
+        name, *words = example.split(" | ")[0].split()
+        assert name == "keras-kd" and words[0] == command
+        assert arguments.parser().parse_args(words).command == command
+
+
+def test_the_first_help_shows_three_commands_to_begin_with(capsys):
+    examples = examples_in(help_of([], capsys))
+    assert [example.split()[1] for example in examples] == ["run", "check", "distill"]
+
+
+def test_the_help_of_a_run_says_what_each_recipe_is(capsys):
+    said = " ".join(help_of(["run"], capsys).split())
+    recipes = Path(keras_kd.__file__).with_name("recipes")
+    for name in arguments.recipe_names():
+        line = (recipes / f"{name}.py").read_text().split("\n")[0].strip('"')
+        assert f"{name} {line}" in said
+
+
+@pytest.mark.parametrize("width", [60, 80])
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_no_help_breaks_a_word_or_a_line_of_the_terminal(command, width, capsys, monkeypatch):
+    command = [command] if command else []
+    monkeypatch.setenv("COLUMNS", "1000")
+    whole = help_of(command, capsys).split()
+    monkeypatch.setenv("COLUMNS", str(width))
+    said = help_of(command, capsys)
+    assert said.split() == whole
+    assert max(map(len, said.splitlines())) <= width
+
+
+@pytest.mark.parametrize("words", [["--quick", "digits"], ["digits", "--quick"]])
+def test_a_recipe_stands_before_or_behind_its_options(words):
+    options = arguments.parser().parse_args(["run", *words, "--epochs", "2"])
+    assert (options.recipe, options.quick, options.epochs) == ("digits", True, 2)
+
+
+def test_quiet_shows_nothing_but_errors(capsys, tmp_path):
+    assert cli.main(["check", "digits", "--quiet"]) == 0
+    assert capsys.readouterr() == ("", "")
+    (tmp_path / "file").touch()
+    assert cli.main(["run", "digits", "--quiet", "--output", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith("keras-kd: error: `output` must be a folder")
 
 
 @pytest.mark.slow

@@ -37,3 +37,8 @@ def test_each_picture_of_the_folder_is_in_it_with_what_it_shows(tmp_path):
     )
     assert [base64.b64decode(data) for _, data in found] == [b"picture.png", b"search.png"]
     assert all(len(alt) > 20 for alt, _ in found)
+
+
+def test_of_what_is_not_kept_no_place_is_told():
+    shown = html_of("Better.", table(), None)
+    assert "Better." in shown and "0.9876" in shown and "Written" not in shown

@@ -69,9 +69,17 @@ COMMANDS = {
     "report": ["here"],
     "export": ["model.keras", "--to", "new", "--data", "digits"],
     "serve": ["here"],
-    "distill": ["--teacher", "model.keras", "--data", "data.npz", "--output", "new"],
-    "check": ["--teacher", "model.keras", "--data", "data.npz"],
+    "distill": ["digits"],
+    "check": ["digits"],
 }
+# In place of a recipe: a teacher and data of one's own, and what is said of them alone.
+OWN = ["--teacher", "model.keras", "--data", "data.npz"]
+OF_OWN = {
+    "teacher", "data", "student", "scale", "head", "image_size", "class_map", "cache", "modules",
+    "patience", "unlabelled", "soft_labels", "max_kb", "max_us",
+}  # fmt: skip
+CHOSEN = {"temperature", "alpha", "batch_size"}  # Those of a sweep and of a search are axes.
+OWNERS = ("run", "compare", "sweep", "search", "distill", "check")
 ACCEPTED = 99
 
 
@@ -97,6 +105,9 @@ ALL = [(name, action) for name, parser in commands().items() for action in optio
 def line(command, action, value):
     """Return a command line on which nothing is wrong but one value."""
     base = list(COMMANDS[command])
+    axes = CHOSEN if command in ("sweep", "search") else set()
+    if command in OWNERS and action.dest in OF_OWN | CHOSEN - axes:
+        base = list(OWN)
     if not action.option_strings:
         if base and not base[0].startswith("-"):
             base = base[1:]
@@ -219,6 +230,14 @@ def test_a_device_that_is_none_ends_with_2(value, place, capsys):
         ("export model.keras --to new --formats int9", "`formats` must be some of"),
         ("export model.keras --to new --data imagenet", "`name` must be one of"),
         ("check --data data.npz", "There must be a teacher"),
+        ("run", "Received: neither. Say `keras-kd run digits`, or `keras-kd run --teacher"),
+        ("sweep --temperature 1 2", "Received: neither"),
+        ("distill digits --teacher model.keras", "Received: both, digits and --teacher"),
+        ("compare digits --alpha 0.5", "Received: both, digits and --alpha"),
+        ("search digits --no-check", "Received: both, digits and --no-check"),
+        ("sweep --teacher model.keras", "Received: no --data"),
+        ("run --teacher model.keras --data data.npz --best", "Only a known recipe"),
+        ("run --soft-labels here --data data.npz --student mlp:4 --unlabelled here", "Pass one or"),
         ("check --teacher model.keras --data data.npz --image-size 99999", "image size"),
         ("check --teacher model.keras --data data.npz --image-size 8x8", "Arrays keep their shape"),
         ("check --teacher model.keras --data data.npz --student mlp:99999999", "at most 10000000"),

@@ -17,6 +17,8 @@ if LOGGER.level == logging.NOTSET:
 _INDENT = "  "
 # A column of words is broken between them down to so many characters, if its words allow.
 _LEAST = 16
+# A notebook scrolls sideways beyond; `rich` takes its cells for wider than most are.
+_NOTEBOOK = 90
 
 
 class Console(rich.console.Console):
@@ -39,7 +41,7 @@ class Console(rich.console.Console):
         self.is_logged = bool(LOGGER.handlers) and not quiet
         plain = {"highlight": False, "markup": False, "emoji": False}
         super().__init__(quiet=quiet or self.is_logged, width=width, **plain, **options)
-        self._bounded = width is not None or self.is_terminal or self.is_jupyter
+        self._bounded = width is not None or self.is_terminal
 
     def render_str(self, text, **options):
         return super().render_str(printable(text, kept="\n\t"), **options)
@@ -56,12 +58,14 @@ class Console(rich.console.Console):
     @property
     def sentence_width(self):
         """How long a line of a sentence may be; `None`: a file or a pipe takes any."""
+        if self.is_jupyter:
+            return min(self.width, _NOTEBOOK)
         return self.width if self._bounded else None
 
     @property
     def table_width(self):
         """The same of a table, for which `COLUMNS` counts in a pipe too."""
-        return self.width if self._bounded or "COLUMNS" in os.environ else None
+        return self.sentence_width or (self.width if "COLUMNS" in os.environ else None)
 
     def say(self, *lines):
         """Show sentences, on a terminal broken between words."""
@@ -137,12 +141,13 @@ class Table:
     def as_html(self):
         """Return the table as HTML, for a notebook."""
         sides = ["left" if number in self.left else "right" for number in range(len(self.columns))]
-        rows = [_html_row("th", self.columns, [f"text-align: {side}" for side in sides])]
+        styles = [f"text-align: {side}; padding: 0.1em 0.7em" for side in sides]
+        rows = [_html_row("th", self.columns, styles)]
         for cells, style, colour in self._rows:
             weight = "; font-weight: bold" if style else ""
-            styles = [f"text-align: {side}{weight}" for side in sides]
-            styles[0] += f"; color: {colour}" if colour else ""
-            rows += [_html_row("td", cells, styles)] if cells else []
+            own = [f"{each}{weight}" for each in styles]
+            own[0] += f"; color: {colour}" if colour else ""
+            rows += [_html_row("td", cells, own)] if cells else []
         body = "".join(rows)
         title, caption = (html.escape(printable(text)) for text in (self.title, self.caption))
         return f"<p>{title}</p><table>{body}</table><p><small>{caption}</small></p>"

@@ -22,19 +22,14 @@ def html_of(sentence, table, folder):
         table: a `Table`.
         folder: the `Path` where the experiment is written, `None` if it is kept nowhere.
     """
+    shown = f"<p><b>{html.escape(printable(sentence))}</b></p>{table.as_html()}"
     if folder is None:
-        return f"<p><b>{html.escape(printable(sentence))}</b></p>{table.as_html()}"
+        return shown
     pictures = [
         f'<img style="max-width: 100%" alt="{html.escape(alt)}" '
         f'src="data:image/png;base64,{base64.b64encode((folder / name).read_bytes()).decode()}">'
         for name, alt in _PICTURES.items()
         if (folder / name).is_file()
     ]
-    return "".join(
-        [
-            f"<p><b>{html.escape(printable(sentence))}</b></p>",
-            table.as_html(),
-            *pictures,
-            f"<p>Written to <code>{html.escape(printable(folder))}</code></p>",
-        ]
-    )
+    place = f"<p>Written to <code>{html.escape(printable(folder))}</code></p>"
+    return "".join([shown, *pictures, place])

@@ -158,7 +158,7 @@ class Distill(Compare):
             return super().figures(results)
         names = {"student": "distilled", "student_alone": "alone"}
         return ", ".join(
-            f"{title} {tables.mean_of(results['models'][name]['test']['accuracy']):.4f}"
+            f"{title} {tables.value_of(results['models'][name]['test']['accuracy']):.4f}"
             for name, title in names.items()
             if name in results["models"]
         )

@@ -9,6 +9,7 @@ from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment.choosing import settled
 from keras_kd.experiment.result import Result
+from keras_kd.experiment.tables import calibration_note
 from keras_kd.experiment.training import Asked, Trainer
 from keras_kd.runs import events
 from keras_kd.runs import folder as folder_module
@@ -90,7 +91,8 @@ def carry_out(
 def show(kind, results, folder, progress):
     """Show what a finished run found."""
     progress.show(kind.table(results))
-    progress.say(*kind.sentences(results, folder))
+    verdict, *others = kind.sentences(results, folder)
+    progress.say(verdict, *filter(None, [calibration_note(results["models"])]), *others)
 
 
 def _load(recipe, seed, data_dir, progress):

@@ -229,11 +229,6 @@ def figure(value, form="{:.4f}"):
     return mean_and_std(value, form) if isinstance(value, dict) else form.format(value)
 
 
-def value_of(value):
-    """Return a figure that is a number, or the mean of a spread over seeds."""
-    return value["mean"] if isinstance(value, dict) else value
-
-
 def mean_and_std(spread, form="{:.4f}"):
     """Return `mean ± std`, or the mean alone where there is one value."""
     mean = form.format(spread["mean"])
@@ -257,6 +252,6 @@ def to_ship(results):
     )
 
 
-def mean_of(figure):
+def value_of(figure):
     """Return a figure, or the mean of those of seeds."""
     return figure["mean"] if isinstance(figure, dict) else figure

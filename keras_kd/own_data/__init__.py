@@ -1,1 +1,0 @@
-"""A teacher and data of one's own: distilled, measured, in one call."""
