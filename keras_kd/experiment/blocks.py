@@ -17,7 +17,7 @@ _SHAPES = {
     "v": "M6 12L0 1h12z",
 }
 # Longer names get a line of their own on a phone.
-_SHORT = 10
+_SHORT = 14
 # Pixels between models of one row.
 _LANE = 8
 

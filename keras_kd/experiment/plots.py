@@ -13,6 +13,8 @@ from keras_kd.runs.progress import title_of
 _NUM_BINS = 15
 # Inches, of 96 CSS pixels: as wide as a phone leaves, with text of 9 points, 12 pixels.
 _SIZE = (3.7, 2.9)
+# Times as large: then sizes are drawn by their logarithm.
+_MANY = 5
 # No colour of ours: the page puts that of its text in its place.
 _INK = "#010203"
 
@@ -143,10 +145,10 @@ def files(points):
     axes = figure.subplots()
     for _, size, accuracy, look in points:
         axes.plot(size / 1000, 100 * accuracy, look.marker, color=look.colour, markersize=5)
-    axes.set_xscale("log")
-    for ticks in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
-        ticks("{x:g}")
-    axes.tick_params(axis="x", which="minor", labelbottom=False)
+    sizes = [size for _, size, *_ in points]
+    if max(sizes) > _MANY * min(sizes):
+        axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:,g}")
     axes.margins(0.3, 0.15)
     axes.set(title="accuracy on the test split, %", xlabel="size in KB")
     named = [(size / 1000, 100 * accuracy, title, _INK) for title, size, accuracy, _ in points]

@@ -54,9 +54,10 @@ def comparisons(results, parts):
         zero=True,
     )
     caption = (
-        "Points of accuracy on the test split; right of zero the distilled student is better. "
+        "Points of accuracy on the test split; right of zero the distilled student is better."
     )
-    caption += f"Lines: 95 % intervals {over}."
+    if any(gain["interval_95"] for gain in gains.values()):
+        caption += f" Lines: 95 % intervals {over}."
     title = "The distilled student against each other model"
     return blocks.section(title, strips, blocks.note(caption))
 
