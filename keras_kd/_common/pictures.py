@@ -48,15 +48,20 @@ def label_points(figure, axes, points, *, size=8):
     from matplotlib.transforms import Bbox
 
     figure.draw_without_rendering()
-    taken = [
-        Bbox.from_bounds(x - 4, y - 4, 8, 8)
-        for x, y in axes.transData.transform([(x, y) for x, y, *_ in points])
-    ]
-    for x, y, name, colour in sorted(points, key=lambda point: -point[1]):
-        beside = {"textcoords": "offset points", "fontsize": size, "color": colour}
-        offset = 6
+    places = axes.transData.transform([(x, y) for x, y, *_ in points])
+    taken = [Bbox.from_bounds(x - 4, y - 4, 8, 8) for x, y in places]
+    middle = (axes.bbox.x0 + axes.bbox.x1) / 2
+    for (x, y, name, colour), (pixel, _) in sorted(
+        zip(points, places, strict=True), key=lambda each: -each[0][1]
+    ):
+        # Inwards, so that none leaves the picture.
+        side = {"ha": "left", "x": 7} if pixel < middle else {"ha": "right", "x": -7}
+        offset = size - 2
         while True:
-            text = axes.annotate(label(name), (x, y), xytext=(7, offset), **beside)
+            text = axes.annotate(
+                label(name), (x, y), xytext=(side["x"], offset), textcoords="offset points",
+                ha=side["ha"], fontsize=size, color=colour,
+            )  # fmt: skip
             box = text.get_window_extent()
             if not any(box.overlaps(other) for other in taken):
                 break

@@ -147,14 +147,22 @@ def files(points):
         axes.plot(size / 1000, 100 * accuracy, look.marker, color=look.colour, markersize=5)
     sizes = [size for _, size, *_ in points]
     if max(sizes) > _MANY * min(sizes):
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:,g}")
-    axes.margins(0.3, 0.15)
+        by_logarithm(axes)
+    axes.margins(0.15, 0.2)
     axes.set(title="accuracy on the test split, %", xlabel="size in KB")
     named = [(size / 1000, 100 * accuracy, title, _INK) for title, size, accuracy, _ in points]
     label_points(figure, axes, named, size=9)
     said = [f"{title} {size / 1000:,.0f} KB {100 * each:.2f} %" for title, size, each, _ in points]
     return svg(figure, f"Accuracy over size: {'; '.join(said)}.")
+
+
+def by_logarithm(axes):
+    """Scale the horizontal axis by logarithms; the formatters it comes with write formulas."""
+    from matplotlib.ticker import LogFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(LogFormatter())
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def new_figure():

@@ -81,15 +81,10 @@ def _draw_progress(results, names, axes):
 
 
 def _scatter(results, name, axes):
-    from matplotlib.ticker import LogFormatter
-
     settings = {trial["name"]: trial["settings"].get(name) for trial in results["trials"]}
     _points(axes, results, settings)
     if name in ("temperature", "learning_rate"):
-        axes.set_xscale("log")
-        # Those that come by themselves write formulas.
-        axes.xaxis.set_major_formatter(LogFormatter())
-        axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
+        plots.by_logarithm(axes)
 
 
 def _marks(results):

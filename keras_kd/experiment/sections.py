@@ -53,9 +53,7 @@ def comparisons(results, parts):
         f"Points of accuracy of the distilled student over each other model: {said}.",
         zero=True,
     )
-    caption = (
-        "Points of accuracy on the test split; right of zero the distilled student is better."
-    )
+    caption = "Points of accuracy on the test split; right of zero the distilled student is better."
     if any(gain["interval_95"] for gain in gains.values()):
         caption += f" Lines: 95 % intervals {over}."
     title = "The distilled student against each other model"

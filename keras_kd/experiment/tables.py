@@ -142,11 +142,13 @@ def grid(results):
 def best_cell(results):
     """Return what the best cell is worth on the test images, a line each."""
     (best,) = (cell for cell in results["cells"] if cell["name"] == results["best"])
-    return _best_on_test(results, cell_title(best))
+    return _best_on_test(results, cell_title(best), len(results["cells"]))
 
 
-def _best_on_test(results, title):
+def _best_on_test(results, title, count):
     test = {name: model["test"]["accuracy"] for name, model in results["models"].items()}
+    others = {"student_alone": "the same student alone", "teacher": "the teacher"}
+    beside = [f"{other} {100 * test[name]:.2f} %" for name, other in others.items() if name in test]
     if results.get("quick"):
         warning = f"{NO_VERDICT}: {TOO_SHORT}, and the settings found are those of a few epochs"
     else:
@@ -154,12 +156,11 @@ def _best_on_test(results, title):
             "This is one seed, and the best of many is flattered by its validation figure: "
             "`keras-kd compare` tells over seeds"
         )
-    return [
-        f"* Best on validation: {title}. On {results['data']['test']:,} test images, "
-        f"read once: {test['student']:.4f}, the same student alone {test['student_alone']:.4f}, "
-        f"teacher {test['teacher']:.4f}",
-        warning,
-    ]
+    sentence = (
+        f"* Best on validation of {count}: {title}; on {results['data']['test']:,} test examples, "
+        f"read once, it has {100 * test['student']:.2f} % accuracy"
+    )
+    return [", ".join([sentence, *beside]) + ".", warning]
 
 
 def trials(results):
@@ -199,7 +200,7 @@ def trials(results):
 def best_trial(results):
     """Return what the best trial of a search is worth on the test images, a line each."""
     (best,) = (trial for trial in results["trials"] if trial["name"] == results["best"])
-    return _best_on_test(results, title_of_settings(best["settings"]))
+    return _best_on_test(results, title_of_settings(best["settings"]), len(results["trials"]))
 
 
 def cell_title(cell):
