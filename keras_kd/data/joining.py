@@ -1,38 +1,54 @@
-"""Images without labels beside those with: the teacher alone speaks of them."""
+"""Examples without labels beside those with: the teacher alone speaks of them."""
 
+import keras
 import numpy as np
 
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.splits import Split
 
-# What losses pass over: such an image counts for the teacher's part alone.
+# What losses pass over: such an example counts for the teacher's part alone.
 NO_LABEL = -1
 
 
 def with_unlabelled(train, images):
-    """Return the `Split` of labelled images followed by unlabelled ones, labelled -1.
+    """Return the `Split` of labelled examples followed by unlabelled ones, labelled -1.
 
     Args:
         train: a `Split`.
-        images: of the same shape, as an array or `EncodedImages`.
+        images: of the same shape, as an array or `EncodedImages`; or several inputs, as in
+            `Split.images`.
 
     Raises:
         ValueError: if the shape differs, or one lies in memory and the other does not.
     """
-    if tuple(images.shape[1:]) != tuple(train.images.shape[1:]):
+    received, wanted = _shapes(images), _shapes(train.images)
+    if received != wanted:
         raise ValueError(
-            "Unlabelled images must have the shape of the others. Received: "
-            f"{tuple(images.shape[1:])} and {tuple(train.images.shape[1:])}."
+            f"Unlabelled images must have the shape of the others. Received: {received} and "
+            f"{wanted}."
         )
-    labels = np.full(len(images), NO_LABEL, train.labels.dtype)
-    if isinstance(train.images, EncodedImages) and isinstance(images, EncodedImages):
-        both = EncodedImages(train.images.sources + images.sources, images.form)
-    elif type(train.images) is np.ndarray and type(images) is np.ndarray:
-        both = np.concatenate([train.images, images])
-    else:
+    counts = {len(each) for each in keras.tree.flatten(images)}
+    if len(counts) > 1:
         raise ValueError(
-            "Labelled and unlabelled images must both lie in memory, or neither. Received: "
-            f"{type(train.images).__name__} and {type(images).__name__}. Read them with the same "
-            "`memory_limit` and without a `cache`."
+            "Unlabelled inputs must be equally many. "
+            f"Received: {' and '.join(map(str, sorted(counts)))}."
         )
+    labels = np.full(*counts, NO_LABEL, train.labels.dtype)
+    both = keras.tree.map_structure(_joined, train.images, images)
     return Split(both, np.concatenate([train.labels, labels]))
+
+
+def _shapes(images):
+    return keras.tree.map_structure(lambda each: tuple(map(int, each.shape[1:])), images)
+
+
+def _joined(labelled, unlabelled):
+    if isinstance(labelled, EncodedImages) and isinstance(unlabelled, EncodedImages):
+        return EncodedImages(labelled.sources + unlabelled.sources, unlabelled.form)
+    if type(labelled) is np.ndarray and type(unlabelled) is np.ndarray:
+        return np.concatenate([labelled, unlabelled])
+    raise ValueError(
+        "Labelled and unlabelled images must both lie in memory, or neither. Received: "
+        f"{type(labelled).__name__} and {type(unlabelled).__name__}. Read them with the same "
+        "`memory_limit` and without a `cache`."
+    )

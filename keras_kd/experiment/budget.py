@@ -223,7 +223,7 @@ def _seconds_of_epoch(trainer, distillers, training, teacher=None):
 
 def _seconds_of_view(trainer, teacher):
     """Return the seconds in which a teacher is asked about every training image once."""
-    images = trainer.data.train.images[:_BATCH_ASKED]
+    images = trainer.data.train.tensors(slice(_BATCH_ASKED))
     ask = tf.function(teacher_of(teacher))
     with trainer.in_its_precision(teacher):
         ask(images)
@@ -231,7 +231,8 @@ def _seconds_of_view(trainer, teacher):
         for _ in range(_NUM_ASKED):
             ask(images).numpy()
     seconds = (time.perf_counter() - began) / _NUM_ASKED
-    return seconds * len(trainer.data.train) / len(images)
+    count = len(trainer.data.train)
+    return seconds * count / min(count, _BATCH_ASKED)
 
 
 class _Watch(keras.callbacks.Callback):

@@ -17,6 +17,7 @@ from keras_kd.experiment.kind import NEEDED, Judged
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result, decoded
 from keras_kd.export.proof import check_formats, export_held
+from keras_kd.export.saved_model import refusal_of
 from keras_kd.runs.evaluation import Predictions
 from keras_kd.runs.students import AUTO
 
@@ -93,6 +94,9 @@ class Distill(Compare):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         with written_whole(folder / "student.keras") as unfinished:
             export.uncompiled(student).save(unfinished)
+        if refusal := refusal_of(student):
+            failed = [{"format": form, "failed": refusal} for form in self.formats]
+            return {"export": {"files": failed}, "to_ship": None}
         files = export_held(
             student,
             folder,

@@ -7,7 +7,7 @@ from keras_kd._common.files import written_whole
 from keras_kd._common.looks import LOOKS, look_of
 from keras_kd._common.pictures import label, labels, plain_text
 from keras_kd.experiment.statistics import on_one_seed, sentence_of
-from keras_kd.experiment.tables import closing, kilobytes
+from keras_kd.experiment.tables import closing, kilobytes, no_file
 from keras_kd.runs.evaluation import pictures
 from keras_kd.runs.progress import title_of
 
@@ -25,17 +25,28 @@ def table(results):
 
 def sentences(results, folder):
     """Return what the table means and where everything is, a line each."""
-    litert = results["litert"]
     models = [f"{name}.keras" for name, model in results["models"].items() if model.get("bytes")]
+    files = ", ".join(models)
+    exported = "student_savedmodel/, student.tflite, " if "litert" in results else ""
     return [
         verdict(results["gain"], quick=results.get("quick", False)),
+        _on_file(results),
+        f"Written to {folder} in {results['seconds']:.0f} s: {files}, {exported}"
+        "picture.png, results.json",
+    ]
+
+
+def _on_file(results):
+    """Return one sentence on the file for a phone, or why there is none."""
+    if refusal := no_file(results):
+        return refusal
+    litert = results["litert"]
+    return (
         f"student.tflite ({kilobytes(litert['bytes'])}), executed by LiteRT on all "
         f"{litert['images']:,} test images: accuracy {litert['accuracy']:.4f}, agrees with the "
         f"Keras student on {100 * litert['agreement_with_keras']:.2f} %, "
-        f"{litert['microseconds_per_image']:.1f} microseconds an image on one thread",
-        f"Written to {folder} in {results['seconds']:.0f} s: {', '.join(models)}, "
-        "student_savedmodel/, student.tflite, picture.png, results.json",
-    ]
+        f"{litert['microseconds_per_image']:.1f} microseconds an image on one thread"
+    )
 
 
 def verdict(gain, *, quick=False):

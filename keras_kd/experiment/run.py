@@ -12,6 +12,8 @@ from keras_kd.experiment import report
 from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.kind import Judged, Kind
 from keras_kd.experiment.result import Result
+from keras_kd.export.measuring import range_of, taken_of
+from keras_kd.export.saved_model import refusal_of
 from keras_kd.runs.evaluation import describe_models, evaluate
 
 if TYPE_CHECKING:
@@ -41,9 +43,11 @@ class Run(Kind):
 
     def train(self, trainer):
         trained = super().train(trainer)
-        student = trained["student"].model
-        export.saved_model(student, trainer.folder / "student_savedmodel")
-        export.litert(student, trainer.folder / "student.tflite")
+        student, data = trained["student"].model, trainer.data
+        if refusal_of(student) is None:
+            export.saved_model(student, trainer.folder / "student_savedmodel")
+            path, numbers = trainer.folder / "student.tflite", range_of(student, data)
+            export.litert(student, path, input_range=numbers)
         return trained
 
     def judge(self, trainer, trained, test):
@@ -55,9 +59,15 @@ class Run(Kind):
         results = {
             "models": describe_models(folder, trained, figures),
             "gain": {"accuracy": gain, "interval_95": [low, high]},
-            "litert": _run_litert(folder / "student.tflite", test, logits["student"]),
             "curves": {name: curves for name, (_, curves) in trained.items() if curves},
         }
+        student = trained["student"].model
+        refusal = refusal_of(student)
+        if refusal is None:
+            taken = taken_of(student, test)
+            results["litert"] = _run_litert(folder / "student.tflite", taken, test.labels, logits)
+        else:
+            results["not_exported"] = refusal
         draw = functools.partial(
             report.draw,
             folder / "picture.png",
@@ -67,7 +77,7 @@ class Run(Kind):
             class_names=data.class_names,
             teacher_logits=logits.get("teacher"),
         )
-        return Judged(results, trained["student"].model, draw)
+        return Judged(results, student, draw)
 
     @classmethod
     def call(cls, recipe, **options):
@@ -139,12 +149,12 @@ def run(
     )  # fmt: skip
 
 
-def _run_litert(path, test, keras_logits):
-    run = export.run_litert(path, test.images)
+def _run_litert(path, inputs, labels, logits):
+    run = export.run_litert(path, inputs)
     return {
-        "accuracy": metrics.accuracy(test.labels, run.logits),
-        "agreement_with_keras": metrics.agreement(run.logits, keras_logits),
+        "accuracy": metrics.accuracy(labels, run.logits),
+        "agreement_with_keras": metrics.agreement(run.logits, logits["student"]),
         "microseconds_per_image": run.microseconds,
-        "images": len(test),
+        "images": len(labels),
         "bytes": size_of(path),
     }

@@ -240,7 +240,8 @@ def files(results, folder):
     columns = ["file", "size", "accuracy", "agrees with Keras", "microseconds each, 1 thread"]
     caption = "Small and accurate is up and to the left; the axes begin where the files do."
     figure = blocks.panels([plots.files(points)], caption) if points else ""
-    return blocks.section("The files", figure, blocks.table(columns, rows))
+    note = blocks.note(tables.no_file(results))
+    return blocks.section("The files", note, figure, blocks.table(columns, rows))
 
 
 def _exported(results, folder):

@@ -241,9 +241,20 @@ def kilobytes(size):
     return "" if size is None else f"{size / 1000:,.0f} KB"
 
 
+def no_file(results):
+    """Return the sentence that says why no file was exported, empty if one was."""
+    reason = results.get("not_exported")
+    files = results.get("export", {}).get("files", [])
+    if files and all("failed" in each for each in files):
+        reason = files[0]["failed"]
+    return f"NO FILE was written. {reason}" if reason else ""
+
+
 def to_ship(results):
     """Return one sentence on which exported file to take."""
     name = results["to_ship"]
+    if refusal := no_file(results):
+        return refusal
     if name is None:
         return "NO FILE is within its budgets; name a smaller student, or allow more."
     (file,) = (each for each in results["export"]["files"] if each.get("file") == name)

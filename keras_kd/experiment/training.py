@@ -4,18 +4,17 @@ import dataclasses
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from keras_kd import data as data_module
 from keras_kd._common.backend import on_gpu
-from keras_kd.data.encoded import EncodedImages
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.precision import computing_in, policy_for
 from keras_kd.losses import LabelSmoothing
 from keras_kd.runs.fingerprints import description, digest_of
 from keras_kd.runs.keeper import Keeper, Trained
 from keras_kd.runs.students import build_student
-from keras_kd.soft_labels import SoftLabels, images_at_once
+from keras_kd.soft_labels import SoftLabels
+from keras_kd.soft_labels.predict import images_at_once, shapes_of
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.fitting import TeacherModel
 from keras_kd.teachers.teacher import Teacher
@@ -211,7 +210,7 @@ class Trainer:
             lambda epoch: self.batches(training, teacher, epoch),
             made_of=self.made_of(distillers, training, teacher),
             validation_data=self.data.validation.batches(
-                images_at_once(self.data.image_shape, at_most=1000)
+                images_at_once(*shapes_of(self.data.validation.images), at_most=1000)
             ),
             epochs=training.epochs,
             patience=training.patience,
@@ -242,8 +241,7 @@ class Trainer:
     def _is_stored(self):
         """Whether what the teacher says lies on disk: of views, of images decoded each epoch."""
         recipe = self.recipe
-        is_read = isinstance(self.data.train.images, (EncodedImages, np.memmap))
-        is_asked_once = is_read and recipe.augmentation is None
+        is_asked_once = self.data.train.is_read_anew and recipe.augmentation is None
         return bool(recipe.views) or recipe.soft_labels is not None or is_asked_once
 
     def _live(self, teacher):

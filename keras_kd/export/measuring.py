@@ -64,6 +64,14 @@ def taken_of(model, split):
     return taken
 
 
+def range_of(model, data):
+    """Return the lowest and the highest number that a model is given."""
+    if data is None or data.is_images:
+        return 0.0, 255.0
+    numbers = taken_of(model, data.train)
+    return float(numbers.min()), float(numbers.max())
+
+
 def measured(path, question):
     """Return the figures of a file, run on all images in fresh processes.
 

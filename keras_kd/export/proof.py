@@ -25,7 +25,7 @@ from keras_kd._common.typing import PathLike
 from keras_kd.data.splits import Data
 from keras_kd.export import report
 from keras_kd.export.litert import litert
-from keras_kd.export.measuring import Question, measured, taken_of
+from keras_kd.export.measuring import Question, measured, range_of
 from keras_kd.export.onnx import onnx
 from keras_kd.export.saved_model import check_model, saved_model
 from keras_kd.quantize import float_layers, float_share, weight_bits
@@ -111,7 +111,7 @@ def export_held(
     model, folder, *, formats, data, teacher, input_range, budgets, overwrite, verbose
 ):  # fmt: skip
     """Do what `export` does, in a folder that the caller holds; the arguments are checked."""
-    input_range = _range_of(model, data) if input_range is None else input_range
+    input_range = range_of(model, data) if input_range is None else input_range
     made_of = {
         "model": _digest(model),
         "formats": list(formats),
@@ -149,14 +149,6 @@ def export_held(
     report.draw(folder / "export.png", results)
     console.show(report.table(results))
     return results
-
-
-def _range_of(model, data):
-    """Return the lowest and the highest number that a model is given."""
-    if data is None or data.is_images:
-        return 0.0, 255.0
-    numbers = taken_of(model, data.train)
-    return float(numbers.min()), float(numbers.max())
 
 
 def _make_room(folder, made_of, overwrite):

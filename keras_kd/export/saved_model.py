@@ -172,6 +172,15 @@ def check_model(model):
     return model
 
 
+def refusal_of(model):
+    """Return the sentence that says why a model cannot be exported, `None` if it can."""
+    try:
+        check_model(model)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def _without_structure(model):
     # A Sequential has no structure, and an `input` only where another model called it.
     if isinstance(model, keras.Sequential) or all(

@@ -122,7 +122,8 @@ _RESULTS = {
         "seed": int,
         "models": _MODELS,
         "gain": {"accuracy": NUMBER, "interval_95": interval},
-        "litert": _LITERT,
+        "litert?": _LITERT,
+        "not_exported?": str,
         "curves": {str: _curves},
     },
     "compare": {

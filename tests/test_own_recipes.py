@@ -1,0 +1,141 @@
+"""Experiments with one's own teacher on what is no image: a table, several inputs, `tf.data`."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import keras_kd as kd
+from keras_kd.data.joining import with_unlabelled
+
+RANDOM = np.random.default_rng(0)
+COUNT = 200
+TABLE = RANDOM.normal(size=(COUNT, 5)) * [1, 100, 0.01, 1, 1]
+WORDS = RANDOM.integers(0, 9, (COUNT, 6))
+LABELS = (TABLE[:, 0] > 0).astype(int) + (TABLE[:, 1] > 0)
+SEVERAL = {"table": TABLE, "words": WORDS}
+TRAIN, TEST = slice(140), slice(140, None)
+SETTINGS = {"temperature": 2.0, "alpha": 0.9, "batch_size": 30, "epochs": 1}
+QUIET = {"verbose": False}
+
+
+def part(inputs, chosen):
+    return tf.nest.map_structure(lambda each: each[chosen], inputs), LABELS[chosen]
+
+
+def table(seed=0):
+    return kd.data.from_arrays(
+        part(TABLE, TRAIN), part(TABLE, TEST), seed=seed, name="table", validation_fraction=0.25
+    )
+
+
+def several(seed=0):
+    return kd.data.from_arrays(
+        part(SEVERAL, TRAIN), part(SEVERAL, TEST), seed=seed, validation_fraction=0.25
+    )
+
+
+def two_inputs(input_shape, num_classes, units=4):
+    table = keras.Input(input_shape["table"], name="table")
+    words = keras.Input(input_shape["words"], name="words", dtype="int32")
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(9, 4)(words))
+    x = layers.Concatenate()([layers.Rescaling([1, 0.01, 100, 1, 1])(table), x])
+    logits = layers.Dense(num_classes)(layers.Dense(units, activation="relu")(x))
+    return keras.Model({"table": table, "words": words}, logits)
+
+
+def trained(model, data):
+    model.compile(keras.optimizers.Adam(0.03), kd.losses.CrossEntropy())
+    model.fit(data.train.batches(30, shuffle_seed=0), epochs=20, shuffle=False, verbose=0)
+    return model
+
+
+@pytest.fixture(scope="module")
+def teacher_of_table():
+    keras.utils.set_random_seed(0)
+    scale = {"mean": [0.0] * 5, "std": [1, 100, 0.01, 1, 1]}
+    return trained(kd.models.mlp([16], input_shape=(5,), num_classes=3, **scale), table())
+
+
+@pytest.fixture(scope="module")
+def teacher_of_several():
+    keras.utils.set_random_seed(0)
+    return trained(two_inputs(several().input_shape, 3, units=16), several())
+
+
+def test_arrangements_are_compared_on_a_table(teacher_of_table, tmp_path):
+    recipe = kd.experiment.Recipe(data=table, teacher=teacher_of_table, student="mlp:4", **SETTINGS)
+    found = kd.experiment.compare(recipe, seeds=2, output=tmp_path, **QUIET)
+    # Each seed has a split of its own, and with it a student of its own scale.
+    assert table(0).digest != table(1).digest and found["data"]["digest"] == table(0).digest
+    for seed, run in enumerate(found["runs"]):
+        student = keras.models.load_model(tmp_path / f"seed_{seed}" / "student.keras")
+        scale = student.get_layer("normalize").scale
+        np.testing.assert_allclose(1 / np.array(scale), table(seed).train.images.std(0))
+        logits = np.asarray(student(TABLE[TEST]))
+        accuracy = kd.metrics.accuracy(LABELS[TEST], logits)
+        assert accuracy == run["models"]["student"]["test"]["accuracy"]
+    kd.experiment.write_report(tmp_path)
+    assert "Where student and teacher differ" in (tmp_path / "report.html").read_text()
+
+
+def test_a_run_trains_its_teacher_on_a_table_and_runs_the_file(tmp_path):
+    recipe = kd.experiment.Recipe(
+        data=table, teacher=lambda **shape: kd.models.mlp([8], **shape), student="mlp:4", **SETTINGS
+    )
+    found = kd.experiment.run(recipe, output=tmp_path, **QUIET)
+    assert found["litert"]["agreement_with_keras"] == 1
+    said = json.loads((tmp_path / "student.tflite.json").read_text())
+    numbers = table().train.images
+    assert said["input"]["range"] == pytest.approx([numbers.min(), numbers.max()])
+
+
+def test_a_grid_is_swept_over_several_inputs(teacher_of_several, tmp_path):
+    recipe = kd.experiment.Recipe(
+        data=several(), teacher=teacher_of_several, student=two_inputs, **SETTINGS
+    )
+    options = {"temperature": [1.0, 4.0], "alpha": [0.5], "output": tmp_path, **QUIET}
+    assert len(kd.experiment.sweep(recipe, **options)["cells"]) == 2
+
+
+def test_several_inputs_are_distilled_and_no_file_is_promised(teacher_of_several, tmp_path, capsys):
+    settings = {
+        "student": two_inputs,
+        **SETTINGS,
+        "output": tmp_path,
+        "unlabelled": several().test.images,
+    }
+    result = kd.distill(teacher_of_several, several(), **settings)
+    logits = np.asarray(result.student({"table": TABLE[TEST], "words": WORDS[TEST]}))
+    accuracy = result["models"]["student"]["test"]["accuracy"]
+    assert kd.metrics.accuracy(LABELS[TEST], logits) == accuracy
+    assert result["to_ship"] is None
+    sentence = "NO FILE was written. A model to export must have one input and one output."
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    kd.experiment.write_report(tmp_path)
+    assert sentence in (tmp_path / "report.html").read_text()
+
+
+def test_a_dataset_is_distilled_with_everything_chosen(teacher_of_table):
+    train, test = (
+        tf.data.Dataset.from_tensor_slices(part(TABLE, chosen)).batch(32)
+        for chosen in (TRAIN, TEST)
+    )
+    data = kd.data.from_dataset(train, test, validation_fraction=0.25)
+    result = kd.distill(teacher_of_table, data, epochs=1, max_kb=8, **QUIET)
+    assert all(each["student"].startswith("mlp:") for each in result["proposals"])
+    assert result["chosen"]["temperature"] >= 1 and result["chosen"]["alpha"] in (0.5, 0.9)
+
+
+def test_unlabelled_inputs_go_together_with_the_others():
+    train = several().train
+    both = with_unlabelled(train, part(SEVERAL, TEST)[0])
+    assert len(both) == len(train) + 60 and (both.labels[-60:] == -1).all()
+    np.testing.assert_array_equal(both.images["words"][-60:], WORDS[TEST])
+    with pytest.raises(ValueError, match="shape of the others. Received: .*'words'"):
+        with_unlabelled(train, {"words": WORDS})
+    with pytest.raises(ValueError, match="equally many. Received: 60 and 200"):
+        with_unlabelled(train, {"table": TABLE[TEST], "words": WORDS})
