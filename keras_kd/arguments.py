@@ -167,6 +167,7 @@ def _add_distill(commands):
     distill.add_argument(
         "--seeds", type=int, metavar="N", help="train with so many seeds, from 0, for a verdict"
     )
+    _add_budgets_of_files(distill)
     distill.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
     distill.add_argument("--formats", nargs="+", metavar="FORMAT", help="of the exported files")
     distill.add_argument(
@@ -175,7 +176,7 @@ def _add_distill(commands):
         action="store_false",
         help="do not train the same student alone: nobody will know if distillation helped",
     )
-    _add_own(distill)
+    _add_own(distill, without=("max_kb", "max_us"))
 
 
 def _add_check(commands):
@@ -259,9 +260,8 @@ def _add_export(commands):
     )
     _add_data_dir(export)
     export.add_argument("--teacher", metavar="FILE", help="a .keras file to compare with")
-    export.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
+    _add_budgets_of_files(export)
     export.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
-    export.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
     _add_overwrite(export)
     _add_quiet(export)
 
@@ -350,6 +350,11 @@ def _add_overwrite(parser):
         action="store_true",
         help="replace what the folder holds, though its settings were others",
     )
+
+
+def _add_budgets_of_files(parser):
+    parser.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
+    parser.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
 
 
 def _add_budget(parser):
@@ -458,8 +463,8 @@ def _add_own_training(own, without):
     own.add_argument(
         "--soft-labels", metavar="DIR", help="what a teacher said, where none is at hand"
     )
-    own.add_argument("--max-kb", type=float, metavar="N", help="most kilobytes of a file")
-    own.add_argument("--max-us", type=float, metavar="N", help="most microseconds an image")
+    if "max_kb" not in without:
+        _add_budgets_of_files(own)
     own.add_argument(
         "--no-check", dest="check", action="store_false", help="begin whatever a check would say"
     )

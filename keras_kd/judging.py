@@ -5,6 +5,7 @@ formats, students. A file is asked whether it is there and a folder whether it c
 to; what they hold is looked at later.
 """
 
+import dataclasses
 import os
 import re
 
@@ -77,8 +78,8 @@ def _judge_whose(options):
     given = [
         option
         for name, (option, default) in _OWN.items()
-        # What a command gives another meaning is an axis of its own.
-        if name not in _AXES.get(options.command, ()) and getattr(options, name, default) != default
+        if name not in _OTHERWISE.get(options.command, ())
+        and getattr(options, name, default) != default
     ]
     if options.recipe is not None and given:
         raise ValueError(
@@ -116,7 +117,10 @@ def recipe_of(options):
     best = getattr(options, "best", False)
     if best and recipe.best is None:
         raise ValueError(f"The recipe {recipe.name} has no best form. Leave `--best` out.")
-    return recipe.best if best else recipe
+    recipe = recipe.best if best else recipe
+    if options.command != "distill":
+        return recipe
+    return dataclasses.replace(recipe, max_kb=options.max_kb, max_us=options.max_us)
 
 
 def _own_recipe(options):
@@ -135,7 +139,7 @@ def _own_recipe(options):
         "cache": options.cache and os.path.abspath(options.cache),
     }
     same = ("scale", "head", "student", "unlabelled", "soft_labels", "max_kb", "max_us")
-    chosen = {"temperature", "alpha", "batch_size"} - set(_AXES.get(options.command, ()))
+    chosen = {"temperature", "alpha", "batch_size"} - set(_OTHERWISE.get(options.command, ()))
     settings = {name: getattr(options, name, None) for name in (*same, *chosen)}
     settings["student_patience"] = getattr(options, "patience", None)
     return Recipe(
@@ -301,7 +305,12 @@ _OWN = {
     "max_us": ("--max-us", None),
     "check": ("--no-check", True),
 }
-_AXES = {"sweep": ("temperature", "alpha"), "search": ("temperature", "alpha", "batch_size")}
+# Of those, what a command asks of recipes too: its axes, and what its files may take.
+_OTHERWISE = {
+    "sweep": ("temperature", "alpha"),
+    "search": ("temperature", "alpha", "batch_size"),
+    "distill": ("max_kb", "max_us"),
+}
 _JUDGES = {
     "run": _trained,
     "compare": _trained,

@@ -84,7 +84,8 @@ def test_what_is_missing_is_one_sentence_not_a_traceback(hide, environment, sent
 
 @pytest.mark.slow
 def test_a_run_shows_its_progress_and_its_table_and_no_chatter(tmp_path):
-    result = keras_kd_command("run", "digits", "--quick", "--output", str(tmp_path / "run"))
+    short = ["--quick", "--epochs", "1", "--output", str(tmp_path / "run")]
+    result = keras_kd_command("run", "digits", *short)
     assert result.returncode == 0, result.stderr
     assert result.stderr == ""
     for words in (

@@ -76,9 +76,10 @@ COMMANDS = {
 OWN = ["--teacher", "model.keras", "--data", "data.npz"]
 OF_OWN = {
     "teacher", "data", "student", "scale", "head", "image_size", "class_map", "cache", "modules",
-    "patience", "unlabelled", "soft_labels", "max_kb", "max_us",
+    "patience", "unlabelled", "soft_labels",
 }  # fmt: skip
 CHOSEN = {"temperature", "alpha", "batch_size"}  # Those of a sweep and of a search are axes.
+FILES = {"max_kb", "max_us"}  # A distillation asks them of a recipe too.
 OWNERS = ("run", "compare", "sweep", "search", "distill", "check")
 ACCEPTED = 99
 
@@ -99,14 +100,21 @@ def options_of(parser):
             yield action
 
 
-ALL = [(name, action) for name, parser in commands().items() for action in options_of(parser)]
+EVERY = [(name, action) for name, parser in commands().items() for action in options_of(parser)]
+# One function adds a user's own to six commands, and one judges them: two commands tell.
+ALL = [
+    (name, action)
+    for name, action in EVERY
+    if action.dest not in OF_OWN or name not in ("compare", "sweep", "search", "distill")
+]
 
 
 def line(command, action, value):
     """Return a command line on which nothing is wrong but one value."""
     base = list(COMMANDS[command])
     axes = CHOSEN if command in ("sweep", "search") else set()
-    if command in OWNERS and action.dest in OF_OWN | CHOSEN - axes:
+    files = set() if command == "distill" else FILES
+    if command in OWNERS and action.dest in OF_OWN | CHOSEN - axes | files:
         base = list(OWN)
     if not action.option_strings:
         if base and not base[0].startswith("-"):
@@ -160,7 +168,7 @@ def told(words, capsys, root):
 
 def test_every_option_stands_in_the_table():
     assert set(COMMANDS) == set(commands())
-    dests = {action.dest for _, action in ALL} | {
+    dests = {action.dest for _, action in EVERY} | {
         action.dest for action in options_of(arguments.parser())
     }
     assert dests == set(TAKES)
@@ -233,6 +241,7 @@ def test_a_device_that_is_none_ends_with_2(value, place, capsys):
         ("run", "Received: neither. Say `keras-kd run digits`, or `keras-kd run --teacher"),
         ("sweep --temperature 1 2", "Received: neither"),
         ("distill digits --teacher model.keras", "Received: both, digits and --teacher"),
+        ("run digits --max-kb 100", "Received: both, digits and --max-kb"),
         ("compare digits --alpha 0.5", "Received: both, digits and --alpha"),
         ("search digits --no-check", "Received: both, digits and --no-check"),
         ("sweep --teacher model.keras", "Received: no --data"),

@@ -47,6 +47,13 @@ def test_a_row_a_model_on_eighty_columns_and_no_agreement_of_a_teacher_with_itse
         assert agreement not in rows["teacher"]
 
 
+def test_a_teacher_that_is_the_same_for_every_seed_has_no_spread():
+    found = models(SPREADS)
+    found["teacher"] = {"test": {metric: spread(0.9876, 0.0) for metric in FIGURES}}
+    (teacher,) = (line for line in text(tables.closing("", found)) if "teacher" in line[:7])
+    assert "±" not in teacher and "0.9876" in teacher
+
+
 def test_a_teacher_without_a_file_or_a_count_has_empty_cells():
     found = models(names=("teacher", "student"))
     found["teacher"] = {"parameters": None, "test": dict(FIGURES)}

@@ -13,7 +13,6 @@ METRICS = {
     "expected_calibration_error": ("ECE", "{:.3f}"),
     "agreement_with_teacher": ("agreement", "{:.3f}"),
 }
-_AGREEMENT = list(METRICS).index("agreement_with_teacher")
 # Of the expected calibration error, over the same student alone: three points are said.
 _MISCALIBRATED = 0.03
 # Of a search, on a terminal; all are in its results.
@@ -40,9 +39,12 @@ def closing(title, models, *, files=False):
     columns += [] if spread else ["parameters", *(["file"] if files else [])]
     table = new_table(title, columns)
     for name, model in models.items():
-        cells = [figure(model["test"].get(metric), form) for metric, (_, form) in METRICS.items()]
+        test = dict(model["test"])
         if name == "teacher":
-            cells[_AGREEMENT] = ""
+            test.pop("agreement_with_teacher", None)
+            # One that was there before the run is the same for every seed.
+            test = {key: value_of(value) if _same(value) else value for key, value in test.items()}
+        cells = [figure(test.get(metric), form) for metric, (_, form) in METRICS.items()]
         if not spread:
             cells.append(f"{model['parameters']:,}" if model["parameters"] else "")
         if files and not spread:
@@ -207,6 +209,10 @@ def cell_title(cell):
     """Return what people call a cell of a sweep."""
     temperature = "" if cell["temperature"] is None else f" T={cell['temperature']:g}"
     return f"{cell['loss']}{temperature} alpha={cell['alpha']:g}"
+
+
+def _same(value):
+    return isinstance(value, dict) and value["std"] == 0
 
 
 def _colour(name):

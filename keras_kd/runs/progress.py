@@ -146,9 +146,9 @@ class _Display:
         return f"{clock(patience * pace)} to {clock(most * pace)} left"
 
     def summary(self, name):
-        stopping = self.stoppings[name]
+        stopping, count = self.stoppings[name], self.checkpoint.num_epochs(name)
         return (
-            f"{self.checkpoint.num_epochs(name)} epochs in {clock(self.checkpoint.seconds)}, best "
+            f"{count} epoch{'s' if count > 1 else ''} in {clock(self.checkpoint.seconds)}, best "
             f"val_accuracy {stopping.best:.4f} in epoch {stopping.best_epoch + 1}"
         )
 
