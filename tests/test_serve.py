@@ -200,6 +200,26 @@ class TestOwnRun:
         for name in ("images", "labels", "teacher_logits"):
             assert again[name] == shown[name]
 
+    def test_students_of_a_comparison_are_converted(self, own):
+        (own / "student_float32.tflite").unlink()
+        seeds = [own / f"seed_{seed}" for seed in (0, 1)]
+        names = ("student", "student_alone")
+        for seed in seeds:
+            seed.mkdir()
+            for name in names:
+                keras.utils.set_random_seed(len(name))
+                student = kd.models.mlp([4], image_shape=(8, 10, 3), num_classes=2)
+                student.save(seed / f"{name}.keras")
+        said = []
+        content = CONTENT.content_of(own, say=said.append)
+        assert said == [f"2 students of {seeds[0]} are converted for the browser ..."]
+        description = json.loads(content["description.json"])
+        assert [file["name"] for file in description["files"]] == [
+            f"{each}.keras" for each in names
+        ]
+        assert content["models/student.keras"] != content["models/student_alone.keras"]
+        assert description["class_names"] == ["plane", "frog"] and "teacher_logits" in content
+
     def test_what_is_no_image_is_told_in_a_sentence(self, tmp_path):
         student = kd.models.from_spec("mlp:4", input_shape=(13,), num_classes=2)
         kd.export.litert(student, tmp_path / "student.tflite")

@@ -3,7 +3,6 @@
 import json
 import os
 import tempfile
-import zipfile
 from pathlib import Path
 
 import keras
@@ -15,6 +14,7 @@ from keras_kd._common.json_files import read_json
 from keras_kd.data.datasets import NAMES
 from keras_kd.data.splits import Data, Split
 from keras_kd.runs.evaluation import logits_of
+from keras_kd.serve.files import files_of, shape_of_image, teacher_in
 from keras_kd.teachers.fitting import opened_teacher
 
 # What a browser should be asked to load at once: all of Fashion-MNIST or CIFAR-10, and a part of
@@ -36,7 +36,7 @@ _RECORDS = {
 }
 
 
-def content_of(folder, *, data=None, data_dir=None, teacher=None):
+def content_of(folder, *, data=None, data_dir=None, teacher=None, say=lambda _: None):
     """Return what the page fetches beside itself, by its path on the server.
 
     `description.json` tells of the rest: the files (`models/<name>`), the raw pixels of the test
@@ -46,12 +46,13 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None):
 
     Args:
         folder: with `.tflite` files that `export.litert` wrote, such as `keras-kd run`,
-            `distill` and `export` leave.
+            `distill` and `export` leave; or with the students that any run leaves.
         data: name or path of the data whose test images are shown. By default those that the run
             or export in the folder was made from; no images if nothing tells.
         data_dir: as in `data.load`.
         teacher: a model file. By default `teacher.keras` in the folder, or the one that the run
             was made from; no teacher if there is none.
+        say: is told in a line what takes time.
 
     Returns:
         A dict of bytes.
@@ -61,13 +62,13 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None):
         FileNotFoundError: if something named is not there.
     """
     folder = Path(folder)
-    files = _exported_files(folder)
+    files, contents = files_of(folder, say)
     made_from = _made_from(folder)
-    content = {f"models/{file['name']}": (folder / file["name"]).read_bytes() for file in files}
+    content = {f"models/{file['name']}": each for file, each in zip(files, contents, strict=True)}
     description = {
         "title": folder.resolve().name,
         "files": files,
-        "image_shape": _image_shape(files[0]),
+        "image_shape": shape_of_image(files[0]),
         "range": files[0]["input"]["range"],
         "class_names": files[0]["class_names"] or list(map(str, range(_num_classes(files[0])))),
         "images": None,
@@ -84,9 +85,7 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None):
             "total": len(shown.test),
             "dtype": images.dtype.name,
         }
-    if teacher is None and (folder / "teacher.keras").is_file():
-        teacher = folder / "teacher.keras"
-    opened = _teacher_of(files[0], made_from, teacher, shown)
+    opened = _teacher_of(files[0], made_from, teacher or teacher_in(folder), shown)
     if opened is not None:
         if shown is not None:
             logits = logits_of(opened, Split(images, labels))
@@ -97,56 +96,12 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None):
     return content
 
 
-def _exported_files(folder):
-    """Return what every `.tflite` file that the page can run says of itself."""
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"What to serve must be a folder that `keras-kd run` or `keras-kd export` wrote. "
-            f"Received: {folder}, no folder."
-        )
-    files = []
-    # The largest first: float32, and what was made of it.
-    for path in sorted(folder.glob("*.tflite"), key=lambda path: -path.stat().st_size):
-        try:
-            description = export.embedded(path)
-        except (zipfile.BadZipFile, KeyError):
-            continue
-        # The browser's runtime takes files for one image only.
-        if description["input"]["shape"][0] == 1:
-            files.append({"name": path.name, "bytes": path.stat().st_size, **description})
-    if not files:
-        raise FileNotFoundError(
-            f"{folder} must hold a .tflite file for one image that keras_kd wrote. Received: none. "
-            f"Write one with `keras-kd export student.keras --to {folder}`."
-        )
-    for file in files:
-        ends = [(each["input"]["shape"], each["output"]["shape"]) for each in (file, files[0])]
-        if ends[0] != ends[1]:
-            raise ValueError(
-                f"The .tflite files in {folder} must take the same images and know the same "
-                f"classes. Received: {files[0]['name']} and {file['name']}, which do not."
-            )
-    shape = _image_shape(files[0])
-    if len(shape) != 3 or shape[-1] not in (1, 3):
-        raise ValueError(
-            "The page shows images of one or three channels. Received: files in "
-            f"{folder} that take inputs of shape {tuple(shape)}."
-        )
-    return files
-
-
-def _image_shape(file):
-    """Return the shape of an image of which a model may leave out the one channel."""
-    shape = file["input"]["shape"][1:]
-    return [*shape, 1] if len(shape) == 2 else list(shape)
-
-
 def _num_classes(file):
     return file["output"]["shape"][-1]
 
 
 def _check_fit(file, name, image_shape, num_classes):
-    wanted, received = (*_image_shape(file), _num_classes(file)), (*image_shape, num_classes)
+    wanted, received = (*shape_of_image(file), _num_classes(file)), (*image_shape, num_classes)
     if received != wanted:
         raise ValueError(
             f"{name} must be for images {wanted[:-1]} of {wanted[-1]} classes, as "
@@ -177,7 +132,7 @@ def _data_of(file, made_from, data, data_dir):
     else:
         options = {"class_names": file["class_names"], **(made_from.get("data_options") or {})}
         if os.path.isdir(path):
-            height, width, channels = _image_shape(file)
+            height, width, channels = shape_of_image(file)
             options |= {"image_size": (height, width), "channels": channels}
         found = _there("data", path, lambda: data_module.read(path, **options))
     name = f"The test images of {found.name}"
@@ -207,7 +162,7 @@ def _there(name, path, opened):
 
 def _made_up(file):
     """Return a `Data` of noise, to try a teacher on where no images are shown."""
-    shape = (8, *_image_shape(file))
+    shape = (8, *shape_of_image(file))
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     split = Split(noise, np.zeros(8, np.int32))
     return Data("noise", split, split, split, (), "made up")

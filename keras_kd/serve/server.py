@@ -49,7 +49,8 @@ def serve(
     from this machine only, and fetches nothing from elsewhere.
 
     Args:
-        folder: as `keras-kd run`, `distill` or `export` wrote it.
+        folder: as `keras-kd run`, `compare`, `sweep`, `search`, `distill` or `export` wrote it.
+            Where no `.tflite` file lies in it, its students are converted first.
         data: name or path of the data whose test images are shown; by default those that the run
             in the folder was made from.
         data_dir: as in `data.load`.
@@ -68,10 +69,10 @@ def serve(
     # Here, since it imports Keras, which the fetching of the runtime can do without.
     from keras_kd.serve.content import content_of
 
-    content = content_of(folder, data=data, data_dir=data_dir, teacher=teacher)
+    console = Console()
+    content = content_of(folder, data=data, data_dir=data_dir, teacher=teacher, say=console.say)
     with server_of(content, port) as server:
         url = f"http://{_ADDRESS}:{server.server_port}/"
-        console = Console()
         console.say(f"{folder} is shown at {url} (Ctrl-C ends it)")
         if browser:
             webbrowser.open(url)
