@@ -271,19 +271,20 @@ def _add_serve(commands):
         commands,
         "serve",
         "try exported files in the browser, beside their teacher",
-        "Open a local page that runs the .tflite files of a folder in the browser: on test images "
-        "or drawings, teacher and student side by side, and where they differ. Reached from this "
-        "machine only.",
+        "Open a local page that runs the .tflite files of a folder, or the students of a run, in "
+        "the browser: on test images or drawings, teacher and student side by side, and where they "
+        "differ. Reached from this machine only.",
         ["{} saved_models/digits"],
     )
-    serve.add_argument("folder", metavar="DIR", help="as `keras-kd run` or `export` wrote it")
+    serve.add_argument("folder", metavar="DIR", help="of a run, of any kind, or of an export")
     serve.add_argument(
-        "--data", metavar="NAME", help="data set of the test images, if no results in DIR name it"
+        "--data", metavar="DATA", help="its test images: a name or a path (default: the run's own)"
     )
     _add_data_dir(serve)
     serve.add_argument(
-        "--teacher", metavar="FILE", help="a .keras file to compare with (default: DIR's own)"
+        "--teacher", metavar="FILE", help="a .keras file to compare with (default: the run's own)"
     )
+    _add_import(serve)
     serve.add_argument("--port", type=int, default=0, metavar="N", help="default: one that is free")
     serve.add_argument("--no-browser", action="store_true", help="only say where the page is")
 

@@ -197,6 +197,7 @@ def _serve(options):
         check_name(options.data)
     if options.teacher is not None:
         check_path(options.teacher, "teacher")
+    _import(options)
 
 
 def _trained(options):

@@ -449,6 +449,8 @@ def test_the_command_refuses_in_one_sentence(tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert error.startswith("keras-kd: error: `DIR` must be a folder")
     assert error.count("\n") == 1
+    assert cli.main(["serve", str(tmp_path), "--no-browser", "--import", "nowhere_at_all"]) == 2
+    assert "--import must name a module that can be imported" in capsys.readouterr().err
 
 
 @needs_runtime
