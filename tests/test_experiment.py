@@ -5,11 +5,13 @@ import importlib
 import json
 
 import keras
+import matplotlib.colors
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_kd as kd
+from keras_kd._common.looks import LOOKS
 from keras_kd.experiment import report
 
 RUN = importlib.import_module("keras_kd.experiment.run")  # The package has a function so named.
@@ -71,8 +73,9 @@ def test_the_picture_is_a_picture(folder, results):
     picture = imread(folder / "picture.png")
     assert picture.shape[0] > 500 and picture.shape[1] > 1000
     # The colours of the curves of student and student alone are in it.
-    for colour in ((0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)):
-        assert (np.abs(picture[..., :3] * 255 - colour).max(-1) < 2).sum() > 100
+    for name in ("student", "student_alone"):
+        colour = np.array(matplotlib.colors.to_rgb(LOOKS[name].colour))
+        assert (np.abs(picture[..., :3] - colour).max(-1) < 0.01).sum() > 100
 
 
 def test_run_again_it_uses_the_teacher_again_and_says_so(folder, results, capsys):

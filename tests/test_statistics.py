@@ -105,8 +105,8 @@ def test_the_sentence_names_the_other_model_and_what_is_too_short():
     assert quick.startswith("No verdict, since `--quick` is too short to judge: +1.10 points")
 
 
-def test_an_interval_over_test_images_says_that_it_is_of_one_seed():
+def test_an_interval_over_test_examples_says_that_it_is_of_one_seed():
     sentence = sentence_of(on_one_seed(0.012, (0.004, 0.020)))
-    assert "(0.40 to 2.00, over test images; one seed, and another may turn it)" in sentence
+    assert "(0.40 to 2.00, over test examples; one seed, and another may turn it)" in sentence
     assert on_one_seed(0.012, (0.004, 0.020))["verdict"] == "NO VERDICT"
     assert on_one_seed(0.012, (0.004, 0.020), quick=True)["interval_95"] is None

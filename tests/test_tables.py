@@ -80,5 +80,8 @@ def test_calibration_is_said_where_it_got_worse_by_three_points(distilled, alone
         assert "8.0 points" in note and "4.0" in note
 
 
-def test_without_a_control_nothing_is_said_of_calibration():
-    assert tables.calibration_note({"student": {"test": FIGURES}}) == ""
+def test_without_a_control_calibration_is_held_against_the_teacher():
+    models = {"student": {"test": FIGURES}}
+    assert tables.calibration_note(models) == ""
+    models["teacher"] = {"test": FIGURES | {"expected_calibration_error": -1.0}}
+    assert "the teacher -100.0 (ECE)" in tables.calibration_note(models)

@@ -121,9 +121,9 @@ def matrix(title, rows, columns, values, *, form="{:.0f}", limits=(0, 100), look
             classes = f' class="{(less + framed).strip()}"' if less or framed else ""
             cells.append(f'<td{classes} style="--v:{share:.2f}">{text}</td>')
         body.append(f'<tr><th scope="row">{html.escape(label(name))}</th>{"".join(cells)}</tr>')
-    tall = " tall" if max(map(len, columns)) > 3 else ""
+    shape = (" tall" if max(map(len, columns)) > 3 else "") + (" many" if len(columns) > 12 else "")
     return (
-        f'<div class="wide"><table class="matrix {look}{tall}"><caption>{html.escape(title)}'
+        f'<div class="wide"><table class="matrix {look}{shape}"><caption>{html.escape(title)}'
         f"</caption><tr><td></td>{head}</tr>{''.join(body)}</table></div>"
     )
 

@@ -88,7 +88,9 @@ def sentence_of(gain, other="student_alone"):
         return f"No verdict, since {reason}: {points} points of accuracy over {name}."
     low, high = gain["interval_95"]
     count = len(gain["values"])
-    over = f"{count} seeds" if count > 1 else "over test images; one seed, and another may turn it"
+    over = (
+        f"{count} seeds" if count > 1 else "over test examples; one seed, and another may turn it"
+    )
     if low > 0 or high <= 0 > low:
         less, more = sorted((abs(low), abs(high)))
         return (

@@ -69,19 +69,18 @@ def calibration_note(models):
     """Return one sentence if distillation made the student surer than it should be, `""` if not.
 
     Args:
-        models: as in `closing`; with `student` and `student_alone`.
+        models: as in `closing`. Without a `student_alone` the student is held against its teacher.
     """
-    if not {"student", "student_alone"} <= models.keys():
-        return ""
-    distilled, alone = (
-        value_of(models[name]["test"]["expected_calibration_error"])
-        for name in ("student", "student_alone")
+    others = {"student_alone": "the same student alone", "teacher": "the teacher"}
+    other = next((name for name in others if name in models), "student")
+    distilled, before = (
+        value_of(models[name]["test"]["expected_calibration_error"]) for name in ("student", other)
     )
-    if not distilled - alone > _MISCALIBRATED:
+    if not distilled - before > _MISCALIBRATED:
         return ""
     return (
         f"Calibration got WORSE: what the distilled student says of its own certainty is "
-        f"{100 * distilled:.1f} points off on average, the same student alone {100 * alone:.1f} "
+        f"{100 * distilled:.1f} points off on average, {others[other]} {100 * before:.1f} "
         "(ECE). Do not take its probabilities at their word."
     )
 
