@@ -276,3 +276,20 @@ class TestOfTheFormerVersion:
                 self.split,
                 head="sigmoid",
             )
+
+
+def test_an_augmentation_sees_what_it_sees_in_training(tmp_path):
+    inputs = {"table": GENERATOR.normal(size=(COUNT, 3)), "kept": np.arange(COUNT)[:, None] / COUNT}
+    table, kept = keras.Input((3,), name="table"), keras.Input((1,), name="kept")
+    logits = keras.layers.Dense(2)(keras.layers.Concatenate()([table, kept]))
+    teacher = keras.Model({"table": table, "kept": kept}, logits)
+
+    def noisy(inputs, seeds):  # float32 beside float64 would be an error of TensorFlow's.
+        return {**inputs, "table": inputs["table"] + tf.cast(seeds[:, :1], "float32") / 2**31}
+
+    data = (inputs, np.arange(COUNT) % 2)
+    options = {"views": 2, "augmentation": noisy, "verbose": False}
+    labels = kd.SoftLabels.create(tmp_path / "labels", teacher, data, **options)
+    for views, targets in labels.join(data, 16, shuffle_seed=1):
+        np.testing.assert_allclose(teacher(views), targets.teacher_logits, atol=1e-2)
+    assert labels.verify(8, teacher, data) < 1e-2

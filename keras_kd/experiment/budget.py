@@ -254,7 +254,7 @@ def _whole(number, most):
 
 
 def _epochs_of(recipe):
-    epochs = f"{recipe.epochs} of students"
+    epochs = f"{recipe.epochs} epochs of students"
     if recipe.teacher_epochs is not None:
-        epochs = f"{recipe.teacher_epochs} epochs of the teacher, {epochs}"
+        epochs = f"{recipe.teacher_epochs} epochs of the teacher, {recipe.epochs} of students"
     return f"{epochs} on {recipe.views} stored views" if recipe.views else epochs

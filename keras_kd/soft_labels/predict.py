@@ -8,6 +8,7 @@ import rich.progress
 import tensorflow as tf
 
 from keras_kd._common.console import Console
+from keras_kd.data.splits import Split
 
 _BYTES_AT_ONCE = 50_000_000
 # Columns of a terminal that hold a whole progress bar.
@@ -31,8 +32,13 @@ def shapes_of(structure):
 
 
 def examples_of(structure, chosen):
-    """Return a structure of arrays at some positions: those of a slice or of integers."""
-    return keras.tree.map_structure(lambda each: each[chosen], structure)
+    """Return what lies in a structure of arrays at some positions, as `Split.batches` gives it.
+
+    Args:
+        structure: as `Split.images`.
+        chosen: a slice, or integers.
+    """
+    return Split(structure, None).tensors(chosen)
 
 
 def logits_of_all(teacher, images, verbose):
