@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import importlib
 import json
 
 import numpy as np
@@ -11,11 +10,10 @@ import pytest
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd.experiment import budget
+from keras_kd.experiment.kinds import Run
 from keras_kd.experiment.training import Trainer
 from keras_kd.runs import checkpoint
 from keras_kd.runs.progress import Progress
-
-RUN = importlib.import_module("keras_kd.experiment.run")
 
 RECIPE = dataclasses.replace(
     kd.recipes.digits, epochs=100, augmentation=kd.data.RandomShift(1), views=10
@@ -140,7 +138,7 @@ def test_measuring_keeps_nothing_and_changes_nothing(kind, digits, tmp_path):
     for each in (trainer, other):
         each.folder.mkdir()
     expected = other.teacher().model.get_weights()
-    pace = budget.measured(trainer, RUN._students)
+    pace = budget.measured(trainer, Run(0).trainings)
     assert min(pace.teacher, pace.view, pace.students) > 0
     assert not list(trainer.folder.iterdir())
     for one, two in zip(trainer.teacher().model.get_weights(), expected, strict=True):

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import keras_kd as kd
 from keras_kd._common.looks import LOOKS
-from keras_kd.experiment import report
+from keras_kd.experiment import report, training
 
 RUN = importlib.import_module("keras_kd.experiment.run")  # The package has a function so named.
 
@@ -78,12 +78,26 @@ def test_the_picture_is_a_picture(folder, results):
         assert (np.abs(picture[..., :3] - colour).max(-1) < 0.01).sum() > 100
 
 
-def test_run_again_it_uses_the_teacher_again_and_says_so(folder, results, capsys):
+def test_run_again_it_is_answered_at_once(folder, results, capsys, monkeypatch):
+    monkeypatch.setattr(training.Trainer, "train", None)
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    again = kd.recipes.digits(quick=True, output=folder)
+    said = capsys.readouterr().out.replace("\n", "")
+    assert f"{folder} is finished:" in said and "student distilled" in said
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+    assert again == results
+    for one, two in zip(again.student.get_weights(), results.student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_without_a_file_it_uses_the_teacher_again_and_says_so(folder, results, capsys):
+    (folder / "picture.png").unlink()
     before = (folder / "teacher.keras").stat().st_mtime_ns
     again = kd.recipes.digits(quick=True, output=folder)
     said = capsys.readouterr().out
     assert "is of the same settings and data, and is used again" in said.replace("\n", " ")
     assert (folder / "teacher.keras").stat().st_mtime_ns == before
+    assert (folder / "picture.png").is_file()
     # The same seed gave the same weights: every figure but the timings is the same.
     assert without_timings(again) == without_timings(results)
 
@@ -106,7 +120,9 @@ def test_a_teacher_of_other_making_is_not_used(folder, results, monkeypatch, cha
     def train(*args):
         raise TrainedAnew
 
-    monkeypatch.setattr(RUN.Trainer, "batches", train)
+    monkeypatch.setattr(training.Trainer, "batches", train)
+    picture = (folder / "picture.png").read_bytes()
+    (folder / "picture.png").unlink()  # A finished run is only shown.
     record = (folder / "teacher.keras").read_bytes()
     recipe, seed = kd.recipes.digits, 0
     if change == "seed":
@@ -120,6 +136,7 @@ def test_a_teacher_of_other_making_is_not_used(folder, results, monkeypatch, cha
             recipe(quick=True, seed=seed, output=folder, overwrite=True, verbose=False)
     finally:
         (folder / "teacher.keras").write_bytes(record)
+        (folder / "picture.png").write_bytes(picture)
 
 
 def test_the_test_split_is_read_once_after_every_choice(tmp_path, monkeypatch, digits):
@@ -153,7 +170,7 @@ def test_an_interrupted_run_keeps_its_teacher_and_leaves_nothing_half_written(
     def interrupt(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(RUN.Trainer, "distil", interrupt)
+    monkeypatch.setattr(training.Trainer, "distilled", interrupt)
     with pytest.raises(KeyboardInterrupt):
         kd.recipes.digits(epochs=1, output=tmp_path, verbose=False)
     left = {"config.json", "teacher.keras", "teacher.json", "teacher_history.csv"}

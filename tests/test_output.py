@@ -12,10 +12,12 @@ from PIL import Image
 
 import keras_kd as kd
 from keras_kd._common.locks import at_work
-from keras_kd.own_data import distilling
-from keras_kd.own_data.output import UNFINISHED, is_begun, remembered
+from keras_kd.experiment import recipe as recipe_module
+from keras_kd.experiment.distill import Distill
 from keras_kd.runs import checkpoint
+from keras_kd.runs import folder as folder_module
 from keras_kd.runs.checkpoint import Checkpoint
+from keras_kd.runs.keeper import Keeper
 
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 200, (300, 6, 6, 1), dtype=np.uint8)
@@ -78,6 +80,10 @@ def interrupted(monkeypatch, name, epoch, teacher, data, output, **changes):
             kd.distill(teacher, data, output=output, **(FAST | changes))
 
 
+def results_of(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
 def files_of(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
@@ -90,12 +96,13 @@ def assert_same(output, expected):
         )
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one, other)
-    reports = [json.loads((folder / "report.json").read_text()) for folder in (output, expected)]
-    for report in reports:
-        for curves in report["curves"].values():
-            curves.pop("seconds")
-    for part in ("settings", "chosen", "curves", "gain", "data"):
-        assert reports[0].get(part) == reports[1].get(part)
+    ours, theirs = (results_of(folder) for folder in (output, expected))
+    for part in ("settings", "chosen", "gain", "data"):
+        assert ours.get(part) == theirs.get(part)
+    ours, theirs = (results_of(folder / "seed_0")["curves"] for folder in (output, expected))
+    for curves in (*ours.values(), *theirs.values()):
+        curves.pop("seconds")
+    assert ours == theirs
 
 
 @pytest.mark.parametrize(
@@ -117,8 +124,8 @@ def test_what_was_interrupted_goes_on_to_the_bit(
     first = "students" if changes.get("student") == "auto" else "student"
     for name, epoch in ((first, 2), ("student_alone", 1)):
         interrupted(monkeypatch, name, epoch, teacher, data, output, **changes)
-        assert is_begun(output) and set(files_of(output)) >= {f"{UNFINISHED}/config.json"}
-    monkeypatch.setattr(distilling, "check", None)  # It was checked when it was begun.
+        assert folder_module.state_of(output) == "unfinished"
+    monkeypatch.setattr(recipe_module, "check", None)  # It was checked when it was begun.
     kd.distill(teacher, data, output=output, **(FAST | changes))
     assert_same(output, tmp_path / "whole")
 
@@ -143,9 +150,10 @@ def copied(begun, tmp_path):
         ({"student": "mlp:7"}, "student: mlp:6 there, mlp:7 here)"),
         ({"alpha": 0.5}, "alpha: 0.6 there, 0.5 here)"),
         ({"epochs": 9}, "epochs: 4 there, 9 here)"),
-        ({"seed": 1}, "seed: 0 there, 1 here)"),
+        ({"seed": 1}, "seeds: [0] there, [1] here)"),
+        ({"formats": ("float16",)}, 'formats: ["float32"] there, ["float16"] here)'),
         ({"scale": "0..1"}, "scale: 0..255 there, 0..1 here; another teacher)"),
-        ({"unlabelled": IMAGES[:9]}, "unlabelled: 0 there, 9 here; "),
+        ({"unlabelled": IMAGES[:9]}, "another training images)"),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else None,
 )
@@ -165,12 +173,14 @@ def test_another_teacher_and_other_images_are_refused(copied, data, teacher):
     with pytest.raises(ValueError, match="settings .another teacher"):
         kd.distill(other, data, output=copied, **FAST)
     few = kd.data.from_arrays((IMAGES[:240], LABELS[:240]), (IMAGES[250:], LABELS[250:]))
-    with pytest.raises(ValueError, match="settings .another data"):
+    with pytest.raises(ValueError, match="settings .data train: 225 there, .*another data"):
         kd.distill(teacher, few, output=copied, **FAST)
+    with pytest.raises(ValueError, match="hold a distillation of others. Received: .* of arrays"):
+        kd.distill(teacher, dataclasses.replace(data, name="others"), output=copied, **FAST)
 
 
-def test_the_same_images_under_another_name_go_on(copied, data, teacher, uninterrupted):
-    kd.distill(teacher, dataclasses.replace(data, name="moved"), output=copied, **FAST)
+def test_the_same_images_at_another_place_go_on(copied, data, teacher, uninterrupted):
+    kd.distill(teacher, dataclasses.replace(data, source="moved"), output=copied, **FAST)
     ours, theirs = (
         keras.models.load_model(folder / "student.keras").get_weights()
         for folder in (copied, uninterrupted)
@@ -180,26 +190,17 @@ def test_the_same_images_under_another_name_go_on(copied, data, teacher, uninter
 
 
 def test_other_files_may_be_asked_for_and_what_a_killed_process_left_is_removed(
-    copied, data, teacher
+    copied, data, teacher, capsys
 ):
     for name in (".student.keras.abcdefgh/student.keras", ".export.abcdefgh/export/int8/x"):
-        for folder in (copied, copied / UNFINISHED):
+        for folder in (copied, copied / "seed_0"):
             (folder / name).parent.mkdir(parents=True)
             (folder / name).write_text("half")
-    kd.distill(teacher, data, output=copied, **(FAST | {"formats": ("float16",)}))
-    assert not any(name.startswith(".") for name in files_of(copied))
-    assert {"student.keras", "student_float16.tflite", "report.json"} <= files_of(copied)
-    assert UNFINISHED not in files_of(copied)
-
-
-def test_where_nothing_was_trained_anything_may_be_begun(data, teacher, tmp_path, monkeypatch):
-    with monkeypatch.context() as patch:
-        patch.setattr(distilling, "choose", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            kd.distill(teacher, data, output=tmp_path / "out", **FAST)
-    assert files_of(tmp_path / "out") == set()
-    kd.distill(teacher, data, output=tmp_path / "out", **(FAST | {"student": "mlp:4"}))
-    assert not is_begun(tmp_path / "out")
+    change = {"formats": ("float16",), "overwrite": True, "verbose": True}
+    kd.distill(teacher, data, output=copied, **(FAST | change))
+    assert "student distilled goes on after epoch 2" in " ".join(capsys.readouterr().out.split())
+    assert not any(name.split("/")[-1].startswith(".") for name in files_of(copied))
+    assert {"student.keras", "student_float16.tflite", "results.json"} <= files_of(copied)
 
 
 def test_two_processes_do_not_work_on_one(copied, data, teacher):
@@ -223,10 +224,11 @@ def contents_of(folder):
 
 def test_what_is_finished_is_answered_at_once(uninterrupted, data, teacher, monkeypatch):
     before = contents_of(uninterrupted)
-    monkeypatch.setattr(distilling, "Training", None)
+    monkeypatch.setattr(Distill, "train", None)
+    monkeypatch.setattr(recipe_module, "check", None)
     result = kd.distill(teacher, data, output=uninterrupted, **FAST)
     assert contents_of(uninterrupted) == before
-    assert result.report == json.loads((uninterrupted / "report.json").read_text())
+    assert result.report == results_of(uninterrupted)
     expected = keras.models.load_model(uninterrupted / "student.keras").get_weights()
     for one, other in zip(result.student.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(one, other)
@@ -238,7 +240,7 @@ def test_what_is_finished_is_answered_at_once(uninterrupted, data, teacher, monk
         ({"epochs": 3}, "epochs: 4 there, 3 here"),
         ({"formats": ("float16",)}, r'formats: \["float32"\] there, \["float16"\] here'),
         ({"control": True}, "control: no there, yes here"),
-        ({"max_kb": 5}, "budgets max kb: none there, 5 here"),
+        ({"max_drop": 5}, "max drop: none there, 5 here"),
     ],
 )
 def test_what_is_finished_is_not_replaced_by_others(change, sentence, uninterrupted, data, teacher):
@@ -250,9 +252,13 @@ def test_what_is_finished_is_not_replaced_by_others(change, sentence, uninterrup
 
 def test_what_a_former_version_finished_is_refused_by_name(uninterrupted, data, teacher, tmp_path):
     output = shutil.copytree(uninterrupted, tmp_path / "out")
-    (output / "config.json").unlink()
-    with pytest.raises(ValueError, match="the former version did not say"):
+    config = json.loads((output / "config.json").read_text())
+    config["options"] = {"formats": ["float32"], "control": False, "budgets": {}}
+    (output / "config.json").write_text(json.dumps(config))
+    before = contents_of(output)
+    with pytest.raises(ValueError, match="of this version. Received: .* written by keras_kd 0.1."):
         kd.distill(teacher, data, output=output, **FAST)
+    assert contents_of(output) == before
 
 
 @pytest.mark.parametrize("state", ["finished", "unfinished"])
@@ -262,17 +268,26 @@ def test_it_is_replaced_where_that_is_meant(state, copied, uninterrupted, data, 
         output = shutil.copytree(uninterrupted, tmp_path / "finished")
     change = {"epochs": 1, "formats": ("float16",), "overwrite": True}
     kd.distill(teacher, data, output=output, **(FAST | change))
+    trained = {"config.json", "results.json", "predictions.npz", "student.keras", "student.json",
+               "student_history.csv"}  # fmt: skip
     assert files_of(output) == {
-        "config.json", "export.json", "export.png", "report.json", "student.keras",
-        "student_float16.tflite", "student_float16.tflite.json",
+        "config.json", "export.json", "export.png", "results.json", "picture.png", "student.keras",
+        "student.json", "student_float16.tflite", "student_float16.tflite.json", "seed_0",
+        *(f"seed_0/{name}" for name in trained),
     }  # fmt: skip
-    assert json.loads((output / "report.json").read_text())["settings"]["epochs"] == 1
+    assert results_of(output)["settings"]["epochs"] == 1
+    expected = keras.models.load_model(output / "seed_0" / "student.keras").get_weights()
+    for one, other in zip(
+        keras.models.load_model(output / "student.keras").get_weights(), expected, strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
-def test_seconds_are_those_of_all_processes(copied, data, teacher, monkeypatch):
-    path = copied / UNFINISHED / "chosen.json"
-    temperature, alpha, how, *_ = json.loads(path.read_text())
-    path.write_text(json.dumps([temperature, alpha, how, 1000.0]))
+def test_seconds_are_those_of_all_processes(data, teacher, tmp_path, monkeypatch):
+    auto = {"temperature": "auto"}
+    interrupted(monkeypatch, "student", 1, teacher, data, tmp_path, **auto)
+    path = tmp_path / "chosen.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seconds": 1000.0}))
 
     def read_as_slow(path, read=checkpoint.read):
         found = read(path)
@@ -280,18 +295,31 @@ def test_seconds_are_those_of_all_processes(copied, data, teacher, monkeypatch):
 
     monkeypatch.setattr(checkpoint, "read", read_as_slow)
     began = time.perf_counter()
-    report = kd.distill(teacher, data, output=copied, **FAST).report
-    assert 1500 < report["seconds"] < 1500 + time.perf_counter() - began
+    results = kd.distill(teacher, data, output=tmp_path, **(FAST | auto))
+    assert 1500 < results["seconds"] < 1500 + time.perf_counter() - began
 
 
 @pytest.mark.parametrize(
     "content", ["", "{", "null", "[1, 2]", '{"models": 7}', '{"data": "[/x]"}']
 )
-def test_a_damaged_report_is_named(content, uninterrupted, data, teacher, tmp_path):
+def test_damaged_results_are_named(content, uninterrupted, data, teacher, tmp_path):
     output = shutil.copytree(uninterrupted, tmp_path / "out")
-    (output / "report.json").write_text(content)
-    with pytest.raises(ValueError, match=r"must be as it was written\. Received: .*report\.json, "):
+    (output / "results.json").write_text(content)
+    with pytest.raises(
+        ValueError, match=r"must be as it was written\. Received: .*results\.json, "
+    ):
         kd.distill(teacher, data, output=output, **FAST)
+
+
+@pytest.mark.parametrize("name", ["student_float32.tflite", "picture.png", "student.keras"])
+def test_a_file_that_is_gone_is_made_again_and_nothing_trained(
+    name, uninterrupted, data, teacher, tmp_path, monkeypatch
+):
+    output = shutil.copytree(uninterrupted, tmp_path / "out")
+    (output / name).unlink()
+    monkeypatch.setattr(Keeper, "keep", None)
+    kd.distill(teacher, data, output=output, **FAST)
+    assert_same(output, uninterrupted)
 
 
 def damage(path):
@@ -304,7 +332,7 @@ def damage(path):
 def test_a_damaged_checkpoint_is_named_and_its_training_begun_anew(
     copied, data, teacher, uninterrupted
 ):
-    path = copied / UNFINISHED / "student.checkpoint.npz"
+    path = copied / "seed_0" / "student.checkpoint.npz"
     damage(path)
     with pytest.raises(ValueError) as caught:
         kd.distill(teacher, data, output=copied, **FAST)
@@ -317,8 +345,11 @@ def test_a_damaged_checkpoint_is_named_and_its_training_begun_anew(
     assert_same(copied, uninterrupted)
 
 
-def test_a_damaged_record_is_named(copied, data, teacher):
-    path = copied / UNFINISHED / "config.json"
+@pytest.mark.parametrize("state", ["unfinished", "finished", "a seed"])
+def test_a_damaged_record_is_named(state, copied, uninterrupted, data, teacher, tmp_path):
+    if state == "finished":
+        copied = shutil.copytree(uninterrupted, tmp_path / "finished")
+    path = (copied / "seed_0" if state == "a seed" else copied) / "config.json"
     path.write_text("{")
     with pytest.raises(ValueError) as caught:
         kd.distill(teacher, data, output=copied, **FAST)
@@ -328,12 +359,14 @@ def test_a_damaged_record_is_named(copied, data, teacher):
     )
     path.unlink()
     kd.distill(teacher, data, output=copied, **FAST)
+    assert_same(copied, uninterrupted)
 
 
-def test_a_damaged_student_is_trained_again(data, teacher, uninterrupted, tmp_path, monkeypatch):
-    output = tmp_path / "out"
-    interrupted(monkeypatch, "student_alone", 1, teacher, data, output, control=True)
-    damage(output / UNFINISHED / "student.keras")
+@pytest.mark.parametrize("name", ["student.keras", "seed_0/student.keras"])
+def test_a_damaged_student_is_written_again(name, data, teacher, uninterrupted, tmp_path):
+    output = shutil.copytree(uninterrupted, tmp_path / "out")
+    damage(output / name)
+    (output / "picture.png").unlink()
     kd.distill(teacher, data, output=output, **FAST)
     assert_same(output, uninterrupted)
 
@@ -341,8 +374,8 @@ def test_a_damaged_student_is_trained_again(data, teacher, uninterrupted, tmp_pa
 def test_damaged_soft_labels_are_named_and_asked_again(encoded, teacher, tmp_path, monkeypatch):
     output = tmp_path / "out"
     interrupted(monkeypatch, "student", 1, teacher, encoded, output)
-    labels = output / UNFINISHED / "soft_labels"
-    (shard,) = labels.glob("*.npy")
+    (shard,) = output.glob("seed_0/soft_labels_*/*.npy")
+    labels = shard.parent
     damage(shard)
     with pytest.raises(ValueError) as caught:
         kd.distill(teacher, encoded, output=output, **FAST)
@@ -358,7 +391,10 @@ def test_damaged_soft_labels_are_named_and_asked_again(encoded, teacher, tmp_pat
 
 def test_a_file_remembers_what_was_computed(tmp_path):
     path = tmp_path / "x.json"
-    assert remembered(path, lambda: (1.5, None)) == [1.5, None]
-    assert remembered(path, lambda: 1 / 0) == [1.5, None]
+    remembered, shape = folder_module.remembered, {"a": int}
+    assert remembered(path, "x", lambda: {"a": 1}, shape) == {"a": 1, "made_of": "x"}
+    assert remembered(path, "x", lambda: 1 / 0, shape) == {"a": 1, "made_of": "x"}
+    assert remembered(path, "y", lambda: {"a": 2}, shape) == {"a": 2, "made_of": "y"}
     path.write_text("half of i")
-    assert remembered(path, lambda: {"a": 1}) == {"a": 1}
+    assert remembered(path, "y", lambda: {"a": 3}, shape)["a"] == 3
+    assert remembered(path, "y", lambda: {"b": 4}, {"b": int})["b"] == 4

@@ -33,7 +33,7 @@ PARAMETERS = {
 class TestEveryRecipe:
     def test_its_student_has_the_published_size(self, recipe):
         teacher, student = (
-            build(image_shape=SHAPES[recipe.dataset], num_classes=10)
+            build(image_shape=SHAPES[recipe.data], num_classes=10)
             for build in (recipe.teacher, recipe.student)
         )
         published = recipe.name.removesuffix("_best")
@@ -43,10 +43,14 @@ class TestEveryRecipe:
 
     def test_its_settings_can_be_written(self, recipe):
         data = types.SimpleNamespace(
-            image_shape=SHAPES[recipe.dataset], num_classes=10, train=range(1000)
+            name=recipe.data,
+            input_shape=SHAPES[recipe.data],
+            is_images=True,
+            num_classes=10,
+            train=range(1000),
         )
         settings = json.loads(json.dumps(recipe.settings(data)))
-        assert settings["dataset"] == recipe.dataset
+        assert settings["dataset"] == recipe.data
         for who in ("teacher", "student"):
             assert isinstance(recipe.optimizer_of(who, 1000), keras.optimizers.Optimizer)
 

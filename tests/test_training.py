@@ -101,6 +101,10 @@ def interrupted(monkeypatch, epoch, train):
             train()
 
 
+def distilled(trainer, teacher):
+    return trainer.students({"student": trainer.distilled(teacher)}, teacher)["student"]
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -110,10 +114,10 @@ def interrupted(monkeypatch, epoch, train):
 )
 def test_an_interrupted_distillation_goes_on_to_the_bit(name, teacher, tmp_path, monkeypatch):
     whole, cut = (trainer(tmp_path / folder, RECIPES[name]) for folder in ("whole", "cut"))
-    expected = whole.distil(teacher)
-    interrupted(monkeypatch, 3, lambda: cut.distil(teacher))
+    expected = distilled(whole, teacher)
+    interrupted(monkeypatch, 3, lambda: distilled(cut, teacher))
     assert checkpoint.read(tmp_path / "cut" / "student.checkpoint.npz")["epoch"] == 3
-    assert_equal(cut.distil(teacher), expected)
+    assert_equal(distilled(cut, teacher), expected)
     histories = [tmp_path / folder / "student_history.csv" for folder in ("whole", "cut")]
     assert histories[0].read_text() == histories[1].read_text()
     assert not (tmp_path / "cut" / "student.checkpoint.npz").exists()
@@ -132,7 +136,7 @@ def test_a_group_goes_on_to_the_bit_when_some_have_stopped(teacher, tmp_path, mo
     whole, cut = (trainer(tmp_path / folder, recipe) for folder in ("whole", "cut"))
 
     def train(each):
-        return each.students("students", three(each, teacher), teacher)
+        return each.students(three(each, teacher), teacher)
 
     expected = train(whole)
     lengths = sorted(len(each.curves["loss"]) for each in expected.values())

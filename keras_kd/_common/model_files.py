@@ -94,6 +94,15 @@ def check_path(path, what):
         )
 
 
+def is_whole(path):
+    """Return whether a `.keras` file holds what was written, bit for bit."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (zipfile.BadZipFile, zlib.error):
+        return False
+
+
 def _check_content(path, what):
     """Refuse a damaged file, and one that unpacks to more than a file may."""
     check = _check_zip if path.suffix == ".keras" else _check_h5

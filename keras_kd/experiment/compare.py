@@ -101,6 +101,11 @@ class Compare(Kind):
         return compare(recipe, **options)
 
     @classmethod
+    def files(cls, results):
+        names = super().files(results)
+        return [f"seed_{seed}/{name}" for seed in results["seeds"] for name in names]
+
+    @classmethod
     def title(cls, results):
         return f"{results['recipe']}: does distillation help? {len(results['seeds'])} seeds"
 

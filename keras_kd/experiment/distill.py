@@ -57,7 +57,10 @@ class Distill(Compare):
 
     def trainings(self, trainer, teacher):
         if trainer.seed == self.seeds[0]:
-            _take_along(trainer.folder.parent / "proposals", trainer.folder)
+            # The one that was picked need not be trained again.
+            proposals = trainer.folder.parent / "proposals"
+            if (proposals / "student.json").exists():
+                _copy_student(proposals, trainer.folder)
         yield {"student": trainer.distilled(teacher)}
         if self.control:
             yield {"student_alone": trainer.alone()}
@@ -74,7 +77,7 @@ class Distill(Compare):
         student = trained[best]["student"].model
         if self.ships:
             teacher = trained[best].get("teacher")
-            results |= self._shipped(trainer, student, teacher and teacher.model)
+            results |= self._shipped(trainer, best, student, teacher and teacher.model)
         curves = {name: curves for name, (_, curves) in trained[best].items() if curves}
         draw = functools.partial(
             report.draw,
@@ -87,13 +90,12 @@ class Distill(Compare):
         )
         return Judged(results, student, draw if self.ships else lambda: None)
 
-    def _shipped(self, trainer, student, teacher):
+    def _shipped(self, trainer, best, student, teacher):
         """Write the student in every format, and return what each file is worth."""
         folder = trainer.folder
         for path in [path for pattern in _EXPORTED for path in folder.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        with written_whole(folder / "student.keras") as unfinished:
-            export.uncompiled(student).save(unfinished)
+        _copy_student(folder / f"seed_{best}", folder)
         if refusal := refusal_of(student):
             failed = [{"format": form, "failed": refusal} for form in self.formats]
             return {"export": {"files": failed}, "to_ship": None}
@@ -118,6 +120,12 @@ class Distill(Compare):
     @classmethod
     def call(cls, recipe, **options):
         return distill(recipe, **options)
+
+    @classmethod
+    def files(cls, results):
+        exported = [file["file"] for file in results["export"]["files"] if "failed" not in file]
+        made = ["student.keras", "picture.png", *exported]
+        return [*made, *super().files(results)]
 
     @classmethod
     def title(cls, results):
@@ -244,9 +252,8 @@ def _gain(said):
     return {"gain": {"accuracy": gain, "interval_95": [low, high]}}
 
 
-def _take_along(proposals: Path, folder: Path):
-    """Copy the student that was picked: it need not be trained again."""
+def _copy_student(there: Path, here: Path):
+    """Copy a student, and the record by which it is known."""
     for name in ("student.keras", "student.json"):
-        if (proposals / name).is_file() and not (folder / name).exists():
-            with written_whole(folder / name) as unfinished:
-                shutil.copyfile(proposals / name, unfinished)
+        with written_whole(here / name) as unfinished:
+            shutil.copyfile(there / name, unfinished)

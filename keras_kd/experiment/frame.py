@@ -1,10 +1,12 @@
 """One way to carry out an experiment of any kind: every choice first, then the test split."""
 
 import time
+from pathlib import Path
 
 from keras_kd._common.backend import describe_machine, on_gpu
 from keras_kd._common.checks import check_integer
 from keras_kd._common.locks import at_work
+from keras_kd._common.model_files import is_whole, load_model_file
 from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment.choosing import settled
@@ -13,6 +15,7 @@ from keras_kd.experiment.tables import calibration_note
 from keras_kd.experiment.training import Asked, Trainer
 from keras_kd.runs import events
 from keras_kd.runs import folder as folder_module
+from keras_kd.runs import records
 from keras_kd.runs.progress import Progress
 
 
@@ -67,25 +70,47 @@ def carry_out(
     kind.open(trainer)
     with at_work(folder):  # Before minutes of work, if it cannot be.
         trainer = budget_module.fitted(trainer, kind, started)
-        settings = trainer.settings()
         folder_module.begin(
-            folder, **what, settings=settings, progress=progress, overwrite=overwrite
+            folder, **what, settings=trainer.settings(), progress=progress, overwrite=overwrite
         )
-        trainer, chosen = settled(trainer, kind.varied)
-        trained = kind.train(trainer)
-        # Every choice is made: from here on the test split may be read.
-        test = data.test
-        judged = kind.judge(trainer, trained, test)
-        results = {**folder_module.head(what, settings, test), **chosen, **judged.results}
-        if fixed is not None:
-            results["seeds_vary"] = recipe.seeds_vary
-        results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
-        folder_module.finish(folder, results)
-        judged.draw()
+        found = _finished(kind, trainer) or _made(kind, trainer, what, started)
+    results, student = found
     show(kind, results, folder, progress)
-    return Result(
-        results, kind=kind, folder=folder, student=judged.student, teacher=fixed, data=data
-    )
+    return Result(results, kind=kind, folder=folder, student=student, teacher=fixed, data=data)
+
+
+def _made(kind, trainer, what, started):
+    """Return the results, written down, and the student that they recommend."""
+    trainer, chosen = settled(trainer, kind.varied)
+    trained = kind.train(trainer)
+    # Every choice is made: from here on the test split may be read.
+    test = trainer.data.test
+    judged = kind.judge(trainer, trained, test)
+    results = {**folder_module.head(what, trainer.settings(), test), **chosen, **judged.results}
+    if trainer.fixed is not None:
+        results["seeds_vary"] = trainer.recipe.seeds_vary
+    results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
+    folder_module.finish(trainer.folder, results)
+    judged.draw()
+    return results, judged.student
+
+
+def _finished(kind, trainer):
+    """Return what `_made` did in an earlier call; `None` if it did not, or a file is missing."""
+    folder, given = trainer.folder, trainer.recipe.student
+    results = records.read_results(folder, kind.name)
+    if results is None or not all((folder / name).exists() for name in kind.files(results)):
+        return None
+    path = folder / kind.files(results)[0]
+    if not is_whole(path):
+        return None
+    trainer.progress.say(f"{folder} is finished:")
+    if isinstance(given, (str, Path)):
+        return results, load_model_file(path, "student")
+    # It is built as it was then, of whatever layers.
+    student = trainer.build(given)
+    student.load_weights(path)
+    return results, student
 
 
 def show(kind, results, folder, progress):

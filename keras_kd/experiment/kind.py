@@ -102,6 +102,14 @@ class Kind:
         raise NotImplementedError
 
     @classmethod
+    def files(cls, results):
+        """Return names of files that a finished one left, the student's that it recommends first.
+
+        With all of them there it is answered at once; with one missing, it is made again.
+        """
+        return ["student.keras", "predictions.npz"]
+
+    @classmethod
     def title(cls, results):
         """Return the title of the page."""
         return f"{results['recipe']}: {cls.title_of_page}, seed {results['seed']}"

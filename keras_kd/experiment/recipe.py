@@ -364,7 +364,8 @@ class Recipe:
         """Return what tells who teaches, and of what."""
         if _is_builder(self.teacher):
             return {"teacher": architecture(built_for(self.teacher, data))}
-        said = {"teacher": teacher and teacher.fingerprint, "scale": self.scale, "head": self.head}
+        head = teacher.head if teacher else self.head
+        said = {"teacher": teacher and teacher.fingerprint, "scale": self.scale, "head": head}
         if self.soft_labels is not None:
             said["soft labels"] = self.digest_of_soft_labels()
         if self.unlabelled is not None:

@@ -84,6 +84,11 @@ class Run(Kind):
         return run(recipe, **options)
 
     @classmethod
+    def files(cls, results):
+        made = ["student_alone.keras", "student_savedmodel", "student.tflite", "picture.png"]
+        return [*super().files(results), *made]
+
+    @classmethod
     def sentences(cls, results, folder):
         return report.sentences(results, folder)
 

@@ -138,6 +138,10 @@ class Search(Kind):
         return search(recipe, **options)
 
     @classmethod
+    def files(cls, results):
+        return [f"{results['best']}.keras", "predictions.npz", "search.png"]
+
+    @classmethod
     def lines(cls, results):
         return [line.removeprefix("* ") for line in tables.best_trial(results)]
 

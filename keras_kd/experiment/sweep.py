@@ -88,6 +88,10 @@ class Sweep(Kind):
         return sweep(recipe, **options)
 
     @classmethod
+    def files(cls, results):
+        return [f"{results['best']}.keras", "predictions.npz", "heat_map.png"]
+
+    @classmethod
     def lines(cls, results):
         return [line.removeprefix("* ") for line in tables.best_cell(results)]
 
