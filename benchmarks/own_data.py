@@ -103,7 +103,7 @@ def distilled(teacher, folder):
     }
     if run.returncode != 0:
         return row | {"error": (run.stderr.strip().splitlines() or ["?"])[-1]}
-    return row | {"report": json.loads((folder / f"out_{teacher}" / "report.json").read_text())}
+    return row | {"report": json.loads((folder / f"out_{teacher}" / "results.json").read_text())}
 
 
 def take_some(images, folder):
@@ -239,7 +239,7 @@ def line(row):
     low, high = (100 * each for each in gain["interval_95"])
     settings = report["settings"]
     return (
-        f"| {row['teacher']} | {models['teacher']['parameters']:,} | {models['teacher']['head']} "
+        f"| {row['teacher']} | {models['teacher']['parameters']:,} | {settings['head']} "
         f"| {models['teacher']['test']['accuracy']:.3f} "
         f"| {settings['temperature']:g}, {settings['alpha']:g} "
         f"| {models['student']['test']['accuracy']:.3f} "

@@ -152,7 +152,7 @@ def copied(begun, tmp_path):
         ({"epochs": 9}, "epochs: 4 there, 9 here)"),
         ({"seed": 1}, "seeds: [0] there, [1] here)"),
         ({"formats": ("float16",)}, 'formats: ["float32"] there, ["float16"] here)'),
-        ({"scale": "0..1"}, "scale: 0..255 there, 0..1 here; another teacher)"),
+        ({"scale": "0..1"}, "another teacher; scale: 0..255 there, 0..1 here)"),
         ({"unlabelled": IMAGES[:9]}, "another training images)"),
     ],
     ids=lambda change: next(iter(change)) if isinstance(change, dict) else None,
@@ -173,14 +173,15 @@ def test_another_teacher_and_other_images_are_refused(copied, data, teacher):
     with pytest.raises(ValueError, match="settings .another teacher"):
         kd.distill(other, data, output=copied, **FAST)
     few = kd.data.from_arrays((IMAGES[:240], LABELS[:240]), (IMAGES[250:], LABELS[250:]))
-    with pytest.raises(ValueError, match="settings .data train: 225 there, .*another data"):
+    with pytest.raises(ValueError, match="settings .data train: 226 there, .*another data"):
         kd.distill(teacher, few, output=copied, **FAST)
     with pytest.raises(ValueError, match="hold a distillation of others. Received: .* of arrays"):
         kd.distill(teacher, dataclasses.replace(data, name="others"), output=copied, **FAST)
 
 
-def test_the_same_images_at_another_place_go_on(copied, data, teacher, uninterrupted):
-    kd.distill(teacher, dataclasses.replace(data, source="moved"), output=copied, **FAST)
+def test_the_same_images_found_elsewhere_go_on(copied, data, teacher, uninterrupted):
+    moved = dataclasses.replace(data, name="moved", source="elsewhere")
+    kd.distill(teacher, moved, name="arrays", output=copied, **FAST)
     ours, theirs = (
         keras.models.load_model(folder / "student.keras").get_weights()
         for folder in (copied, uninterrupted)

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from keras_kd import export, metrics
+from keras_kd import metrics
 from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import check_budgets
 from keras_kd._common.files import written_whole
@@ -69,7 +69,8 @@ class Distill(Compare):
         runs = [self.judge_seed(trainer, seed, trained[seed], test) for seed in self.seeds]
         best = max(runs, key=lambda run: run["models"]["student"]["validation_accuracy"])["seed"]
         said = Predictions(trainer.folder / f"seed_{best}", trainer.data.num_classes, NEEDED)
-        results = {"runs": runs, "shipped_seed": best}
+        curves = {name: curves for name, (_, curves) in trained[best].items() if curves}
+        results = {"runs": runs, "shipped_seed": best, "curves": curves}
         if len(runs) > 1:
             results |= summary(runs, quick=trainer.asked.quick)
         else:
@@ -78,7 +79,6 @@ class Distill(Compare):
         if self.ships:
             teacher = trained[best].get("teacher")
             results |= self._shipped(trainer, best, student, teacher and teacher.model)
-        curves = {name: curves for name, (_, curves) in trained[best].items() if curves}
         draw = functools.partial(
             report.draw,
             trainer.folder / "picture.png",
@@ -225,9 +225,9 @@ def distill(
 
     Returns:
         A `Result`: `models`, `gain` (of one seed) or `gains` and `verdict`, `runs` (the figures of
-        each seed), `chosen` and `proposals` (where the recipe left something open), `export` (what
-        `export.json` holds), `to_ship` (name of the most accurate file within the budgets,
-        `None` if there is none), `shipped_seed`.
+        each seed), `curves` (of the seed that is exported), `chosen` and `proposals` (where the
+        recipe left something open), `export` (what `export.json` holds), `to_ship` (name of the
+        most accurate file within the budgets, `None` if there is none), `shipped_seed`.
 
     Raises:
         ValueError: if an argument is out of range, teacher, student and data do not fit each

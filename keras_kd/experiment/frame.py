@@ -13,9 +13,8 @@ from keras_kd.experiment.choosing import settled
 from keras_kd.experiment.result import Result
 from keras_kd.experiment.tables import calibration_note
 from keras_kd.experiment.training import Asked, Trainer
-from keras_kd.runs import events
+from keras_kd.runs import events, records
 from keras_kd.runs import folder as folder_module
-from keras_kd.runs import records
 from keras_kd.runs.progress import Progress
 
 

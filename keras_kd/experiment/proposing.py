@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_kd import export, metrics
 from keras_kd._common.backend import quiet_native_stderr
-from keras_kd._common.files import size_of
+from keras_kd._common.files import remove_leftovers, size_of
 from keras_kd._common.json_files import NUMBER
 from keras_kd.checking.findings import sample_of
 from keras_kd.data.splits import is_shape
@@ -81,6 +81,7 @@ def pick(trainer, specs, made_of):
     """
     trainer = dataclasses.replace(trainer, folder=trainer.folder / "proposals")
     trainer.folder.mkdir(exist_ok=True)
+    remove_leftovers(trainer.folder)
     teacher = TeacherModel(trainer.fixed)
     of_spec = {
         spec: dataclasses.replace(trainer, recipe=dataclasses.replace(trainer.recipe, student=spec))

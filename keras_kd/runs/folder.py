@@ -207,7 +207,8 @@ def _check_no_foreign_models(path, kind):
 def _different(there, here):
     """Return where two runs of one kind and recipe differ, a few words each, the options first."""
     settings = differences(there.get("settings", {}), here["settings"])
-    data = differences(there.get("data", {}), here["data"], "data")
+    # The same may be found under another name.
+    data = differences(*(_without(each.get("data", {}), "name") for each in (there, here)), "data")
     # Other words for the same, such as the epochs that the recipe has by itself.
     words = () if settings or data else _IN_SETTINGS
     return _different_options(there["options"], here["options"], words) or settings or data
