@@ -284,6 +284,7 @@ def _add_serve(commands):
     serve.add_argument(
         "--teacher", metavar="FILE", help="a .keras file to compare with (default: the run's own)"
     )
+    _add_ends(serve)
     _add_import(serve)
     serve.add_argument("--port", type=int, default=0, metavar="N", help="default: one that is free")
     serve.add_argument("--no-browser", action="store_true", help="only say where the page is")
@@ -370,6 +371,19 @@ def _add_budget(parser):
     )
 
 
+def _add_ends(parser):
+    parser.add_argument(
+        "--scale",
+        help="what the teacher's pixels were: 0..255, 0..1, -1..1, imagenet, caffe "
+        "(default: 0..255)",
+    )
+    parser.add_argument(
+        "--head",
+        choices=["logits", "softmax", "sigmoid"],
+        help="what the teacher returns, if its last layer does not say",
+    )
+
+
 def _add_import(parser):
     parser.add_argument(
         "--import",
@@ -415,16 +429,7 @@ def _add_own_files(own):
         help="mlp:128, conv:16-32, lenet5, resnet18:0.25, mobilenet_v3_small:0.5@96, a .keras "
         "file, or (to train, by default) auto: the best of three within --max-kb and --max-us",
     )
-    own.add_argument(
-        "--scale",
-        help="what the teacher's pixels were: 0..255, 0..1, -1..1, imagenet, caffe "
-        "(default: 0..255)",
-    )
-    own.add_argument(
-        "--head",
-        choices=["logits", "softmax"],
-        help="what the teacher returns, if its last layer does not say",
-    )
+    _add_ends(own)
     own.add_argument(
         "--image-size",
         type=_image_size,

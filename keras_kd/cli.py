@@ -254,6 +254,8 @@ def _serve(options):
         data=options.data,
         data_dir=options.data_dir,
         teacher=options.teacher,
+        scale=options.scale,
+        head=options.head,
         port=options.port,
         browser=not options.no_browser,
     )

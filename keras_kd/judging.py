@@ -192,11 +192,14 @@ def _export(options):
 def _serve(options):
     from keras_kd._common.model_files import check_path
     from keras_kd.data.datasets import check_name
+    from keras_kd.teachers.fitting import check_scale
 
     if options.data is not None and not os.path.exists(options.data):
         check_name(options.data)
     if options.teacher is not None:
         check_path(options.teacher, "teacher")
+    if options.scale is not None:
+        check_scale(options.scale)
     _import(options)
 
 

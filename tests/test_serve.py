@@ -192,6 +192,8 @@ class TestOwnRun:
         with pytest.raises(FileNotFoundError, match=r"mine.keras.* `--teacher PATH`"):
             CONTENT.content_of(own)
         shown = CONTENT.content_of(own, teacher=tmp_path / "moved.keras")
+        other = CONTENT.content_of(own, teacher=tmp_path / "moved.keras", scale="0..255")
+        assert other["teacher_logits"] != shown["teacher_logits"]
         (tmp_path / "pictures").rename(tmp_path / "moved")
         with pytest.raises(FileNotFoundError, match=r"pictures.* `--data PATH`"):
             CONTENT.content_of(own)

@@ -36,7 +36,7 @@ _RECORDS = {
 }
 
 
-def content_of(folder, *, data=None, data_dir=None, teacher=None, say=lambda _: None):
+def content_of(folder, *, data_dir=None, say=lambda _: None, **made_from):
     """Return what the page fetches beside itself, by its path on the server.
 
     `description.json` tells of the rest: the files (`models/<name>`), the raw pixels of the test
@@ -47,12 +47,10 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None, say=lambda _: 
     Args:
         folder: with `.tflite` files that `export.litert` wrote, such as `keras-kd run`,
             `distill` and `export` leave; or with the students that any run leaves.
-        data: name or path of the data whose test images are shown. By default those that the run
-            or export in the folder was made from; no images if nothing tells.
         data_dir: as in `data.load`.
-        teacher: a model file. By default `teacher.keras` in the folder, or the one that the run
-            was made from; no teacher if there is none.
         say: is told in a line what takes time.
+        **made_from: `data`, `teacher`, `scale` and `head` as in `serve`; what is `None` is as the
+            run or export in the folder was told. No images, and no teacher, if nothing tells.
 
     Returns:
         A dict of bytes.
@@ -63,7 +61,8 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None, say=lambda _: 
     """
     folder = Path(folder)
     files, contents = files_of(folder, say)
-    made_from = _made_from(folder)
+    told = {name: each for name, each in made_from.items() if each is not None}
+    made_from = {"teacher": teacher_in(folder)} | _made_from(folder) | told
     content = {f"models/{file['name']}": each for file, each in zip(files, contents, strict=True)}
     description = {
         "title": folder.resolve().name,
@@ -74,7 +73,7 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None, say=lambda _: 
         "images": None,
         "teacher": None,
     }
-    shown = _data_of(files[0], made_from, data, data_dir)
+    shown = _data_of(files[0], made_from, data_dir)
     if shown is not None:
         images, labels = _shown_part(shown.test)
         content |= {"images": images.tobytes(), "labels": labels.tobytes()}
@@ -85,7 +84,7 @@ def content_of(folder, *, data=None, data_dir=None, teacher=None, say=lambda _: 
             "total": len(shown.test),
             "dtype": images.dtype.name,
         }
-    opened = _teacher_of(files[0], made_from, teacher or teacher_in(folder), shown)
+    opened = _teacher_of(files[0], made_from, shown)
     if opened is not None:
         if shown is not None:
             logits = logits_of(opened, Split(images, labels))
@@ -122,9 +121,9 @@ def _made_from(folder):
     return {"data": name} if name in NAMES else {}
 
 
-def _data_of(file, made_from, data, data_dir):
+def _data_of(file, made_from, data_dir):
     """Return the `Data` that is shown, `None` if nothing tells which."""
-    path = made_from.get("data") if data is None else data
+    path = made_from.get("data")
     if path is None:
         return None
     if str(path) in NAMES and not os.path.exists(path):
@@ -140,9 +139,9 @@ def _data_of(file, made_from, data, data_dir):
     return found
 
 
-def _teacher_of(file, made_from, given, data):
+def _teacher_of(file, made_from, data):
     """Return the teacher as it answers the images, `None` if there is none."""
-    given = made_from.get("teacher") if given is None else given
+    given = made_from.get("teacher")
     if given is None:
         return None
     data = data or _made_up(file)

@@ -38,6 +38,8 @@ def serve(
     data: str | os.PathLike[str] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     teacher: str | os.PathLike[str] | None = None,
+    scale: str | None = None,
+    head: str | None = None,
     port: int = 0,
     browser: bool = True,
 ) -> None:
@@ -56,6 +58,8 @@ def serve(
         data_dir: as in `data.load`.
         teacher: a `.keras` file; by default `teacher.keras` in the folder, or the one that the run
             was made from.
+        scale: what that teacher was trained on, see `check`; by default as the run was told.
+        head: what it returns, see `Teacher`; likewise.
         port: of this machine; 0 for any that is free.
         browser: whether to open the page in the user's browser.
 
@@ -70,7 +74,8 @@ def serve(
     from keras_kd.serve.content import content_of
 
     console = Console()
-    content = content_of(folder, data=data, data_dir=data_dir, teacher=teacher, say=console.say)
+    made_from = {"data": data, "teacher": teacher, "scale": scale, "head": head}
+    content = content_of(folder, data_dir=data_dir, say=console.say, **made_from)
     with server_of(content, port) as server:
         url = f"http://{_ADDRESS}:{server.server_port}/"
         console.say(f"{folder} is shown at {url} (Ctrl-C ends it)")
