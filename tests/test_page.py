@@ -172,6 +172,20 @@ def looked_at(path, tmp_path, *flags, frame="{}"):
     return json.loads(probe[1].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
 
+@pytest.fixture(scope="module")
+def seen(pages, tmp_path_factory):
+    """What a browser sees of each page, in the light."""
+    return {
+        kind: looked_at(path, tmp_path_factory.mktemp("look"), *in_scheme(1))
+        for kind, path in pages.items()
+    }
+
+
+def in_scheme(number):
+    """Return the flags for a light (1) or a dark (0) browser."""
+    return [f"--blink-settings=preferredColorScheme={number}"]
+
+
 def assert_good(seen, kind):
     assert seen["problems"] == []
     assert len(seen["plots"]) == NUM_PLOTS[kind]
@@ -179,11 +193,10 @@ def assert_good(seen, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_browser_finds_no_error_and_no_empty_plot(kind, pages, tmp_path):
-    seen = looked_at(pages[kind], tmp_path)
-    assert_good(seen, kind)
-    assert seen["title"].startswith("mine <b>: ")
-    assert seen["images"] and all(seen["images"])
+def test_a_browser_finds_no_error_and_no_empty_plot(kind, seen):
+    assert_good(seen[kind], kind)
+    assert seen[kind]["title"].startswith("mine <b>: ")
+    assert seen[kind]["images"] and all(seen[kind]["images"])
 
 
 # Headless, a window is never narrower than 500 pixels; a frame is.
@@ -193,18 +206,16 @@ onload = () => document.body.append(frames[0].document.getElementById("probe").c
 </script>"""
 
 
-def test_on_a_phone_nothing_runs_over_and_what_is_written_can_be_read(pages, tmp_path):
-    seen = looked_at(pages["compare"], tmp_path, frame=PHONE)
+@pytest.mark.parametrize("kind", ["compare", "sweep"])
+def test_on_a_phone_nothing_runs_over_and_what_is_written_can_be_read(kind, pages, tmp_path):
+    seen = looked_at(pages[kind], tmp_path, frame=PHONE)
     assert seen["width"] == 390
     assert len(seen["texts"]) > 50 and min(seen["texts"]) >= 11
 
 
-def test_in_the_dark_every_word_is_light(pages, tmp_path):
-    light, dark = (
-        looked_at(pages["run"], tmp_path, f"--blink-settings=preferredColorScheme={scheme}")
-        for scheme in (1, 0)
-    )
-    assert all(luminance(colour) < 0.4 for colour in light["colours"])
+def test_in_the_dark_every_word_is_light(pages, seen, tmp_path):
+    dark = looked_at(pages["run"], tmp_path, *in_scheme(0))
+    assert all(luminance(colour) < 0.4 for colour in seen["run"]["colours"])
     assert all(luminance(colour) > 0.6 for colour in dark["colours"])
 
 
@@ -222,9 +233,8 @@ def test_every_figure_says_what_it_shows(pages):
     assert strips[0].startswith("Points of accuracy of the distilled student over each other model")
 
 
-def test_the_slider_softens_the_distributions(pages, tmp_path):
-    seen = looked_at(pages["run"], tmp_path)
-    sharp, soft = (np.array(seen[when]).reshape(-1, 3, 2) for when in ("before", "after"))
+def test_the_slider_softens_the_distributions(pages, seen):
+    sharp, soft = (np.array(seen["run"][when]).reshape(-1, 3, 2) for when in ("before", "after"))
     for shares in (sharp, soft):
         np.testing.assert_allclose(shares.sum(axis=1), 100, atol=0.05)
     with np.load(pages["run"].parent / "predictions.npz") as kept:
@@ -270,6 +280,15 @@ def test_the_verdict_comes_first(pages):
     results = json.loads((pages["compare"].parent / "results.json").read_text())
     assert results["verdict"] == "NO VERDICT"
     assert "<p>No verdict, since fewer than three seeds cannot tell: " in text
+
+
+def test_data_time_and_machine_are_said_as_far_as_they_are_known(pages, tmp_path):
+    assert (
+        "Data: mine, 30 to validate, 60 to test. It took 0:09 minutes.<" in pages["run"].read_text()
+    )
+    folder = shutil.copytree(pages["run"].parent, tmp_path / "run")
+    write(folder / "config.json", {**config("run"), "machine": {"device": "an abacus"}})
+    assert "It took 0:09 minutes on an abacus.<" in page.write_report(folder).read_text()
 
 
 def test_a_command_in_the_verdict_is_code(pages):

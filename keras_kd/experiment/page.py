@@ -15,6 +15,7 @@ from keras_kd.experiment import blocks, gallery, sections
 from keras_kd.experiment.kinds import KINDS
 from keras_kd.experiment.listing import check_run
 from keras_kd.runs import records
+from keras_kd.runs.progress import clock
 
 
 def write_report(folder: PathLike) -> Path:
@@ -61,6 +62,7 @@ def _written(folder, config, results):
     page = template.substitute(
         title=html.escape(kind.title(results)),
         looks=blocks.looks(),
+        facts=blocks.note(_facts(config, results)),
         verdict="".join(f"<p>{_with_commands(line)}</p>" for line in kind.lines(results)),
         verdict_class=verdict.lower().replace(" ", "-"),
         sections="\n".join(_sections(kind, results, parts, folder)),
@@ -76,6 +78,15 @@ def _written(folder, config, results):
         # The name of a file may hold bytes that are no text.
         unfinished.write_text(page, "utf-8", errors="backslashreplace")
     return path
+
+
+def _facts(config, results):
+    """Return one line on the data, the time and the machine; former versions did not say all."""
+    data, uses = results["data"], {"train": "train", "validation": "validate", "test": "test"}
+    counts = [f"{data[part]:,} to {use}" for part, use in uses.items() if part in data]
+    device = config.get("machine", {}).get("device")
+    took = f"{clock(results['seconds'])} minutes" + (f" on {device}" if device else "")
+    return f"Data: {data['name']}, {', '.join(counts)}. It took {took}."
 
 
 def _sections(kind, results, parts, folder):

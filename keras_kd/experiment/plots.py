@@ -33,6 +33,7 @@ def for_the_page():
         "font.size": 9,
         "axes.titlesize": 9,
         "axes.grid": True,
+        "axes.axisbelow": True,
         "grid.color": _INK,
         "grid.alpha": 0.15,
         "axes.spines.top": False,
