@@ -84,7 +84,22 @@ def test_of_a_hundred_classes_twenty_are_shown_and_the_page_says_which(tmp_path)
     strips = text[text.index("By class") : text.index("<table")]
     assert strips.count('class="strip"') == 20 and f"class {hardest}<" in strips
     for table in re.findall(r'<table class="matrix.*?</table>', text, flags=re.DOTALL):
-        assert table.count("<tr>") == 1 + 20
+        assert table.count("<tr>") == 1 + 20 and ">others<" in table
+
+
+def test_a_row_of_a_confusion_matrix_is_all_that_its_label_is_taken_for(tmp_path):
+    text = page_of(predictions(tmp_path, num_classes=100))
+    (student,) = re.findall(r'<table class="matrix student [^"]*"><caption>student d.*?</table>',
+                            text, flags=re.DOTALL)  # fmt: skip
+    rows = student.split("<tr>")[2:]
+    sums = [sum(map(float, re.findall(r">(\d+)</td>", row))) for row in rows]
+    np.testing.assert_allclose(sums, 100, atol=1.5)  # Three examples a class, rounded.
+
+
+def test_a_class_without_a_test_example_is_none_of_the_hardest(tmp_path):
+    said = predictions(tmp_path, num_classes=100)
+    said.labels[said.labels == 7] = 8
+    assert "class 7<" not in page_of(said)
 
 
 def test_examples_that_are_no_images_are_shown_without(tmp_path):

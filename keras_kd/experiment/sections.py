@@ -107,20 +107,25 @@ def learning(parts):
     return blocks.section("Learning curves", shown)
 
 
+def _accuracies(said):
+    """Return accuracies by class in per cent, `{name: [num_seeds, num_classes]}`."""
+    return {
+        name: 100 * np.array([metrics.per_class_accuracy(s.labels, s.logits[name]) for s in said])
+        for name in THREE
+        if name in said[0].logits
+    }
+
+
 def by_class(said, class_names):
     """Return the accuracy of teacher, student alone and student distilled on each class."""
-    names = [name for name in THREE if name in said[0].logits]
-    accuracies = {
-        name: 100 * np.array([metrics.per_class_accuracy(s.labels, s.logits[name]) for s in said])
-        for name in names
-    }
+    accuracies = _accuracies(said)
     means = {name: values.mean(axis=0) for name, values in accuracies.items()}
-    chosen, which = chosen_classes(np.array([accuracies[name] for name in reversed(names)]))
+    chosen, which = chosen_classes(list(accuracies.values()))
     rows = []
     for number in chosen:
         marks = []
-        for name in names:
-            values = accuracies[name][:, number]
+        for name, each in accuracies.items():
+            values = each[:, number]
             marks.append((name, values.min(), values.mean(), values.max()))
         rows.append((class_names[number], marks, ""))
     student = means["student"]
@@ -136,7 +141,7 @@ def by_class(said, class_names):
     )
     caption += " Lines: from the worst seed to the best." if len(said) > 1 else ""
     return blocks.section(
-        "By class", blocks.legend(known(names)), strips, blocks.note(caption),
+        "By class", blocks.legend(accuracies), strips, blocks.note(caption),
         _classes(means, [class_names[number] for number in chosen], chosen),
     )  # fmt: skip
 
@@ -179,14 +184,16 @@ def chosen_classes(values):
 
 def confusions(said, class_names):
     """Return the confusion matrix of each model, and what distillation changed in it."""
-    names = [name for name in THREE if name in said[0].logits]
-    shares = {name: 100 * np.mean([s.confusion(name) for s in said], axis=0) for name in names}
-    right = np.array([[np.diagonal(shares[name])] for name in reversed(names)])
-    chosen, which = chosen_classes(right)
-    shares = {name: matrix[np.ix_(chosen, chosen)] for name, matrix in shares.items()}
-    named = [class_names[number] for number in chosen]
+    chosen, which = chosen_classes(list(_accuracies(said).values()))
+    shares, named = {}, [class_names[number] for number in chosen]
+    for name in _accuracies(said):
+        rows = 100 * np.mean([each.confusion(name)[chosen] for each in said], axis=0)
+        # What is taken for a class that is not shown.
+        others = [np.delete(rows, chosen, axis=1).sum(axis=1)] if which else []
+        shares[name] = np.column_stack([rows[:, chosen], *others])
+    columns = [*named, *(["others"] if which else [])]
     shown = [
-        blocks.matrix(title_of(name), named, named, matrix, look=name)
+        blocks.matrix(title_of(name), named, columns, matrix, look=name)
         for name, matrix in shares.items()
     ]
     if other := next((name for name in ("student_alone", "teacher") if name in shares), None):
@@ -194,7 +201,7 @@ def confusions(said, class_names):
         reach = max(1.0, np.abs(difference).max())
         shown.append(
             blocks.matrix(
-                f"distilled minus {title_of(other)}, points", named, named, difference,
+                f"distilled minus {title_of(other)}, points", named, columns, difference,
                 form="{:+.0f}", limits=(0, reach), look="student",
             )
         )  # fmt: skip
