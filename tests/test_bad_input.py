@@ -267,7 +267,7 @@ CASES = {
         nothing(**{"--teacher": None}),
         (
             "There must be a teacher, or soft labels that one left. Received: neither. "
-            "Name a .keras file with --teacher."
+            "Name a .keras file, in Python a `keras.Model`."
         ),
     ),
     "data_missing": (
@@ -351,7 +351,8 @@ CASES = {
         npz(train_images=IMAGES, train_labels=LABELS / 2, test_images=IMAGES, test_labels=LABELS),
         (
             "The train labels must be integers [n]. Received: float64 of shape (4,). Turn "
-            'them into the numbers of classes, such as with `labels.astype("int64")`.'
+            'them into the numbers of classes, such as with `labels.astype("int64")`; for what is '
+            "no class use `Distiller.fit`."
         ),
     ),
     "npz_of_other_count": (
@@ -624,10 +625,11 @@ CASES = {
         "`soft_labels` must be a folder. Received: none, which is not there.",
     ),
     "output_holds_something": (
-        writes("full/x", "x", **{"--output": "full"}),
+        writes("full/student_int8.tflite", "x", **{"--output": "full"}),
         (
-            "`output` must be a new or empty folder. Received: full, which holds "
-            "something. Name another, or remove it."
+            "The folder of a distillation must be new, or hold what one left. Received: full, "
+            "which holds student_int8.tflite of something else. Choose another folder, or move "
+            "that file away."
         ),
     ),
     "output_is_a_file": (
@@ -720,7 +722,7 @@ def test_there_are_at_least_60_cases():
     ("arguments", "sentence"),
     [
         (["distil"], "invalid choice: 'distil'"),
-        (["distill", "--data", "x"], "the following arguments are required: --output"),
+        (["export", "x.keras"], "the following arguments are required: --to"),
         (["check", "--data", "x", "--image-size", "axb"], "invalid image size value: 'axb'"),
         (["distill", "--temperature", "hot"], "invalid number value: 'hot'"),
         (["distill", "--epochs", "many"], "invalid int value: 'many'"),

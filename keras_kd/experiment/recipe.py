@@ -258,10 +258,15 @@ class Recipe:
         """Return what the teacher speaks of: the training images, and those without labels."""
         if self.unlabelled is None:
             return data.train
-        images = self.unlabelled
-        if isinstance(images, (str, Path)):
-            images = data_module.unlabelled(images, data)
-        return with_unlabelled(data.train, images)
+        return with_unlabelled(data.train, self.with_images(data).unlabelled)
+
+    def with_images(self, data: data_module.Data) -> "Recipe":
+        """Return the recipe with its folder of unlabelled images read, if it names one."""
+        if not isinstance(self.unlabelled, (str, Path)):
+            return self
+        unreadable = (self.data_options or {}).get("unreadable", "refuse")
+        images = data_module.unlabelled(self.unlabelled, data, unreadable=unreadable)
+        return dataclasses.replace(self, unlabelled=images)
 
     def stored_soft_labels(self) -> SoftLabels | None:
         """Return the `SoftLabels` that stand for a teacher, `None` if none do."""

@@ -20,6 +20,11 @@ from keras_kd.runs.storage import without_password
 _HOW = ("data_dir", "tensorboard", "workers")
 # What they say stands among the settings too.
 _IN_SETTINGS = ("epochs", "quick")
+# What a run replaces; each of ours has a record beside it, or lies beside those of seeds.
+_REPLACED = (
+    "teacher.keras", "student.keras", "student_alone.keras", "student*.tflite",
+    "student_saved_model*", "student_*.onnx",
+)  # fmt: skip
 _NOUNS = {"compare": "comparison", "distill": "distillation"}
 
 
@@ -194,14 +199,18 @@ def _held(path, kind, recipe):
 
 def _check_no_foreign_models(path, kind):
     """Refuse a folder with a model that a run would replace, and that no run left there."""
-    for name in ("teacher", "student", "student_alone"):
-        model = path / f"{name}.keras"
-        if model.exists() and not (path / f"{name}.json").exists():
-            raise ArgumentError(
-                f"The folder of a {_NOUNS.get(kind, kind)} must be new, or hold what one left. "
-                f"Received: {path}, which holds {model.name} of something else. Choose another "
-                "folder, or move that file away."
-            )
+    if any(path.glob("seed_*/config.json")):
+        return
+    foreign = [
+        model for pattern in _REPLACED for model in sorted(path.glob(pattern))
+        if not model.with_suffix(".json").exists()
+    ]  # fmt: skip
+    if foreign:
+        raise ArgumentError(
+            f"The folder of a {_NOUNS.get(kind, kind)} must be new, or hold what one left. "
+            f"Received: {path}, which holds {foreign[0].name} of something else. Choose another "
+            "folder, or move that file away."
+        )
 
 
 def _different(there, here):
