@@ -47,23 +47,28 @@ def two_inputs(input_shape, num_classes, units=4):
     return keras.Model({"table": table, "words": words}, logits)
 
 
-def trained(model, data):
-    model.compile(keras.optimizers.Adam(0.03), kd.losses.CrossEntropy())
-    model.fit(data.train.batches(30, shuffle_seed=0), epochs=20, shuffle=False, verbose=0)
+def knowing(model):
+    """Return a model whose last two layers say the labels: a step each of the first features."""
+    hidden, logits = model.layers[-2:]
+    kernel, bias = map(np.zeros_like, hidden.get_weights())
+    kernel[0, :2] = kernel[1, 2:4] = 10
+    signs = np.zeros((len(bias), 1))
+    signs[:4, 0] = [1, -1, 1, -1]
+    bias[:4] = signs[:4, 0] / 2
+    hidden.set_weights([kernel, bias])
+    logits.set_weights([signs * [-4, 0, 4], np.array([2, 0, -6])])
     return model
 
 
 @pytest.fixture(scope="module")
 def teacher_of_table():
-    keras.utils.set_random_seed(0)
     scale = {"mean": [0.0] * 5, "std": [1, 100, 0.01, 1, 1]}
-    return trained(kd.models.mlp([16], input_shape=(5,), num_classes=3, **scale), table())
+    return knowing(kd.models.mlp([4], input_shape=(5,), num_classes=3, **scale))
 
 
 @pytest.fixture(scope="module")
 def teacher_of_several():
-    keras.utils.set_random_seed(0)
-    return trained(two_inputs(several().input_shape, 3, units=16), several())
+    return knowing(two_inputs(several().input_shape, 3))
 
 
 def test_arrangements_are_compared_on_a_table(teacher_of_table, tmp_path):
@@ -78,8 +83,6 @@ def test_arrangements_are_compared_on_a_table(teacher_of_table, tmp_path):
         logits = np.asarray(student(TABLE[TEST]))
         accuracy = kd.metrics.accuracy(LABELS[TEST], logits)
         assert accuracy == run["models"]["student"]["test"]["accuracy"]
-    kd.experiment.write_report(tmp_path)
-    assert "Where student and teacher differ" in (tmp_path / "report.html").read_text()
 
 
 def test_a_run_trains_its_teacher_on_a_table_and_runs_the_file(tmp_path):

@@ -10,6 +10,9 @@ import keras_kd as kd
 data = kd.data.load("digits", seed=0)
 assert_type(data, kd.data.Data)
 assert_type(data.train, kd.data.Split)
+table, classes = np.zeros((40, 5)), np.arange(40) % 2
+of_a_table = kd.data.from_arrays((table, classes), (table, classes), validation=(table, classes))
+assert_type(of_a_table.is_images, bool)
 assert_type(kd.metrics.accuracy([1, 0], np.zeros((2, 2))), float)
 assert_type(kd.use_device("cpu"), str)
 student = kd.models.mlp([16], image_shape=data.image_shape, num_classes=data.num_classes)
