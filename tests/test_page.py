@@ -282,6 +282,16 @@ def test_the_verdict_comes_first(pages):
     assert "<p>No verdict, since fewer than three seeds cannot tell: " in text
 
 
+@pytest.mark.parametrize(
+    ("verdict", "better"), [("BEATS", "student"), ("DOES NOT BEAT", "student_alone")]
+)
+def test_the_verdict_has_the_colour_of_the_better_student(verdict, better, pages, tmp_path):
+    folder = shutil.copytree(pages["compare"].parent, tmp_path / "compare")
+    results = json.loads((folder / "results.json").read_text())
+    write(folder / "results.json", {**results, "verdict": verdict})
+    assert f'class="verdict {better}"' in page.write_report(folder).read_text()
+
+
 def test_data_time_and_machine_are_said_as_far_as_they_are_known(pages, tmp_path):
     assert (
         "Data: mine, 30 to validate, 60 to test. It took 0:09 minutes.<" in pages["run"].read_text()

@@ -1,4 +1,4 @@
-"""The report of a run, a comparison, a sweep or a search: one HTML file that opens offline."""
+"""The report of an experiment of any kind: one HTML file that opens offline."""
 
 import html
 import importlib.resources
@@ -14,12 +14,16 @@ from keras_kd._common.typing import PathLike
 from keras_kd.experiment import blocks, gallery, sections
 from keras_kd.experiment.kinds import KINDS
 from keras_kd.experiment.listing import check_run
+from keras_kd.experiment.statistics import BEATS, DOES_NOT_BEAT
 from keras_kd.runs import records
 from keras_kd.runs.progress import clock
 
+# The model in whose colour the verdict is shown.
+_BETTER = {BEATS: "student", DOES_NOT_BEAT: "student_alone"}
+
 
 def write_report(folder: PathLike) -> Path:
-    """Write `report.html` of a finished run, comparison, sweep or search.
+    """Write `report.html` of a finished run, comparison, sweep, search or distillation.
 
     One file, without anything to be fetched, for a screen of any width, light or dark: the verdict
     in a sentence; the distilled student against each other model, with intervals; learning curves
@@ -55,7 +59,7 @@ def write_report(folder: PathLike) -> Path:
 
 def _written(folder, config, results):
     kind, class_names = KINDS[config["kind"]], results["data"]["class_names"]
-    parts, verdict = kind.parts(folder, results), kind.verdict(results)
+    parts = kind.parts(folder, results)
     template = string.Template(
         importlib.resources.files(__package__).joinpath("page.html").read_text("utf-8")
     )
@@ -64,7 +68,7 @@ def _written(folder, config, results):
         looks=blocks.looks(),
         facts=blocks.note(_facts(config, results)),
         verdict="".join(f"<p>{_with_commands(line)}</p>" for line in kind.lines(results)),
-        verdict_class=verdict.lower().replace(" ", "-"),
+        better=_BETTER.get(kind.verdict(results), ""),
         sections="\n".join(_sections(kind, results, parts, folder)),
         command=html.escape(config["command"]),
         settings=html.escape(json.dumps({**config, "command": None}, indent=1)),
