@@ -338,6 +338,11 @@ def model_of_people(*names, units=4, size=16):
     return keras.Model({name: inputs[name] for name in names}, layers.Dense(units)(hidden))
 
 
+def two_outputs():
+    model = model_of_people("age")
+    return keras.Model(model.input, {"a": model.output, "b": model.output})
+
+
 @pytest.fixture(scope="module")
 def clerk(people):
     model = model_of_people("age", "words")
@@ -381,10 +386,9 @@ def test_faults_of_other_data_are_found_too(clerk, people):
             {},
             "one row of classes an example. Received: .*`Distiller.fit`",
         ),
+        (two_outputs, {}, "Received: 2 outputs.*`Distiller.fit`"),
         (
-            lambda: keras.Model(
-                (model := model_of_people("age")).input, {"a": model.output, "b": model.output}
-            ),
+            lambda: kd.Teacher(two_outputs(), head={"b": "values"}),
             {},
             "one row of classes an example. Received: 2 outputs.*`Distiller.fit`",
         ),

@@ -129,13 +129,15 @@ def _fitted(given, data, scale, head):
     """Return the `Teacher` of a model, or one without a `preprocess`, fitted to the data."""
     is_teacher = isinstance(given, Teacher)
     model = given.model if is_teacher else given
-    if not is_teacher and len(getattr(model, "outputs", None) or [None]) > 1:
-        raise _no_classifier(f"{len(model.outputs)} outputs")
+    outputs = given.output_names if is_teacher else getattr(model, "outputs", None) or [None]
+    if len(outputs) != 1:
+        raise _no_classifier(f"{len(outputs)} outputs")
     preprocess = _preprocess_of(model, data, scale)
     examples = some_of(data) if preprocess is None else preprocess(some_of(data))
     teacher = given if is_teacher else Teacher(model, head=head, examples=examples)
     if teacher.is_sigmoid:
-        teacher = Teacher(_of_one_choice(teacher, examples), head="logits", examples=examples)
+        told = {"class_map": teacher.class_map, "examples": examples}
+        teacher = Teacher(_of_one_choice(teacher, examples), head="logits", **told)
     return teacher if preprocess is None else teacher.preprocessed(preprocess)
 
 
