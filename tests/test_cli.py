@@ -1,5 +1,6 @@
 """The command as a person types it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -147,6 +148,30 @@ def test_no_help_breaks_a_word_or_a_line_of_the_terminal(command, width, capsys,
     said = help_of(command, capsys)
     assert said.split() == whole
     assert max(map(len, said.splitlines())) <= width
+
+
+def test_a_teacher_and_a_folder_become_a_recipe_that_can_be_written_down(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    keras_kd.models.mlp([4], image_shape=(6, 5, 1), num_classes=2).save("t.keras")
+    (tmp_path / "class_names.json").write_text('["dog", "cat"]')
+    own = ["--teacher", "t.keras", "--data", "photos", "--leave-out-unreadable", "--cache", "here"]
+    words = ["run", *own, "--student", "mlp:4", "--alpha", "0.5", "--batch-size", "8"]
+    recipe = cli._recipe(arguments.parser().parse_args(words))
+    assert recipe.name == "photos" and recipe.temperature == "auto" and recipe.checked
+    assert (recipe.student, recipe.alpha, recipe.batch_size) == ("mlp:4", 0.5, 8)
+    written = json.loads(json.dumps(recipe.words()))
+    assert written["teacher"] == str(tmp_path / "t.keras")
+    assert written["data"] == str(tmp_path / "photos")
+    assert written["data_options"] == {
+        "unreadable": "leave_out",
+        "cache": str(tmp_path / "here"),
+        "class_names": ["dog", "cat"],
+        "default_size": [6, 5],
+    }
+    assert keras_kd.experiment.Recipe(**written).words() == written
+    two = cli._recipe(arguments.parser().parse_args(["sweep", *own, "--teacher", "t.keras"]))
+    assert two.teacher == ["t.keras", "t.keras"] and two.alpha == two.student == "auto"
 
 
 @pytest.mark.parametrize("words", [["--quick", "digits"], ["digits", "--quick"]])
