@@ -57,6 +57,7 @@ def carry_out(
     started = time.perf_counter()
     data = _load(recipe, kind.seeds[0], data_dir, progress)
     recipe = recipe.with_images(data)  # Read once, for every training and seed.
+    recipe.train_split(data)  # Refused before a folder is made, if they do not fit.
     # What was begun was checked then.
     checked = recipe.checked and (overwrite or not folder_module.is_begun(folder))
     fixed = recipe.opened_teacher(data, checked=checked, progress=progress)
