@@ -91,8 +91,8 @@ def test_a_run_shows_its_progress_and_its_table_and_no_chatter(tmp_path):
     assert result.stderr == ""
     for words in (
         "Device: ", "teacher ", "student distilled ", "student alone ", "best val_accuracy",
-        "NLL", "ECE", "agreement", "parameters", "executed by LiteRT on all 359 test images",
-        "microseconds an image", "`--quick` is too short to judge",
+        "NLL", "ECE", "agreement", "parameters", "executed by LiteRT on all 359 test examples",
+        "microseconds each", "`--quick` is too short to judge",
     ):  # fmt: skip
         assert words in result.stdout
     assert (tmp_path / "run" / "student.tflite").is_file()

@@ -149,7 +149,7 @@ class Distill(Compare):
         if "verdict" in results:
             return tables.comparison(results)
         return tables.closing(
-            f"{results['data']['test']:,} test images, read once", results["models"]
+            f"{results['data']['test']:,} test examples, read once", results["models"]
         )
 
     @classmethod

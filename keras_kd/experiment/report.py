@@ -18,7 +18,7 @@ def table(results):
     """Return the closing table of a run's results, a `Table`."""
     title = (
         f"{results['recipe']}, seed {results['seed']}: "
-        f"{results['data']['test']:,} test images, read once"
+        f"{results['data']['test']:,} test examples, read once"
     )
     return closing(title, results["models"], files=True)
 
@@ -43,9 +43,9 @@ def _on_file(results):
     litert = results["litert"]
     return (
         f"student.tflite ({kilobytes(litert['bytes'])}), executed by LiteRT on all "
-        f"{litert['images']:,} test images: accuracy {litert['accuracy']:.4f}, agrees with the "
+        f"{litert['images']:,} test examples: accuracy {litert['accuracy']:.4f}, agrees with the "
         f"Keras student on {100 * litert['agreement_with_keras']:.2f} %, "
-        f"{litert['microseconds_per_image']:.1f} microseconds an image on one thread"
+        f"{litert['microseconds_per_image']:.1f} microseconds each on one thread"
     )
 
 

@@ -60,7 +60,7 @@ def comparison(results):
     """Return the table of a comparison: mean ± standard deviation over seeds."""
     return closing(
         f"{results['recipe']}, {len(results['seeds'])} seeds: "
-        f"{results['data']['test']:,} test images, read once",
+        f"{results['data']['test']:,} test examples, read once",
         results["models"],
     )
 
@@ -265,7 +265,7 @@ def to_ship(results):
     (file,) = (each for each in results["export"]["files"] if each.get("file") == name)
     return (
         f"To ship: {name}, {file['bytes'] / 1000:,.0f} KB, accuracy "
-        f"{100 * file['accuracy']:.2f} % on the test images: the most accurate within the budgets."
+        f"{100 * file['accuracy']:.2f} % on test examples: the most accurate within the budgets."
     )
 
 
