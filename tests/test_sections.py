@@ -124,7 +124,7 @@ def test_a_fixed_teacher_has_no_curves_and_maybe_no_file(tmp_path):
     student = {"parameters": 10, "bytes": 2000, "test": FIGURES}
     models = {"teacher": {"parameters": 100, "test": FIGURES}, "student": student}
     results = {"data": {"test": 300}, "models": models}
-    assert re.search(r"teacher</th>(<td>[^<]+</td>){3}<td></td><td>100</td><td></td>",
+    assert re.search(r"teacher</th>(<td>[^<]+</td>){3}<td>100</td><td></td>",
                      sections.models(results))  # fmt: skip
     files = sections.files(results, tmp_path)
     assert "student distilled, .keras" in files and "teacher, .keras" not in files
@@ -140,6 +140,12 @@ def test_a_calibration_that_got_worse_is_said_below_the_table():
     assert "Calibration got WORSE" in text
     models["student"]["test"] = FIGURES
     assert "WORSE" not in sections.models({"data": {"test": 300}, "models": models})
+
+
+def test_a_table_leaves_out_what_nobody_has_a_figure_of():
+    text = blocks.table(["", "a", "b"], [["x", "", "1"], ["y", "", ""]], best="x")
+    assert ">a<" not in text and ">b<" in text and text.count("<td>") == 2
+    assert '<tr class=best><th scope="row">x' in text
 
 
 class TestStrips:

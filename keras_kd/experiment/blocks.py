@@ -1,6 +1,8 @@
 """What the report page is built of, as HTML text: sections, figures, tables, matrices, strips."""
 
 import html
+import itertools
+import re
 
 import numpy as np
 
@@ -41,7 +43,12 @@ def section(title, *parts):
 
 def note(text):
     """Return a sentence below what it is about."""
-    return f'<p class="note">{html.escape(text)}</p>' if text else ""
+    return f'<p class="note">{prose(text)}</p>' if text else ""
+
+
+def prose(text):
+    """Return a sentence as HTML, what stands in backticks as code."""
+    return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(text))
 
 
 def panels(svgs, caption, names=()):
@@ -78,7 +85,12 @@ def legend(names):
 
 
 def table(columns, rows, best=None):
-    """Return a table, its first column names; `best` is the name of a row."""
+    """Return a table, its first column names; `best` is the name of a row.
+
+    Columns without a single figure are left out.
+    """
+    full = [not number or any(row[number] for row in rows) for number in range(len(columns))]
+    columns, *rows = (list(itertools.compress(row, full)) for row in (columns, *rows))
     head = "".join(f'<th scope="col">{html.escape(column)}</th>' for column in columns)
     body = "".join(
         f"<tr{' class=best' if name == best else ''}>"

@@ -3,7 +3,6 @@
 import html
 import importlib.resources
 import json
-import re
 import string
 from pathlib import Path
 
@@ -67,7 +66,7 @@ def _written(folder, config, results):
         title=html.escape(kind.title(results)),
         looks=blocks.looks(),
         facts=blocks.note(_facts(config, results)),
-        verdict="".join(f"<p>{_with_commands(line)}</p>" for line in kind.lines(results)),
+        verdict="".join(f"<p>{blocks.prose(line)}</p>" for line in kind.lines(results)),
         better=_BETTER.get(kind.verdict(results), ""),
         sections="\n".join(_sections(kind, results, parts, folder)),
         command=html.escape(config["command"]),
@@ -105,8 +104,3 @@ def _sections(kind, results, parts, folder):
     yield sections.sureness(said)
     yield gallery.section(said[0])
     yield sections.files(results, folder)
-
-
-def _with_commands(line):
-    """Return a line as HTML, what stands in backticks as code."""
-    return re.sub("`(.+?)`", r"<code>\1</code>", html.escape(line))
