@@ -211,7 +211,8 @@ def cell_title(cell):
 
 
 def _same(value):
-    return isinstance(value, dict) and value["std"] == 0
+    # What is left of rounding when the mean is taken is no spread.
+    return isinstance(value, dict) and value["std"] is not None and value["std"] < 1e-9
 
 
 def _colour(name):
