@@ -60,9 +60,9 @@ class Recipe:
             function `(seed) -> Data`. A `Data` keeps its validation split, all others draw one a
             seed.
         teacher: a function `(image_shape=..., num_classes=...) -> keras.Model` (`input_shape=` of
-            data that are no images), whose model each run trains on the labels; or one that is there and never trained: a `keras.Model` that
-            ends in logits, softmax or sigmoid, a `Teacher`, the path of a model file, or a list of
-            several. `None` with `soft_labels`.
+            data that are no images), whose model each run trains on the labels; or one that is
+            there and never trained: a `keras.Model` that ends in logits, softmax or sigmoid, a
+            `Teacher`, the path of a model file, or a list of several. `None` with `soft_labels`.
         student: such a function, a spec (`models.from_spec`), the path of a `.keras` file, or a
             `keras.Model` (a copy is trained). `"auto"` proposes three of one family, trains them
             together, runs their int8 files, and takes the most accurate within `max_kb` and
