@@ -14,18 +14,25 @@ _TITLE = "accuracy on validation"
 
 @plain_text()
 def draw(path, results):
-    """Draw a search, all its panels beside one another.
+    """Draw a search.
 
     Args:
         path: the PNG to write.
         results: of `experiment.search`.
     """
+    with written_whole(path) as unfinished:
+        figure(results).savefig(unfinished, dpi=110, bbox_inches="tight")
+
+
+@plain_text()
+def figure(results):
+    """Return the picture of a search, all panels side by side, as a `matplotlib` figure."""
     from matplotlib.figure import Figure
 
     painted = _panels(results)
-    figure = Figure(figsize=(1.0 + 3.9 * len(painted), 4.5), layout="constrained")
-    panels = figure.subplots(1, len(painted), sharey=True, squeeze=False)[0]
-    figure.suptitle(
+    drawing = Figure(figsize=(1.0 + 3.9 * len(painted), 4.5), layout="constrained")
+    panels = drawing.subplots(1, len(painted), sharey=True, squeeze=False)[0]
+    drawing.suptitle(
         f"{label(results['recipe'])}: best validation accuracy of {len(results['trials'])} trials",
         fontsize=11,
     )
@@ -34,9 +41,8 @@ def draw(path, results):
         panel.grid(alpha=0.3)
         panel.set_xlabel(name)
     panels[0].set_ylabel(_TITLE)
-    figure.text(0.5, -0.04, explained(results), ha="center", fontsize=9)
-    with written_whole(path) as unfinished:
-        figure.savefig(unfinished, dpi=110, bbox_inches="tight")
+    drawing.text(0.5, -0.04, explained(results), ha="center", fontsize=9)
+    return drawing
 
 
 @plots.for_the_page()
