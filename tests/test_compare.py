@@ -185,6 +185,13 @@ def gains_of(values, quick=False):
     return summary(runs, quick=quick)
 
 
+def test_the_teacher_is_the_last_of_the_gains_and_has_none_in_agreement_with_itself():
+    gains = gains_of([0.010, 0.012, 0.011])["gains"]
+    assert list(gains)[-1] == "teacher"
+    assert set(gains["teacher"]) == {"accuracy", "negative_log_likelihood"}
+    assert gains["teacher"]["accuracy"]["mean"] == pytest.approx(0.011)
+
+
 def test_three_seeds_with_spread_are_judged_and_a_first_look_is_not():
     found = gains_of([0.010, 0.012, 0.011])
     assert found["verdict"] == "BEATS"
