@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import re
+import shutil
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,15 +18,15 @@ from keras_kd import cli
 FORMER = Path(__file__).parent / "data" / "former"
 
 
-def imported(path):
-    spec = importlib.util.spec_from_file_location("former", path)
-    module = importlib.util.module_from_spec(spec)
+def imported(name):
+    spec = importlib.util.spec_from_file_location(name, FORMER / f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 # How the files were written.
-former = imported(FORMER / "write.py")
+former, commands = imported("write"), imported("write_commands")
 TOLD = np.load(FORMER / "predictions.npz")
 SAVED = [name for name in TOLD.files if name not in ("images", "labels") and " " not in name]
 TRAINED = [name for name in SAVED if f"{name} after a step" in TOLD.files]
@@ -132,3 +135,115 @@ def test_a_distillation_is_read_back(runs):
     assert {path: path.read_bytes() for path in folder.iterdir()} == there
     (file,) = folder.glob("*.tflite")
     assert kd.export.embedded(file)["input"]["range"] == [0.0, 255.0]
+
+
+# How a sentence tells that another version wrote something.
+NAMED = re.compile("(former|earlier) version")
+
+
+@pytest.fixture(scope="module")
+def left(tmp_path_factory):
+    """What each command left, finished and killed, to be read."""
+    return unpacked("commands.zip", tmp_path_factory.mktemp("left"))
+
+
+@pytest.fixture
+def place(left, tmp_path, monkeypatch):
+    """A function that makes a copy of one of these folders below the working directory."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(left / "teacher.keras", tmp_path)
+    return lambda name: shutil.copytree(left / name, tmp_path / name)
+
+
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refused_or_done(capsys, folder, *command):
+    """Return whether a command was carried out; if not, a sentence names the version."""
+    there = content(folder)
+    code, told = cli.main([*map(str, command)]), capsys.readouterr()
+    if code == 0:
+        return True
+    assert code in (1, 2) and told.err.startswith("keras-kd: error: ")
+    assert told.err.count("\n") == 1 and NAMED.search(told.err), told.err
+    assert content(folder) == there
+    return False
+
+
+def test_what_each_command_left_is_listed(left):
+    runs = {Path(run["path"]).name: run for run in kd.experiment.list_runs(left)}
+    for kind in commands.CALLS:
+        for name in (f"finished_{kind}", f"digits_{kind}"):
+            assert runs[name]["state"] == "finished", runs[name]
+            assert runs[name]["kind"] == kind and runs[name]["figures"]
+    for name in ("killed_compare", "killed_sweep", "killed_search", "killed_digits"):
+        # A killed process left its lock, and nobody holds it.
+        assert runs[name]["state"] == "unfinished", runs[name]
+    for name, run in runs.items():
+        assert not run["damage"] or ("distill" in name and NAMED.search(run["damage"])), run
+
+
+@pytest.mark.parametrize("kind", commands.CALLS)
+def test_a_finished_one_of_a_command_is_shown_and_nothing_of_it_is_touched(kind, place, capsys):
+    folder = place(f"digits_{kind}")
+    there = content(folder)
+    assert cli.main(["resume", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert "is finished" in said
+    student = figures(json.loads((folder / "results.json").read_text()))["student"]["accuracy"]
+    mean = student["mean"] if isinstance(student, dict) else student
+    assert f"{mean:.4f}" in said or f"{100 * mean:.2f}" in said
+    assert content(folder) == there
+
+
+@pytest.mark.parametrize("kind", commands.CALLS)
+def test_a_finished_one_has_a_page(kind, place):
+    folder = place(f"finished_{kind}")
+    assert cli.main(["report", str(folder)]) == 0
+    assert "former" in (folder / "report.html").read_text()
+
+
+# A run stands above. What is drawn in a search depends on whether an earlier trial was killed.
+@pytest.mark.parametrize(
+    ("kind", "left_out"), [("compare", ()), ("sweep", ()), ("search", ("student",))]
+)
+def test_a_killed_one_goes_on_to_where_the_finished_one_came(kind, left_out, place, left):
+    folder = place(f"killed_{kind}")
+    trained = {path.name: path.read_bytes() for path in folder.rglob("teacher.keras")}
+    went_on = kd.experiment.resume(folder, former.RECIPE, verbose=False)
+    whole = json.loads((left / f"finished_{kind}" / "results.json").read_text())
+    assert went_on["kind"] == kind and went_on["recipe"] == "former"
+    for name in figures(whole).keys() - set(left_out):
+        for figure, value in figures(whole)[name].items():
+            assert figures(went_on)[name][figure] == pytest.approx(value, rel=1e-4), name
+    # Whatever trained them on another machine, they are not trained again.
+    assert (
+        trained.items()
+        <= {path.name: path.read_bytes() for path in folder.rglob("teacher.keras")}.items()
+    )
+
+
+def test_a_killed_run_of_a_named_recipe_goes_on_by_the_command(place, capsys):
+    folder = place("killed_digits")
+    teacher = (folder / "teacher.keras").read_bytes()
+    assert cli.main(["resume", str(folder)]) == 0
+    assert "student distilled goes on after epoch 1" in capsys.readouterr().out
+    assert (folder / "teacher.keras").read_bytes() == teacher
+    assert (folder / "results.json").is_file()
+
+
+@pytest.mark.parametrize("command", ["report", "resume"])
+def test_a_distillation_is_read_or_refused_by_the_name_of_its_version(command, place, capsys):
+    folder = place("finished_distill")
+    refused_or_done(capsys, folder, command, folder)
+
+
+@pytest.mark.parametrize("name", ["finished_distill", "killed_distill", "killed_probe"])
+def test_the_same_command_goes_on_or_names_the_version(name, place, capsys):
+    folder = place(name)
+    chosen = [] if name == "killed_probe" else commands.CHOSEN
+    command = [*commands.DISTILL, *chosen, "--output", folder]
+    if not refused_or_done(capsys, folder, *command):
+        # What is said then helps: the folder can be replaced.
+        assert cli.main([*map(str, command), "--overwrite"]) == 0

@@ -7,6 +7,7 @@ version can run it. What lies here was written by the commit 10f439c, the last o
 lay in the package's root.
 """
 
+import dataclasses
 import functools
 import tempfile
 import zipfile
@@ -160,9 +161,11 @@ def train(name, model, steps=1):
 
 # Small enough to be kept.
 SMALL = {"epochs": 2, "batch_size": 64}
+# What other versions call the setting that names the data.
+FIELDS = {field.name for field in dataclasses.fields(kd.experiment.Recipe)}
 RECIPE = kd.experiment.Recipe(
     name="former",
-    dataset="digits",
+    **{"dataset" if "dataset" in FIELDS else "data": "digits"},
     teacher=functools.partial(kd.models.mlp, [6], name="teacher"),
     student=functools.partial(kd.models.mlp, [4], name="student"),
     temperature=2.0,
