@@ -28,6 +28,8 @@ def imported(name):
 # How the files were written.
 former, commands = imported("write"), imported("write_commands")
 TOLD = np.load(FORMER / "predictions.npz")
+# How a sentence tells that another version wrote something.
+NAMED = re.compile(r"written by keras_kd 0\.1\.")
 SAVED = [name for name in TOLD.files if name not in ("images", "labels") and " " not in name]
 TRAINED = [name for name in SAVED if f"{name} after a step" in TOLD.files]
 # The teacher of each distiller whose loss needs one.
@@ -105,6 +107,10 @@ def test_weights_alone_are_loaded_into_a_new_distiller(models):
     check_told(distiller, "layers")
 
 
+def content(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def figures(results):
     return {name: each["test"] for name, each in results["models"].items()}
 
@@ -127,18 +133,15 @@ def test_an_interrupted_run_goes_on_to_where_the_finished_one_came(runs):
         assert figures(went_on)[name] == pytest.approx(expected, rel=1e-4), name
 
 
-def test_a_distillation_is_read_back(runs):
+def test_a_distillation_is_refused_by_the_name_of_its_version_and_left_alone(runs):
     folder = runs / "distilled"
-    there = {path: path.read_bytes() for path in folder.iterdir()}
-    result = former.distil(runs / "finished" / "teacher.keras", folder)
-    assert result.report == json.loads((folder / "report.json").read_text())
-    assert {path: path.read_bytes() for path in folder.iterdir()} == there
+    there = content(folder)
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match=NAMED):
+            former.distil(runs / "finished" / "teacher.keras", folder, overwrite=overwrite)
+    assert content(folder) == there
     (file,) = folder.glob("*.tflite")
     assert kd.export.embedded(file)["input"]["range"] == [0.0, 255.0]
-
-
-# How a sentence tells that another version wrote something.
-NAMED = re.compile("(former|earlier) version")
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +156,6 @@ def place(left, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(left / "teacher.keras", tmp_path)
     return lambda name: shutil.copytree(left / name, tmp_path / name)
-
-
-def content(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def refused_or_done(capsys, folder, *command):
@@ -181,7 +180,9 @@ def test_what_each_command_left_is_listed(left):
         # A killed process left its lock, and nobody holds it.
         assert runs[name]["state"] == "unfinished", runs[name]
     for name, run in runs.items():
-        assert not run["damage"] or ("distill" in name and NAMED.search(run["damage"])), run
+        if run["damage"]:
+            assert name in ("finished_distill", "killed_distill", "killed_probe", "unfinished")
+            assert run["state"] == "of a former version" and NAMED.search(run["damage"]), run
 
 
 @pytest.mark.parametrize("kind", commands.CALLS)
@@ -244,6 +245,4 @@ def test_the_same_command_goes_on_or_names_the_version(name, place, capsys):
     folder = place(name)
     chosen = [] if name == "killed_probe" else commands.CHOSEN
     command = [*commands.DISTILL, *chosen, "--output", folder]
-    if not refused_or_done(capsys, folder, *command):
-        # What is said then helps: the folder can be replaced.
-        assert cli.main([*map(str, command), "--overwrite"]) == 0
+    refused_or_done(capsys, folder, *command)

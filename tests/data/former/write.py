@@ -198,11 +198,14 @@ def write_runs(folder):
         keras.callbacks.CallbackList.on_epoch_begin = begin
 
 
-def distil(teacher, output):
+def distil(teacher, output, **options):
     """Distil, or read back what was distilled with the same settings."""
+    splits = ("train", "validation", "test")
+    data = kd.data.load("digits", seed=0)
+    few = {name: getattr(data, name).share(RECIPE.share) for name in splits}
     return kd.distill(
         keras.models.load_model(teacher),
-        RECIPE.data(seed=0),
+        dataclasses.replace(data, **few),
         student="mlp:4",
         output=output,
         temperature=2.0,
@@ -211,6 +214,7 @@ def distil(teacher, output):
         checked=False,
         verbose=False,
         **SMALL,
+        **options,
     )
 
 
