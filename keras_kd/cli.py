@@ -149,7 +149,7 @@ def _distill(options):
 
 def _check(options):
     """Look at what the options name; the exit code is 1 if training would be wasted."""
-    recipe = _recipe(options)
+    recipe = _recipe(options).with_size()
     found = keras_kd.check(
         recipe.teacher if recipe.has_fixed_teacher else None,
         recipe.load(options.seed, options.data_dir),
@@ -178,13 +178,15 @@ def _report(options):
 
 
 def _recipe(options):
-    """Return the `Recipe` that the options name, with what its own teacher says of its images."""
+    """Return the `Recipe` that the options name, with the order of its own teacher's classes."""
     recipe = judging.recipe_of(options)
     if options.recipe is not None:
         return recipe
-    said = {"class_names": _class_names(options), "default_size": _size_of(options)}
-    said = {name: value for name, value in said.items() if value is not None}
-    return dataclasses.replace(recipe, data_options={**(recipe.data_options or {}), **said} or None)
+    class_names = _class_names(options)
+    if class_names is None:
+        return recipe
+    data_options = {**(recipe.data_options or {}), "class_names": class_names}
+    return dataclasses.replace(recipe, data_options=data_options)
 
 
 def _class_names(options):
@@ -201,17 +203,6 @@ def _class_names(options):
             f"json beside {' and '.join(told)}. Distil from one of them."
         )
     return orders.pop() if orders else None
-
-
-def _size_of(options):
-    """Return the size of images that a folder is resized to if its files disagree, if any."""
-    from keras_kd._common.model_files import load_model_file
-
-    if not options.teacher or options.image_size is not None or not os.path.isdir(options.data):
-        return None
-    inputs = getattr(load_model_file(options.teacher[0], "teacher"), "inputs", None) or []
-    size = tuple(inputs[0].shape[1:3]) if len(inputs) == 1 else ()
-    return size if len(size) == 2 and None not in size else None
 
 
 def _options_of_recipes(options):

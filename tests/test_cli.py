@@ -157,7 +157,7 @@ def test_a_teacher_and_a_folder_become_a_recipe_that_can_be_written_down(tmp_pat
     (tmp_path / "class_names.json").write_text('["dog", "cat"]')
     own = ["--teacher", "t.keras", "--data", "photos", "--leave-out-unreadable", "--cache", "here"]
     words = ["run", *own, "--student", "mlp:4", "--alpha", "0.5", "--batch-size", "8"]
-    recipe = cli._recipe(arguments.parser().parse_args(words))
+    recipe = cli._recipe(arguments.parser().parse_args(words)).with_size()
     assert recipe.name == "photos" and recipe.temperature == "auto" and recipe.checked
     assert (recipe.student, recipe.alpha, recipe.batch_size) == ("mlp:4", 0.5, 8)
     written = json.loads(json.dumps(recipe.words()))

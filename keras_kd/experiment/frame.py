@@ -1,5 +1,6 @@
 """One way to carry out an experiment of any kind: every choice first, then the test split."""
 
+import dataclasses
 import time
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def carry_out(
         epochs=epochs, quick=quick, budget=budget_module.seconds_of(budget),
         tensorboard=tensorboard, data_dir=data_dir, overwrite=overwrite,
     )  # fmt: skip
-    made_from = recipe.words()
+    whole = recipe
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
     kind.check(recipe)
     options = {**kind.options(), **asked.options(kind.left_out)}
@@ -55,6 +56,8 @@ def carry_out(
     callbacks = events.callbacks_for(folder, tensorboard)
     progress = Progress(verbose)
     started = time.perf_counter()
+    recipe = recipe.with_size()
+    made_from = dataclasses.replace(whole, data_options=recipe.data_options).words()
     data = _load(recipe, kind.seeds[0], data_dir, progress)
     recipe = recipe.with_images(data)  # Read once, for every training and seed.
     recipe.train_split(data)  # Refused before a folder is made, if they do not fit.

@@ -20,6 +20,7 @@ from keras_kd._common.checks import (
     check_number,
 )
 from keras_kd._common.files import sha256_of
+from keras_kd._common.model_files import load_model_file
 from keras_kd._common.typing import Config, PathLike, Tensor
 from keras_kd.checking.inspection import check
 from keras_kd.data.joining import with_unlabelled
@@ -259,6 +260,24 @@ class Recipe:
         if self.unlabelled is None:
             return data.train
         return with_unlabelled(data.train, self.with_images(data).unlabelled)
+
+    def with_size(self) -> "Recipe":
+        """Return the recipe with the size for images of a folder that do not agree on one.
+
+        It is the teacher's own, if that is there already and takes one size alone.
+        """
+        options = self.data_options or {}
+        is_folder = isinstance(self.data, (str, Path)) and os.path.isdir(self.data)
+        if not (is_folder and self.has_fixed_teacher) or "image_size" in options:
+            return self
+        first = self.teacher[0] if isinstance(self.teacher, (list, tuple)) else self.teacher
+        if isinstance(first, (str, Path)):
+            first = load_model_file(first, "teacher")
+        inputs = (isinstance(first, keras.Model) and first.inputs) or []
+        size = tuple(inputs[0].shape[1:3]) if len(inputs) == 1 else ()
+        if len(size) != 2 or None in size:
+            return self
+        return dataclasses.replace(self, data_options={"default_size": size, **options})
 
     def with_images(self, data: data_module.Data) -> "Recipe":
         """Return the recipe with its folder of unlabelled images read, if it names one."""
