@@ -135,8 +135,8 @@ def test_signals_at_any_moment(root, uninterrupted, monkeypatch, capsys):
             continue
         assert (code, error) == (
             130,
-            "keras-kd: interrupted. Nothing half-written was left. The same command goes on after "
-            "the last whole epoch.\n",
+            "keras-kd: interrupted. Nothing half-written was left. The same command, or `keras-kd "
+            "resume DIR`, goes on after the last whole epoch.\n",
         )
         hidden = [name for name in files_of(output) if name.split("/")[-1].startswith(".")]
         assert hidden == []
