@@ -280,6 +280,10 @@ def made_up_noise(shape, seed):
 
 
 class TestHowItRuns:
+    def test_a_step_reaches_all_its_variables_on_a_gpu(self):
+        """TensorFlow keeps those of int32 on the processor, out of XLA's reach."""
+        assert not [each.path for each in game().variables if each.dtype == "int32"]
+
     @pytest.mark.parametrize(
         "options",
         [{"run_eagerly": True}, {"jit_compile": True}, {"steps_per_execution": 3}],

@@ -159,8 +159,10 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             image_shape=generator.output_shape[1:],
             num_classes=student.output_shape[-1],
         )
+        # TensorFlow keeps an int32 variable on the processor, where a step that XLA compiled for
+        # a GPU cannot read it.
         self.num_steps = self.add_weight(
-            shape=(), dtype="int32", initializer="zeros", trainable=False, name="num_steps"
+            shape=(), dtype="int64", initializer="zeros", trainable=False, name="num_steps"
         )
         names = ["agreement", "diversity"]
         if self._generator_learns():
@@ -264,7 +266,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         else:
             synthetic_images, losses = self.generator(self._latents(0)), {}
             teacher_logits = self.teacher(synthetic_images)
-        self.replay_pool.put(self.num_steps.value, synthetic_images, teacher_logits)
+        self.replay_pool.put(self._step(), synthetic_images, teacher_logits)
         by_step = [self._student_step(number) for number in range(self.student_steps)]
         self.num_steps.assign_add(1)
         losses |= {name: ops.mean([step[name] for step in by_step]) for name in by_step[0]}
@@ -348,10 +350,14 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             return term.weight(self.generator_optimizer.iterations)
         return term.weight
 
+    def _step(self):
+        """Return how many steps were taken, as int32, as which it goes into seeds."""
+        return ops.cast(self.num_steps, "int32")
+
     def _latents(self, number):
         """Return the noise for pass `number` of this step."""
         # A function of the seed and the step, so that a resumed run sees what it would have seen.
-        step = self.num_steps.value * (self.student_steps + 1) + number
+        step = self._step() * (self.student_steps + 1) + number
         shape = (self.batch_size, self.generator.input_shape[-1])
         return _noise(shape, tf.stack([self.seed, step]))
 
@@ -360,7 +366,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         if self.replay == 0:
             images = self.generator(self._latents(1 + number), training=True)
             return images, self.ask_teacher(images)
-        step = self.num_steps.value
+        step = self._step()
         batches_back = 0
         if number > 0 and self.replay > 1:
             draws = step * self.student_steps + number
