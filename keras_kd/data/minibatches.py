@@ -193,7 +193,8 @@ class Minibatches:
 
     def _with(self, more, placed):
         """Return the same with more arrays of all examples, put where `placed` puts them."""
-        more = map_arrays(tf.constant, more)
+        with tf.device("CPU:0"):  # Where the pipeline reads it.
+            more = map_arrays(tf.identity, more)
         if self.resident is not None:
             resident = placed(more, *self.resident)
             return dataclasses.replace(self, resident=resident, gather=gathering(resident))

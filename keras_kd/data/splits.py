@@ -130,6 +130,13 @@ class Split:
         check_integer("initial_epoch", initial_epoch, minimum=0)
         if shuffle_seed is not None:
             check_integer("shuffle_seed", shuffle_seed, minimum=0)
+        # A pipeline runs on the processor, also where there is a GPU, and what it reads lies there.
+        with tf.device("CPU:0"):
+            return self._minibatches(
+                batch_size, shuffle_seed, initial_epoch, augmentation
+            ).dataset()
+
+    def _minibatches(self, batch_size, shuffle_seed, initial_epoch, augmentation):
         # A `tf.data.Dataset` takes a list for one tensor.
         images, labels = keras.tree.lists_to_tuples((self.images, self.labels))
         labels = () if labels is None else (map_arrays(_in_memory, labels),)
@@ -147,7 +154,7 @@ class Split:
             next_epoch=tf.Variable(initial_epoch, dtype=tf.int64, trainable=False),
             split=self,
             resident=resident,
-        ).dataset()
+        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -71,14 +71,17 @@ def logits_of_all(teacher, images, verbose):
     return found
 
 
-# An array would lie in memory three times while TensorFlow makes a tensor of it; these once.
+# An array would lie in memory three times while TensorFlow makes a tensor of it; these once. Of
+# the processor's memory, not a GPU's: a pipeline reads them.
 def _room_for(count, some):
-    return tf.raw_ops.Empty(shape=[count, *some.shape[1:]], dtype=tf.float32)
+    with tf.device("CPU:0"):
+        return tf.raw_ops.Empty(shape=[count, *some.shape[1:]], dtype=tf.float32)
 
 
 def _put(start, whole, part):
-    rows = tf.range(start, start + part.shape[0])
-    return tf.raw_ops.InplaceUpdate(x=whole, i=rows, v=part)
+    with tf.device("CPU:0"):
+        rows = tf.range(start, start + part.shape[0])
+        return tf.raw_ops.InplaceUpdate(x=whole, i=rows, v=part)
 
 
 def check_finite(logits, start=0):
