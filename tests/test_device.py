@@ -1,4 +1,4 @@
-"""The choice of the device; GPUs are pretended, since no test machine has one."""
+"""Devices; GPUs are pretended, since no test machine has one. See also `benchmarks/gpu.py`."""
 
 import subprocess
 import sys
@@ -74,3 +74,44 @@ def test_the_command_takes_it_too(capsys):
     assert main(["--device", "gpu:7", "list", "nowhere"]) == 2
     assert "Received: device='gpu:7' with 0 GPUs" in capsys.readouterr().err
     assert main(["--device", "tpu", "list", "nowhere"]) == 2
+
+
+def test_a_hidden_gpu_does_not_bring_xla(monkeypatch):
+    """Keras looks at the GPUs there are, and not at those that may be used."""
+    cpus = tf.config.list_physical_devices("CPU")
+    gpu = tf.config.PhysicalDevice("/physical_device:GPU:0", "GPU")
+    found = {None: [*cpus, gpu], "CPU": cpus, "GPU": [gpu]}
+    visible = {None: cpus, "CPU": cpus, "GPU": []}
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: found[kind])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: visible[kind])
+    distiller = kd.Distiller(student=kd.models.mlp([4]), teacher=kd.models.mlp([8]))
+    assert not distiller.compile().jit_compile
+    visible[None] = found[None]
+    assert distiller.compile().jit_compile
+    assert not distiller.compile(jit_compile=False).jit_compile
+
+
+PIPELINES = """
+import numpy as np
+import tensorflow as tf
+
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+import keras_kd as kd
+from keras_kd.soft_labels import logits_of_all
+
+images, labels = np.zeros((20, 28, 28, 1), "uint8"), np.zeros(20, "int32")
+with tf.device("CPU:1"):
+    minibatches = kd.data.Split(images, labels).batches(8, shuffle_seed=0).minibatches
+    minibatches = minibatches.with_teacher_logits(logits_of_all(kd.models.mlp([4]), images, False))
+    epoch = minibatches.stacks(2, gathered=True)
+kept = [*tf.nest.flatten(minibatches.resident, expand_composites=True), minibatches.next_epoch]
+print("RESULT", len(kept), {each.device.rsplit(":", 2)[-1] for each in kept}, len(list(epoch)))
+"""
+
+
+def test_what_a_pipeline_reads_lies_with_the_processor():
+    """Where all else is made on another device, as on a GPU, whose memory it would fill."""
+    result = subprocess.run([sys.executable, "-c", PIPELINES], capture_output=True, text=True)
+    assert result.stdout.rsplit("RESULT", 1)[-1].split() == ["4", "{'0'}", "2"], result.stderr

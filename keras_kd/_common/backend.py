@@ -57,6 +57,18 @@ def on_gpu():
     return bool(tf.config.get_visible_devices("GPU"))
 
 
+def xla_by_default():
+    """Return `jit_compile` for a model whose user chose none: Keras's `"auto"`, or `False`.
+
+    Keras takes XLA where there is a GPU, also where `use_device("cpu")` has hidden it. On
+    processors XLA's convolutions are slow, and what it draws at random is another.
+    """
+    import tensorflow as tf
+
+    visible = tf.config.get_visible_devices()
+    return False if all(device.device_type == "CPU" for device in visible) else "auto"
+
+
 def describe_device():
     """Return one line naming the device that TensorFlow will compute on."""
     import tensorflow as tf

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_kd._common.backend import xla_by_default
 from keras_kd._common.typing import Structure
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.fitting import check_labels, check_validation_labels
@@ -81,7 +82,7 @@ def train_together(
     every = [callback for own in of_each for callback in own]
     stacks = stacked(minibatches, distillers, every, bool(verbose))
     # No optimizer: each distiller has its own.
-    group.compile(optimizer=None)
+    group.compile(optimizer=None, jit_compile=xla_by_default())
     for distiller in distillers:
         distiller.prepare_for(stacks.data)
     distillers[0].say_precision(verbose)

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._common.backend import num_replicas, on_gpu
+from keras_kd._common.backend import num_replicas, on_gpu, xla_by_default
 from keras_kd._common.structures import part_for
 from keras_kd._common.typing import Config, PathLike, Structure
 from keras_kd.data.minibatches import Stack
@@ -145,7 +145,7 @@ class Trainer(keras.Model):
             loss_weights=loss_weights,
             metrics=metrics,
             steps_per_execution=steps_per_execution or 1,
-            jit_compile="auto" if jit_compile is None else jit_compile,
+            jit_compile=xla_by_default() if jit_compile is None else jit_compile,
             **kwargs,
         )
         self._own_choices = {
