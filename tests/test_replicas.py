@@ -153,6 +153,23 @@ for name, build in rows.items():
 with strategy.scope():
     outside = distiller([kd.losses.SoftTargets()]).compile()
 outside.fit(images, one_label, verbose=0)  # The scope is the model's, as in Keras.
+
+
+def shuffled():
+    # Minibatches in a new order each epoch, over two `fit`s.
+    model = distiller(kd.losses.SoftTargets())
+    model.compile(keras.optimizers.SGD(0.1))
+    batches = kd.data.Split(images, one_label).batches(32, shuffle_seed=3)
+    for _ in range(2):
+        model.fit(batches, epochs=2, verbose=0)
+    return model.get_weights()
+
+
+one = shuffled()
+with strategy.scope():
+    two = shuffled()
+for a, b in zip(one, two, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6, err_msg="Split.batches")
 with strategy.scope():
     try:
         run(lambda: distiller([keras.distillation.LogitsDistillation()]))
@@ -172,6 +189,6 @@ with strategy.scope():
 
 @pytest.mark.slow
 def test_two_replicas_give_the_weights_of_one_device():
-    """Every loss and distiller, 40 steps: weights to 1e-6, metrics included."""
+    """Every loss and distiller, 40 steps: weights to 1e-6, metrics included; orders of epochs."""
     result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -226,12 +226,13 @@ class Trainer(keras.Model):
             data = data.as_dataset(data.minibatches.stacks(1, gathered=True))
         self.prepare_for(data.x)
         self.say_precision(verbose)
+        one_by_one = getattr(data.x, "minibatches", None)
         return super().fit(
             data.x,
             data.y,
             epochs=epochs,
             verbose=verbose,
-            callbacks=with_watch(callbacks, self.losses_in_logs(), stacks, verbose),
+            callbacks=with_watch(callbacks, self.losses_in_logs(), stacks, verbose, one_by_one),
             **data.options,
         )
 

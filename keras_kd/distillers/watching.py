@@ -37,7 +37,7 @@ def sees_minibatches(callback):
     return False
 
 
-def with_watch(callbacks, losses, stacked, verbose):
+def with_watch(callbacks, losses, stacked, verbose, minibatches=None):
     """Return the callbacks of `fit` with one that ends it where the teacher fails.
 
     Args:
@@ -46,9 +46,12 @@ def with_watch(callbacks, losses, stacked, verbose):
         stacked: a `Stacked`, whose minibatches are what the others are told of; `None` if `fit`
             does not go by stacks.
         verbose: as in `keras.Model.fit`.
+        minibatches: `Minibatches` that `fit` goes through one by one, if it does.
     """
     watch_for_less(callbacks, losses)
     more = [_TeacherWatch(stacked), *(stacked.callbacks if stacked else ())]
+    if minibatches is not None:
+        more.append(_FirstEpoch(minibatches.next_epoch))
     if isinstance(callbacks, keras.callbacks.CallbackList):
         for each in more:
             each.set_model(callbacks.model)
@@ -136,3 +139,18 @@ class _TeacherWatch(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.model.raise_if_teacher_failed(self.since)
+
+
+class _FirstEpoch(keras.callbacks.Callback):
+    """Begins a training at the epoch that its data were at when `fit` was called.
+
+    Each iteration over minibatches is the next epoch, and under a distribution strategy Keras
+    begins one before the first, to see a batch.
+    """
+
+    def __init__(self, next_epoch):
+        super().__init__()
+        self.next_epoch, self.first = next_epoch, int(next_epoch.numpy())
+
+    def on_train_begin(self, logs=None):
+        self.next_epoch.assign(self.first)
