@@ -157,7 +157,7 @@ outside.fit(images, one_label, verbose=0)  # The scope is the model's, as in Ker
 
 def shuffled():
     # Minibatches in a new order each epoch, over two `fit`s.
-    model = distiller(kd.losses.SoftTargets())
+    model = distiller([kd.losses.SoftTargets()])
     model.compile(keras.optimizers.SGD(0.1))
     batches = kd.data.Split(images, one_label).batches(32, shuffle_seed=3)
     for _ in range(2):
