@@ -46,7 +46,7 @@ bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others
 memory: $(INSTALLED) ## The memory of `fit`, with what a teacher said kept and without. Two minutes.
 	$(VENV)/bin/python benchmarks/memory.py
 
-kills: $(INSTALLED) ## Twenty runs, each killed at a random moment and gone on with. A quarter of an hour.
+kills: $(INSTALLED) ## Twenty runs and two distillations, killed at random moments and gone on with. Half an hour.
 	KERAS_KD_KILLED_RUNS=20 $(VENV)/bin/python -m pytest -s tests/test_kills.py
 
 lint: $(INSTALLED)

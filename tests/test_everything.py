@@ -127,6 +127,8 @@ def test_the_same_command_shows_what_is_there_and_another_is_refused(source, cap
     output = done["run", source]
     there = content(output)
     options = KINDS["run"][0]
+    code, said = told(capsys, "run", *SOURCES[source], *options, "--output", output)
+    assert code == 0 and f"{output} is finished:" in said and content(output) == there
     assert cli.main(["run", *SOURCES[source], "--epochs", "2", "--output", str(output)]) == 2
     error = capsys.readouterr().err
     assert error.startswith("keras-kd: error: ") and error.count("\n") == 1 and "epochs" in error

@@ -1,6 +1,7 @@
-"""A run that is killed at any moment ends, when it goes on, with the same weights to the bit.
+"""What is killed at any moment ends, when it goes on, with the same weights to the bit.
 
-In the suite one run is killed three times. `make kills` kills twenty runs, once each.
+In the suite one run is killed three times, and one distillation twice. `make kills` kills twenty
+runs once each, and two distillations of three seeds ten times each.
 """
 
 import json
@@ -15,6 +16,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from keras_kd.runs import records
 
@@ -23,7 +25,6 @@ pytestmark = pytest.mark.slow
 NUM_RUNS = int(os.environ.get("KERAS_KD_KILLED_RUNS", "0"))
 CODE = """
 import dataclasses, sys
-import keras_kd as kd
 recipe = dataclasses.replace(
     kd.recipes.digits, epochs=30, augmentation=kd.data.RandomShift(1), views=4
 )
@@ -146,4 +147,125 @@ def test_killed_runs_go_on_to_the_same_weights(uninterrupted, tmp_path):
         assert_same_to_the_bit(folder, expected)
     print(f"{len(plan)} killed runs, {num_alive} of the kills met a living process")
     # A kill late in the last phase may come after the end.
+    assert num_alive > 0
+
+
+# What a distillation does, by the file that appears when it begins; the first begins with it.
+PHASES_OF_DISTILLATION = {
+    "reading and checking": "",
+    "choosing": "out/config.json",
+    **{f"seed {seed}": f"out/seed_{seed}/*_history.csv" for seed in range(3)},
+    "export": "out/seed_2/student_alone.keras",
+    "writing": "out/export.json",
+}
+# Not the same in another process.
+OF_THE_MOMENT = ("seconds", "machine", "peak_bytes", "added_bytes")
+
+
+@pytest.fixture(scope="module")
+def place(digits, digits_teacher, tmp_path_factory):
+    """A folder with a folder of images for each class, and a teacher of them."""
+    place = tmp_path_factory.mktemp("place")
+    for number, (image, label) in enumerate(
+        zip(digits.train.images[:600], digits.train.labels[:600], strict=True)
+    ):
+        (place / "images" / str(label)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(place / "images" / str(label) / f"{number}.png")
+    digits_teacher.save(place / "teacher.keras")
+    return place
+
+
+def distilling(place, folder, student, resume=False):
+    folder.mkdir(exist_ok=True)
+    command = ["resume", "out"] if resume else [
+        "distill", "--teacher", place / "teacher.keras", "--data", place / "images",
+        "--student", student, "--seeds", "3", "--epochs", "12", "--formats", "float32", "int8",
+        "--output", "out",
+    ]  # fmt: skip
+    return subprocess.Popen(
+        [sys.executable, "-m", "keras_kd", *map(str, command)],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+def told(content):
+    """Return results without what is of the moment."""
+    if isinstance(content, dict):
+        return {
+            name: told(value)
+            for name, value in content.items()
+            if not any(word in name for word in OF_THE_MOMENT)
+        }
+    return [told(each) for each in content] if isinstance(content, list) else content
+
+
+def assert_same_distillation(folder, expected):
+    assert files_of(folder) == files_of(expected)
+    compared = 0
+    for path in expected.rglob("*"):
+        other = folder / path.relative_to(expected)
+        if path.suffix == ".keras":
+            weights = (
+                keras.models.load_model(each, compile=False).get_weights() for each in (other, path)
+            )
+            for ours, theirs in zip(*weights, strict=True):
+                np.testing.assert_array_equal(ours, theirs)
+        elif path.suffix == ".npz":
+            ours, theirs = np.load(other), np.load(path)
+            assert ours.files == theirs.files
+            for name in theirs.files:
+                np.testing.assert_array_equal(ours[name], theirs[name])
+        elif path.suffix in (".csv", ".tflite"):
+            assert other.read_bytes() == path.read_bytes(), path.name
+        elif path.name in ("results.json", "chosen.json"):
+            ours, theirs = (told(json.loads(each.read_text())) for each in (other, path))
+            assert ours == theirs
+        else:
+            continue
+        compared += 1
+    assert compared > 20
+
+
+@pytest.mark.parametrize("student", ["mlp:16", "auto"] if NUM_RUNS else ["mlp:16"])
+def test_a_killed_distillation_ends_with_the_same_weights_and_report(student, place, tmp_path):
+    expected = tmp_path / "whole"
+    began, process = time.perf_counter(), distilling(place, expected, student)
+    begins = [began] + [
+        wait_for(pattern, expected, process)
+        for pattern in PHASES_OF_DISTILLATION.values()
+        if pattern
+    ]
+    finish(process)
+    assert None not in begins
+    ends = [*begins[1:], time.perf_counter()]
+    lengths = [end - begin for begin, end in zip(begins, ends, strict=True)]
+    lengths = dict(zip(PHASES_OF_DISTILLATION, lengths, strict=True))
+
+    seed = int(os.environ.get("KERAS_KD_KILLS_SEED", random.SystemRandom().randrange(10**6)))
+    draw = random.Random(seed)
+    print(f"\nKERAS_KD_KILLS_SEED={seed}, student {student}")
+    phases = list(PHASES_OF_DISTILLATION)
+    # Each once before any comes twice, in the order in which they come.
+    drawn = [*phases, *draw.sample(phases, 3)] if NUM_RUNS else draw.sample(phases, 2)
+    folder, num_alive = tmp_path / "killed", 0
+    for phase in sorted(drawn, key=phases.index):
+        config, results = (folder / "out" / f"{name}.json" for name in ("config", "results"))
+        goes_on = config.exists() and not results.exists()
+        process = distilling(place, folder, student, resume=goes_on and draw.random() < 0.5)
+        pattern, delay = PHASES_OF_DISTILLATION[phase], draw.uniform(0, lengths[phase])
+        if not pattern or wait_for(pattern, folder, process) is not None:
+            time.sleep(delay)
+        num_alive += process.poll() is None
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        print(f"killed {1000 * delay:.0f} ms into {phase}", flush=True)
+        for each in (folder / "out", *(folder / "out").glob("seed_*")):
+            assert_no_file_is_half_written(each)
+    finish(distilling(place, folder, student))
+    assert_same_distillation(folder / "out", expected / "out")
+    print(f"{len(drawn)} kills, {num_alive} of them met a living process")
     assert num_alive > 0
