@@ -456,11 +456,10 @@ def _is_builder(given):
 
 
 def _name_of(data):
-    if isinstance(data, data_module.Data):
-        data = data.name
-    elif callable(data):
+    if callable(data):
         return "own"
-    return re.sub(r"[^\w.-]+", "_", Path(data).stem).strip("._") or "own"
+    given = data.name if isinstance(data, data_module.Data) else Path(data).stem
+    return re.sub(r"[^\w.-]+", "_", given).strip("._") or "own"
 
 
 def _absolute(value):
