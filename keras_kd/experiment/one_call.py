@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
+from keras_kd._common.checks import check_seed
 from keras_kd._common.typing import PathLike
 from keras_kd.data import Data
 from keras_kd.experiment.compare import check_seeds
@@ -78,8 +79,10 @@ def distill(
     assert set(result["models"]) == {"teacher", "student", "student_alone"}
     ```
     """
-    recipe = Recipe(teacher=teacher, data=data, student_patience=patience, **settings)
+    if seeds is None:
+        check_seed(seed)
     seeds = check_seeds([seed] if seeds is None else seeds)
+    recipe = Recipe(teacher=teacher, data=data, student_patience=patience, **settings)
     kind = Distill(seeds, control, formats, max_drop, ships=output is not None)
     options = {
         "quick": quick, "budget": budget, "tensorboard": tensorboard, "overwrite": overwrite,

@@ -162,8 +162,6 @@ class Recipe:
     best: "Recipe | None" = None
 
     def __post_init__(self):
-        if self.name is None:
-            object.__setattr__(self, "name", _name_of(self.data))
         if isinstance(self.loss, str):
             builder_of(self.loss)  # Refused now, if there is none.
         for name, bounds in (("temperature", TEMPERATURES), ("alpha", ALPHAS)):
@@ -185,6 +183,8 @@ class Recipe:
                 "'auto' asks a teacher that is there before the run. Received: 'auto' and a "
                 "teacher that the run trains. Name temperature, alpha and student."
             )
+        if self.name is None:
+            object.__setattr__(self, "name", _name_of(self.data))
 
     def __call__(self, **options: Any) -> dict[str, Any]:
         """Run the recipe; the options are those of `experiment.run`."""
@@ -458,6 +458,11 @@ def _is_builder(given):
 def _name_of(data):
     if callable(data):
         return "own"
+    if not isinstance(data, (str, os.PathLike, data_module.Data)):
+        raise ArgumentError(
+            "`data` must be a name, a path, a `Data` or a function of the seed. Received: "
+            f"{type(data).__name__}. Make a `Data` of arrays with `data.from_arrays`."
+        )
     given = data.name if isinstance(data, data_module.Data) else Path(data).stem
     return re.sub(r"[^\w.-]+", "_", given).strip("._") or "own"
 
