@@ -245,7 +245,7 @@ def test_run_directories(name, changes, path, replacement, finished):
                 (Path(folder) / each).write_bytes(edited(content, changes * (each == name)))
         # Whatever lies in one folder, the others are listed.
         assert len(kd.experiment.list_runs(folder)) <= 1
-        kd.experiment.runs.print_runs(folder)
+        kd.experiment.print_runs(folder)
         refused_or(kd.experiment.check_run, folder)
         head = refused_or(checkpoint.read, Path(folder) / "student.checkpoint.npz")
         assert head is None or head["states"].keys() <= {"student"}
