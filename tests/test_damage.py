@@ -273,18 +273,18 @@ def test_a_folder_of_others_is_none_of_ours(tmp_path):
 
 
 def test_what_the_page_reads_is_judged_too(run):
-    from keras_kd.serve.content import _data_name
+    from keras_kd.serve.content import _made_from
 
-    assert _data_name(run) == "digits"
+    assert _made_from(run) == {"data": "digits"}
     for content in ("", "[1, 2]", '{"data": 7}', '{"data": {"name": [1]}}'):
         (run / "results.json").write_text(content)
         with pytest.raises(ValueError, match=r"results\.json, which .*Name the test images"):
-            _data_name(run)
+            _made_from(run)
     (run / "results.json").unlink()
-    assert _data_name(run) is None
+    assert _made_from(run) == {}
     (run / "export.json").write_text('{"data": {"name": 1}}')
     with pytest.raises(ValueError, match=r"export\.json, which is damaged: `data` is"):
-        _data_name(run)
+        _made_from(run)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ pytestmark = pytest.mark.slow
 NUM_RUNS = int(os.environ.get("KERAS_KD_KILLED_RUNS", "0"))
 CODE = """
 import dataclasses, sys
+import keras_kd as kd
 recipe = dataclasses.replace(
     kd.recipes.digits, epochs=30, augmentation=kd.data.RandomShift(1), views=4
 )

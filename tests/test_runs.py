@@ -106,7 +106,7 @@ class TestWhatCannotBeResumed:
     def test_a_recipe_that_is_not_ours(self, tmp_path, capsys):
         unstarted(tmp_path / "run", recipe="mine")
         assert cli.main(["resume", str(tmp_path / "run")]) == 1
-        assert "experiment.resume(folder, recipe)" in capsys.readouterr().err
+        assert "`experiment.resume(folder, recipe)`: it goes on" in capsys.readouterr().err
 
     def test_another_recipe(self, tmp_path):
         unstarted(tmp_path / "run", recipe="mine")

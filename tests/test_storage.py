@@ -74,7 +74,7 @@ def test_a_search_opens_the_url_and_writes_none_of_its_password(storage, tmp_pat
     monkeypatch.setenv(VARIABLE, URL)
     monkeypatch.setattr(SEARCH, "check_storage", lambda storage: None)  # It wants the driver.
     monkeypatch.setattr(STUDY, "open_study", open_study)
-    monkeypatch.setattr(SEARCH, "Trainer", train)
+    monkeypatch.setattr(SEARCH.Search, "train", train)
     monkeypatch.setattr(sys, "argv", ["keras-kd", "search", "digits", "--storage", storage])
     with pytest.raises(TrainingError):
         kd.experiment.search(

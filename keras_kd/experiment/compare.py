@@ -9,7 +9,7 @@ from keras_kd._common.files import remove_leftovers
 from keras_kd._common.typing import PathLike
 from keras_kd.experiment import statistics, tables
 from keras_kd.experiment.frame import carry_out
-from keras_kd.experiment.kind import NEEDED, Judged, Kind, Part
+from keras_kd.experiment.kind import Judged, Kind, Part
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result
 from keras_kd.runs import events, records
@@ -145,7 +145,8 @@ class Compare(Kind):
     def parts(cls, folder, results):
         num_classes = len(results["data"]["class_names"])
         folders = [folder / f"seed_{seed}" for seed in results["seeds"]]
-        return [Part(_curves(each), Predictions(each, num_classes, NEEDED)) for each in folders]
+        models = results["models"]
+        return [Part(_curves(each), Predictions(each, num_classes, models)) for each in folders]
 
     @classmethod
     def figures(cls, results):

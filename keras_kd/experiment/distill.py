@@ -13,7 +13,7 @@ from keras_kd._common.typing import PathLike
 from keras_kd.experiment import choosing, proposing, report, statistics, tables
 from keras_kd.experiment.compare import Compare, summary
 from keras_kd.experiment.frame import carry_out
-from keras_kd.experiment.kind import NEEDED, Judged
+from keras_kd.experiment.kind import Judged
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result, decoded
 from keras_kd.export.proof import check_formats, export_held
@@ -68,7 +68,8 @@ class Distill(Compare):
     def judge(self, trainer, trained, test):
         runs = [self.judge_seed(trainer, seed, trained[seed], test) for seed in self.seeds]
         best = max(runs, key=lambda run: run["models"]["student"]["validation_accuracy"])["seed"]
-        said = Predictions(trainer.folder / f"seed_{best}", trainer.data.num_classes, NEEDED)
+        num_classes = trainer.data.num_classes
+        said = Predictions(trainer.folder / f"seed_{best}", num_classes, trained[best])
         curves = {name: curves for name, (_, curves) in trained[best].items() if curves}
         results = {"runs": runs, "shipped_seed": best, "curves": curves}
         if len(runs) > 1:

@@ -8,10 +8,6 @@ import keras
 from keras_kd.experiment import report
 from keras_kd.runs.evaluation import Predictions
 
-# Who must have said something of the test split: the teacher may be soft labels alone, and the
-# control left out.
-NEEDED = ("student",)
-
 
 class Judged(typing.NamedTuple):
     """What is known when the test split was read.
@@ -137,8 +133,8 @@ class Kind:
     @classmethod
     def parts(cls, folder, results):
         """Return the `Part` of each seed."""
-        curves = cls.curves(results)
-        return [Part(curves, Predictions(folder, len(results["data"]["class_names"]), NEEDED))]
+        num_classes = len(results["data"]["class_names"])
+        return [Part(cls.curves(results), Predictions(folder, num_classes, results["models"]))]
 
     @classmethod
     def curves(cls, results):

@@ -73,7 +73,8 @@ def recipe_of(folder, config):
     if "made_from" not in config:
         raise ValueError(
             f"The run in {folder} was begun with objects of a Python program, such as a model. "
-            "Received: no recipe. Call the same function again, with the same folder: it goes on."
+            "Received: no recipe. Call the same function again with the same folder, or "
+            "`experiment.resume(folder, recipe)`: it goes on."
         )
     return Recipe(**config["made_from"])
 

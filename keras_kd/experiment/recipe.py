@@ -273,7 +273,7 @@ class Recipe:
         first = self.teacher[0] if isinstance(self.teacher, (list, tuple)) else self.teacher
         if isinstance(first, (str, Path)):
             first = load_model_file(first, "teacher")
-        inputs = (isinstance(first, keras.Model) and first.inputs) or []
+        inputs = getattr(first, "inputs", None) or []  # A subclassed model may have none.
         size = tuple(inputs[0].shape[1:3]) if len(inputs) == 1 else ()
         if len(size) != 2 or None in size:
             return self
