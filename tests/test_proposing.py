@@ -1,6 +1,7 @@
 """Students proposed from a budget."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -60,7 +61,10 @@ def test_auto_trains_three_and_takes_the_best_file_within_the_budgets(digits, di
         digits, train=Split(digits.train.images[:600], digits.train.labels[:600])
     )
     options = {"temperature": 2.0, "alpha": 0.9, "epochs": 4, "checked": False, "verbose": False}
+    began = time.perf_counter()
     result = kd.distill(digits_teacher, few, max_kb=60, control=False, **options)
+    # What was picked is trained once, and counted once.
+    assert result["seconds"] <= time.perf_counter() - began
     table = result.report["proposals"]
     assert len(table) == 3 and all(row["within_budgets"] for row in table)
     picked = result.report["settings"]["student"]

@@ -53,10 +53,10 @@ def settled(trainer, varied=()):
     results = {}
     if open_:
         path, names = trainer.folder / "chosen.json", sorted(open_)
-        was_there = path.is_file()
+        began = time.perf_counter()
         found = remembered(path, made_of, lambda: _timed(choose, trainer, names), _SHAPE)
-        if was_there:
-            trainer.earlier.append(found["seconds"])
+        # What it took in an earlier process; nothing if it was chosen just now.
+        trainer.earlier.append(max(0.0, found["seconds"] - (time.perf_counter() - began)))
         trainer = _with(trainer, temperature=found["temperature"], alpha=found["alpha"])
         results["chosen"] = {"temperature": found["temperature"], "alpha": found["alpha"]}
         results["chosen"] |= found["how"]

@@ -9,11 +9,12 @@ from keras_kd import metrics
 from keras_kd._common.backend import require_extra
 from keras_kd._common.checks import check_budgets
 from keras_kd._common.files import written_whole
+from keras_kd._common.json_files import parsed
 from keras_kd._common.typing import PathLike
 from keras_kd.experiment import choosing, proposing, report, statistics, tables
 from keras_kd.experiment.compare import Compare, summary
 from keras_kd.experiment.frame import carry_out
-from keras_kd.experiment.kind import Judged
+from keras_kd.experiment.kind import Judged, Kind
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result, decoded
 from keras_kd.export.proof import check_formats, export_held
@@ -61,6 +62,8 @@ class Distill(Compare):
             proposals = trainer.folder.parent / "proposals"
             if (proposals / "student.json").exists():
                 _copy_student(proposals, trainer.folder)
+                # Its seconds are those of the proposals, which are counted.
+                trainer.earlier.append(-_seconds_of(proposals))
         yield {"student": trainer.distilled(teacher)}
         if self.control:
             yield {"student_alone": trainer.alone()}
@@ -167,14 +170,7 @@ class Distill(Compare):
 
     @classmethod
     def figures(cls, results):
-        if results.get("verdict"):
-            return super().figures(results)
-        names = {"student": "distilled", "student_alone": "alone"}
-        return ", ".join(
-            f"{title} {tables.value_of(results['models'][name]['test']['accuracy']):.4f}"
-            for name, title in names.items()
-            if name in results["models"]
-        )
+        return (super() if results.get("verdict") else Kind).figures(results)
 
 
 def distill(
@@ -251,6 +247,11 @@ def _gain(said):
     logits = said.logits["student"], said.logits["student_alone"]
     gain, low, high = metrics.paired_gain(said.labels, *logits)
     return {"gain": {"accuracy": gain, "interval_95": [low, high]}}
+
+
+def _seconds_of(folder):
+    """Return how long the student took that lies in a folder."""
+    return parsed(folder / "student.json")["curves"]["student"]["seconds"]
 
 
 def _copy_student(there: Path, here: Path):

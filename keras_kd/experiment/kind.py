@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import keras
 
-from keras_kd.experiment import report
+from keras_kd.experiment import report, tables
 from keras_kd.runs.evaluation import Predictions
 
 
@@ -42,7 +42,6 @@ class Kind:
         name: in `config.json` and in the names of folders.
         noun: what people call it.
         title_of_page: what the page says that it is.
-        shape: of its `results.json`, for `records`.
         varied: settings of a recipe that it varies by itself, and that need not be chosen.
         left_out: what it cannot be asked for, by name.
         seeds: of the trainings; the first one's split is what everything is chosen on.
@@ -149,9 +148,12 @@ class Kind:
     @classmethod
     def figures(cls, results):
         """Return what a list of runs says of a finished one."""
-        test = {name: model["test"]["accuracy"] for name, model in results["models"].items()}
         names = {"student": "distilled", "student_alone": "alone"}
-        return ", ".join(f"{names[name]} {test[name]:.4f}" for name in names if name in test)
+        return ", ".join(
+            f"{title} {tables.value_of(results['models'][name]['test']['accuracy']):.4f}"
+            for name, title in names.items()
+            if name in results["models"]
+        )
 
 
 def worth(figures):

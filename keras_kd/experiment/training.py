@@ -1,6 +1,7 @@
 """Train the models of a recipe in a folder; a training that was killed goes on, to the bit."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import keras
@@ -72,6 +73,11 @@ class Trainer:
     def settings(self):
         """Return the recipe's settings on this data, for JSON."""
         return self.recipe.settings(self.data, self.fixed)
+
+    @functools.cached_property
+    def taught(self):
+        """What the teacher speaks of, a `Split`: unlabelled examples too, joined once."""
+        return self.recipe.train_split(self.data)
 
     def build(self, given):
         """Return a new model, with the same first weights whatever was trained before.
@@ -177,7 +183,7 @@ class Trainer:
         """
         recipe = dataclasses.replace(self.recipe, **changes)
         distiller = recipe.distiller_of(self.build(recipe.student), self._live(teacher))
-        count = len(recipe.train_split(self.data))
+        count = len(self.taught)
         return self._compiled(distiller, None, recipe.optimizer_of("student", count))
 
     def probe(self, **changes):
@@ -276,7 +282,7 @@ class Trainer:
         """
         options = {"shuffle_seed": self.seed, "initial_epoch": epoch}
         recipe = self.recipe
-        train = recipe.train_split(self.data) if training.unlabelled else self.data.train
+        train = self.taught if training.unlabelled else self.data.train
         if not training.stored:
             return train.batches(training.batch_size, augmentation=training.augmentation, **options)
         labels = recipe.stored_soft_labels() or self._soft_labels(training, teacher, train)
@@ -307,7 +313,7 @@ class Trainer:
         if self.recipe.soft_labels is not None:
             said.append(self.recipe.digest_of_soft_labels())
         if training.unlabelled:
-            said.append(self.recipe.train_split(self.data).digest)
+            said.append(self.taught.digest)
         return digest_of(*said)
 
 
