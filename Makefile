@@ -38,13 +38,13 @@ fuzz: $(INSTALLED) ## The readers, for ten minutes on whatever hypothesis makes 
 	KERAS_KD_FUZZ_EXAMPLES=6000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
 
 bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
-	$(VENV)/bin/python benchmarks/main_job.py --recipe fashion_mnist_mlp
-	$(VENV)/bin/python benchmarks/main_job.py --recipe digits
+	$(VENV)/bin/python benchmarks/scripts/main_job.py --recipe fashion_mnist_mlp
+	$(VENV)/bin/python benchmarks/scripts/main_job.py --recipe digits
 	$(VENV)/bin/python -m pip install --quiet -e '.[bench]'
-	$(VENV)/bin/python benchmarks/speed.py
+	$(VENV)/bin/python benchmarks/scripts/speed.py
 
 memory: $(INSTALLED) ## The memory of `fit`, with what a teacher said kept and without. Two minutes.
-	$(VENV)/bin/python benchmarks/memory.py
+	$(VENV)/bin/python benchmarks/scripts/memory.py
 
 kills: $(INSTALLED) ## Twenty runs and two distillations, killed at random moments and gone on with. Half an hour.
 	KERAS_KD_KILLED_RUNS=20 $(VENV)/bin/python -m pytest -s tests/test_kills.py

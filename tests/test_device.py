@@ -1,4 +1,4 @@
-"""Devices; GPUs are pretended, since no test machine has one. See also `benchmarks/gpu.py`."""
+"""Devices; GPUs are pretended, as no test machine has one. See also `benchmarks/scripts/gpu.py`."""
 
 import subprocess
 import sys

@@ -20,7 +20,7 @@ It may change the time and nothing else. What a Keras user may rely on:
   pipeline, weights, `validation_split`, `steps_per_epoch`, `shuffle="batch"`: Keras's own path.
 
 The rules look at models, data, callbacks and device alone, never at a clock: the same seed gives
-the same weights. `benchmarks/speed.py choices` and `benchmarks/memory.py` measure them;
+the same weights. `benchmarks/scripts/speed.py choices` and `memory.py` beside it measure them;
 `benchmarks/RESULTS.md` and `memory.md` have what came out on a processor of two cores.
 """
 

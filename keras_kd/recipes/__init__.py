@@ -2,7 +2,7 @@
 
 The data-free form is not among them: a recipe's student learns from the training images in epochs
 of them and is chosen by the validation images, of which that form has none. See
-`benchmarks/adversarial.py`.
+`benchmarks/scripts/adversarial.py`.
 """
 
 from keras_kd._common.surface import only

@@ -16,7 +16,7 @@ learning), and to be taken for the other by a discriminator of the convolutions'
 Batches of 64, Adam at 1e-3; at 2e-5 for the adversarial losses. The teacher of the
 tables is the peer's architecture trained alone before: it teaches nobody here, but the student of
 plain soft targets that `compare` trains beside them. Without the discriminators it is mutual
-learning; that control is a row of `benchmarks/adversarial.py labelled`.
+learning; that control is a row of `benchmarks/scripts/adversarial.py labelled`.
 """
 
 import functools

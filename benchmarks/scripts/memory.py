@@ -1,6 +1,6 @@
 """Measure the memory of `fit`, with what a teacher said kept and without.
 
-Command: `make memory`, or `python benchmarks/memory.py`.
+Command: `make memory`, or `python benchmarks/scripts/memory.py`.
 Cost: about five minutes on two cores.
 Writes: `benchmarks/results/memory.json`, and `benchmarks/memory.md` from it.
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from keras_kd._common.backend import describe_machine
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "memory.json"
 # What is compared: examples, classes, features of an example, and outputs of such classes.
 CASES = {
@@ -115,7 +115,7 @@ def _in_process(*arguments):
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT / "benchmarks",
+        cwd=Path(__file__).parent,
         env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
     ).stdout
     return float(output.rsplit("RESULT", 1)[1])

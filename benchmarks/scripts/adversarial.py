@@ -3,13 +3,13 @@
 Commands, each resumable: a run whose JSON of as many epochs lies in
 `benchmarks/results/adversarial/` is not run again, a run that was killed begins anew.
 
-    python benchmarks/adversarial.py data_free --dataset mnist --seeds 3
-    python benchmarks/adversarial.py data_free --dataset fashion_mnist --seeds 3
-    python benchmarks/adversarial.py labelled --seeds 10
-    python benchmarks/adversarial.py few_labels --images 100 --seeds 5
-    python benchmarks/adversarial.py few_labels --images 1000 --seeds 5
-    python benchmarks/adversarial.py overhead
-    python benchmarks/adversarial.py table          # only writes the document anew
+    python benchmarks/scripts/adversarial.py data_free --dataset mnist --seeds 3
+    python benchmarks/scripts/adversarial.py data_free --dataset fashion_mnist --seeds 3
+    python benchmarks/scripts/adversarial.py labelled --seeds 10
+    python benchmarks/scripts/adversarial.py few_labels --images 100 --seeds 5
+    python benchmarks/scripts/adversarial.py few_labels --images 1000 --seeds 5
+    python benchmarks/scripts/adversarial.py overhead
+    python benchmarks/scripts/adversarial.py table          # only writes the document anew
 
 Cost on one core: data-free 40 minutes a seed for the hybrid, 20 for DAFL, 15 for DFAD, minutes for
 the rest; labelled about five minutes a seed; few labels about nine.
@@ -39,7 +39,7 @@ from adversarial_runs import Job
 from keras_kd._common.backend import describe_machine
 from keras_kd._common.files import written_whole
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "adversarial"
 MODELS = ROOT / "saved_models" / "bench" / "adversarial"
 

@@ -1,9 +1,9 @@
 """Compare recipes over seeds and keep what came out.
 
-Command: `python benchmarks/recipes.py mnist_mlp [--best] [--epochs 5] [--seeds 5]`, which is
-`keras-kd compare` with its results kept; `python benchmarks/recipes.py --sweep FOLDER NAME` keeps
-those of a finished `keras-kd sweep` and its heat map beside them. Without either it only writes the
-document anew.
+Command: `python benchmarks/scripts/recipes.py mnist_mlp [--best] [--epochs 5] [--seeds 5]`, which
+is `keras-kd compare` with its results kept; `python benchmarks/scripts/recipes.py --sweep FOLDER
+NAME` keeps those of a finished `keras-kd sweep` and its heat map beside them. Without either it
+only writes the document anew.
 Cost: the recipe's docstring says it. A comparison that was stopped goes on.
 Writes: `benchmarks/results/recipes/<recipe>.json` (with `--epochs 5`, `<recipe>_5_epochs.json`),
 `benchmarks/results/sweeps/<name>.json` and `.png`, and `benchmarks/recipes.md`.
@@ -21,7 +21,7 @@ from keras_kd import experiment, recipes
 from keras_kd.experiment import heat_map
 from keras_kd.experiment.tables import METRICS, cell_title, mean_and_std, verdicts
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "recipes"
 SWEEPS = ROOT / "results" / "sweeps"
 
@@ -70,9 +70,10 @@ def keep_sweep(folder, name):
 def document():
     """Return `recipes.md` from the results that are there."""
     parts = [
-        "# Recipes, compared over seeds\n\nWritten by `benchmarks/recipes.py`; the single runs are "
-        "in `results/recipes/`. Mean ± standard deviation over seeds; every choice made on a "
-        "validation split, the test split read once, when all models of all seeds were trained.\n"
+        "# Recipes, compared over seeds\n\nWritten by `benchmarks/scripts/recipes.py`; the single "
+        "runs are in `results/recipes/`. Mean ± standard deviation over seeds; every choice made "
+        "on a validation split, the test split read once, when all models of all seeds were "
+        "trained.\n"
     ]
     found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
     return "\n".join(

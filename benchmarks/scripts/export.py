@@ -1,6 +1,6 @@
 """Export the main job's student and a conv net over seeds, and measure every file.
 
-Command: `python benchmarks/export.py` (`--seeds 3`).
+Command: `python benchmarks/scripts/export.py` (`--seeds 3`).
 Cost: two minutes a seed on two cores once the models are trained, which takes about eight.
 Writes: `benchmarks/results/export/<model>.json`, and `benchmarks/export.md` from them.
 
@@ -21,7 +21,7 @@ import keras
 
 import keras_kd as kd
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 BENCH = ROOT / "saved_models" / "bench"
 RESULTS = ROOT / "benchmarks" / "results" / "export"
 
@@ -207,10 +207,10 @@ def section(runs):
 
 def document():
     parts = [
-        "# Export: what each file is worth\n\nWritten by `python benchmarks/export.py`, from the "
-        "runs in `results/export/`. Fashion-MNIST, 10,000 test images, each file run by its own "
-        "runtime in a fresh process. Mean ± standard deviation over seeds. Points lost: accuracy "
-        "below the float Keras student. Agreement: with the Keras model the file was made from. "
+        "# Export: what each file is worth\n\nWritten by `python benchmarks/scripts/export.py`, "
+        "from the runs in `results/export/`. Fashion-MNIST, 10,000 test images, each file run by "
+        "its own runtime in a fresh process. Mean ± standard deviation over seeds. Points lost: "
+        "accuracy below the float Keras student. Agreement: with the Keras model the file was made from. "
         "Distilled as such: by `quantize.prepare`, with five epochs of training more than the "
         "student. Times: the median over seeds of p50.\n\n"
         "A SavedModel has some 32 KB beside its weights, however small these are: the network's "

@@ -1,6 +1,7 @@
 """Run what trains on a GPU and on the processor: the same weights, and the time of an epoch.
 
-Command: `python benchmarks/gpu.py [--quick] [--out FILE] [weights parts dense convolutions]`.
+Command: `python benchmarks/scripts/gpu.py [--quick] [--out FILE] [SECTION ...]`, of weights, parts,
+dense and convolutions.
 Cost: about ten minutes with a GPU; `--quick` needs some seconds a line, and no GPU.
 Writes: `benchmarks/results/gpu/<section>.json`, and a table from all results, with
 `--out benchmarks/gpu.md`.
@@ -25,7 +26,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "gpu"
 SECTIONS = ("weights", "parts", "dense", "convolutions")
 ROUNDS = 3
@@ -90,7 +91,7 @@ class Job:
             [sys.executable, "-c", call],
             stdout=subprocess.PIPE,
             text=True,
-            cwd=ROOT / "benchmarks",
+            cwd=Path(__file__).parent,
             env=os.environ | {"PYTHONPATH": _path(), "TF_CPP_MIN_LOG_LEVEL": "2"} | hidden,
         )
         left = self.seconds - (time.perf_counter() - self.begun)
@@ -534,7 +535,7 @@ def alone(name, quick):
         text=True,
         check=False,
         timeout=90,
-        cwd=ROOT / "benchmarks",
+        cwd=Path(__file__).parent,
         env=os.environ | {"PYTHONPATH": _path()},
     )
     if ran.returncode:
@@ -707,7 +708,8 @@ def document(results):
     lines = [
         "# On a GPU",
         "",
-        "Written by `python benchmarks/gpu.py --out benchmarks/gpu.md`; its docstring says how.",
+        "Written by `python benchmarks/scripts/gpu.py --out benchmarks/gpu.md`; its docstring says "
+        "how.",
     ]
     if "weights" in found:
         lines += _table_of_weights(found["weights"])

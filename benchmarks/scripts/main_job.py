@@ -1,6 +1,6 @@
 """Run a recipe over seeds as a user would, and write what came out.
 
-Command: `make bench` (`python benchmarks/main_job.py --recipe fashion_mnist_mlp --seeds 5`).
+Command: `make bench`, or `python benchmarks/scripts/main_job.py [--recipe digits] [--seeds 5]`.
 Cost: about three minutes a seed on two cores.
 Writes: `benchmarks/results/<recipe>.json`, and `benchmarks/RESULTS.md` from all of those, which
 the README quotes.
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import speed_table
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 TITLES = {"teacher": "teacher", "student": "student distilled", "student_alone": "student alone"}
 

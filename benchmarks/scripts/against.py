@@ -1,6 +1,6 @@
 """Hold this checkout against another one: the same weights, and the time of an epoch.
 
-Command: `python benchmarks/against.py CHECKOUT`, such as a worktree of the commit before.
+Command: `python benchmarks/scripts/against.py CHECKOUT`, such as a worktree of the commit before.
 Cost: about five minutes on two cores, which nothing else should use.
 Writes: `benchmarks/against.md`.
 
@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 ROUNDS = 4
 # Data, units of the hidden layers, batch size, temperature and alpha, as in speed.py.
 WORKLOADS = {
@@ -52,7 +52,7 @@ def _document(checkouts, weights, times):
     lines = [
         f"# {commits['here']} against {commits['there']}",
         "",
-        "Written by `python benchmarks/against.py CHECKOUT`; its docstring says how.",
+        "Written by `python benchmarks/scripts/against.py CHECKOUT`; its docstring says how.",
         "",
         f"**Weights and logs equal to the bit: {len(equal)} of {len(weights['there'])} "
         f"distillers** ({', '.join(equal)}).",
@@ -168,7 +168,7 @@ def _in_process(path, *arguments):
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT / "benchmarks",
+        cwd=Path(__file__).parent,
         env=os.environ | {"PYTHONPATH": str(path), "TF_CPP_MIN_LOG_LEVEL": "3"},
     ).stdout
     return json.loads(output.rsplit("RESULT", 1)[1])

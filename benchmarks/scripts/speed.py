@@ -1,6 +1,7 @@
 """Measure what a training step, a teacher, a sweep, a store and a start cost.
 
-Command: `make bench`, or `python benchmarks/speed.py [step teacher sweep choices scale startup]`.
+Command: `make bench`, or `python benchmarks/scripts/speed.py [SECTION ...]`, of step, teacher,
+sweep, choices, scale and startup.
 Cost: about half an hour on two cores.
 Writes: `benchmarks/results/speed/<section>.json`, and `benchmarks/RESULTS.md` from all results.
 
@@ -21,7 +22,7 @@ import threading
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parent.parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "speed"
 SECTIONS = ("step", "teacher", "sweep", "choices", "scale", "startup")
 ROUNDS = 5
@@ -42,7 +43,7 @@ def main():
         found = _in_process(section)
         (RESULTS / f"{section}.json").write_text(json.dumps(found, indent=1) + "\n")
         print(section, json.dumps(found), flush=True)
-    sys.path.insert(0, str(ROOT / "benchmarks"))
+    sys.path.insert(0, str(Path(__file__).parent))
     from main_job import document
 
     (ROOT / "benchmarks" / "RESULTS.md").write_text(document())
@@ -56,7 +57,7 @@ def _in_process(section, *arguments):
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        cwd=ROOT / "benchmarks",
+        cwd=Path(__file__).parent,
         env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
     ).stdout
     return json.loads(output.rsplit("RESULT", 1)[1])

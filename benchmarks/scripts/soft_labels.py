@@ -1,7 +1,7 @@
 """What soft labels of a language model cost a token, and how wrong the loss is that they give.
 
-    python benchmarks/soft_labels.py            # about ten minutes on two idle cores
-    python benchmarks/soft_labels.py --steps 50 --tokens 1000   # to try it
+    python benchmarks/scripts/soft_labels.py            # about ten minutes on two idle cores
+    python benchmarks/scripts/soft_labels.py --steps 50 --tokens 1000   # to try it
 
 Text: the docstrings of Python's standard library and of the packages that are installed beside
 it, a twentieth of them held out. Teacher and a smaller student are word-level models of it, of

@@ -1,7 +1,7 @@
 """Teachers of every kind through `keras-kd distill` on a folder of images; the reader's pace.
 
-Command: `python benchmarks/own_data.py --images FOLDER` (a folder such as CIFAR-10's as JPEG files,
-with `train/` and `test/`). Cost: about half an hour on two cores.
+Command: `python benchmarks/scripts/own_data.py --images FOLDER` (a folder such as CIFAR-10's as
+JPEG files, with `train/` and `test/`). Cost: about half an hour on two cores.
 Result: `benchmarks/own_data.md`.
 
 The teachers are trained a little, from random weights, on a part of the images: this shows that
@@ -208,7 +208,7 @@ def write(rows, reader):
     lines = [
         "# Teachers of every kind, by one command",
         "",
-        "`python benchmarks/own_data.py --images CIFAR`; each teacher was trained for "
+        "`python benchmarks/scripts/own_data.py --images CIFAR`; each teacher was trained for "
         f"{TEACHER_EPOCHS} epochs from random weights on {10 * IMAGES_A_CLASS['train']} JPEG files "
         f"of CIFAR-10, then distilled into `{STUDENT}` by `keras-kd distill` on the same folder, "
         f"at most {STUDENT_EPOCHS} epochs, temperature and alpha chosen by its probe. It shows "
@@ -228,7 +228,7 @@ def write(rows, reader):
         *(f"- {key}: {value}" for key, value in describe_machine().items()),
         "",
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines))
+    (Path(__file__).parent.parent / "own_data.md").write_text("\n".join(lines))
 
 
 def line(row):

@@ -1,6 +1,6 @@
 """Compare losses and arrangements of distillation on Fashion-MNIST, over seeds.
 
-Command: `python benchmarks/variants.py [--seeds 5]`; seeds that are done are kept.
+Command: `python benchmarks/scripts/variants.py [--seeds 5]`; seeds that are done are kept.
 Cost: about a quarter of an hour a seed on one busy core.
 Writes: `benchmarks/results/variants/<seed>.json` and `benchmarks/variants.md`.
 
@@ -29,7 +29,7 @@ from keras_kd._common.backend import describe_machine
 from keras_kd.experiment.statistics import judged, spread
 from keras_kd.losses import SoftTargets
 
-ROOT = Path(__file__).parent
+ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results" / "variants"
 EPOCHS, PATIENCE, BATCH_SIZE = 60, 10, 64
 
@@ -203,7 +203,7 @@ def document():
     machine = ", ".join(f"{key} {value}" for key, value in found[0]["machine"].items())
     return (
         "# Losses and arrangements on Fashion-MNIST\n\n"
-        f"Command: `python benchmarks/variants.py --seeds {len(found)}`.\n{what}\n\n"
+        f"Command: `python benchmarks/scripts/variants.py --seeds {len(found)}`.\n{what}\n\n"
         f"{len(found)} seeds: mean ± standard deviation; gains are paired by seed, with the 95 %\n"
         f"interval of Student's t and its verdict.\n\n{table}\n\n{closing} With so many rows, one "
         f"in forty would win or lose by chance.\n\n{machine}.\n"

@@ -54,8 +54,8 @@ PAIRS = {
 def document(folder):
     """Return the document as Markdown; `folder` holds the results."""
     parts = [
-        "# Adversarial distillation, measured\n\nWritten by `benchmarks/adversarial.py`, whose "
-        "docstring has the commands; the runs are in `results/adversarial/`. Mean ± standard "
+        "# Adversarial distillation, measured\n\nWritten by `benchmarks/scripts/adversarial.py`, "
+        "whose docstring has the commands; the runs are in `results/adversarial/`. Mean ± standard "
         "deviation over seeds where there are several; test split, read once a run, for the "
         "weights of the last epoch (without data: of the student that agrees best with its teacher "
         "on generated images). A row that is missing has not been run. "

@@ -4,7 +4,7 @@ import json
 import statistics
 from pathlib import Path
 
-RESULTS = Path(__file__).parent / "results" / "speed"
+RESULTS = Path(__file__).parent.parent / "results" / "speed"
 
 
 def sections():

@@ -1,0 +1,1 @@
+"""What measures; see `benchmarks/README.md`."""
