@@ -561,9 +561,9 @@ CASES = {
         nothing(**{"--temperature": "nan"}),
         "`temperature` must be a number from 0.01 to 10000. Received: temperature=nan.",
     ),
-    "alpha_2": (
-        nothing(**{"--alpha": "2"}),
-        ("`alpha` must be a number from 0 to 1. Received: alpha=2.0."),
+    "alpha_3": (
+        nothing(**{"--alpha": "3"}),
+        ("`alpha` must be a number from 0 to 2. Received: alpha=3.0."),
     ),
     "epochs_0": (
         nothing(**{"--epochs": "0"}),
@@ -697,7 +697,7 @@ OPTIONS = {
     "teacher_is_a_loop", "no_teacher", "data_missing", "data_is_a_text_file", "data_loop",
     "npz_with_image_size", "class_map_missing", "class_map_is_a_folder", "student_typo",
     "student_without_layers", "student_of_nothing", "student_missing", "temperature_0",
-    "temperature_nan", "alpha_2", "epochs_0", "seed_negative", "batch_size_0", "scale_typo",
+    "temperature_nan", "alpha_3", "epochs_0", "seed_negative", "batch_size_0", "scale_typo",
     "format_typo", "budget_negative", "import_missing", "unlabelled_missing",
     "soft_labels_and_teacher", "soft_labels_missing", "output_is_a_file", "output_below_a_file",
     "output_holds_something",

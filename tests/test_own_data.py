@@ -176,7 +176,7 @@ def test_temperature_and_alpha_are_chosen_by_a_probe_that_the_report_tells(
     [
         ({"temperature": 0}, "`temperature` must be a number from 0.01 to 10000, or 'auto'"),
         ({"temperature": "hot"}, "`temperature` must be a number from 0.01 to 10000, or 'auto'"),
-        ({"alpha": 1.5}, "`alpha` must be a number from 0 to 1, or 'auto'"),
+        ({"alpha": 2.5}, "`alpha` must be a number from 0 to 2, or 'auto'"),
         ({"patience": 0}, "must be an integer of at least 1"),
         ({"learning_rate": 0}, "`learning_rate` must be a number from 1e-12 to 1000. "),
         ({"epochs": 0}, "`epochs` must be an integer of at least 1"),

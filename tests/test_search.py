@@ -335,7 +335,7 @@ def test_a_recipe_of_lambdas_is_for_one_worker():
         ({"space": {"momentum": (0, 1)}}, "A search is over any of .* Received: momentum"),
         ({"space": {"temperature": (8, 1)}}, "`temperature` must be two numbers from"),
         ({"space": {"learning_rate": (0.0, 1)}}, "`learning_rate` must be two numbers from"),
-        ({"space": {"alpha": (0.5, 1.5)}}, "`alpha` must be two numbers from 0 to 1"),
+        ({"space": {"alpha": (0.5, 2.5)}}, "`alpha` must be two numbers from 0 to 2"),
         ({"space": {"loss": ["Hints"]}}, "`loss` must name losses on logits"),
         ({"space": {"batch_size": [0]}}, "`batch_size` must be different integers"),
     ],

@@ -136,8 +136,8 @@ def test_without_a_loss_the_recipes_own_is_taken():
     [
         ({"temperature": []}, "`temperature` must be different numbers from 0.01"),
         ({"temperature": [0.0]}, "`temperature` must be different numbers from 0.01"),
-        ({"alpha": [0.5, 0.5]}, "`alpha` must be different numbers from 0 to 1"),
-        ({"alpha": [1.5]}, "`alpha` must be different numbers from 0 to 1"),
+        ({"alpha": [0.5, 0.5]}, "`alpha` must be different numbers from 0 to 2"),
+        ({"alpha": [2.5]}, "`alpha` must be different numbers from 0 to 2"),
         ({"loss": ["Hints"]}, "`loss` must name losses on logits: .*SoftTargets"),
         ({"loss": ["ValueMatching"]}, "on logits: ((?!Value).)* Received"),
         ({"loss": []}, "`loss` must name different losses"),

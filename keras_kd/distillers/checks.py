@@ -95,7 +95,8 @@ def _checked_alpha(alpha):
         return alpha
     if not is_number(alpha, ALPHAS):
         raise ValueError(
-            "`alpha`, the weight of the distillation loss, must be from 0 to 1, or a schedule. "
+            "`alpha`, the weight of the distillation loss, must be from 0 to 1 (to 2 against "
+            "wrong labels), or a schedule. "
             f"Received: alpha={alpha!r}."
         )
     return float(alpha)

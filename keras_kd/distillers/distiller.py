@@ -80,7 +80,9 @@ class Distiller(Trainer):
             dict by the same names; 1 by default.
         alpha: weight of the **distillation** loss, from 0 to 1, or a schedule; `1 - alpha`
             weighs the hard-label loss. At 0 the teacher is not asked; at 1 labels are not
-            needed. One for all outputs, or a dict or list of one each.
+            needed. Above 1, at most 2, the labels count against what the teacher says: this can
+            pay where many labels are wrong, and the loss has no lower bound (Das and Sanghavi
+            2023, section 4). One for all outputs, or a dict or list of one each.
         soft_labels: `SoftLabels`, or the folder of some, to train from instead of the live
             teacher, for losses on outputs. A folder that is not there yet is made by the first
             `fit`, from the teacher and the training data as they are. Like the teacher it is

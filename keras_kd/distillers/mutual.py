@@ -35,7 +35,7 @@ class MutualDistiller(Distiller):
     Args:
         students: at least two built `keras.Model`s that return logits for the same images.
         distillation_loss: a loss on logits; `SoftTargets(1.0)` by default, as in the paper.
-        alpha: weight of the distillation loss, from 0 to 1; 0.5 is the paper's ratio.
+        alpha: weight of the distillation loss, from 0 to 2; 0.5 is the paper's ratio.
         name: name of the model.
 
     Raises:

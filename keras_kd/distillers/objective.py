@@ -24,7 +24,7 @@ class Objective:
     Args:
         names: of the student's outputs.
         terms: the `DistillationTerms`.
-        alphas: by output, a number from 0 to 1 or a schedule.
+        alphas: by output, a number from 0 to 2 or a schedule.
         hard_losses: by output, `None` for one that learns no labels.
         loss_weights: by output; 1 for those not named.
     """

@@ -195,7 +195,7 @@ def search(
     Args:
         recipe: a `Recipe`; with several workers, its functions are those of a module.
         space: a dict with any of `temperature` and `learning_rate` (two numbers above 0, drawn
-            log-uniformly), `alpha` (two numbers from 0 to 1), `loss` (names of losses of
+            log-uniformly), `alpha` (two numbers from 0 to 2), `loss` (names of losses of
             `keras_kd.losses` on logits), `batch_size` (integers). `{"temperature": (1, 16),
             "alpha": (0.1, 0.9)}` if `None`. What it leaves out is the recipe's.
         trials: how many are to be finished, pruned ones among them.

@@ -32,7 +32,7 @@ class Space:
     Args:
         recipe: the `Recipe`, which all other settings are from.
         axes: a dict with any of `temperature` and `learning_rate` (two numbers above 0, drawn
-            log-uniformly), `alpha` (two numbers from 0 to 1, drawn uniformly), `loss` (names of
+            log-uniformly), `alpha` (two numbers from 0 to 2, drawn uniformly), `loss` (names of
             losses on logits), `batch_size` (integers).
 
     Raises:

@@ -146,7 +146,7 @@ def sweep(
     Args:
         recipe: a `Recipe`.
         temperature: numbers above 0; the recipe's `temperatures` if `None`.
-        alpha: weights of the distillation loss, from 0 to 1.
+        alpha: weights of the distillation loss, from 0 to 2.
         loss: names of losses of `keras_kd.losses` on logits, such as `["SoftTargets", "DIST"]`,
             or a dict by name of functions `(temperature) -> loss`; the recipe's if `None`. One
             that has no temperature takes one row. A sweep of functions is gone on with by calling
