@@ -27,6 +27,7 @@ LOOKS = {
     "student_alone": Look("#d55e00", "D", (4, 2)),
     "label_smoothing": Look("#009e73", "^", (1, 1.5)),
     "soft_targets": Look("#cc79a7", "v", (5, 1, 1, 1, 1, 1)),
+    "teacher_labels": Look("#a68a00", "P", (8, 3)),
 }
 # Of what has no look of its own, such as the other cells of a sweep.
 OTHER = Look("#aaaaaa")

@@ -74,7 +74,7 @@ class Split:
         """Return a `Split` of the examples at an array of integers or booleans.
 
         Args:
-            positions: integers `[k]`, or booleans `[n]`. Encoded images stay encoded.
+            positions: integers `[k]`, booleans `[n]`, or a slice. Encoded images stay encoded.
         """
 
         def taken(array):
@@ -82,6 +82,10 @@ class Split:
             return array.take(positions) if encoded else array[positions]
 
         return Split(map_arrays(taken, self.images), map_arrays(taken, self.labels))
+
+    def repeated(self, times: int) -> "Split":
+        """Return a `Split` that holds each example so many times, for longer epochs."""
+        return self.take(np.tile(np.arange(len(self)), times))
 
     def tensors(self, positions: Tensor | slice) -> Structure:
         """Return what models take at some positions, as tensors in their structure.
@@ -170,6 +174,8 @@ class Data:
         source: where the files were found.
         left_out: files that could not be read, each with the reason, if that was allowed.
         is_images: whether the examples are images `[n, height, width, channels]`.
+        unlabelled: further training examples that nobody labelled, as in `Split.images`, for a
+            teacher to speak of; `None` if there are none.
 
     Raises:
         ValueError: if they are called images and are none.
@@ -183,6 +189,7 @@ class Data:
     source: str
     left_out: tuple[str, ...] = ()
     is_images: bool = True
+    unlabelled: object = None
 
     def __post_init__(self):
         shapes = self.input_shape
@@ -221,7 +228,37 @@ class Data:
         """Return a `Data` of a share of each class's images, see `Split.share`."""
         splits = ("train", "validation", "test")
         few = {name: getattr(self, name).share(fraction) for name in splits}
+        if self.unlabelled is not None:
+            images = Split(self.unlabelled, None)
+            few["unlabelled"] = images.take(slice(max(1, round(fraction * len(images))))).images
         return dataclasses.replace(self, **few)
+
+    def keep_labels(self, count: int, *, seed: int) -> "Data":
+        """Return a `Data` of so many labels: what else there is to train on loses them.
+
+        The validation split keeps at most as many: nobody holds back more labels than there are.
+
+        Args:
+            count: labels that are left, as many of each class as its share allows; at least one a
+                class, fewer than there are.
+            seed: integer that the choice depends on.
+
+        Raises:
+            ValueError: if there are not so many.
+        """
+        check_integer(
+            "count", count, minimum=self.num_classes, maximum=len(self.train) - self.num_classes
+        )
+        kept = few_of_each(self.train.labels, count, seed)
+        judges = self.validation
+        if len(judges) > count:
+            judges = judges.take(few_of_each(judges.labels, count, seed))
+        return dataclasses.replace(
+            self,
+            train=self.train.take(kept),
+            validation=judges,
+            unlabelled=self.train.take(~kept).images,
+        )
 
     @functools.cached_property
     def digest(self) -> str:
@@ -236,6 +273,17 @@ def stratified(labels, fraction, seed):
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         chosen[members[: round(fraction * len(members))]] = True
+    return chosen
+
+
+def few_of_each(labels, count, seed):
+    """Return a boolean mask of `count` examples, each class with its share, drawn by `seed`."""
+    chosen = stratified(labels, count / len(labels), seed)
+    # What rounding took or gave is drawn from all.
+    generator = np.random.default_rng(seed)
+    surplus = int(chosen.sum()) - count
+    others = generator.permutation(np.flatnonzero(chosen if surplus > 0 else ~chosen))
+    chosen[others[: abs(surplus)]] = surplus < 0
     return chosen
 
 

@@ -17,6 +17,7 @@ _SHAPES = {
     "D": "M6 0l6 6-6 6-6-6z",
     "^": "M6 0l6 11h-12z",
     "v": "M6 12L0 1h12z",
+    "P": "M4 0h4v4h4v4h-4v4h-4v-4h-4v-4h4z",
 }
 # Longer names get a line of their own on a phone.
 _SHORT = 14

@@ -44,6 +44,10 @@ class Compare(Kind):
         }
         if trainer.recipe.distiller is not None and trainer.recipe.alpha != 0:
             distillers["soft_targets"] = trainer.distilled(teacher, distiller=None)
+        if trainer.recipe.has_unlabelled(trainer.data):
+            # What the teacher says of further images, without how sure it is.
+            labels = {"loss": "teacher_labels", "distiller": None}
+            distillers["teacher_labels"] = trainer.distilled(teacher, **labels)
         return trainer.together(distillers)
 
     def train(self, trainer):
@@ -172,8 +176,9 @@ def compare(
     Each seed draws its own validation split, first weights and orders; it trains a teacher, then,
     together on the same minibatches and with the same budget, the student alone, the student on
     smoothed labels (0.1) and the student distilled; where the recipe has a distiller of its own,
-    also the student of a plain one. Epochs are chosen on validation; the test split is read once,
-    when every model of every seed is trained.
+    also the student of a plain one; where there are unlabelled images, also the student of the
+    teacher's decisions alone. Epochs are chosen on validation; the test split is read once, when
+    every model of every seed is trained.
 
     A comparison that was killed goes on where it stopped when it is called again with the same
     arguments; what lies in the folder of the same making is used again. With more `seeds` it goes
@@ -196,10 +201,10 @@ def compare(
 
     Returns:
         A `Result`: `models` (mean and spread by name), `gains`
-        (over `student_alone`, `label_smoothing`, `teacher` and, if it is there, `soft_targets`, by
-        metric: `values`, `mean`, `std`, `interval_95`, `verdict`, `reason`, `seeds_needed`; above
-        0 is better), `verdict` (on accuracy, over the student alone; none under three seeds, see
-        `statistics.judged`), `runs` (the figures of each seed).
+        (over `student_alone`, `label_smoothing`, `teacher` and, if they are there, `soft_targets`
+        and `teacher_labels`, by metric: `values`, `mean`, `std`, `interval_95`, `verdict`,
+        `reason`, `seeds_needed`; above 0 is better), `verdict` (on accuracy, over the student
+        alone; none under three seeds, see `statistics.judged`), `runs` (the figures of each seed).
 
     Raises:
         ValueError: if an argument is out of range, the folder holds another run, or another process

@@ -71,10 +71,12 @@ class Recipe:
         temperature: of the soft targets. `"auto"` asks the teacher's logits, and a short probe on
             validation images.
         alpha: weight of the distillation loss; `1 - alpha` weighs the hard-label loss; or `"auto"`.
+            Above 1, at most 2, it makes a student forget wrong labels, see `Distiller`.
         epochs: at most, for each training.
         quick_epochs: at most, with `quick`.
-        teacher_patience: epochs without a better validation accuracy that end its training.
-        student_patience: the same for both students.
+        teacher_patience: epochs without a better validation accuracy that end its training; `None`
+            for all epochs, of which the last one is kept whatever validation says.
+        student_patience: the same for all students.
         batch_size: examples a step.
         learning_rate: of Adam, where there is no other optimizer.
         name: names the folder below `saved_models/`; the data's name if `None`.
@@ -82,7 +84,9 @@ class Recipe:
         scale: what a teacher of the user's was trained on, see `check`.
         head: what such a teacher returns, see `Teacher`.
         unlabelled: images without labels for the teacher to speak of, beside the training images:
-            an array of the same shape, or a folder.
+            an array of the same shape, or a folder; those of the data (`Data.unlabelled`) if
+            `None`. Who learns from labels alone then sees each of these as often as makes epochs
+            of as many steps.
         soft_labels: `SoftLabels` of the training images, or their folder, instead of a teacher.
         max_kb: most kilobytes of an `"auto"` student's file.
         max_us: most microseconds of it for an image.
@@ -133,8 +137,8 @@ class Recipe:
     alpha: float | str = AUTO
     epochs: int = 100
     quick_epochs: int = 5
-    teacher_patience: int = 10
-    student_patience: int = 10
+    teacher_patience: int | None = 10
+    student_patience: int | None = 10
     batch_size: int = 64
     learning_rate: float = 1e-3
     name: str | None = None
@@ -255,11 +259,16 @@ class Recipe:
         found.refuse()
         return found.teacher
 
+    def has_unlabelled(self, data: data_module.Data) -> bool:
+        """Return whether there are images without labels, of the recipe's or in the data."""
+        return self.unlabelled is not None or data.unlabelled is not None
+
     def train_split(self, data: data_module.Data) -> data_module.Split:
         """Return what the teacher speaks of: the training images, and those without labels."""
-        if self.unlabelled is None:
+        if not self.has_unlabelled(data):
             return data.train
-        return with_unlabelled(data.train, self.with_images(data).unlabelled)
+        images = self.with_images(data).unlabelled
+        return with_unlabelled(data.train, data.unlabelled if images is None else images)
 
     def with_size(self) -> "Recipe":
         """Return the recipe with the size for images of a folder that do not agree on one.
@@ -382,6 +391,8 @@ class Recipe:
             "student": architecture(built_for(student, data)) if _is_builder(student)
             else student if student == AUTO else named(student, data, seed=0),
             **self._teaching(data, teacher),
+            **({"training images": self.train_split(data).digest} if self.has_unlabelled(data)
+            else {}),
         }  # fmt: skip
 
     def _teaching(self, data, teacher):
@@ -392,8 +403,6 @@ class Recipe:
         said = {"teacher": teacher and teacher.fingerprint, "scale": self.scale, "head": head}
         if self.soft_labels is not None:
             said["soft labels"] = self.digest_of_soft_labels()
-        if self.unlabelled is not None:
-            said["training images"] = self.train_split(data).digest
         if self.student == AUTO:
             said |= {"max_kb": self.max_kb, "max_us": self.max_us}
         return said

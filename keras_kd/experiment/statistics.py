@@ -15,6 +15,7 @@ _OTHERS = {
     "student_alone": "the same student alone",
     "label_smoothing": "the same student on smoothed labels",
     "soft_targets": "the same student on plain soft targets",
+    "teacher_labels": "the same student on the teacher's hard labels",
     "teacher": "its teacher",
 }
 # More than these nobody runs; that many would settle nothing of worth.

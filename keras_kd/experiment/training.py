@@ -149,7 +149,7 @@ class Trainer:
         Images without labels are for the teacher to speak of: who learns from labels alone trains
         without them.
         """
-        if self.recipe.unlabelled is None:
+        if not self._has_unlabelled:
             yield distillers
             return
         on_labels = {name: each for name, each in distillers.items() if name in ON_LABELS}
@@ -170,9 +170,18 @@ class Trainer:
         return self.train(name, distillers, self._training_of(distillers), teacher)
 
     def _training_of(self, names):
-        """Return the `Training` of students: the teacher speaks of unlabelled images too."""
-        unlabelled = self.recipe.unlabelled is not None and not set(names) <= set(ON_LABELS)
-        return dataclasses.replace(self.student_training, unlabelled=unlabelled)
+        """Return the `Training` of students: the teacher speaks of unlabelled images too.
+
+        Who learns from labels alone sees these more often: its epochs have as many steps.
+        """
+        training = self.student_training
+        if not self._has_unlabelled:
+            return training
+        if not set(names) <= set(ON_LABELS):
+            return dataclasses.replace(training, unlabelled=True)
+        times = round(len(self.taught) / len(self.data.train))
+        # What is stored are the teacher's words on other examples.
+        return dataclasses.replace(training, stored=False, times=times)
 
     def distilled(self, teacher, **changes):
         """Return a compiled distiller of a new student.
@@ -194,8 +203,7 @@ class Trainer:
 
     def alone(self):
         """Return a compiled distiller that trains a new student on the labels alone."""
-        recipe = self.recipe
-        return self._on_labels(recipe.student, recipe.optimizer_of("student", self._num_train))
+        return self._on_labels(self.recipe.student, self._optimizer_on_labels())
 
     def smoothed(self, smoothing, teacher):
         """Return a compiled distiller that trains a new student on smoothed labels."""
@@ -206,7 +214,7 @@ class Trainer:
             distillation_loss=LabelSmoothing(smoothing),
             alpha=1.0,
         )
-        return self._compiled(distiller, None, self.recipe.optimizer_of("student", self._num_train))
+        return self._compiled(distiller, None, self._optimizer_on_labels())
 
     def train(self, name, distillers, training, teacher=None):
         """Return `{name: Trained}`: from the folder, gone on with, or trained from the start."""
@@ -236,12 +244,21 @@ class Trainer:
             name, {name: trained.model}, {name: trained.curves}, made_of
         )
 
+    def _optimizer_on_labels(self):
+        """Return a new optimizer of a student that learns from labels alone."""
+        times = self._training_of(ON_LABELS).times
+        return self.recipe.optimizer_of("student", times * self._num_train)
+
     def _on_labels(self, builder, optimizer):
         # At alpha=0 a distiller is plain training, but for rounding, and on the same fast path.
         distiller = Distiller(student=self.build(builder), alpha=0.0)
         # Keras's own loss: the control has nothing of ours in it.
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return self._compiled(distiller, loss, optimizer)
+
+    @property
+    def _has_unlabelled(self):
+        return self.recipe.has_unlabelled(self.data)
 
     @property
     def _is_stored(self):
@@ -283,6 +300,8 @@ class Trainer:
         options = {"shuffle_seed": self.seed, "initial_epoch": epoch}
         recipe = self.recipe
         train = self.taught if training.unlabelled else self.data.train
+        if training.times > 1:
+            train = train.repeated(training.times)
         if not training.stored:
             return train.batches(training.batch_size, augmentation=training.augmentation, **options)
         labels = recipe.stored_soft_labels() or self._soft_labels(training, teacher, train)
@@ -331,18 +350,21 @@ class Training:
     """What one `fit` is asked for."""
 
     epochs: int
-    patience: int
+    patience: int | None
     batch_size: int
     augmentation: object = None
     views: int | None = None
     precision: str | None = None
     stored: bool = False
     unlabelled: bool = False
+    times: int = 1
 
     def settings(self):
         """Return what weights depend on as JSON can hold it."""
         plain = {**dataclasses.asdict(self), "augmentation": repr(self.augmentation)}
         del plain["stored"], plain["unlabelled"]  # Said by the digests of what is learned from.
+        if self.times == 1:
+            del plain["times"]
         if self.precision is None:
             del plain["precision"]
         return plain

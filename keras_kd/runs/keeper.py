@@ -58,13 +58,16 @@ class Keeper:
             made_of: a digest of everything that the weights depend on.
             validation_data: as in `keras.Model.fit`.
             epochs: at most.
-            patience: of `EarlyStopping`.
+            patience: of `EarlyStopping`; `None` for the last epoch, whatever validation says.
         """
         found = self._finished(name, distillers, made_of)
         if found:
             self.earlier.append(next(iter(found.values())).curves["seconds"])
             return found
-        stoppings = {each: EarlyStopping(patience=patience) for each in distillers}
+        stoppings = {
+            each: EarlyStopping(patience=patience) if patience else _Last(patience=epochs)
+            for each in distillers
+        }
         checkpoint = Checkpoint(self.folder, name, made_of, distillers, stoppings)
         self.earlier.append(checkpoint.seconds)
         if checkpoint.epoch:
@@ -151,6 +154,16 @@ class Keeper:
         }
         with written_whole(self.folder / f"{name}.json") as unfinished:
             unfinished.write_text(json.dumps(record) + "\n")
+
+
+class _Last(EarlyStopping):
+    """Takes every epoch for the best so far: the last one is kept."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.best, self.best_epoch, self.best_weights = logs[self.monitor], epoch, []
+
+    def on_train_end(self, logs=None):
+        pass
 
 
 def _fit(distillers, data, callbacks, options):

@@ -23,6 +23,7 @@ _TITLES = {
     "student_alone": "student alone",
     "label_smoothing": "label smoothing",
     "soft_targets": "soft targets",
+    "teacher_labels": "teacher's labels",
 }
 
 
