@@ -210,7 +210,7 @@ def document():
         "# Export: what each file is worth\n\nWritten by `python benchmarks/scripts/export.py`, "
         "from the runs in `results/export/`. Fashion-MNIST, 10,000 test images, each file run by "
         "its own runtime in a fresh process. Mean ± standard deviation over seeds. Points lost: "
-        "accuracy below the float Keras student. Agreement: with the Keras model the file was made from. "
+        "accuracy below the float Keras student. Agreement: with the Keras model it was made of. "
         "Distilled as such: by `quantize.prepare`, with five epochs of training more than the "
         "student. Times: the median over seeds of p50.\n\n"
         "A SavedModel has some 32 KB beside its weights, however small these are: the network's "
