@@ -20,9 +20,15 @@ INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
 .PHONY: demo test fuzz bench memory kills data page browser lint format clean
 
-demo: $(INSTALLED) ## The main job: one command from nothing to a .tflite file that was run.
+demo: $(INSTALLED) ## One command from nothing to .tflite files that were run: where it pays, and where not.
 	@if $(MAKE) --no-print-directory data; then \
+		set -e; \
 		$(VENV)/bin/keras-kd run fashion_mnist_mlp; \
+		echo; echo "The same student where 500 images have a label, and all others have none:"; echo; \
+		$(VENV)/bin/keras-kd run fashion_mnist_few_labels; \
+		echo; $(VENV)/bin/keras-kd list saved_models; echo; \
+		echo "With a label on every image the student learns as much from the labels as from its"; \
+		echo "teacher. Where few have one, the teacher speaks of all the others: there it pays."; \
 	else \
 		echo "Fashion-MNIST could not be had (see above); running the embedded data set: digits."; \
 		$(VENV)/bin/keras-kd run digits; \

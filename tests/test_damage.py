@@ -173,7 +173,7 @@ def test_a_damaged_folder_spoils_no_other_and_names_its_file(tmp_path, capsys, n
     ]  # fmt: skip
     kd.experiment.print_runs(tmp_path)
     text = " ".join(capsys.readouterr().out.split())
-    assert text.count("distilled 0.9000, alone 0.9000") == 2
+    assert text.count("distilled 0.9000, alone 0.9000, +1.00 points (-1.00 to +3.00)") == 2
     assert str(tmp_path / "b" / name) in text and "Remove it" in text and "\x1b" not in text
     sentence = rf"must be as it was written\. Received: .*{name}, which .*Remove it: "
     for use in (

@@ -22,6 +22,7 @@ PARAMETERS = {
     "adversarial_online": (31_530, 15_770),
     "cifar10_resnet": (2_802_410, 114_410),
     "digits": (42_634, 1_210),
+    "fashion_mnist_few_labels": (66_474, 101_770),
     "fashion_mnist_mlp": (134_794, 101_770),
     "hinton_mnist": (2_395_210, 1_276_810),
     "hinton_mnist_30": (2_395_210, 24_790),
@@ -46,6 +47,7 @@ class TestEveryRecipe:
             name=recipe.data,
             input_shape=SHAPES[recipe.data],
             is_images=True,
+            unlabelled=None,
             num_classes=10,
             train=range(1000),
         )

@@ -12,7 +12,7 @@ from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment.choosing import settled
 from keras_kd.experiment.result import Result
-from keras_kd.experiment.tables import calibration_note
+from keras_kd.experiment.tables import notes
 from keras_kd.experiment.training import Asked, Trainer
 from keras_kd.runs import events, records
 from keras_kd.runs import folder as folder_module
@@ -60,7 +60,10 @@ def carry_out(
     made_from = dataclasses.replace(whole, data_options=recipe.data_options).words()
     data = _load(recipe, kind.seeds[0], data_dir, progress)
     recipe = recipe.with_images(data)  # Read once, for every training and seed.
-    recipe.train_split(data)  # Refused before a folder is made, if they do not fit.
+    # Refused before a folder is made, if they do not fit.
+    unlabelled = len(recipe.train_split(data)) - len(data.train)
+    if unlabelled:
+        progress.say(f"Without labels: {unlabelled} more, of which the teacher speaks")
     # What was begun was checked then.
     checked = recipe.checked and (overwrite or not folder_module.is_begun(folder))
     fixed = recipe.opened_teacher(data, checked=checked, progress=progress)
@@ -69,7 +72,7 @@ def carry_out(
     )
     what = {
         "kind": kind.name, "recipe": recipe.name, "options": options,
-        "data": folder_module.describe(data), "made_from": made_from,
+        "data": folder_module.describe(data, unlabelled), "made_from": made_from,
     }  # fmt: skip
     kind.open(trainer)
     with at_work(folder):  # Before minutes of work, if it cannot be.
@@ -121,7 +124,7 @@ def show(kind, results, folder, progress):
     """Show what a finished run found."""
     progress.show(kind.table(results))
     verdict, *others = kind.sentences(results, folder)
-    progress.say(verdict, *filter(None, [calibration_note(results["models"])]), *others)
+    progress.say(verdict, *notes(results), *others)
 
 
 def _load(recipe, seed, data_dir, progress):

@@ -149,11 +149,16 @@ class Kind:
     def figures(cls, results):
         """Return what a list of runs says of a finished one."""
         names = {"student": "distilled", "student_alone": "alone"}
-        return ", ".join(
+        said = [
             f"{title} {tables.value_of(results['models'][name]['test']['accuracy']):.4f}"
             for name, title in names.items()
             if name in results["models"]
-        )
+        ]
+        if "gain" in results:
+            low, high = (100 * end for end in results["gain"]["interval_95"])
+            points = f"{100 * results['gain']['accuracy']:+.2f} points"
+            said.append(f"{points} ({low:+.2f} to {high:+.2f})")
+        return ", ".join(said)
 
 
 def worth(figures):

@@ -85,8 +85,8 @@ class Recipe:
         head: what such a teacher returns, see `Teacher`.
         unlabelled: images without labels for the teacher to speak of, beside the training images:
             an array of the same shape, or a folder; those of the data (`Data.unlabelled`) if
-            `None`. Who learns from labels alone then sees each of these as often as makes epochs
-            of as many steps.
+            `None`. Who learns from labels alone, a teacher that the run trains too, then sees each
+            of these as often as makes epochs of as many steps.
         soft_labels: `SoftLabels` of the training images, or their folder, instead of a teacher.
         max_kb: most kilobytes of an `"auto"` student's file.
         max_us: most microseconds of it for an image.
@@ -108,6 +108,8 @@ class Recipe:
             as in `Distiller.compile`.
         quick_share: share of each class's images, of every split, that `quick` makes do with.
         share: the same of any run.
+        labels: how many training examples keep their label, drawn by the seed, see
+            `Data.keep_labels`; all if `None`.
         temperatures: of a sweep that is told none.
         best: the same students under a better schedule, for `--best` and for a budget.
 
@@ -162,6 +164,7 @@ class Recipe:
     precision: str | None = None
     quick_share: float = 1.0
     share: float = 1.0
+    labels: int | None = None
     temperatures: tuple[float, ...] = (1.0, 2.0, 4.0, 8.0)
     best: "Recipe | None" = None
 
@@ -173,7 +176,7 @@ class Recipe:
                 check_number(name, getattr(self, name), bounds, ", or 'auto'")
         check_number("learning_rate", self.learning_rate, RATES)
         for name in ("epochs", "quick_epochs", "teacher_patience", "student_patience",
-                     "batch_size", "teacher_epochs", "teacher_batch_size", "views"):  # fmt: skip
+                     "batch_size", "teacher_epochs", "teacher_batch_size", "views", "labels"):  # fmt: skip
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), minimum=1)
         if self.views is not None and self.augmentation is None:
@@ -227,7 +230,8 @@ class Recipe:
                 for name, value in (self.data_options or {}).items()
             }
             data = data_module.read(self.data, seed=seed, **options)
-        return data if self.share == 1 else data.share(self.share)
+        data = data if self.share == 1 else data.share(self.share)
+        return data if self.labels is None else data.keep_labels(self.labels, seed=seed)
 
     def opened_teacher(
         self, data: data_module.Data, *, checked: bool = False, progress: Progress

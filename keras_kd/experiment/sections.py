@@ -88,7 +88,7 @@ def models(results):
     return blocks.section(
         f"The models on {results['data']['test']:,} test examples, read once",
         blocks.table(columns, rows),
-        blocks.note(tables.calibration_note(results["models"])),
+        *map(blocks.note, tables.notes(results)),
         blocks.note(text),
     )
 

@@ -65,6 +65,18 @@ def comparison(results):
     )
 
 
+def notes(results):
+    """Return what else is to be known of the models of a result, a sentence each."""
+    unlabelled = results["data"].get("unlabelled")
+    found = []
+    if unlabelled:
+        found.append(
+            f"The teacher spoke of {unlabelled:,} examples more than there are labels for; who "
+            "learns from labels alone saw the labelled ones more often, for as many steps."
+        )
+    return [*found, *filter(None, [calibration_note(results["models"])])]
+
+
 def calibration_note(models):
     """Return one sentence if distillation made the student surer than it should be, `""` if not.
 

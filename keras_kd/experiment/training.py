@@ -101,8 +101,7 @@ class Trainer:
 
     def untrained_teacher(self):
         """Return a compiled distiller that trains a new teacher on the labels."""
-        recipe = self.recipe
-        return self._on_labels(recipe.teacher, recipe.optimizer_of("teacher", self._num_train))
+        return self._on_labels(self.recipe.teacher, self._optimizer_on_labels("teacher"))
 
     @property
     def teacher_training(self):
@@ -114,6 +113,7 @@ class Trainer:
             batch_size=recipe.batch_size_of("teacher"),
             augmentation=recipe.teacher_augmentation,
             precision=recipe.precision,
+            times=self._times,
         )
 
     @property
@@ -169,19 +169,20 @@ class Trainer:
             name = next(iter(distillers)) if len(distillers) == 1 else several
         return self.train(name, distillers, self._training_of(distillers), teacher)
 
-    def _training_of(self, names):
-        """Return the `Training` of students: the teacher speaks of unlabelled images too.
+    @property
+    def _times(self):
+        """How often who learns from labels alone sees each in an epoch, for as many steps."""
+        return round(len(self.taught) / len(self.data.train))
 
-        Who learns from labels alone sees these more often: its epochs have as many steps.
-        """
+    def _training_of(self, names):
+        """Return the `Training` of students: the teacher speaks of unlabelled images too."""
         training = self.student_training
         if not self._has_unlabelled:
             return training
         if not set(names) <= set(ON_LABELS):
             return dataclasses.replace(training, unlabelled=True)
-        times = round(len(self.taught) / len(self.data.train))
         # What is stored are the teacher's words on other examples.
-        return dataclasses.replace(training, stored=False, times=times)
+        return dataclasses.replace(training, stored=False, times=self._times)
 
     def distilled(self, teacher, **changes):
         """Return a compiled distiller of a new student.
@@ -203,7 +204,7 @@ class Trainer:
 
     def alone(self):
         """Return a compiled distiller that trains a new student on the labels alone."""
-        return self._on_labels(self.recipe.student, self._optimizer_on_labels())
+        return self._on_labels(self.recipe.student, self._optimizer_on_labels("student"))
 
     def smoothed(self, smoothing, teacher):
         """Return a compiled distiller that trains a new student on smoothed labels."""
@@ -214,7 +215,7 @@ class Trainer:
             distillation_loss=LabelSmoothing(smoothing),
             alpha=1.0,
         )
-        return self._compiled(distiller, None, self._optimizer_on_labels())
+        return self._compiled(distiller, None, self._optimizer_on_labels("student"))
 
     def train(self, name, distillers, training, teacher=None):
         """Return `{name: Trained}`: from the folder, gone on with, or trained from the start."""
@@ -244,10 +245,9 @@ class Trainer:
             name, {name: trained.model}, {name: trained.curves}, made_of
         )
 
-    def _optimizer_on_labels(self):
-        """Return a new optimizer of a student that learns from labels alone."""
-        times = self._training_of(ON_LABELS).times
-        return self.recipe.optimizer_of("student", times * self._num_train)
+    def _optimizer_on_labels(self, who):
+        """Return a new optimizer of a `"student"`, or a `"teacher"`, that learns from labels."""
+        return self.recipe.optimizer_of(who, self._times * len(self.data.train))
 
     def _on_labels(self, builder, optimizer):
         # At alpha=0 a distiller is plain training, but for rounding, and on the same fast path.
@@ -278,10 +278,6 @@ class Trainer:
             metrics=["accuracy"],
             precision=self.recipe.precision,
         )
-
-    @property
-    def _num_train(self):
-        return len(self.data.train)
 
     def in_its_precision(self, model):
         """Return a context in which a model computes as the recipe's training steps do."""

@@ -10,6 +10,7 @@ from keras_kd.recipes.adversarial_discriminator import adversarial_discriminator
 from keras_kd.recipes.adversarial_online import adversarial_online
 from keras_kd.recipes.cifar10_resnet import cifar10_resnet
 from keras_kd.recipes.digits import digits
+from keras_kd.recipes.fashion_mnist_few_labels import fashion_mnist_few_labels
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
 from keras_kd.recipes.hinton_mnist import hinton_mnist
 from keras_kd.recipes.hinton_mnist_30 import hinton_mnist_30
@@ -20,6 +21,7 @@ __all__ = [
     "adversarial_online",
     "cifar10_resnet",
     "digits",
+    "fashion_mnist_few_labels",
     "fashion_mnist_mlp",
     "hinton_mnist",
     "hinton_mnist_30",

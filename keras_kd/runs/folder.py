@@ -18,6 +18,9 @@ from keras_kd.runs.storage import without_password
 
 # How a run is made, and not what.
 _HOW = ("data_dir", "tensorboard", "workers")
+# What may differ between equal data: the same is found under another name, and a former version did
+# not count what has no label, whose digest is among the settings.
+_OF_DATA = ("name", "unlabelled")
 # What they say stands among the settings too.
 _IN_SETTINGS = ("epochs", "quick")
 # What a run replaces; each of ours has a record beside it, or lies beside those of seeds.
@@ -124,14 +127,20 @@ def remembered(path, made_of, compute, shape):
     return found
 
 
-def describe(data):
-    """Return what a result must say of the data; the test split is left alone."""
+def describe(data, unlabelled=0):
+    """Return what a result must say of the data; the test split is left alone.
+
+    Args:
+        data: a `Data`.
+        unlabelled: how many examples without labels the teacher speaks of.
+    """
     return {
         "name": data.name,
         "train": len(data.train),
         "validation": len(data.validation),
         "class_names": list(data.class_names),
         "digest": data.digest,
+        **({"unlabelled": unlabelled} if unlabelled else {}),
         **({"left_out": list(data.left_out)} if data.left_out else {}),
     }
 
@@ -216,8 +225,9 @@ def _check_no_foreign_models(path, kind):
 def _different(there, here):
     """Return where two runs of one kind and recipe differ, a few words each, the options first."""
     settings = differences(there.get("settings", {}), here["settings"])
-    # The same may be found under another name.
-    data = differences(*(_without(each.get("data", {}), "name") for each in (there, here)), "data")
+    data = differences(
+        *(_without(each.get("data", {}), *_OF_DATA) for each in (there, here)), "data"
+    )
     # Other words for the same, such as the epochs that the recipe has by itself.
     words = () if settings or data else _IN_SETTINGS
     return _different_options(there["options"], here["options"], words) or settings or data
