@@ -15,13 +15,13 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import atlas_page
-from regimes import images, teachers
+from regimes import images, integers, others, teachers
 from regimes.regime import best_of
 from scripts.results import read, update
 
 from keras_kd._common.backend import describe_machine
 
-REGIMES = {**images.REGIMES}
+REGIMES = {**images.REGIMES, **others.REGIMES, **integers.REGIMES}
 TUNED_ON = (100, 101)
 # By any one seed of a row the validation split of another is partly trained on.
 FOLDER = teachers.FOLDER
@@ -67,11 +67,12 @@ def run(name, seeds):
         "title": regime.title, "kind": regime.kind, "data": regime.data,
         "command": f"python benchmarks/atlas.py {name}",
         "settings": regime.settings, "frozen": regime.frozen, "machine": describe_machine(),
+        **({"control": regime.control} if regime.control else {}), **regime.measured,
     }  # fmt: skip
     kept = read("atlas").get(name, {})
     runs = kept.get("runs", []) if kept.get("settings") == regime.settings else []
     for seed in seeds:
-        if seed in [each["seed"] for each in runs]:
+        if seed in [each["seed"] for each in runs] or seed >= regime.num_seeds:
             continue
         began = time.perf_counter()
         found = regime.run(seed, regime.settings, FOLDER / "rows" / name / str(seed))

@@ -345,7 +345,7 @@ def _expected(kind, rows):
     """Return a paragraph on what the rows of a kind let a reader expect, and what he should do."""
     won = [row for row in rows if row["gain"]["verdict"] == BEATS]
     others = [row for row in rows if row not in won]
-    over = KINDS[kind].control
+    over = " or ".join(dict.fromkeys(row["control"] for row in rows))
     if not won:
         said = [f"Expect no clear gain over {over}: {_reach(others)} in {_count(others)}."]
     elif not others:

@@ -18,9 +18,13 @@ class Regime:
         run: `(seed, settings, folder) -> {"test": {arm: accuracy}, "validation": {...}}`; arms are
             `teacher`, `student` (distilled), `student_alone` and further controls.
         grid: the values that are tried for each setting.
-        tune: `(seed, grid, folder) -> [{"settings": {...}, "validation": accuracy}]`.
+        tune: `(seed, grid, folder) -> [{"settings": {...}, "validation": accuracy}]`; `None` where
+            nothing is chosen.
         settings: of the rows, chosen by `tune` on seeds that no row has; `{}` before.
         frozen: when they were written down, before any row was run.
+        control: what `student_alone` is, where it is not what is usual for the kind.
+        num_seeds: how many seeds there are at most.
+        measured: of runs that were there before: `{"command": ..., "machine": ...}`.
     """
 
     title: str
@@ -28,9 +32,12 @@ class Regime:
     data: str
     run: Callable
     grid: dict
-    tune: Callable
+    tune: Callable | None
     settings: dict
     frozen: str
+    control: str = ""
+    num_seeds: int = 1000
+    measured: dict = dataclasses.field(default_factory=dict)
 
 
 def of_recipe(recipe_of, **words):
