@@ -1,6 +1,7 @@
-"""What keeps the figures of `benchmarks/`, and that its pages say what they are."""
+"""What keeps the figures of `benchmarks/`, and that its pages say what these are."""
 
 import concurrent.futures
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -8,19 +9,21 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = BENCHMARKS / "scripts"
 
 
 @pytest.fixture
-def results(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import scripts.results
+def load(monkeypatch):
+    """Return a function that imports a script, as another one beside it would."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    yield importlib.import_module
+    for path in SCRIPTS.glob("*.py"):
+        sys.modules.pop(path.stem, None)
 
-    yield scripts.results
-    for name in ("scripts", "scripts.results"):
-        sys.modules.pop(name, None)
 
+def test_rows_that_are_written_at_once_are_all_kept(load, tmp_path):
+    results = load("results")
 
-def test_rows_that_are_written_at_once_are_all_kept(results, tmp_path):
     def write(name):
         for seed in range(5):
             results.update("trial", [name, seed], {"accuracy": seed / 10}, folder=tmp_path)
@@ -31,9 +34,44 @@ def test_rows_that_are_written_at_once_are_all_kept(results, tmp_path):
     assert results.read("trial", tmp_path) == {"another": rows, "one": rows}
 
 
-def test_a_value_takes_the_place_of_the_one_before_and_no_other(results, tmp_path):
+def test_a_value_takes_the_place_of_the_one_before_and_no_other(load, tmp_path):
+    results = load("results")
     assert results.read("trial", tmp_path) == {}
     for key, value in (("b", 1), ("a", 2), ("b", 3)):
         results.update("trial", key, value, folder=tmp_path)
     assert json.loads((tmp_path / "trial.json").read_text()) == {"a": 2, "b": 3}
     assert list(results.read("trial", tmp_path)) == ["a", "b"]
+
+
+def test_a_section_is_written_and_the_words_around_it_stay(load, tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("By hand.\n<!-- speed -->\nold\n<!-- end of speed -->\nBy hand too.\n")
+    load("pages").write_section("page.md", "speed", "new\n", folder=tmp_path)
+    assert page.read_text() == (
+        "By hand.\n<!-- speed -->\nnew\n<!-- end of speed -->\nBy hand too.\n"
+    )
+    with pytest.raises(ValueError, match=r"page\.md must have a line <!-- memory -->"):
+        load("pages").write_section("page.md", "memory", "new\n", folder=tmp_path)
+
+
+def test_pages_say_what_the_results_say(load):
+    read, pictures = load("results").read, load("results").RESULTS / "pictures"
+    for page, name, text in (
+        ("recipes.md", "recipes", load("recipes").document()),
+        ("recipes.md", "main job", load("main_job").document()),
+        ("recipes.md", "variants", load("variants").document()),
+        ("speed.md", "speed", load("speed_table").document()),
+        ("speed.md", "memory", load("memory").document()),
+        ("speed.md", "gpu", load("gpu").document(read("gpu"))),
+        ("files.md", "export", load("export").document()),
+    ):
+        section = f"<!-- {name} -->\n{text}<!-- end of {name} -->\n"
+        assert section in (BENCHMARKS / page).read_text(), (page, name)
+    written = load("adversarial_table").document(read("adversarial"), pictures)
+    assert (BENCHMARKS / "adversarial.md").read_text() == written
+
+
+def test_every_picture_is_on_a_page():
+    pages = "".join(path.read_text() for path in BENCHMARKS.glob("*.md"))
+    for path in BENCHMARKS.glob("results/**/*.png"):
+        assert f"({path.relative_to(BENCHMARKS)})" in pages, path

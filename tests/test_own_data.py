@@ -334,7 +334,7 @@ def test_teachers_of_other_kinds_are_distilled_by_the_same_command(
 def test_teachers_of_keras_applications_are_distilled_by_the_same_command(
     name, scale, digits, tmp_path, monkeypatch
 ):
-    """How good they get is no question here: `benchmarks/own_data.md` trains them longer."""
+    """How good they get is no question here: `benchmarks/robust.md` trains them longer."""
     monkeypatch.chdir(tmp_path)
     some = Split(digits.train.images[:160], digits.train.labels[:160])
     write_folder(tmp_path / "data", some, digits.class_names)

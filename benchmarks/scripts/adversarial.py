@@ -1,7 +1,7 @@
 """The adversarial forms over seeds, with their controls; writes `benchmarks/adversarial.md`.
 
-Commands, each resumable: a run whose JSON of as many epochs lies in
-`benchmarks/results/adversarial/` is not run again, a run that was killed begins anew.
+Commands, each resumable: a run of as many epochs that `benchmarks/results/adversarial.json` has is
+not run again, a run that was killed begins anew.
 
     python benchmarks/scripts/adversarial.py data_free --dataset mnist --seeds 3
     python benchmarks/scripts/adversarial.py data_free --dataset fashion_mnist --seeds 3
@@ -23,7 +23,6 @@ neither the discriminator nor the online form ends more than 0.3 point below its
 """
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -35,13 +34,12 @@ import adversarial_overhead as overhead
 import adversarial_table as table
 import keras
 from adversarial_runs import Job
+from pages import PAGES
+from results import RESULTS, read, update
 
 from keras_kd._common.backend import describe_machine
-from keras_kd._common.files import written_whole
 
-ROOT = Path(__file__).parent.parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "adversarial"
-MODELS = ROOT / "saved_models" / "bench" / "adversarial"
+MODELS = PAGES.parent / "saved_models" / "bench" / "adversarial"
 
 
 def main():
@@ -56,17 +54,18 @@ def main():
     parser.add_argument("--epochs", type=int, help="of these rows, if not their own")
     parser.add_argument("--quick", action="store_true", help="next to nothing, to see that it goes")
     options = parser.parse_args()
-    results, models, written = RESULTS, MODELS, ROOT / "benchmarks" / "adversarial.md"
+    results, models, written = RESULTS, MODELS, PAGES / "adversarial.md"
     if options.quick:
         results = Path(tempfile.mkdtemp(prefix="adversarial_"))
         models, written = results / "models", results / "adversarial.md"
         print(f"Everything goes to {results}.", flush=True)
-    results.mkdir(parents=True, exist_ok=True)
     if options.experiment == "overhead":
-        keep(results / "overhead.json", overhead.measure, models=models, quick=options.quick)
+        keep(["overhead"], results, overhead.measure, models=models, quick=options.quick)
     elif options.experiment != "table":
         run_over_seeds(options, results, models)
-    written.write_text(table.document(results))
+    found = read("adversarial", results)
+    table.draw_curves(found, results / "pictures")
+    written.write_text(table.document(found, results / "pictures"))
 
 
 def run_over_seeds(options, results, models):
@@ -80,29 +79,29 @@ def run_over_seeds(options, results, models):
             few_labels.METHODS,
         ),
     }[options.experiment]
+    kept = read("adversarial", results).get(name, {})
     for seed in range(options.first_seed, options.first_seed + options.seeds):
         for method in options.methods or methods:
             epochs = 1 if options.quick else options.epochs or methods[method].epochs
             job = Job(
                 name, method, seed, epochs, models=models, results=results, quick=options.quick
             )
-            path = results / f"{name}_{method}_{seed}.json"
-            if path.exists() and json.loads(path.read_text()).get("epochs") == epochs:
+            if kept.get(method, {}).get(str(seed), {}).get("epochs") == epochs:
                 continue
             teacher_of(job)  # Trained before the clock starts, if it is not there yet.
-            keep(path, methods[method].run, job)
+            keep([name, method, seed], results, methods[method].run, job)
 
 
-def keep(path, run, *args, **options):
+def keep(key, results, run, *args, **options):
     """Run, and keep the result with its time and its machine."""
-    print(f"{path.stem} ...", flush=True)
+    title = " ".join(map(str, key))
+    print(f"{title} ...", flush=True)
     keras.backend.clear_session()
     start = time.perf_counter()
     result = run(*args, **options)
     result |= {"minutes": (time.perf_counter() - start) / 60, "machine": describe_machine()}
-    with written_whole(path) as unfinished:
-        unfinished.write_text(json.dumps(result, indent=1) + "\n")
-    print(f"{path.stem}: {result}"[:300], flush=True)
+    update("adversarial", key, result, results)
+    print(f"{title}: {result}"[:300], flush=True)
 
 
 if __name__ == "__main__":

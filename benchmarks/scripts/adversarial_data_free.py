@@ -148,7 +148,8 @@ def keep(job, distiller):
     if job.seed == 0:
         images = distiller.generator(distiller.held_out_latents(60, 0), training=False)
         grid = adversarial.image_grid(images, columns=15)
-        with written_whole(job.results / f"{job.table}_{job.method}.png") as unfinished:
+        picture = job.results / "pictures" / f"adversarial_{job.table}_{job.method}.png"
+        with written_whole(picture) as unfinished:
             unfinished.write_bytes(tf.io.encode_png(grid).numpy())
 
 

@@ -1,6 +1,5 @@
-"""The document of `adversarial.py`, written from the results that lie there."""
+"""The page of `adversarial.py`, written from its results."""
 
-import json
 import statistics
 
 import adversarial_data_free as data_free
@@ -51,25 +50,25 @@ PAIRS = {
 }
 
 
-def document(folder):
-    """Return the document as Markdown; `folder` holds the results."""
+def document(results, pictures):
+    """Return the page as Markdown, from the results and the folder of their pictures."""
     parts = [
         "# Adversarial distillation, measured\n\nWritten by `benchmarks/scripts/adversarial.py`, "
-        "whose docstring has the commands; the runs are in `results/adversarial/`. Mean ± standard "
-        "deviation over seeds where there are several; test split, read once a run, for the "
-        "weights of the last epoch (without data: of the student that agrees best with its teacher "
-        "on generated images). A row that is missing has not been run. "
+        "whose docstring has the commands; the runs are in `results/adversarial.json`. Mean ± "
+        "standard deviation over seeds where there are several; test split, read once a run, for "
+        "the weights of the last epoch (without data: of the student that agrees best with its "
+        "teacher on generated images). A row that is missing has not been run. "
         "Minutes are wall time, on a machine that did other work as well.\n"
     ]
     for name, title in (("mnist", "MNIST"), ("fashion_mnist", "Fashion-MNIST")):
-        found = results_of(folder, name, WITHOUT_DATA)
+        found = results_of(results, name, WITHOUT_DATA)
         lines = [f"## {title} without data: LeNet-5 to half LeNet-5\n", ABOUT_WITHOUT_DATA]
         lines += table(found, WITHOUT_DATA, data_free.METHODS)
         lines += asked_of_hybrid(found) if name == "mnist" else [TRIED_ON_CLOTHES]
-        lines += curves(folder, name, found)
-        lines += grids(folder, name, found)
+        lines += curves(name, found)
+        lines += grids(pictures, name, found)
         parts += ["\n".join(lines)] if found else []
-    if found := results_of(folder, "labelled", WITH_LABELS):
+    if found := results_of(results, "labelled", WITH_LABELS):
         lines = ["## Fashion-MNIST with labels: conv net of 16 filters to 8\n", ABOUT_WITH_LABELS]
         lines += table(found, WITH_LABELS, labelled.METHODS)
         lines += paired(found, WITH_LABELS)
@@ -80,13 +79,12 @@ def document(folder):
         ]
         parts.append("\n".join(lines))
     for count in (100, 1000):
-        if found := results_of(folder, f"few_labels_{count}", FEW):
+        if found := results_of(results, f"few_labels_{count}", FEW):
             lines = [f"## MNIST with {count} labels: LeNet-5 to a perceptron\n", ABOUT_FEW]
             lines += table(found, FEW, few_labels.METHODS)
             lines += paired(found, FEW)
             parts.append("\n".join(lines))
-    path = folder / "overhead.json"
-    parts += [overhead(json.loads(path.read_text()))] if path.exists() else []
+    parts += [overhead(results["overhead"])] if "overhead" in results else []
     return "\n\n".join(part.rstrip("\n") for part in parts) + "\n"
 
 
@@ -118,15 +116,14 @@ ABOUT_FEW = (
 )
 
 
-def results_of(folder, name, titles):
+def results_of(results, name, titles):
     """Return `{method: {seed: result}}` of what has been run."""
-    found = {}
-    for method in titles:
-        paths = folder.glob(f"{name}_{method}_[0-9]*.json")
-        runs = {int(path.stem.rpartition("_")[2]): json.loads(path.read_text()) for path in paths}
-        if runs:
-            found[method] = dict(sorted(runs.items()))
-    return found
+    methods = results.get(name, {})
+    return {
+        method: {seed: methods[method][str(seed)] for seed in sorted(map(int, methods[method]))}
+        for method in titles
+        if method in methods
+    }
 
 
 def table(found, titles, methods):
@@ -191,15 +188,23 @@ def first_at(curve):
     return next((minutes for minutes, accuracy in curve if accuracy >= FIRST), None)
 
 
-def curves(folder, name, found):
-    """Draw how the data-free runs got where they are, and return the lines that show it."""
-    found = {
+def with_curves(found):
+    """Return `{method: runs}` of those without data."""
+    return {
         method: list(runs.values())
         for method, runs in found.items()
         if any("curve" in run for run in runs.values())
     }
-    if not found:
-        return []
+
+
+def draw_curves(results, pictures):
+    """Draw how the data-free runs got where they are."""
+    for name in data_free.PIXELS:
+        if found := with_curves(results_of(results, name, WITHOUT_DATA)):
+            draw(found, pictures / f"adversarial_{name}_curves.png")
+
+
+def draw(found, path):
     figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.subplots()
     for number, (method, runs) in enumerate(found.items()):
@@ -214,21 +219,29 @@ def curves(folder, name, found):
     axes.tick_params(labelsize=8, which="both")
     axes.grid(alpha=0.3, which="both")
     axes.legend(fontsize=8)
-    with written_whole(folder / f"{name}_curves.png") as unfinished:
+    with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=110, format="png", metadata={"Software": None})
+
+
+def curves(name, found):
+    """Return the lines that show the curves."""
+    found = with_curves(found)
+    if not found:
+        return []
     returns = sum(run["returns"] or 0 for runs in found.values() for run in runs)
     return [
-        f"![](results/adversarial/{name}_curves.png)\n\nA line a seed. `CollapseWatch`, which has "
-        f"an eye on the hybrids, went back {returns} times in all of these runs.\n"
+        f"![](results/pictures/adversarial_{name}_curves.png)\n\nA line a seed. "
+        f"`CollapseWatch`, which has an eye on the hybrids, went back {returns} times in all of "
+        "these runs.\n"
     ]
 
 
-def grids(folder, name, found):
+def grids(pictures, name, found):
     """Return the pictures of what was generated with seed 0."""
     return [
-        f"{WITHOUT_DATA[method]}, generated:\n\n![](results/adversarial/{name}_{method}.png)\n"
+        f"{WITHOUT_DATA[method]}, generated:\n\n![](results/pictures/{picture})\n"
         for method in found
-        if (folder / f"{name}_{method}.png").exists()
+        if (pictures / (picture := f"adversarial_{name}_{method}.png")).exists()
     ]
 
 

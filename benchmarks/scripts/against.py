@@ -2,7 +2,7 @@
 
 Command: `python benchmarks/scripts/against.py CHECKOUT`, such as a worktree of the commit before.
 Cost: about five minutes on two cores, which nothing else should use.
-Writes: `benchmarks/against.md`.
+Writes: its section of `benchmarks/speed.md`.
 
 Each line of weights is a distiller trained for two epochs of the digits, seed 1, in a process of
 each checkout. Times are of `fit` on the fast path: the median of twelve epochs less the first, of
@@ -29,6 +29,8 @@ WORKLOADS = {
 
 
 def main(checkout):
+    from pages import write_section  # Not there when another checkout's package is asked.
+
     checkouts = {"there": Path(checkout).resolve(), "here": ROOT}
     weights = {name: _in_process(path, "weights") for name, path in checkouts.items()}
     times = {name: {each: [] for each in checkouts} for name in WORKLOADS}
@@ -36,7 +38,7 @@ def main(checkout):
         for name in WORKLOADS:
             for each, path in checkouts.items():
                 times[name][each].append(_in_process(path, "seconds", name))
-    (ROOT / "benchmarks" / "against.md").write_text(_document(checkouts, weights, times))
+    write_section("speed.md", "against", _document(checkouts, weights, times))
 
 
 def _document(checkouts, weights, times):
@@ -50,7 +52,7 @@ def _document(checkouts, weights, times):
     }
     equal = [name for name, digest in weights["there"].items() if weights["here"][name] == digest]
     lines = [
-        f"# {commits['here']} against {commits['there']}",
+        f"## {commits['here']} against {commits['there']}",
         "",
         "Written by `python benchmarks/scripts/against.py CHECKOUT`; its docstring says how.",
         "",

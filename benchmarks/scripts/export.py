@@ -2,7 +2,7 @@
 
 Command: `python benchmarks/scripts/export.py` (`--seeds 3`).
 Cost: two minutes a seed on two cores once the models are trained, which takes about eight.
-Writes: `benchmarks/results/export/<model>.json`, and `benchmarks/export.md` from them.
+Writes: `benchmarks/results/export.json`, and its section of `benchmarks/files.md`.
 
 `mlp` is the student of `keras-kd run fashion_mnist_mlp`, from the runs of `make bench` (made here
 if they are not there). `conv_net` is trained here: a teacher of 32 and 64 filters on the labels, a
@@ -11,19 +11,17 @@ integer twins. Epochs are chosen on the validation split; the test split is read
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
+from pages import PAGES, write_section
+from results import read, update
 
 import keras_kd as kd
 
-ROOT = Path(__file__).parent.parent.parent
-BENCH = ROOT / "saved_models" / "bench"
-RESULTS = ROOT / "benchmarks" / "results" / "export"
+BENCH = PAGES.parent / "saved_models" / "bench"
 
 
 def mlp(seed):
@@ -191,7 +189,7 @@ def section(runs):
     keras_student = [run["proofs"]["student"]["student"] for run in runs]
     return "\n".join(
         [
-            f"## `{runs[0]['model']}`\n",
+            f"### `{runs[0]['model']}`\n",
             f"{runs[0]['parameters']:,} parameters, seeds {seeds}. {machine}. Keras student: "
             f"{spread(keras_student, 'accuracy', 100, '.2f')} %.\n",
             "| file | KB | accuracy % | points lost | agreement % | µs, 1 thread | 2 threads |",
@@ -207,19 +205,20 @@ def section(runs):
 
 def document():
     parts = [
-        "# Export: what each file is worth\n\nWritten by `python benchmarks/scripts/export.py`, "
-        "from the runs in `results/export/`. Fashion-MNIST, 10,000 test images, each file run by "
-        "its own runtime in a fresh process. Mean ± standard deviation over seeds. Points lost: "
-        "accuracy below the float Keras student. Agreement: with the Keras model it was made of. "
-        "Distilled as such: by `quantize.prepare`, with five epochs of training more than the "
-        "student. Times: the median over seeds of p50.\n\n"
+        "## Export: what each file is worth\n\nWritten by `python benchmarks/scripts/export.py`, "
+        "from the runs in `results/export.json`. Fashion-MNIST, 10,000 test images, each file "
+        "run by its own runtime in a fresh process. Mean ± standard deviation over seeds. Points "
+        "lost: accuracy below the float Keras student. Agreement: with the Keras model the file "
+        "was made from. Distilled as such: by `quantize.prepare`, with five epochs of training "
+        "more than the student. Times: the median over seeds of p50.\n\n"
         "A SavedModel has some 32 KB beside its weights, however small these are: the network's "
         "own graph is 8, the rest are TensorFlow's functions that save and restore (11), "
         "signatures, operations and objects. Tried on the conv net and left: weights as constants "
         "instead of variables, 1.19 of the weights' bytes by `tf.saved_model.save` and 1.08 in "
         "TensorFlow 1's format; from neither could training go on.\n"
     ]
-    parts += [section(json.loads((RESULTS / f"{model}.json").read_text())) for model in MODELS]
+    found = read("export")
+    parts += [section(found[model]) for model in MODELS]
     return "\n".join(parts)
 
 
@@ -227,11 +226,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s; at least 2")
     options = parser.parse_args()
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for model in MODELS:
-        runs = [measure(model, seed) for seed in range(options.seeds)]
-        (RESULTS / f"{model}.json").write_text(json.dumps(runs, indent=1) + "\n")
-    (ROOT / "benchmarks" / "export.md").write_text(document())
+        update("export", model, [measure(model, seed) for seed in range(options.seeds)])
+    write_section("files.md", "export", document())
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Run what trains on a GPU and on the processor: the same weights, and the time of an epoch.
 
-Command: `python benchmarks/scripts/gpu.py [--quick] [--out FILE] [SECTION ...]`, of weights, parts,
-dense and convolutions.
+Command: `python benchmarks/scripts/gpu.py [--quick] [--results FOLDER] [SECTION ...]`, of weights,
+parts, dense and convolutions.
 Cost: about ten minutes with a GPU; `--quick` needs some seconds a line, and no GPU.
-Writes: `benchmarks/results/gpu/<section>.json`, and a table from all results, with
-`--out benchmarks/gpu.md`.
+Writes: `benchmarks/results/gpu.json`, and its section of `benchmarks/speed.md`; with `--quick` or
+`--results FOLDER` the results go elsewhere and the tables are printed.
 
 No data is needed: images are drawn, in the shapes of Fashion-MNIST and CIFAR-10. What is held
 against the processor computes in float32, without the TF32 that newer cards have for products.
@@ -26,8 +26,10 @@ import threading
 import time
 from pathlib import Path
 
+from pages import write_section
+from results import RESULTS, read, update
+
 ROOT = Path(__file__).parent.parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "gpu"
 SECTIONS = ("weights", "parts", "dense", "convolutions")
 ROUNDS = 3
 NOT_REACHED = "not reached in the time"
@@ -37,22 +39,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--quick", action="store_true", help="few images: does it run at all")
-    parser.add_argument("--out", type=Path, help="write the table here; else it is printed")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="default: %(default)s")
+    parser.add_argument("--results", type=Path, help="a folder; default: that of benchmarks")
     parser.add_argument(
         "--seconds", type=float, default=240, help="a section; default: %(default)s"
     )
     parser.add_argument("--note", default="", help="a sentence about this machine, for the table")
     options = parser.parse_args()
-    options.results.mkdir(parents=True, exist_ok=True)
+    folder = options.results or (Path(tempfile.mkdtemp()) if options.quick else RESULTS)
     for section in options.sections or SECTIONS:
         found = globals()[section](Job(options.quick, options.seconds))
         found["machine"] = Job(True, 60)("gpu", "machine", ["here"])["here"]
         found["machine"].pop("took")
         found |= {"date": datetime.date.today().isoformat(), "note": options.note}
-        (options.results / f"{section}.json").write_text(json.dumps(found, indent=1) + "\n")
-    text = document(options.results)
-    options.out.write_text(text) if options.out else print(text)
+        update("gpu", section, found, folder)
+    text = document(read("gpu", folder))
+    write_section("speed.md", "gpu", text) if folder == RESULTS else print(text)
 
 
 # --- processes ------------------------------------------------------------------------------------
@@ -700,16 +701,11 @@ def _on_gpu():
 
 def document(results):
     """Return the tables of what was found."""
-    found = {
-        path.stem: json.loads(path.read_text())
-        for section in SECTIONS
-        if (path := results / f"{section}.json").exists()
-    }
+    found = {section: results[section] for section in SECTIONS if section in results}
     lines = [
-        "# On a GPU",
+        "## On a GPU",
         "",
-        "Written by `python benchmarks/scripts/gpu.py --out benchmarks/gpu.md`; its docstring says "
-        "how.",
+        "Written by `python benchmarks/scripts/gpu.py`; its docstring says how.",
     ]
     if "weights" in found:
         lines += _table_of_weights(found["weights"])
@@ -735,7 +731,7 @@ def _table_of_weights(found):
     ways = [way for way in ways if way != "GPU, TF32"]
     lines = [
         "",
-        "## The same weights",
+        "### The same weights",
         "",
         "Forty steps from the same seed; the largest difference of any weight of the student. "
         "`moved`: how far the weight that moved most went. `again`: the same once more; 0 is equal "
@@ -765,7 +761,7 @@ def _number(value):
 def _table_of_parts(found):
     lines = [
         "",
-        "## Each part, run to its end",
+        "### Each part, run to its end",
         "",
         "Two epochs of 20 steps. The largest relative difference between CPU and GPU among what "
         "the logs say at the end; seconds with compiling. On a GPU Keras compiles by XLA, which "
@@ -795,7 +791,7 @@ def _table_of_parts(found):
 def _table_of_times(sections):
     lines = [
         "",
-        "## Time of an epoch",
+        "### Time of an epoch",
         "",
         "Images a second, of the median second epoch of a `fit`, ways in turns; in brackets the "
         "slowest and the fastest of up to three. What the time did not reach is left out. `first`: "

@@ -2,8 +2,8 @@
 
 Command: `make bench`, or `python benchmarks/scripts/main_job.py [--recipe digits] [--seeds 5]`.
 Cost: about three minutes a seed on two cores.
-Writes: `benchmarks/results/<recipe>.json`, and `benchmarks/RESULTS.md` from all of those, which
-the README quotes.
+Writes: `benchmarks/results/main_job.json`, and its section of `benchmarks/recipes.md`, which the
+README quotes.
 
 Each seed is a process of its own, timed from its start to its end, Python and imports included.
 A seed whose results lie in `saved_models/bench/` already is not run again.
@@ -17,12 +17,10 @@ import statistics
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import speed_table
+from pages import PAGES, write_section
+from results import read, update
 
-ROOT = Path(__file__).parent.parent.parent
-RESULTS = ROOT / "benchmarks" / "results"
 TITLES = {"teacher": "teacher", "student": "student distilled", "student_alone": "student alone"}
 
 
@@ -32,15 +30,13 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     runs = [run(options.recipe, seed) for seed in range(options.seeds)]
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{options.recipe}.json"
-    path.write_text(json.dumps(runs, indent=1) + "\n")
-    (ROOT / "benchmarks" / "RESULTS.md").write_text(document())
+    update("main_job", options.recipe, runs)
+    write_section("recipes.md", "main job", document())
 
 
 def run(recipe, seed):
     """Return what is kept of one run: figures, not curves."""
-    folder = ROOT / "saved_models" / "bench" / recipe / str(seed)
+    folder = PAGES.parent / "saved_models" / "bench" / recipe / str(seed)
     kept = folder / "bench.json"
     if not kept.exists():
         # What an interrupted one left would be gone on with, and the time be that of a part.
@@ -60,12 +56,12 @@ def run(recipe, seed):
 
 def document():
     parts = [
-        "# Results\n\nWritten by `make bench`; the runs behind each table are in `results/`. "
+        "# Runs from the command to the table\n\nWritten by `make bench`; the runs behind each "
+        "table are in `results/main_job.json`. "
         "Mean ± standard deviation over seeds; test split, read once a run; every choice made on "
         "a validation split.\n"
     ]
-    parts += [section(json.loads(path.read_text())) for path in sorted(RESULTS.glob("*.json"))]
-    parts += speed_table.sections()
+    parts += map(section, read("main_job").values())
     return "\n".join(parts)
 
 

@@ -2,23 +2,24 @@
 
 Command: `make memory`, or `python benchmarks/scripts/memory.py`.
 Cost: about five minutes on two cores.
-Writes: `benchmarks/results/memory.json`, and `benchmarks/memory.md` from it.
+Writes: `benchmarks/results/memory.json`, and its section of `benchmarks/speed.md`.
 
 Each line is a process of its own, whose peak is that of its resident memory (`VmHWM`), less what it
 had when `fit` began.
 """
 
-import json
 import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 
+from pages import write_section
+from results import read, update
+
 from keras_kd._common.backend import describe_machine
 
 ROOT = Path(__file__).parent.parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "memory.json"
 # What is compared: examples, classes, features of an example, and outputs of such classes.
 CASES = {
     "0.4 GB of logits": (100_000, 1000, 8, 1),
@@ -38,15 +39,16 @@ def main():
         for name, case in CASES.items():
             for way in WAYS:
                 cases[name][way].append(round(_in_process(way, *case), 1))
-    found = {"machine": describe_machine(), "cases": cases}
-    RESULTS.write_text(json.dumps(found, indent=1) + "\n")
-    (ROOT / "benchmarks" / "memory.md").write_text(document(found))
+    update("memory", "cases", cases)
+    update("memory", "machine", describe_machine())
+    write_section("speed.md", "memory", document())
 
 
-def document(found):
+def document():
     """Return the table of what was found."""
+    found = read("memory")
     lines = [
-        "# Memory of `fit`",
+        "## Memory of `fit`",
         "",
         "Written by `make memory`. Peak memory of `fit` above what the process had before it, MB: "
         f"the median of {ROUNDS} processes of one epoch each, and the lowest and the highest. What "

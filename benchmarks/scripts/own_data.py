@@ -2,7 +2,7 @@
 
 Command: `python benchmarks/scripts/own_data.py --images FOLDER` (a folder such as CIFAR-10's as
 JPEG files, with `train/` and `test/`). Cost: about half an hour on two cores.
-Result: `benchmarks/own_data.md`.
+Writes: its section of `benchmarks/robust.md`.
 
 The teachers are trained a little, from random weights, on a part of the images: this shows that
 each kind is distilled by the one command with no code written, not how good it can get.
@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from pages import write_section
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -206,7 +208,7 @@ def write(rows, reader):
     from keras_kd._common.backend import describe_machine
 
     lines = [
-        "# Teachers of every kind, by one command",
+        "## Teachers of every kind, by one command",
         "",
         "`python benchmarks/scripts/own_data.py --images CIFAR`; each teacher was trained for "
         f"{TEACHER_EPOCHS} epochs from random weights on {10 * IMAGES_A_CLASS['train']} JPEG files "
@@ -228,7 +230,7 @@ def write(rows, reader):
         *(f"- {key}: {value}" for key, value in describe_machine().items()),
         "",
     ]
-    (Path(__file__).parent.parent / "own_data.md").write_text("\n".join(lines))
+    write_section("robust.md", "own data", "\n".join(lines))
 
 
 def line(row):

@@ -5,8 +5,8 @@ is `keras-kd compare` with its results kept; `python benchmarks/scripts/recipes.
 NAME` keeps those of a finished `keras-kd sweep` and its heat map beside them. Without either it
 only writes the document anew.
 Cost: the recipe's docstring says it. A comparison that was stopped goes on.
-Writes: `benchmarks/results/recipes/<recipe>.json` (with `--epochs 5`, `<recipe>_5_epochs.json`),
-`benchmarks/results/sweeps/<name>.json` and `.png`, and `benchmarks/recipes.md`.
+Writes: `benchmarks/results/recipes.json` (a comparison with `--epochs 5` as `<recipe>_5_epochs`) or
+`benchmarks/results/sweeps.json` and a picture, and its section of `benchmarks/recipes.md`.
 """
 
 import argparse
@@ -17,13 +17,12 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
+from pages import write_section
+from results import RESULTS, read, update
+
 from keras_kd import experiment, recipes
 from keras_kd.experiment import heat_map
 from keras_kd.experiment.tables import METRICS, cell_title, mean_and_std, verdicts
-
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "results" / "recipes"
-SWEEPS = ROOT / "results" / "sweeps"
 
 
 def main():
@@ -38,7 +37,7 @@ def main():
         keep(options.recipe, options.best, options.epochs, options.seeds)
     if options.sweep:
         keep_sweep(Path(options.sweep[0]), options.sweep[1])
-    (ROOT / "recipes.md").write_text(document())
+    write_section("recipes.md", "recipes", document())
 
 
 def keep(name, best, epochs, seeds):
@@ -50,9 +49,7 @@ def keep(name, best, epochs, seeds):
     )
     shorter = "" if epochs is None else f" --epochs {epochs}"
     command = f"keras-kd compare {name}{' --best' if best else ''}{shorter} --seeds {seeds}"
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{kept_as}.json"
-    path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
+    update("recipes", kept_as, {"command": command, **found})
 
 
 def keep_sweep(folder, name):
@@ -61,21 +58,19 @@ def keep_sweep(folder, name):
     command = json.loads((folder / "config.json").read_text())["command"]
     # Where somebody's data and results lay is nobody else's business.
     command = re.sub(r" --(data-dir|output) ('[^']*'|\S+)", "", command)
-    SWEEPS.mkdir(parents=True, exist_ok=True)
-    path = SWEEPS / f"{name}.json"
-    path.write_text(json.dumps({"command": command, **found}, indent=1) + "\n")
-    heat_map.draw(path.with_suffix(".png"), found)
+    update("sweeps", name, {"command": command, **found})
+    heat_map.draw(RESULTS / "pictures" / f"sweep_{name}.png", found)
 
 
 def document():
-    """Return `recipes.md` from the results that are there."""
+    """Return the section from the results that are there."""
     parts = [
         "# Recipes, compared over seeds\n\nWritten by `benchmarks/scripts/recipes.py`; the single "
-        "runs are in `results/recipes/`. Mean ± standard deviation over seeds; every choice made "
-        "on a validation split, the test split read once, when all models of all seeds were "
+        "runs are in `results/recipes.json`. Mean ± standard deviation over seeds; every choice "
+        "made on a validation split, the test split read once, when all models of all seeds were "
         "trained.\n"
     ]
-    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    found = read("recipes").values()
     return "\n".join(
         [
             *parts,
@@ -84,7 +79,7 @@ def document():
             *map(_section, found),
             "# Sweeps, one seed each\n\nThe best cell is chosen on the validation split; it, the "
             "teacher and the student alone are all that is shown the test split.\n",
-            *map(_sweep, sorted(SWEEPS.glob("*.json"))),
+            *(_sweep(*named) for named in read("sweeps").items()),
         ]
     )
 
@@ -106,8 +101,7 @@ def _summary(found):
     return [f"`{found['command']}`", *accuracies, points, found["verdict"]]
 
 
-def _sweep(path):
-    found = json.loads(path.read_text())
+def _sweep(name, found):
     data, models = found["data"], found["models"]
     (best,) = (cell for cell in found["cells"] if cell["name"] == found["best"])
     titles = {"teacher": "teacher", "student_alone": "student alone", "student": cell_title(best)}
@@ -138,7 +132,7 @@ def _sweep(path):
             *_table(["", *_TESTED, "epochs"], tested),
             "\nAccuracy on validation, of all images and of each class:\n",
             *_table(["", "all", *data["class_names"]], validated),
-            f"\n![Validation accuracy by T and alpha](results/sweeps/{path.stem}.png)\n",
+            f"\n![Validation accuracy by T and alpha](results/pictures/sweep_{name}.png)\n",
         ]
     )
 

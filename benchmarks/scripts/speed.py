@@ -3,7 +3,7 @@
 Command: `make bench`, or `python benchmarks/scripts/speed.py [SECTION ...]`, of step, teacher,
 sweep, choices, scale and startup.
 Cost: about half an hour on two cores.
-Writes: `benchmarks/results/speed/<section>.json`, and `benchmarks/RESULTS.md` from all results.
+Writes: `benchmarks/results/speed.json`, and its section of `benchmarks/speed.md`.
 
 Everything that is compared runs in the same process in turns, `ROUNDS` times; a table shows
 medians. Competitors are run, not quoted; PyTorch needs the extra `bench`.
@@ -22,8 +22,11 @@ import threading
 import time
 from pathlib import Path
 
+import speed_table
+from pages import write_section
+from results import update
+
 ROOT = Path(__file__).parent.parent.parent
-RESULTS = ROOT / "benchmarks" / "results" / "speed"
 SECTIONS = ("step", "teacher", "sweep", "choices", "scale", "startup")
 ROUNDS = 5
 
@@ -37,16 +40,12 @@ WORKLOADS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for section in parser.parse_args().sections or SECTIONS:
         # A process of its own: what one section left behind does not slow the next.
         found = _in_process(section)
-        (RESULTS / f"{section}.json").write_text(json.dumps(found, indent=1) + "\n")
+        update("speed", section, found)
         print(section, json.dumps(found), flush=True)
-    sys.path.insert(0, str(Path(__file__).parent))
-    from main_job import document
-
-    (ROOT / "benchmarks" / "RESULTS.md").write_text(document())
+    write_section("speed.md", "speed", speed_table.document())
 
 
 def _in_process(section, *arguments):

@@ -1,16 +1,14 @@
-"""The paragraphs of `RESULTS.md` on speed, written from what `speed.py` measured."""
+"""The section of `speed.md` on speed, written from what `speed.py` measured."""
 
-import json
 import statistics
-from pathlib import Path
 
-RESULTS = Path(__file__).parent.parent / "results" / "speed"
+from results import read
 
 
-def sections():
-    """Return the paragraphs of `RESULTS.md` from the files that are there."""
-    found = {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
-    return [write(found[name]) for name, write in _WRITERS.items() if name in found]
+def document():
+    """Return the section, of what has been measured."""
+    found = read("speed")
+    return "\n".join(write(found[name]) for name, write in _WRITERS.items() if name in found)
 
 
 def _table(head, rows):

@@ -2,7 +2,7 @@
 
 Command: `python benchmarks/scripts/variants.py [--seeds 5]`; seeds that are done are kept.
 Cost: about a quarter of an hour a seed on one busy core.
-Writes: `benchmarks/results/variants/<seed>.json` and `benchmarks/variants.md`.
+Writes: `benchmarks/results/variants.json`, and its section of `benchmarks/recipes.md`.
 
 Teacher 784-128-128-128-10, student 784-128-10, as in the recipe `fashion_mnist_mlp`; batches of
 64, Adam, at most 60 epochs with a patience of 10 on validation; every student of a seed has the
@@ -15,22 +15,20 @@ features near 0 were changed: on these figures that moves the last digits.
 """
 
 import argparse
-import json
 import os
 import time
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+from pages import write_section
+from results import read, update
 
 import keras_kd as kd
 from keras_kd._common.backend import describe_machine
 from keras_kd.experiment.statistics import judged, spread
 from keras_kd.losses import SoftTargets
 
-ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "results" / "variants"
 EPOCHS, PATIENCE, BATCH_SIZE = 60, 10, 64
 
 TEACHER, STUDENT = "hidden_3", "hidden_1"  # The layers that are compared.
@@ -64,13 +62,11 @@ FEATURES = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5, help="default: %(default)s")
-    RESULTS.mkdir(parents=True, exist_ok=True)
     for seed in range(parser.parse_args().seeds):
-        path = RESULTS / f"{seed}.json"
-        if not path.exists():
-            path.write_text(json.dumps(run(seed), indent=1) + "\n")
-        print(path, flush=True)
-    (ROOT / "variants.md").write_text(document())
+        if str(seed) not in read("variants"):
+            update("variants", str(seed), run(seed))
+        print(f"seed {seed} is done", flush=True)
+    write_section("recipes.md", "variants", document())
 
 
 def run(seed):
@@ -179,8 +175,8 @@ def _mutual(data, seed):
 
 
 def document():
-    """Return `variants.md` from the seeds that are there."""
-    found = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    """Return the section from the seeds that are there."""
+    found = list(read("variants").values())
     names = list(found[0]["figures"])
     rows = []
     for name in names:

@@ -21,7 +21,7 @@ It may change the time and nothing else. What a Keras user may rely on:
 
 The rules look at models, data, callbacks and device alone, never at a clock: the same seed gives
 the same weights. `benchmarks/scripts/speed.py choices` and `memory.py` beside it measure them;
-`benchmarks/RESULTS.md` and `memory.md` have what came out on a processor of two cores.
+`benchmarks/speed.md` has what came out on a processor of two cores.
 """
 
 import contextlib

@@ -17,7 +17,7 @@ small residual teacher, 40 epochs, Muon. Cost: a quarter of an hour a seed on on
 Result, five seeds: teacher 0.9253 ± 0.0013, student distilled 0.9010 ± 0.0011, the same student
 alone on the same views 0.9020 ± 0.0024. So it is the schedule that gains 1.4 points; what the
 teacher adds to it, -0.10 points (-0.39 to +0.19), is INCONCLUSIVE, but agreement with it gains
-+0.80 (+0.55 to +1.05). What else was tried: `benchmarks/schedules.md`.
++0.80 (+0.55 to +1.05). What else was tried: `benchmarks/tried.md`.
 """
 
 import functools

@@ -23,7 +23,7 @@ turned, sheared, zoomed and stretched as well, and dropout of 0.1 of the pixels 
 units (with shifts alone, 0.2 and 0.5 the teacher made 83 ± 4 errors, its student 109 ± 1); bfloat16
 where the processor has it, Adam at 1e-3 falling on a cosine, batches of 250, alpha = 0.5 (best of
 0.5, 0.9 and 1 on validation, one seed); a tenth of the training images is held back to choose the
-epoch. What was tried: `benchmarks/schedules.md`.
+epoch. What was tried: `benchmarks/tried.md`.
 
 Reference: G. Hinton, O. Vinyals, J. Dean, Distilling the Knowledge in a Neural Network, 2015,
 section 3.

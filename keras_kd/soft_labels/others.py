@@ -8,7 +8,7 @@ at T = 2. The rest is a place's own: a code a direction, of a byte or, where dir
 of half a byte; and level and stretch, which give these classes together the mass that they have
 at T = 1 and at T = 2. What no direction holds would be missing there, and the loss too low.
 
-`benchmarks/soft_labels.md` compares it with what is simpler.
+`benchmarks/files.md` compares it with what is simpler.
 """
 
 import numpy as np

@@ -169,7 +169,7 @@ class SoftLabels:
                 each as float16. Of the others 35 bytes a place say how they differ from the
                 mean, in the directions in which the teacher's logits differ most, and the mass
                 that they have together. At 16 the loss is within 1 % on a language model of
-                10,000 words (`benchmarks/soft_labels.md`). All if `None`. With several outputs
+                10,000 words (`benchmarks/files.md`). All if `None`. With several outputs
                 also a dict by name.
             seed: integer that the seeds of the views are drawn from.
             batch_size: images the teacher sees at once; 256 if `None`, fewer of large ones.
