@@ -15,13 +15,13 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import atlas_page
-from regimes import images, integers, others, teachers
+from regimes import images, integers, others, recorded, teachers
 from regimes.regime import best_of
 from scripts.results import read, update
 
 from keras_kd._common.backend import describe_machine
 
-REGIMES = {**images.REGIMES, **others.REGIMES, **integers.REGIMES}
+REGIMES = {**images.REGIMES, **others.REGIMES, **integers.REGIMES, **recorded.REGIMES}
 TUNED_ON = (100, 101)
 # By any one seed of a row the validation split of another is partly trained on.
 FOLDER = teachers.FOLDER

@@ -18,7 +18,6 @@ NUM_MEMBERS = 5
 # Of a member that learns from few labels: as many images as in so many epochs of all.
 FEWEST = 4
 GRID = {"temperature": [1.0, 2.0], "alpha": [0.5, 1.0]}
-FROZEN = ""
 perceptron = functools.partial(kd.models.mlp, [128], **teachers.PIXELS[NAME])
 
 
@@ -86,10 +85,10 @@ def members(data, seed, saw):
     return paths
 
 
-def _regime(recipe_of, title, kind, grid, settings):
+def _regime(recipe_of, title, kind, grid, settings, frozen=""):
     return images.of_recipe(
         recipe_of, title=title, kind=kind, data="Fashion-MNIST", grid=grid, settings=settings,
-        frozen=FROZEN if settings else "",
+        frozen=frozen,
     )  # fmt: skip
 
 
