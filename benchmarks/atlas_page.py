@@ -183,7 +183,7 @@ def packaged(results):
 def _rounded(gain):
     """Return what is said of a gain; to a thousandth of a point, whatever SciPy there is."""
     interval = gain["interval_95"] and [round(end, 5) for end in gain["interval_95"]]
-    return {"gain": round(gain["mean"], 5), "interval_95": interval, "verdict": gain["verdict"]}
+    return {"gain": round(gain["mean"], 5), "interval_95": interval}
 
 
 # Inches: for the words at the left, for the axis, for figures at the right, a row, above, below.

@@ -184,8 +184,8 @@ def _add_check(commands):
         commands,
         "check",
         "say before training what would go wrong with a teacher, data and a student",
-        "Look at teacher, data and student, and say what would go wrong. The exit code is 1 if "
-        "training would be wasted.",
+        "Look at teacher, data and student, say what would go wrong, and what distillation gained "
+        "in a case like it. The exit code is 1 if training would be wasted.",
         ["{} --teacher t.keras --data photos", "{} digits"],
         of_recipes=True,
     )
@@ -439,6 +439,9 @@ def _add_own_files(own):
     own.add_argument(
         "--class-map", metavar="FILE", help="the teacher's class names in order, as JSON"
     )
+    own.add_argument(
+        "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
+    )
     own.add_argument("--cache", metavar="DIR", help="for decoded images beyond the memory")
     own.add_argument(
         "--leave-out-unreadable", action="store_true", help="go on without broken images"
@@ -462,9 +465,6 @@ def _add_own_training(own, without):
         own.add_argument("--batch-size", type=int, metavar="N", help="default: 64")
     own.add_argument(
         "--patience", type=int, metavar="N", help="epochs without gain to the end (default: 10)"
-    )
-    own.add_argument(
-        "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
     )
     own.add_argument(
         "--soft-labels", metavar="DIR", help="what a teacher said, where none is at hand"

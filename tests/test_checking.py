@@ -401,6 +401,89 @@ def test_a_teacher_of_another_kind_is_refused(teacher, options, sentence, people
         found.refuse()
 
 
+# What the atlas says of a case; its rows are made up here.
+
+FEW = {
+    "title": "500 labels", "kind": "few labels", "data": "MNIST", "facts": {}, "settings": {},
+    "seeds": 5, "control": "the same student alone", "gain": 0.031,
+    "interval_95": [0.026, 0.037], "over": {},
+}  # fmt: skip
+SHIFTED = {**FEW, "kind": "shifted images", "title": "shifted"}
+GAINED = "gained 3.10 points (2.60 to 3.70, 5 seeds) over the same student alone"
+
+
+@pytest.fixture
+def rows(monkeypatch):
+    found = {"few": FEW, "shifted": SHIFTED}
+    monkeypatch.setattr("keras_kd.checking.inspection.atlas", lambda: found)
+    return found
+
+
+def others(count, seed=7):
+    """Images of the same kind as those with labels."""
+    return pictures(np.arange(count) % 4, np.random.default_rng(seed))
+
+
+def test_a_case_with_few_labels_and_many_images_without_is_told_what_was_gained(
+    teacher, clean, rows
+):
+    found = check(teacher, clean, unlabelled=others(900))
+    assert [each["name"] for each in found.figures["resembles"]] == ["few"]
+    assert GAINED in found.figures["advice"][0]
+    assert found.figures["teacher"]["surprise"] < 1.5
+
+
+def test_images_of_which_the_teacher_is_unsure_resemble_shifted_ones(teacher, clean, rows):
+    noise = np.full((900, 8, 8, 3), 128, np.uint8)
+    found = check(teacher, clean, unlabelled=noise)
+    assert [each["name"] for each in found.figures["resembles"]] == ["few", "shifted"]
+
+
+def test_without_images_beside_them_few_labels_are_told_to_get_some(teacher, clean, rows):
+    found = check(teacher, clean)
+    assert found.figures["resembles"] == []
+    (advice,) = found.figures["advice"]
+    assert advice.startswith("You have only 800 labels: images without labels (`--unlabelled DIR`)")
+
+
+def test_the_size_of_the_student_and_the_epochs_are_a_part_of_the_case(teacher, clean, rows):
+    rows["narrow"] = {**FEW, "kind": "small student"}
+    rows["short"] = {**FEW, "kind": "short training"}
+    found = check(teacher, clean, student="mlp:1", epochs=3)
+    assert [each["name"] for each in found.figures["resembles"]] == ["short", "narrow"]
+
+
+def test_nothing_is_promised_where_training_would_be_wasted(clean, rows):
+    guessing = net(layers.Dense(4, kernel_initializer="zeros"))
+    found = check(guessing, clean, unlabelled=others(900))
+    assert found.figures["resembles"] == found.figures["advice"] == []
+
+
+def test_a_distillation_says_it_before_it_trains(teacher, clean, rows, capsys):
+    kd.distill(
+        teacher, clean, student="mlp:4", epochs=1, temperature=2.0, alpha=0.9,
+        unlabelled=others(900),
+    )  # fmt: skip
+    before, _ = " ".join(capsys.readouterr().out.split()).split("student distilled 1 epoch")
+    assert GAINED in before
+
+
+def test_the_command_takes_images_without_labels(teacher, clean, rows, tmp_path, capsys):
+    teacher.save(tmp_path / "teacher.keras")
+    for number, image in enumerate(others(60)):
+        (tmp_path / "more").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "more" / f"{number}.png")
+    few = clean.train.take(np.arange(40))
+    np.savez(
+        tmp_path / "data.npz", train_images=few.images, train_labels=few.labels,
+        test_images=clean.test.images, test_labels=clean.test.labels,
+    )  # fmt: skip
+    words = ["--teacher", "teacher.keras", "--data", "data.npz", "--unlabelled", "more"]
+    words = [str(tmp_path / word) if word[0] != "-" else word for word in words]
+    assert cli.main(["check", *words]) == 0
+    assert GAINED in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_distillation_that_would_be_wasted_is_not_begun(clean, tmp_path):
     guessing = net(layers.Dense(4, kernel_initializer="zeros"))
     with pytest.raises(ValueError, match=r"Training would be wasted: .*guessing gives 25.0 %"):

@@ -15,20 +15,28 @@ _CHUNK = 1000
 
 
 def data_findings(data):
-    """Return the findings on a `Data`: every example of every split is looked at.
+    """Return the findings on a `Data`, and the figures of its labels.
+
+    Every example of every split is looked at.
 
     Args:
         data: a `Data`.
     """
     digests = {name: _digests(getattr(data, name)) for name in ("train", "validation", "test")}
-    return [
+    contradicted = _contradicted(data, digests["train"])
+    findings = [
         *_unreadable(data),
         *(_range(data) if data.is_images else _finite(data)),
         *(_blank(data) if data.is_images else ()),
         *_balance(data),
         *_duplicates(data, digests),
-        *_contradictions(data, digests["train"]),
+        *_contradictions(data, contradicted),
     ]
+    counts = np.bincount(data.train.labels, minlength=data.num_classes)
+    return findings, {
+        "labels_of_classes": counts.tolist(),
+        "contradicting": len(contradicted) / len(data.train),
+    }
 
 
 def _unreadable(data):
@@ -138,11 +146,14 @@ def _duplicates(data, digests):
             )
 
 
-def _contradictions(data, digests):
-    first, contradicted = {}, []
-    for number, (digest, label) in enumerate(zip(digests, data.train.labels, strict=True)):
-        if first.setdefault(digest, label) != label:
-            contradicted.append(number)
+def _contradicted(data, digests):
+    """Return the numbers of training examples that came before under another class."""
+    first = {}
+    pairs = enumerate(zip(digests, data.train.labels, strict=True))
+    return [number for number, (digest, label) in pairs if first.setdefault(digest, label) != label]
+
+
+def _contradictions(data, contradicted):
     if contradicted:
         yield Finding(
             "contradicting_labels",

@@ -257,6 +257,7 @@ class Recipe:
             data,
             student=student,
             epochs=self.epochs,
+            unlabelled=self.with_images(data).unlabelled,
             verbose=progress.verbose,
             **how,
         )

@@ -1,0 +1,233 @@
+"""Which rows of the atlas a case resembles, what distillation gained there, and what to do.
+
+The atlas is what was measured over seeds with and without a teacher (`benchmarks/atlas.md`); its
+rows lie in `atlas.json` beside this file, written by `benchmarks/atlas.py`. A row says what was
+measured there. Nothing here makes it more.
+"""
+
+import dataclasses
+import functools
+import importlib.resources
+import json
+import math
+
+PLAIN = "all labels"
+_MOST_NAMED = 2
+# Up to so many labels a class the atlas has rows of few labels: 10 to 200, and twice that.
+_FEW_A_CLASS = 400
+# Shares and ratios from which on a case is of a kind at all.
+_CONTRADICTING, _NOISE, _IMBALANCE, _SMALL, _SURPRISED = 0.01, 0.05, 5, 0.2, 1.5
+_SHORT = 10
+# A teacher this much better on the training examples has learned them, and few others.
+_LEARNED = 0.05
+# How far a row is that does not say what it was made of: a factor of seven.
+_UNSAID = 2.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is known of a distillation before it begins.
+
+    Args:
+        labels: how many labelled examples there are to train on.
+        classes: how many classes.
+        classes_missing: how many of them have no labelled example.
+        imbalance: examples of the most frequent class over those of the rarest that has any.
+        contradicting: share of the labelled examples that are there under another class too.
+        unlabelled: how many examples without labels.
+        surprise: the teacher's mean entropy on those, over that on validation examples; `None` if
+            it was not asked, also below.
+        is_images: whether examples are images.
+        teachers: how many.
+        train_accuracy: the teacher's, on labelled examples.
+        validation_accuracy: the same on those for validation.
+        student_share: the student's parameters over those of all teachers.
+        epochs: at most.
+    """
+
+    labels: int
+    classes: int
+    classes_missing: int = 0
+    imbalance: float = 1.0
+    contradicting: float = 0.0
+    unlabelled: int = 0
+    surprise: float | None = None
+    is_images: bool = True
+    teachers: int = 1
+    train_accuracy: float | None = None
+    validation_accuracy: float | None = None
+    student_share: float | None = None
+    epochs: int | None = None
+
+    @property
+    def labels_per_class(self):
+        """How many labels a class has in the mean."""
+        return self.labels / self.classes
+
+    @property
+    def overfit(self):
+        """How much better the teacher is on the training examples."""
+        if self.train_accuracy is None:
+            return 0.0
+        return self.train_accuracy - self.validation_accuracy
+
+    @property
+    def teacher_saw(self):
+        """`"these"` labels, if it is much better on them; `"all"`, for all that one can tell."""
+        if self.train_accuracy is None:
+            return None
+        return "these" if self.overfit >= _LEARNED else "all"
+
+    @property
+    def noise(self):
+        """Share of wrong labels, as far as it shows.
+
+        It shows in examples that contradict each other, and in a teacher that agrees with the
+        validation labels more than with those for training.
+        """
+        return max(self.contradicting, -self.overfit)
+
+    @property
+    def has_few_labels(self):
+        """Whether there are as few as in those rows of the atlas where this was the point."""
+        return self.labels_per_class <= _FEW_A_CLASS
+
+
+# What makes a case one of a kind; what decides most comes first. Rows of integers, of no data, and
+# of adversarial and mutual forms resemble no case that a check sees: it is not told of these.
+_RULES = {
+    "tables and sequences": lambda case: not case.is_images,
+    "classes missing": lambda case: case.classes_missing > 0,
+    "few labels": lambda case: case.has_few_labels and case.unlabelled >= case.labels,
+    "shifted images": lambda case: case.surprise is not None and case.surprise >= _SURPRISED,
+    "noisy labels": lambda case: case.contradicting >= _CONTRADICTING or case.noise >= _NOISE,
+    "long tail": lambda case: case.imbalance >= _IMBALANCE,
+    "ensemble": lambda case: case.teachers > 1,
+    "short training": lambda case: case.epochs is not None and case.epochs <= _SHORT,
+    "small student": lambda case: case.student_share is not None and case.student_share <= _SMALL,
+    "large teacher": lambda case: case.student_share is not None and case.student_share <= _SMALL,
+}
+
+
+@functools.cache
+def atlas():
+    """Return the rows of the atlas, `{name: row}`."""
+    return json.loads(
+        importlib.resources.files(__package__).joinpath("atlas.json").read_text("utf-8")
+    )
+
+
+def resembling(case, rows):
+    """Return the names of at most two rows that a case resembles, the nearest first.
+
+    Of each kind whose rule fits, it is the row with the nearest facts; of several as near, the one
+    that gained least.
+
+    Args:
+        case: a `Case`.
+        rows: of `atlas`.
+    """
+    kinds = [kind for kind, fits in _RULES.items() if fits(case)]
+    found = [nearest(case, rows, kind) for kind in kinds]
+    return [name for name in found if name is not None][:_MOST_NAMED]
+
+
+def nearest(case, rows, kind):
+    """Return the name of the row of a kind that is nearest to a case, `None` if it has no rows."""
+    of_kind = [name for name, row in rows.items() if row["kind"] == kind]
+    return min(
+        of_kind,
+        key=lambda name: (_distance(case, rows[name]["facts"]), rows[name]["gain"]),
+        default=None,
+    )
+
+
+def _distance(case, facts):
+    """Return how far a case is from facts: a unit is a factor of e, or another word."""
+    if not facts:
+        return _UNSAID
+    distance = 0.0
+    for name, fact in facts.items():
+        own = getattr(case, name, None)
+        if isinstance(fact, str):
+            distance += own is not None and own != fact
+        elif own:
+            distance += abs(math.log(own / fact))
+    return distance
+
+
+def sentences(case, rows):
+    """Return what to tell somebody with this case: what it resembles, and what to do.
+
+    Args:
+        case: a `Case`.
+        rows: of `atlas`.
+
+    Returns:
+        A list of plain sentences, empty if the atlas has nothing to say.
+    """
+    names = resembling(case, rows)
+    said = []
+    if names:
+        first, *others = (rows[name] for name in names)
+        said.append(f"Your case resembles {_there(first)}; yours may differ.{_hard_labels(first)}")
+        said += [f"It also resembles {_there(row)}." for row in others]
+    elif plain := nearest(case, rows, PLAIN):
+        said.append(
+            "Your case resembles no row of the atlas more than the plain one, "
+            f"{_there(rows[plain])}; yours may differ."
+        )
+    return [*said, *_to_do(case, rows, names)]
+
+
+def _there(row):
+    return f'"{row["title"]}" ({row["data"]}): there {_gained(row)}'
+
+
+def _is_won(gain):
+    """Return whether a gain of the atlas has an interval, and that lies above zero."""
+    return gain["interval_95"] is not None and gain["interval_95"][0] > 0
+
+
+def _gained(row):
+    """Return what distillation gained in a row, with its interval, as a clause."""
+    mean, low, high = (
+        f"{round(100 * share, 2) + 0.0:.2f}" for share in (row["gain"], *row["interval_95"])
+    )
+    if _is_won(row):
+        return (
+            f"distillation gained {mean} points ({low} to {high}, {row['seeds']} seeds) over "
+            f"{row['control']}"
+        )
+    if row["interval_95"][1] <= 0:
+        return (
+            f"distillation did not beat {row['control']}: {mean} points ({low} to {high}, "
+            f"{row['seeds']} seeds)"
+        )
+    return (
+        f"distillation gained nothing over {row['control']} that {row['seeds']} seeds could tell: "
+        f"{mean} points ({low} to {high})"
+    )
+
+
+def _hard_labels(row):
+    """Return a sentence if the teacher's decisions did what its probabilities did."""
+    over = row["over"].get("teacher_labels")
+    if over is None or _is_won(over) or not _is_won(row):
+        return ""
+    return " The teacher's hard labels did as much there, as far as the seeds could tell."
+
+
+def _to_do(case, rows, named):
+    """Yield what to do to come where distillation gained, if it did."""
+    few = nearest(case, rows, "few labels")
+    if few and few not in named and case.is_images and case.has_few_labels and _is_won(rows[few]):
+        yield (
+            f"You have only {case.labels:,} labels: images without labels (`--unlabelled DIR`) are "
+            f"what may pay. With {_there(rows[few])}."
+        )
+    for name in named:
+        row = rows[name]
+        alpha = row["settings"].get("alpha", 0)
+        if row["kind"] == "noisy labels" and alpha > 1 and _is_won(row):
+            yield f"The teacher weighed more than 1 there: try `--alpha {alpha:g}`."
