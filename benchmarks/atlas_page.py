@@ -98,6 +98,33 @@ KINDS = {
     ),
 }  # fmt: skip
 
+# What a row was made of as far as a check sees it of a user's case: properties of `regimes.Case`.
+_FACTS = {
+    **{
+        f"few_labels_{name}_{count}_{whose}": {
+            "labels_per_class": count / 10, "teacher_saw": saw, "others": "many",
+        }
+        for name in ("mnist", "fashion_mnist")
+        for count in (100, 500, 2000)
+        for whose, saw in (("own", "these"), ("all", "all"))
+    },
+    **{
+        f"same_{count}_labels": {
+            "labels_per_class": count / 10, "teacher_saw": "these", "others": "none",
+        }
+        for count in (100, 1000)
+    },
+    **{
+        f"noisy_labels_{100 * share:.0f}_{how}": {"noise": share, "teacher_saw": saw}
+        for share in (0.2, 0.4)
+        for how, saw in (("full", "these"), ("stopped", "all"))
+    },
+    **{f"long_tail_{ratio}": {"imbalance": ratio} for ratio in (10, 100)},
+    "missing_threes": {"classes_missing": 1},
+    "missing_all_but_7_8": {"classes_missing": 8},
+    **{f"short_training_{epochs}": {"epochs": epochs} for epochs in (1, 3, 10)},
+}  # fmt: skip
+
 
 def write(results):
     """Write page, pictures and the package's rows.
@@ -139,11 +166,11 @@ def _row(name, found):
     return {
         "name": name,
         **{key: found[key] for key in kept},
-        "facts": found.get("facts", {}),
+        "facts": _FACTS.get(name, {}),
         "seeds": len(tests),
         "seconds": float(np.mean([run["seconds"] for run in found["runs"]])),
         "means": {arm: float(np.mean([test[arm] for test in tests])) for arm in arms},
-        "control": KINDS[found["kind"]].control,
+        "control": found.get("control") or KINDS[found["kind"]].control,
         "gain": gains.pop("student_alone"),
         "over": gains,
     }
@@ -406,8 +433,10 @@ _ARMS = {
 def _accuracies(rows):
     """Return the table of a kind: accuracies of every arm, and gains."""
     arms = {arm: title for arm, title in _ARMS.items() if any(arm in row["means"] for row in rows)}
+    others = [arm for row in rows for arm in row["over"] if arm not in arms]
+    arms |= {arm: arm.replace("_", " ") for arm in others}
     further = [arm for arm in ("label_smoothing", "teacher_labels") if arm in arms]
-    heads = ["row", "data", *arms.values(), f"gain over {rows[0]['control']}", "verdict"]
+    heads = ["row", "data", *arms.values(), "gain over alone", "verdict"]
     heads += [f"gain over {_ARMS[arm]}" for arm in further]
     lines = []
     for row in rows:

@@ -30,8 +30,8 @@ AS_GOOD = {"gain": 0.0, "interval_95": [-0.001, 0.001]}
 BETTER = {"gain": 0.01, "interval_95": [0.005, 0.015]}
 
 
-def few(labels, saw, *gains, **changes):
-    facts = {"labels_per_class": labels / 10, "teacher_saw": saw}
+def few(labels, saw, *gains, others="many", **changes):
+    facts = {"labels_per_class": labels / 10, "teacher_saw": saw, "others": others}
     title = f"{labels} labels, the teacher saw {saw}"
     return row("few labels", *gains, facts=facts, title=title, **changes)
 
@@ -51,7 +51,8 @@ ROWS = {
     "ensemble": row("ensemble", 0.4, 0.1, 0.7),
     "table": row("tables and sequences", -0.6, -1.0, -0.2),
     "narrow": row("small student", 0.8, 0.4, 1.2, facts={"student_share": 0.05}),
-    "large": row("large teacher", 1.2, 0.8, 1.6),
+    "large": row("large teacher", 1.2, 0.8, 1.6, facts={"student_share": 0.005}),
+    "equal": row("large teacher", 9.0, 8.0, 9.9, facts={"student_share": 1.2}),
     "epochs_1": row("short training", 1.1, 0.9, 1.3, facts={"epochs": 1}),
     "epochs_10": row("short training", 0.2, -0.1, 0.5, facts={"epochs": 10}),
     "int4": row("integers", 3.5, 3.0, 4.0, control="plain conversion"),
@@ -79,6 +80,7 @@ FEW = {"labels": 450, "unlabelled": 20_000, "train_accuracy": 1.0, "validation_a
         ({"unlabelled": 20_000, "surprise": 3.0}, ["shifted"]),
         ({"unlabelled": 20_000, "surprise": 1.1}, []),
         ({"contradicting": 0.02}, ["noise_20"]),
+        ({"contradicting": 0.004}, []),
         ({"train_accuracy": 0.55, "validation_accuracy": 0.9}, ["noise_40"]),
         ({"train_accuracy": 0.91, "validation_accuracy": 0.9}, []),
         ({"imbalance": 14}, ["tail_10"]),
@@ -89,7 +91,9 @@ FEW = {"labels": 450, "unlabelled": 20_000, "train_accuracy": 1.0, "validation_a
         ({"is_images": False}, ["table"]),
         ({"epochs": 2}, ["epochs_1"]),
         ({"epochs": 8}, ["epochs_10"]),
-        ({"student_share": 0.03}, ["narrow", "large"]),
+        ({"student_share": 0.03}, ["narrow"]),
+        ({"student_share": 0.01}, ["large"]),
+        ({"student_share": 0.0001}, []),  # Nothing is near.
         # What decides most comes first, and there are two at most.
         (FEW | {"imbalance": 9, "teachers": 2, "epochs": 1}, ["few_500", "tail_10"]),
     ],
@@ -128,11 +132,11 @@ def test_hard_labels_are_not_spoken_of_where_soft_targets_beat_them():
 
 
 def test_a_second_row_is_said_in_a_second_sentence():
-    first, second = sentences(case(student_share=0.03), ROWS)
-    assert first.startswith('Your case resembles "title of small student"')
+    first, second = sentences(case(epochs=1, student_share=0.03), ROWS)
+    assert first.startswith('Your case resembles "title of short training"')
     assert second == (
-        'It also resembles "title of large teacher" (Fashion-MNIST): there distillation gained '
-        "1.20 points (0.80 to 1.60, 5 seeds) over the same student alone."
+        'It also resembles "title of small student" (Fashion-MNIST): there distillation gained '
+        "0.80 points (0.40 to 1.20, 5 seeds) over the same student alone."
     )
 
 
@@ -160,6 +164,14 @@ def test_few_labels_without_images_beside_them_are_told_where_to_get_more():
     )
     lost = {**ROWS, "few_500": {**ROWS["few_500"], "interval_95": [-0.01, 0.01]}}
     assert len(sentences(case(labels=450), lost)) == 1  # Nothing is praised that did not win.
+
+
+def test_few_labels_alone_resemble_a_row_of_few_labels_alone():
+    alone = {**ROWS, "alone": few(450, "these", 0.1, -0.2, 0.4, others="none")}
+    first, to_do = sentences(case(labels=450), alone)
+    assert first.startswith('Your case resembles "450 labels') and "gained nothing" in first
+    assert to_do.startswith("You have only 450 labels")
+    assert resembling(case(**FEW), alone) == ["few_500"]
 
 
 def test_a_weight_above_1_is_named_where_it_won():

@@ -20,8 +20,11 @@ _CONTRADICTING, _NOISE, _IMBALANCE, _SMALL, _SURPRISED = 0.01, 0.05, 5, 0.2, 1.5
 _SHORT = 10
 # A teacher this much better on the training examples has learned them, and few others.
 _LEARNED = 0.05
-# How far a row is that does not say what it was made of: a factor of seven.
-_UNSAID = 2.0
+# Of wrong labels only some contradict others: there are more than show.
+_LEAST_NOISE = 0.1
+# Distances, a unit is a factor of e: of a row that does not say what it was made of, of another
+# word, and from where on nothing resembles.
+_UNSAID, _OTHER, _FAR = 2.0, 1.0, 3.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,12 +83,18 @@ class Case:
 
     @property
     def noise(self):
-        """Share of wrong labels, as far as it shows.
+        """Share of wrong labels as far as it shows, 0 if it does not.
 
         It shows in examples that contradict each other, and in a teacher that agrees with the
         validation labels more than with those for training.
         """
-        return max(self.contradicting, -self.overfit)
+        shows = self.contradicting >= _CONTRADICTING or -self.overfit >= _NOISE
+        return max(self.contradicting, -self.overfit, _LEAST_NOISE) if shows else 0.0
+
+    @property
+    def others(self):
+        """`"many"` if there are at least as many examples without labels as with, or `"none"`."""
+        return "many" if self.unlabelled >= self.labels else "none"
 
     @property
     def has_few_labels(self):
@@ -93,19 +102,20 @@ class Case:
         return self.labels_per_class <= _FEW_A_CLASS
 
 
-# What makes a case one of a kind; what decides most comes first. Rows of integers, of no data, and
-# of adversarial and mutual forms resemble no case that a check sees: it is not told of these.
+# What makes a case one of some kinds; what decides most comes first. Rows of integers, of no data,
+# and of adversarial and mutual forms resemble no case that a check sees: it is not told of these.
 _RULES = {
-    "tables and sequences": lambda case: not case.is_images,
-    "classes missing": lambda case: case.classes_missing > 0,
-    "few labels": lambda case: case.has_few_labels and case.unlabelled >= case.labels,
-    "shifted images": lambda case: case.surprise is not None and case.surprise >= _SURPRISED,
-    "noisy labels": lambda case: case.contradicting >= _CONTRADICTING or case.noise >= _NOISE,
-    "long tail": lambda case: case.imbalance >= _IMBALANCE,
-    "ensemble": lambda case: case.teachers > 1,
-    "short training": lambda case: case.epochs is not None and case.epochs <= _SHORT,
-    "small student": lambda case: case.student_share is not None and case.student_share <= _SMALL,
-    "large teacher": lambda case: case.student_share is not None and case.student_share <= _SMALL,
+    ("tables and sequences",): lambda case: not case.is_images,
+    ("classes missing",): lambda case: case.classes_missing > 0,
+    ("few labels",): lambda case: case.has_few_labels,
+    ("shifted images",): lambda case: case.surprise is not None and case.surprise >= _SURPRISED,
+    ("noisy labels",): lambda case: case.noise > 0,
+    ("long tail",): lambda case: case.imbalance >= _IMBALANCE,
+    ("ensemble",): lambda case: case.teachers > 1,
+    ("short training",): lambda case: case.epochs is not None and case.epochs <= _SHORT,
+    ("small student", "large teacher"): lambda case: (
+        case.student_share is not None and case.student_share <= _SMALL
+    ),
 }
 
 
@@ -120,37 +130,43 @@ def atlas():
 def resembling(case, rows):
     """Return the names of at most two rows that a case resembles, the nearest first.
 
-    Of each kind whose rule fits, it is the row with the nearest facts; of several as near, the one
-    that gained least.
+    By each rule that fits, it is the row with the nearest facts; of several as near, the one that
+    gained least.
 
     Args:
         case: a `Case`.
         rows: of `atlas`.
     """
-    kinds = [kind for kind, fits in _RULES.items() if fits(case)]
-    found = [nearest(case, rows, kind) for kind in kinds]
+    found = [nearest(case, rows, kinds) for kinds, fits in _RULES.items() if fits(case)]
     return [name for name in found if name is not None][:_MOST_NAMED]
 
 
-def nearest(case, rows, kind):
-    """Return the name of the row of a kind that is nearest to a case, `None` if it has no rows."""
-    of_kind = [name for name, row in rows.items() if row["kind"] == kind]
-    return min(
-        of_kind,
-        key=lambda name: (_distance(case, rows[name]["facts"]), rows[name]["gain"]),
-        default=None,
-    )
+def nearest(case, rows, kinds):
+    """Return the name of the row that is nearest to a case, `None` if none is near.
+
+    Args:
+        case: a `Case`.
+        rows: of `atlas`.
+        kinds: of the rows that are looked at.
+    """
+    near = {
+        name: (_distance(case, row["facts"]), row["gain"])
+        for name, row in rows.items()
+        if row["kind"] in kinds
+    }
+    near = {name: distance for name, distance in near.items() if distance[0] < _FAR}
+    return min(near, key=near.get, default=None)
 
 
 def _distance(case, facts):
-    """Return how far a case is from facts: a unit is a factor of e, or another word."""
-    if not facts:
-        return _UNSAID
-    distance = 0.0
+    """Return how far a case is from the facts of a row, by the properties of a `Case`."""
+    if facts.get("others", case.others) != case.others:
+        return _FAR
+    distance = 0.0 if facts else _UNSAID
     for name, fact in facts.items():
-        own = getattr(case, name, None)
+        own = getattr(case, name)
         if isinstance(fact, str):
-            distance += own is not None and own != fact
+            distance += _OTHER * (own is not None and own != fact)
         elif own:
             distance += abs(math.log(own / fact))
     return distance
@@ -172,7 +188,7 @@ def sentences(case, rows):
         first, *others = (rows[name] for name in names)
         said.append(f"Your case resembles {_there(first)}; yours may differ.{_hard_labels(first)}")
         said += [f"It also resembles {_there(row)}." for row in others]
-    elif plain := nearest(case, rows, PLAIN):
+    elif plain := nearest(case, rows, (PLAIN,)):
         said.append(
             "Your case resembles no row of the atlas more than the plain one, "
             f"{_there(rows[plain])}; yours may differ."
@@ -220,14 +236,15 @@ def _hard_labels(row):
 
 def _to_do(case, rows, named):
     """Yield what to do to come where distillation gained, if it did."""
-    few = nearest(case, rows, "few labels")
-    if few and few not in named and case.is_images and case.has_few_labels and _is_won(rows[few]):
-        yield (
-            f"You have only {case.labels:,} labels: images without labels (`--unlabelled DIR`) are "
-            f"what may pay. With {_there(rows[few])}."
-        )
+    if case.is_images and case.has_few_labels and case.others == "none":
+        more = dataclasses.replace(case, unlabelled=case.labels)
+        name = nearest(more, rows, ("few labels",))
+        if name and name not in named and _is_won(rows[name]):
+            yield (
+                f"You have only {case.labels:,} labels: images without labels (`--unlabelled DIR`) "
+                f"are what may pay. With {_there(rows[name])}."
+            )
     for name in named:
-        row = rows[name]
-        alpha = row["settings"].get("alpha", 0)
-        if row["kind"] == "noisy labels" and alpha > 1 and _is_won(row):
+        alpha = rows[name]["settings"].get("alpha", 0)
+        if rows[name]["kind"] == "noisy labels" and alpha > 1 and _is_won(rows[name]):
             yield f"The teacher weighed more than 1 there: try `--alpha {alpha:g}`."
