@@ -404,8 +404,8 @@ def test_a_teacher_of_another_kind_is_refused(teacher, options, sentence, people
 # What the atlas says of a case; its rows are made up here.
 
 FEW = {
-    "title": "500 labels", "kind": "few labels", "data": "MNIST", "facts": {}, "settings": {},
-    "seeds": 5, "control": "the same student alone", "gain": 0.031,
+    "title": "500 labels", "kind": "few labels", "data": "MNIST", "facts": {"others": "many"},
+    "settings": {}, "seeds": 5, "control": "the same student alone", "gain": 0.031,
     "interval_95": [0.026, 0.037], "over": {},
 }  # fmt: skip
 SHIFTED = {**FEW, "kind": "shifted images", "title": "shifted"}
@@ -433,6 +433,11 @@ def test_a_case_with_few_labels_and_many_images_without_is_told_what_was_gained(
     assert found.figures["teacher"]["surprise"] < 1.5
 
 
+def test_images_without_labels_may_come_in_the_data(teacher, clean, rows):
+    found = check(teacher, with_split(clean, unlabelled=others(900)))
+    assert [each["name"] for each in found.figures["resembles"]] == ["few"]
+
+
 def test_images_of_which_the_teacher_is_unsure_resemble_shifted_ones(teacher, clean, rows):
     noise = np.full((900, 8, 8, 3), 128, np.uint8)
     found = check(teacher, clean, unlabelled=noise)
@@ -447,8 +452,8 @@ def test_without_images_beside_them_few_labels_are_told_to_get_some(teacher, cle
 
 
 def test_the_size_of_the_student_and_the_epochs_are_a_part_of_the_case(teacher, clean, rows):
-    rows["narrow"] = {**FEW, "kind": "small student"}
-    rows["short"] = {**FEW, "kind": "short training"}
+    rows["narrow"] = {**FEW, "kind": "small student", "facts": {}}
+    rows["short"] = {**FEW, "kind": "short training", "facts": {}}
     found = check(teacher, clean, student="mlp:1", epochs=3)
     assert [each["name"] for each in found.figures["resembles"]] == ["short", "narrow"]
 

@@ -96,7 +96,8 @@ def check(
             (torchvision's normalisation) or `"caffe"`.
         head: as in `Teacher`, for a model whose last layer does not say what it returns.
         epochs: at most, for the expected time.
-        unlabelled: examples without labels for the teacher to speak of, see `data.unlabelled`.
+        unlabelled: examples without labels for the teacher to speak of, as in `Recipe`; those of
+            the data if `None`.
         verbose: print figures and findings.
 
     Returns:
@@ -115,6 +116,7 @@ def check(
     ```
     """
     check_scale(scale)
+    unlabelled = data.unlabelled if unlabelled is None else unlabelled
     figures, opened = _data_figures(data), None
     findings, labels = data_findings(data)
     if teacher is not None:
@@ -131,15 +133,17 @@ def check(
     figures["expected"] = _expected(data, figures, epochs)
     findings += _memory(figures["expected"])
     findings.sort(key=lambda finding: not finding.wasted)
+    is_wasted = any(finding.wasted for finding in findings)
+    # Nothing is promised of a training that would be wasted.
+    rows = {} if is_wasted else atlas()
+    figures |= _resembled(_case(data, labels, figures, unlabelled, epochs), rows)
     result = Check(findings, figures, opened)
-    figures |= _resembled(_case(data, labels, figures, unlabelled, epochs), result.ok)
     _show(result, Progress(verbose))
     return result
 
 
-def _resembled(case, is_ok):
-    """Return what the atlas says of a case; nothing where training would be wasted."""
-    rows = atlas() if is_ok else {}
+def _resembled(case, rows):
+    """Return what rows of the atlas say of a case."""
     names = resembling(case, rows)
     return {
         "resembles": [{"name": name, **rows[name]} for name in names],
