@@ -2,8 +2,8 @@
 
 `benchmarks/atlas.py` calls `write` after every run. No figure stands here: all come from
 `benchmarks/results/atlas.json`.
-Writes: `benchmarks/atlas.md`, `benchmarks/atlas.png`, `benchmarks/atlas_kinds.png` (one row a kind,
-for the README) and `keras_kd/checking/atlas.json`.
+Writes: `benchmarks/atlas.md`, its pictures `benchmarks/results/pictures/atlas.png` (every row) and
+`atlas_kinds.png` (one row a kind, for the README too), and `keras_kd/checking/atlas.json`.
 """
 
 import json
@@ -18,6 +18,7 @@ from keras_kd._common.pictures import plain_text
 from keras_kd.experiment.statistics import BEATS, DOES_NOT_BEAT, judged
 
 ROOT = Path(__file__).parent
+_PICTURES = ROOT / "results" / "pictures"
 PACKAGED = ROOT.parent / "keras_kd" / "checking" / "atlas.json"
 
 
@@ -134,8 +135,8 @@ def write(results):
     """
     rows = summary(results)
     (ROOT / "atlas.md").write_text(document(results))
-    draw(ROOT / "atlas.png", rows)
-    draw(ROOT / "atlas_kinds.png", one_a_kind(rows))
+    draw(_PICTURES / "atlas.png", rows)
+    draw(_PICTURES / "atlas_kinds.png", one_a_kind(rows))
     PACKAGED.write_text(packaged(results))
 
 
@@ -332,12 +333,12 @@ def document(results):
     rows = summary(results)
     machines = dict.fromkeys(_machine(found) for found in results.values() if found["runs"])
     parts = [_HEAD.format(rows=len(rows), kinds=len({row["kind"] for row in rows}))]
-    parts += ["![Gains and their intervals, a row each](atlas.png)", "## What to expect"]
+    parts += [_picture("the middle row of each kind", "atlas_kinds"), "## What to expect"]
     by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     by_kind = {kind: of_kind for kind, of_kind in by_kind.items() if of_kind}
     for kind, of_kind in by_kind.items():
         parts += [f"### {KINDS[kind].heading}", _expected(kind, of_kind)]
-    parts += ["## Every row", _TABLES]
+    parts += ["## Every row", _picture("every row", "atlas"), _TABLES]
     for kind, of_kind in by_kind.items():
         parts += [f"### {kind.capitalize()}", _accuracies(of_kind), _trained(of_kind)]
     if machines:
@@ -359,6 +360,10 @@ _TABLES = """Accuracies are means over seeds, on the test split. *Alone*: what t
 *Smoothing*: the same student on smoothed labels. *Hard labels*: the same on the teacher's decisions
 in place of its probabilities. BEATS: the interval lies above 0. DOES NOT BEAT: it holds nothing
 above 0. INCONCLUSIVE: neither."""
+
+
+def _picture(what, name):
+    return f"![Gains with their intervals, {what}](results/pictures/{name}.png)"
 
 
 def _machine(found):
