@@ -352,7 +352,8 @@ Written by `benchmarks/atlas.py`; every run is in `results/atlas.json`. {rows} r
 kinds. Each row trains a student with a teacher, and the same student without it, on the same seeds.
 The gain is the difference in test accuracy, in points; its interval is what other seeds might show
 (95 %, paired). Settings were chosen on validation with two other seeds, then frozen; the test split
-was read once a seed. Losses stand here like wins.
+was read once a seed. Losses stand here like wins. Rows whose command is not `atlas.py` were
+measured before, with the settings of a paper or a recipe; *frozen* says what trials had read.
 
 Your data are not these. Take a row as a place to begin, and look at the control beside your own."""
 

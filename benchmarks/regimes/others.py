@@ -105,7 +105,8 @@ REGIMES = {
         "five small nets into one like them; 2,000 labels and 52,000 images without",
         "ensemble",
         {"temperature": [1.0, 2.0], "alpha": [1.0]},
-        {},
+        {"temperature": 1.0, "alpha": 1.0},
+        "2026-11-27 04:16",
     ),
     "convolutions_into_perceptron": _regime(
         from_convolutions(),
