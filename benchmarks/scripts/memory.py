@@ -8,6 +8,7 @@ Each line is a process of its own, whose peak is that of its resident memory (`V
 had when `fit` began.
 """
 
+import argparse
 import os
 import statistics
 import subprocess
@@ -34,6 +35,7 @@ ROUNDS = 3
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     cases = {name: {way: [] for way in WAYS} for name in CASES}
     for _ in range(ROUNDS):
         for name, case in CASES.items():

@@ -2,7 +2,7 @@
 
 Command: `python benchmarks/scripts/own_data.py --images FOLDER` (a folder such as CIFAR-10's as
 JPEG files, with `train/` and `test/`). Cost: about half an hour on two cores.
-Writes: its section of `benchmarks/robust.md`.
+Writes: `benchmarks/results/own_data.json`, and its section of `benchmarks/robust.md`.
 
 The teachers are trained a little, from random weights, on a part of the images: this shows that
 each kind is distilled by the one command with no code written, not how good it can get.
@@ -19,6 +19,9 @@ import time
 from pathlib import Path
 
 from pages import write_section
+from results import read, update
+
+from keras_kd._common.backend import describe_machine
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -67,11 +70,11 @@ def main():
     elif options.only == "read":
         measure_reader(options.images)
     else:
-        reader = readers(options.images)
-        rows = []
+        update("own_data", "reader", readers(options.images) | {"machine": describe_machine()})
         for row in compare(options):
-            rows.append(row)
-            write(rows, reader)  # After each, since the next may take minutes.
+            update("own_data", ["teachers", row["teacher"]], row)
+            # After each, since the next may take minutes.
+            write_section("robust.md", "own data", document())
 
 
 def compare(options):
@@ -105,7 +108,8 @@ def distilled(teacher, folder):
     }
     if run.returncode != 0:
         return row | {"error": (run.stderr.strip().splitlines() or ["?"])[-1]}
-    return row | {"report": json.loads((folder / f"out_{teacher}" / "results.json").read_text())}
+    report = json.loads((folder / f"out_{teacher}" / "results.json").read_text())
+    return row | {"report": {key: report[key] for key in ("models", "gain", "settings", "export")}}
 
 
 def take_some(images, folder):
@@ -204,9 +208,10 @@ def measure_reader(images):
     print(json.dumps({"files": count, "seconds": seconds, "pace": pace, "peak": peak}))
 
 
-def write(rows, reader):
-    from keras_kd._common.backend import describe_machine
-
+def document():
+    """Return the section from the teachers that are there."""
+    found = read("own_data")
+    reader = found["reader"]
     lines = [
         "## Teachers of every kind, by one command",
         "",
@@ -220,17 +225,17 @@ def write(rows, reader):
         "(95 % interval) | agreement | int8 file | seconds |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    lines += [line(row) for row in rows]
+    lines += map(line, found["teachers"].values())
     lines += [
         "",
         f"The whole folder, {reader['files']:,} files: indexed, decoded and checked in "
         f"{reader['seconds']:.0f} s; kept encoded, an epoch decodes {reader['pace']:,.0f} images "
         f"a second; peak memory of both together {reader['peak'] / 1e9:.2f} GB.",
         "",
-        *(f"- {key}: {value}" for key, value in describe_machine().items()),
+        *(f"- {key}: {value}" for key, value in reader["machine"].items()),
         "",
     ]
-    write_section("robust.md", "own data", "\n".join(lines))
+    return "\n".join(lines)
 
 
 def line(row):

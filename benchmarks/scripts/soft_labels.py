@@ -7,6 +7,9 @@ Text: the docstrings of Python's standard library and of the packages that are i
 it, a twentieth of them held out. Teacher and a smaller student are word-level models of it, of
 10,000 words. Their logits for held-out text are compared: the loss from the teacher's logits,
 and from what `SoftLabels` gives back of them.
+
+Writes: `benchmarks/results/soft_labels.json` and the table of `benchmarks/files.md`; the words
+around it take what is printed. A trial writes neither.
 """
 
 import argparse
@@ -26,6 +29,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from pages import write_section
+from results import read, update
 
 import keras_kd as kd
 
@@ -149,17 +154,36 @@ def stored(folder, teacher, inputs, num_compared, **options):
 
 
 def measure(teacher_logits, student_logits, found):
-    cells = []
+    """Return how wrong loss and gradient are, by temperature."""
+    wrong = {}
     for temperature in (1.0, 2.0):
         exact = losses(teacher_logits, student_logits, temperature)
         errors = losses(found, student_logits, temperature) - exact
         off = gradient_distance(teacher_logits, found, student_logits, temperature)
-        cells += [
-            f"{100 * errors.mean() / exact.mean():+.2f} %",
-            f"{100 * np.abs(errors).mean() / exact.mean():.2f} %",
-            f"{100 * off:.1f} %",
-        ]
-    return cells
+        wrong[f"T = {temperature:g}"] = {
+            "mean": float(errors.mean() / exact.mean()),
+            "each": float(np.abs(errors).mean() / exact.mean()),
+            "gradient": float(off),
+        }
+    return wrong
+
+
+def document():
+    """Return the table."""
+    lines = [
+        "| kept | bytes a token | T = 1: mean | each | gradient | T = 2: mean | each | gradient |",
+        "|" + " --- |" * 8,
+    ]
+    for row in read("soft_labels")["rows"]:
+        cells = [row["kept"], f"{row['bytes']:,.1f}".removesuffix(".0")]
+        for wrong in row["wrong"].values():
+            cells += [
+                f"{100 * wrong['mean']:+.2f} %",
+                f"{100 * wrong['each']:.2f} %",
+                f"{100 * wrong['gradient']:.1f} %",
+            ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def main():
@@ -200,25 +224,28 @@ def main():
     print(
         "mass of the largest:", {k: round(float(mass), 3) for k, mass in sums.items()}, flush=True
     )
-    head = ["kept", "bytes a token", *("T = 1 mean", "each", "gradient")]
-    print(f"| {' | '.join([*head, 'T = 2 mean', 'each', 'gradient'])} |")
-    print("|" + " --- |" * 8)
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
         found, size, _, _ = stored(folder, models["teacher"], held_out, num_compared)
-        rows = [("all, float16", f"{size:,.0f}", found)]
+        rows = [("all, float16", size, found)]
         rows += [
-            (f"{k}, the others evenly", f"{6 * k + 4}", [spread_evenly(e, k) for e in teacher])
+            (f"{k}, the others evenly", 6 * k + 4, [spread_evenly(e, k) for e in teacher])
             for k in KEPT
         ]
         for name, size, found in rows:
-            cells = measure(teacher, student, found)
-            print(f"| {' | '.join([name, size, *cells])} |", flush=True)
+            wrong = measure(teacher, student, found)
+            lines.append({"kept": name, "bytes": size, "wrong": wrong})
+            print(lines[-1], flush=True)
         for k in KEPT:
             found, size, shared, seconds = stored(
                 folder, models["teacher"], held_out, num_compared, top_k=k
             )
-            cells = measure(teacher, student, found)
-            print(f"| {' | '.join([f'top_k={k}', f'{size:.1f}', *cells])} |", flush=True)
+            wrong = measure(teacher, student, found)
+            lines.append({"kept": f"top_k={k}", "bytes": size, "wrong": wrong})
+            print(lines[-1], flush=True)
+    if options == parser.parse_args([]):
+        update("soft_labels", "rows", lines)
+        write_section("files.md", "soft labels", document())
     print(f"A table of {shared:,} bytes beside them; written in {seconds:.1f} s.")
     print(
         f"Python {platform.python_version()}, Keras {keras.__version__}, TensorFlow "
