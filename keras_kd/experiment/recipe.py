@@ -175,8 +175,8 @@ class Recipe:
             if getattr(self, name) != AUTO:
                 check_number(name, getattr(self, name), bounds, ", or 'auto'")
         check_number("learning_rate", self.learning_rate, RATES)
-        for name in ("epochs", "quick_epochs", "teacher_patience", "student_patience",
-                     "batch_size", "teacher_epochs", "teacher_batch_size", "views", "labels"):  # fmt: skip
+        for name in ("epochs", "quick_epochs", "teacher_patience", "student_patience", "batch_size",
+                     "teacher_epochs", "teacher_batch_size", "views", "labels"):  # fmt: skip
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), minimum=1)
         if self.views is not None and self.augmentation is None:
