@@ -100,6 +100,7 @@ KINDS = {
 }  # fmt: skip
 
 # What a row was made of as far as a check sees it of a user's case: properties of `regimes.Case`.
+_CONV_NET = 66_474  # Parameters of the teacher of `regimes/images.py`.
 _FACTS = {
     **{
         f"few_labels_{name}_{count}_{whose}": {
@@ -124,6 +125,38 @@ _FACTS = {
     "missing_threes": {"classes_missing": 1},
     "missing_all_but_7_8": {"classes_missing": 8},
     **{f"short_training_{epochs}": {"epochs": epochs} for epochs in (1, 3, 10)},
+    **{
+        f"small_student_{units}": {"student_share": round((795 * units + 10) / _CONV_NET, 3)}
+        for units in (4, 8, 16, 30)
+    },
+    "no_augmentation_mnist": {"student_share": 1.53},
+    "convolutions_into_perceptron": {"student_share": 1.53},
+    "convolutions_into_perceptron_10000": {"student_share": 1.53, "labels_per_class": 1000},
+    "recipe_hinton_mnist": {"student_share": 0.53},
+    "ensemble_all_labels": {"teachers": 5, "others": "none"},
+    "ensemble_2000_labels": {"teachers": 5, "others": "many", "labels_per_class": 200},
+    "ensemble_of_larger_nets": {"teachers": 3, "others": "none"},
+    "letters_trees_few_labels": {"labels_per_class": 19, "others": "many"},
+    "letters_trees_all_labels": {"labels_per_class": 538, "others": "none"},
+    "letters_trees_wrong_labels": {"labels_per_class": 538, "noise": 0.3, "others": "none"},
+    "letters_ensemble_few_labels": {"labels_per_class": 38, "teachers": 5, "others": "many"},
+    "letters_ensemble_all_labels": {"labels_per_class": 538, "teachers": 5, "others": "none"},
+    "satellite_trees_few_labels": {"labels_per_class": 17, "others": "many"},
+    "satellite_trees_all_labels": {"labels_per_class": 572, "others": "none"},
+    "shuttle_trees_few_labels": {"labels_per_class": 29, "others": "many"},
+    "spam_trees_few_labels": {"labels_per_class": 100, "others": "many"},
+    "dna_boosting_few_labels": {"labels_per_class": 67, "others": "many"},
+    "dna_ensemble_few_labels": {"labels_per_class": 67, "teachers": 5, "others": "many"},
+    "dna_ensemble_all_labels": {"labels_per_class": 500, "teachers": 5, "others": "none"},
+    "digits_trees_few_labels": {"labels_per_class": 10, "others": "many"},
+    "recipe_digits": {"labels_per_class": 129, "others": "none"},
+    **{
+        name: {"labels_per_class": 5400, "others": "none"}
+        for name in (
+            "recipe_fashion_mnist_mlp", "recipe_fashion_mnist_mlp_best", "recipe_mnist_mlp",
+            "recipe_mnist_mlp_best", "born_again_perceptron", "assistant_perceptron",
+        )
+    },
 }  # fmt: skip
 
 
@@ -291,7 +324,10 @@ def _write(axes, place, row):
     axes.annotate(
         row["kind"], (0, place), (left, -5), color=kind.colour, weight="bold", size=8, **across
     )
-    axes.annotate(row["data"], (0, place), (left + 140, -5), color=_PALE, size=8, **across)
+    control = row["control"]
+    is_usual = control == Kind._field_defaults["control"] or control in title
+    where = row["data"] if is_usual else f"{row['data']}; over {control}"
+    axes.annotate(where, (0, place), (left + 112, -5), color=_PALE, size=8, **across)
     mean = _signed(100 * row["gain"]["mean"])
     axes.annotate(mean, (1, place), (right + 28, 0), weight="bold", ha="right", **across)
     axes.annotate(f"{_signed(start)} to {_signed(end)}", (1, place), (right + 36, 0), color=_PALE,

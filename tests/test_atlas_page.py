@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from keras_kd.checking.regimes import Case
 from keras_kd.experiment.statistics import BEATS, DOES_NOT_BEAT, INCONCLUSIVE
 
 ROOT = Path(__file__).parent.parent
@@ -135,6 +136,12 @@ def test_the_axis_ends_where_most_rows_do(page):
 def test_no_two_kinds_look_the_same(page):
     looks = [(kind.colour, kind.marker) for kind in page.KINDS.values()]
     assert len(set(looks)) == len(looks)
+
+
+def test_facts_of_rows_are_such_as_a_check_knows(page):
+    case = Case(labels=540, classes=10)
+    for name, facts in page._FACTS.items():
+        assert all(hasattr(case, fact) for fact in facts), name
 
 
 def test_page_and_package_hold_what_the_results_hold(page):

@@ -11,7 +11,7 @@ import importlib.resources
 import json
 import math
 
-PLAIN = "all labels"
+_PLAIN = "all labels"
 _MOST_NAMED = 2
 # Up to so many labels a class the atlas has rows of few labels: 10 to 200, and twice that.
 _FEW_A_CLASS = 400
@@ -107,7 +107,7 @@ class Case:
 _RULES = {
     ("tables and sequences",): lambda case: not case.is_images,
     ("classes missing",): lambda case: case.classes_missing > 0,
-    ("few labels",): lambda case: case.has_few_labels,
+    ("few labels", _PLAIN): lambda case: case.is_images and case.has_few_labels,
     ("shifted images",): lambda case: case.surprise is not None and case.surprise >= _SURPRISED,
     ("noisy labels",): lambda case: case.noise > 0,
     ("long tail",): lambda case: case.imbalance >= _IMBALANCE,
@@ -141,20 +141,21 @@ def resembling(case, rows):
     return [name for name in found if name is not None][:_MOST_NAMED]
 
 
-def nearest(case, rows, kinds):
+def nearest(case, rows, kinds, far=_FAR):
     """Return the name of the row that is nearest to a case, `None` if none is near.
 
     Args:
         case: a `Case`.
         rows: of `atlas`.
         kinds: of the rows that are looked at.
+        far: the distance from which on a row is not near.
     """
     near = {
         name: (_distance(case, row["facts"]), row["gain"])
         for name, row in rows.items()
         if row["kind"] in kinds
     }
-    near = {name: distance for name, distance in near.items() if distance[0] < _FAR}
+    near = {name: distance for name, distance in near.items() if distance[0] < far}
     return min(near, key=near.get, default=None)
 
 
@@ -188,7 +189,7 @@ def sentences(case, rows):
         first, *others = (rows[name] for name in names)
         said.append(f"Your case resembles {_there(first)}; yours may differ.{_hard_labels(first)}")
         said += [f"It also resembles {_there(row)}." for row in others]
-    elif plain := nearest(case, rows, (PLAIN,)):
+    elif plain := nearest(case, rows, (_PLAIN,), far=math.inf):
         said.append(
             "Your case resembles no row of the atlas more than the plain one, "
             f"{_there(rows[plain])}; yours may differ."
