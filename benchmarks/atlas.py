@@ -15,13 +15,19 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import atlas_page
-from regimes import images, integers, others, recorded, teachers
+from regimes import images, integers, others, recorded, tables, teachers
 from regimes.regime import best_of
 from scripts.results import read, update
 
 from keras_kd._common.backend import describe_machine
 
-REGIMES = {**images.REGIMES, **others.REGIMES, **integers.REGIMES, **recorded.REGIMES}
+REGIMES = {
+    **images.REGIMES,
+    **others.REGIMES,
+    **integers.REGIMES,
+    **recorded.REGIMES,
+    **tables.REGIMES,
+}
 TUNED_ON = (100, 101)
 # By any one seed of a row the validation split of another is partly trained on.
 FOLDER = teachers.FOLDER
