@@ -117,9 +117,10 @@ REGIMES = {
     ),
     "convolutions_into_perceptron_10000": _regime(
         from_convolutions(10_000),
-        "the same with 10,000 images and their labels; the teacher saw all",
+        "a convolutional net into a perceptron; 10,000 labels, no other images",
         "large teacher",
         GRID,
-        {},
+        {"temperature": 2.0, "alpha": 0.5},
+        "2026-11-27 04:27",
     ),
 }
