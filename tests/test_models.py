@@ -12,6 +12,7 @@ BUILDERS = {
     "lenet5": lambda **options: kd.models.lenet5(0.5, **options),
     "residual_net": lambda **options: kd.models.residual_net([4, 8], **options),
     "resnet18": lambda **options: kd.models.resnet18(0.05, **options),
+    "speed_net": lambda **options: kd.models.speed_net([8, 4], **options),
 }
 
 
@@ -117,3 +118,45 @@ def test_resnet18_has_the_published_sizes():
 def test_resnet18_refuses_a_width_of_nothing():
     with pytest.raises(ValueError, match="`width` must be above 0"):
         kd.models.resnet18(0)
+
+
+class TestSpeedNet:
+    def test_patches_are_turned_and_nothing_of_them_is_lost(self):
+        kernel = (
+            kd.models.speed_net([4], image_shape=(8, 8, 3))
+            .get_layer("features")
+            .get_layer("patches")
+            .kernel
+        )
+        rows = np.asarray(kernel).reshape(12, 24).T
+        np.testing.assert_allclose(rows[:12] @ rows[:12].T, np.eye(12), atol=1e-6)
+        np.testing.assert_array_equal(rows[12:], -rows[:12])
+        np.testing.assert_allclose(rows[0], 1 / np.sqrt(12), rtol=1e-6)  # Its mean.
+
+    def test_a_convolution_begins_as_the_identity_of_what_comes_in(self):
+        model = kd.models.speed_net([16, 16], image_shape=(32, 32, 3))
+        images = np.random.default_rng(0).normal(size=(1, 8, 8, 16)).astype("float32")
+        same = model.get_layer("features").get_layer("stage_2_1_conv")(images)
+        np.testing.assert_allclose(same, images, atol=1e-6)
+        wider = kd.models.speed_net([16, 24], image_shape=(32, 32, 3)).get_layer("features")
+        said = np.asarray(wider.get_layer("stage_2_1_conv")(images))
+        np.testing.assert_allclose(said[..., :16], images, atol=1e-6)
+        assert np.abs(said[..., 16:]).max() > 0.1
+
+    def test_a_mirrored_one_says_the_same_of_mirror_images_unless_it_trains(self):
+        model = kd.models.speed_net([4], mirrored=True, image_shape=(8, 8, 3))
+        images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+        other = images[:, :, ::-1]
+        np.testing.assert_allclose(model(images), model(other), rtol=1e-5, atol=1e-5)
+        assert np.abs(model(images, training=True) - model(other, training=True)).max() > 1e-3
+
+    def test_a_mirrored_one_is_saved_and_loaded(self, tmp_path):
+        model = kd.models.speed_net([4], mirrored=True, image_shape=(8, 8, 3))
+        model.save(tmp_path / "model.keras")
+        images = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+        loaded = keras.models.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded(images), model(images))
+
+    def test_no_stage_is_refused(self):
+        with pytest.raises(ValueError, match="at least one stage"):
+            kd.models.speed_net([])

@@ -3,6 +3,7 @@
 import dataclasses
 
 import keras
+import numpy as np
 import pytest
 
 import keras_kd as kd
@@ -66,3 +67,54 @@ def test_a_recipe_tells_its_optimizers_how_many_steps_there_are():
 def test_views_need_an_augmentation():
     with pytest.raises(ValueError, match="Views are of an augmentation. Received: views=4"):
         dataclasses.replace(kd.recipes.digits, views=4)
+
+
+class TestConvMuon:
+    """Steps worked by hand on a kernel of one pixel, a matrix, beside a bias."""
+
+    @staticmethod
+    def stepped(kernel, gradients, **options):
+        kernel = keras.Variable(np.asarray(kernel, "float32")[None, None])
+        bias = keras.Variable(np.zeros(2, "float32"))
+        muon = optimizers.ConvMuon(0.1, adam_ratio=0.5, **options)
+        for gradient in gradients:
+            gradient = np.asarray(gradient, "float32")[None, None]
+            muon.apply([gradient, np.array([3.0, -1e-3], "float32")], [kernel, bias])
+        return np.asarray(kernel)[0, 0], np.asarray(bias)
+
+    def test_a_kernel_moves_equally_far_in_every_direction(self):
+        start = np.eye(4, dtype="float32")
+        turned, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(4, 4)))
+        gradient = turned @ np.diag([5.0, 4.0, 3.0, 2.0]) @ np.eye(4)
+        kernel, _ = self.stepped(start, [gradient], num_iterations=5)
+        # Newton and Schulz bring singular values between 0.7 and 1.2; bfloat16 adds a hundredth.
+        moved = np.linalg.svd((start - kernel) / 0.1, compute_uv=False)
+        assert np.all((moved > 0.65) & (moved < 1.25))
+        # Towards `U V^T`: all in one direction if that is taken off.
+        assert np.abs((start - kernel) / 0.1 @ np.eye(4) - turned).max() < 0.35
+
+    def test_the_size_of_a_gradient_does_not_matter(self):
+        gradient = np.random.default_rng(0).normal(size=(4, 6))
+        one, _ = self.stepped(np.ones((4, 6)), [gradient])
+        other, _ = self.stepped(np.ones((4, 6)), [1e-3 * gradient])
+        np.testing.assert_allclose(one, other, atol=2e-3)  # Of bfloat16.
+
+    def test_the_norm_of_a_kernel_is_kept_before_each_step(self):
+        zero = np.zeros((4, 9))
+        kernel, _ = self.stepped(np.full((4, 9), 7.0), [zero])
+        assert np.linalg.norm(kernel) == pytest.approx(3.0)
+
+    def test_the_mean_gradient_goes_on(self):
+        gradient = np.diag([1.0, 2.0])
+        once, _ = self.stepped(np.eye(2), [gradient, 0 * gradient], beta=0.0)
+        kept, _ = self.stepped(np.eye(2), [gradient, 0 * gradient], beta=0.6)
+        assert np.linalg.norm(kept - once) > 0.05
+
+    def test_a_bias_moves_as_adam_moves_it(self):
+        _, bias = self.stepped(np.eye(2), [np.eye(2)] * 3)
+        np.testing.assert_allclose(bias, [-0.15, 0.15], rtol=1e-3)
+
+    def test_it_is_made_again_from_its_configuration(self):
+        muon = optimizers.ConvMuon(0.2, adam_ratio=0.3, beta=0.7, num_iterations=4)
+        again = keras.optimizers.deserialize(keras.optimizers.serialize(muon))
+        assert isinstance(again, optimizers.ConvMuon) and again.get_config() == muon.get_config()

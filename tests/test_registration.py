@@ -109,7 +109,10 @@ def saved_models():
     layers = ("conv_1", "conv_1")
     preprocess = importlib.import_module("keras_kd.teachers.fitting").TeacherInput
     optimizer = keras.optimizers.Adam(kd.schedules.Linear(1e-3, 1e-4, steps=5))
+    muon = kd.experiment.optimizers.ConvMuon()
+    mirrored = kd.models.speed_net([4], mirrored=True, image_shape=IMAGES.shape[1:], name="fast")
     return {
+        "fast": kd.Distiller(student=mirrored, alpha=0.0).compile(optimizer=muon),
         "logits": distiller(
             losses.SoftTargets(kd.schedules.Cosine(4.0, 2.0, steps=5)),
             losses.TeacherLabels(),

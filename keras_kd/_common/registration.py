@@ -25,6 +25,7 @@ REGISTERED = {
     "adversarial.networks": ("SpectralNormalization",),
     "adversarial.online": ("OnlineAdversarialDistiller",),
     "distillers.distiller": ("Distiller",),
+    "experiment.muon": ("ConvMuon",),
     "losses.contrastive": ("Contrastive", "ContrastiveMemory"),
     "losses.divergence": ("JensenShannon", "ReverseSoftTargets"),
     "losses.feature": (
@@ -54,6 +55,7 @@ REGISTERED = {
         "ValueDistance",
         "ValueMatching",
     ),
+    "models.speed_net": ("Mirrored",),
     "distillers.mutual": ("MutualDistiller",),
     "teachers.fitting": ("TeacherInput",),
     "quantize.layers": (

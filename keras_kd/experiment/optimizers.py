@@ -5,6 +5,10 @@ from typing import Any
 
 import keras
 
+from keras_kd.experiment.muon import ConvMuon
+
+__all__ = ["ConvMuon", "cosine", "one_cycle", "steps"]
+
 
 def one_cycle(
     peak: float,

@@ -7,7 +7,16 @@ from keras_kd.models.mlp import mlp
 from keras_kd.models.residual_net import residual_net
 from keras_kd.models.resnet import resnet18
 from keras_kd.models.spec import from_spec
+from keras_kd.models.speed_net import speed_net
 
-__all__ = ["conv_net", "from_spec", "lenet5", "mlp", "residual_net", "resnet18"]
+__all__ = [
+    "conv_net",
+    "from_spec",
+    "lenet5",
+    "mlp",
+    "residual_net",
+    "resnet18",
+    "speed_net",
+]
 
 __dir__ = only(__all__)
