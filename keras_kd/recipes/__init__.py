@@ -14,6 +14,7 @@ from keras_kd.recipes.fashion_mnist_few_labels import fashion_mnist_few_labels
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
 from keras_kd.recipes.hinton_mnist import hinton_mnist
 from keras_kd.recipes.hinton_mnist_30 import hinton_mnist_30
+from keras_kd.recipes.hinton_mnist_all import hinton_mnist_all
 from keras_kd.recipes.mnist_mlp import mnist_mlp
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "fashion_mnist_mlp",
     "hinton_mnist",
     "hinton_mnist_30",
+    "hinton_mnist_all",
     "mnist_mlp",
 ]
 
