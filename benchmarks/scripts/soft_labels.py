@@ -175,7 +175,8 @@ def document():
         "|" + " --- |" * 8,
     ]
     for row in read("soft_labels")["rows"]:
-        cells = [row["kept"], f"{row['bytes']:,.1f}".removesuffix(".0")]
+        digits = 0 if row["bytes"] >= 1000 else 1
+        cells = [row["kept"], f"{row['bytes']:,.{digits}f}".removesuffix(".0")]
         for wrong in row["wrong"].values():
             cells += [
                 f"{100 * wrong['mean']:+.2f} %",
