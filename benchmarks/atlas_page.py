@@ -100,6 +100,7 @@ KINDS = {
 }  # fmt: skip
 
 # What a row was made of as far as a check sees it of a user's case: properties of `regimes.Case`.
+# `None`: no case resembles it, since no check is told of such a thing.
 _CONV_NET = 66_474  # Parameters of the teacher of `regimes/images.py`.
 _FACTS = {
     **{
@@ -151,12 +152,10 @@ _FACTS = {
     "digits_trees_few_labels": {"labels_per_class": 10, "others": "many"},
     "recipe_digits": {"labels_per_class": 129, "others": "none"},
     **{
-        name: {"labels_per_class": 5400, "others": "none"}
-        for name in (
-            "recipe_fashion_mnist_mlp", "recipe_fashion_mnist_mlp_best", "recipe_mnist_mlp",
-            "recipe_mnist_mlp_best", "born_again_perceptron", "assistant_perceptron",
-        )
+        f"recipe_{name}": {"labels_per_class": 5400, "others": "none"}
+        for name in ("fashion_mnist_mlp", "fashion_mnist_mlp_best", "mnist_mlp", "mnist_mlp_best")
     },
+    **dict.fromkeys(("born_again_perceptron", "assistant_perceptron", "letters_trees_made_rows", "breast_cancer_trees_made_rows")),
 }  # fmt: skip
 
 

@@ -157,7 +157,8 @@ def _check(options):
         student=recipe.student if options.recipe is not None else options.student,
         scale=recipe.scale,
         head=recipe.head,
-        epochs=recipe.epochs,
+        # More are seldom needed: patience ends a training.
+        epochs=min(recipe.epochs, 100),
         unlabelled=recipe.with_images(data).unlabelled,
         verbose=not options.quiet,
     )

@@ -448,7 +448,9 @@ def test_without_images_beside_them_few_labels_are_told_to_get_some(teacher, cle
     found = check(teacher, clean)
     assert found.figures["resembles"] == []
     (advice,) = found.figures["advice"]
-    assert advice.startswith("You have only 800 labels: images without labels (`--unlabelled DIR`)")
+    assert advice.startswith(
+        "You have only 200 labels a class: images without labels (`--unlabelled DIR`)"
+    )
 
 
 def test_the_size_of_the_student_and_the_epochs_are_a_part_of_the_case(teacher, clean, rows):

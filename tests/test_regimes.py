@@ -111,6 +111,12 @@ def test_of_several_rows_as_near_it_is_the_one_that_gained_least():
         assert resembling(case(epochs=1), turned) == ["worse"]
 
 
+def test_a_row_that_no_case_resembles_is_never_named():
+    rows = {"plain": ROWS["plain"], "assistant": {**ROWS["plain"], "facts": None, "gain": -1.0}}
+    assert "-0.20 points" in sentences(PLAIN, rows)[0]
+    assert sentences(PLAIN, {"assistant": rows["assistant"]}) == []
+
+
 def test_a_row_that_says_what_it_was_made_of_is_nearer_than_one_that_does_not():
     rows = {"said": ROWS["epochs_10"], "not": {**ROWS["epochs_1"], "facts": {}, "gain": -1.0}}
     assert resembling(case(epochs=4), rows) == ["said"]
@@ -170,7 +176,7 @@ def test_few_labels_without_images_beside_them_are_told_where_to_get_more():
     plain, to_do = sentences(case(labels=120), ROWS)
     assert plain.startswith("Your case resembles no row")
     assert to_do == (
-        "You have only 120 labels: images without labels (`--unlabelled DIR`) are what may pay. "
+        "You have only 12 labels a class: images without labels (`--unlabelled DIR`) are what may pay. "
         'With "100 labels, the teacher saw these" (Fashion-MNIST): there distillation gained 4.00 '
         "points (3.50 to 4.50, 5 seeds) over the same student alone."
     )
@@ -182,7 +188,7 @@ def test_few_labels_alone_resemble_a_row_of_few_labels_alone():
     alone = {**ROWS, "alone": few(450, "these", 0.1, -0.2, 0.4, others="none")}
     first, to_do = sentences(case(labels=450), alone)
     assert first.startswith('Your case resembles "450 labels') and "gained nothing" in first
-    assert to_do.startswith("You have only 450 labels")
+    assert to_do.startswith("You have only 45 labels a class")
     assert resembling(case(**FEW), alone) == ["few_500"]
 
 

@@ -153,7 +153,7 @@ def nearest(case, rows, kinds, far=_FAR):
     near = {
         name: (_distance(case, row["facts"]), row["gain"])
         for name, row in rows.items()
-        if row["kind"] in kinds
+        if row["kind"] in kinds and row["facts"] is not None
     }
     near = {name: distance for name, distance in near.items() if distance[0] < far}
     return min(near, key=near.get, default=None)
@@ -242,8 +242,8 @@ def _to_do(case, rows, named):
         name = nearest(more, rows, ("few labels",))
         if name and name not in named and _is_won(rows[name]):
             yield (
-                f"You have only {case.labels:,} labels: images without labels (`--unlabelled DIR`) "
-                f"are what may pay. With {_there(rows[name])}."
+                f"You have only {case.labels_per_class:.0f} labels a class: images without labels "
+                f"(`--unlabelled DIR`) are what may pay. With {_there(rows[name])}."
             )
     for name in named:
         alpha = rows[name]["settings"].get("alpha", 0)
