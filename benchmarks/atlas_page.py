@@ -155,7 +155,10 @@ _FACTS = {
         f"recipe_{name}": {"labels_per_class": 5400, "others": "none"}
         for name in ("fashion_mnist_mlp", "fashion_mnist_mlp_best", "mnist_mlp", "mnist_mlp_best")
     },
-    **dict.fromkeys(("born_again_perceptron", "assistant_perceptron", "letters_trees_made_rows", "breast_cancer_trees_made_rows")),
+    "born_again_perceptron": None,
+    "assistant_perceptron": None,
+    "letters_trees_made_rows": None,
+    "breast_cancer_trees_made_rows": None,
 }  # fmt: skip
 
 

@@ -176,9 +176,9 @@ def test_few_labels_without_images_beside_them_are_told_where_to_get_more():
     plain, to_do = sentences(case(labels=120), ROWS)
     assert plain.startswith("Your case resembles no row")
     assert to_do == (
-        "You have only 12 labels a class: images without labels (`--unlabelled DIR`) are what may pay. "
-        'With "100 labels, the teacher saw these" (Fashion-MNIST): there distillation gained 4.00 '
-        "points (3.50 to 4.50, 5 seeds) over the same student alone."
+        "You have only 12 labels a class: images without labels (`--unlabelled DIR`) are what may "
+        'pay. With "100 labels, the teacher saw these" (Fashion-MNIST): there distillation gained '
+        "4.00 points (3.50 to 4.50, 5 seeds) over the same student alone."
     )
     lost = {**ROWS, "few_100": {**ROWS["few_100"], "interval_95": [-0.01, 0.01]}}
     assert len(sentences(case(labels=120), lost)) == 1  # Nothing is praised that did not win.
