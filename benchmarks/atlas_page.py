@@ -251,7 +251,8 @@ def _rounded(gain):
 
 # Inches: for the words at the left, for the axis, for figures at the right, a row, above, below.
 _WORDS, _AXIS, _FIGURES, _ROW, _ABOVE, _BELOW = 4.75, 2.9, 1.55, 0.37, 0.5, 0.58
-_MOST_CHARACTERS = 74
+# Of a title: so many have room, longer ones are written smaller, and these are cut.
+_CHARACTERS, _MOST_CHARACTERS = 72, 92
 _INK, _PALE = "#222222", "#666666"
 
 
@@ -322,7 +323,8 @@ def _write(axes, place, row):
     title = row["title"]
     if len(title) > _MOST_CHARACTERS:
         title = f"{title[: _MOST_CHARACTERS - 1]}…"
-    axes.annotate(title, (0, place), (left, 5), color=_INK, **across)
+    size = 9 * min(1, _CHARACTERS / len(title))
+    axes.annotate(title, (0, place), (left, 5), color=_INK, size=size, **across)
     axes.annotate(
         row["kind"], (0, place), (left, -5), color=kind.colour, weight="bold", size=8, **across
     )
@@ -442,7 +444,7 @@ def _over_others(rows):
         if with_arm:
             said.append(f"{what} in {len(won)} of {len(with_arm)}")
     if said:
-        yield f"It clearly beat {', '.join(said)}."
+        yield f"Distillation clearly beat {', '.join(said)}."
 
 
 def _reach(rows):

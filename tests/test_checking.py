@@ -438,6 +438,19 @@ def test_images_without_labels_may_come_in_the_data(teacher, clean, rows):
     assert [each["name"] for each in found.figures["resembles"]] == ["few"]
 
 
+def test_images_without_labels_may_lie_in_a_folder(clean, rows, tmp_path):
+    Image.fromarray(others(1)[0]).save(tmp_path / "one.png")
+    one = with_split(clean, train=clean.train.take(np.arange(1)))
+    assert check(None, one, unlabelled=tmp_path).figures["resembles"][0]["name"] == "few"
+
+
+def test_images_without_labels_of_another_shape_are_refused(clean):
+    with pytest.raises(
+        ValueError, match=r"must have the shape of the others. Received: \(9, 9, 3\)"
+    ):
+        check(None, clean, unlabelled=np.zeros((5, 9, 9, 3), np.uint8))
+
+
 def test_images_of_which_the_teacher_is_unsure_resemble_shifted_ones(teacher, clean, rows):
     noise = np.full((900, 8, 8, 3), 128, np.uint8)
     found = check(teacher, clean, unlabelled=noise)

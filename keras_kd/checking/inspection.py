@@ -2,10 +2,12 @@
 
 import dataclasses
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 
+from keras_kd import data as data_module
 from keras_kd import metrics
 from keras_kd._common.typing import PathLike, Tensor
 from keras_kd.checking.data_findings import data_findings
@@ -22,6 +24,7 @@ from keras_kd.checking.student_findings import student_findings
 from keras_kd.checking.teacher_findings import teacher_findings
 from keras_kd.checking.temperature import mean_entropy, temperature_of
 from keras_kd.data.encoded import EncodedImages
+from keras_kd.data.joining import with_unlabelled
 from keras_kd.data.splits import Data, Split
 from keras_kd.runs.evaluation import logits_of
 from keras_kd.runs.progress import Progress
@@ -77,7 +80,7 @@ def check(
     scale: str = "0..255",
     head: str | None = None,
     epochs: int = 100,
-    unlabelled: Tensor | None = None,
+    unlabelled: Tensor | PathLike | None = None,
     verbose: bool = True,
 ) -> Check:
     """Say what would go wrong in a distillation, before it is begun, and what it may gain.
@@ -116,7 +119,7 @@ def check(
     ```
     """
     check_scale(scale)
-    unlabelled = data.unlabelled if unlabelled is None else unlabelled
+    unlabelled = _without_labels(unlabelled, data)
     figures, opened = _data_figures(data), None
     findings, labels = data_findings(data)
     if teacher is not None:
@@ -140,6 +143,17 @@ def check(
     result = Check(findings, figures, opened)
     _show(result, Progress(verbose))
     return result
+
+
+def _without_labels(given, data):
+    """Return examples without labels as models take them; those of the data if none are given."""
+    if isinstance(given, (str, Path)):
+        return data_module.unlabelled(given, data)
+    if given is None:
+        return data.unlabelled
+    # Refused if they do not fit.
+    with_unlabelled(data.train.take(slice(1)), Split(given, None).take(slice(1)).images)
+    return given
 
 
 def _resembled(case, rows):
