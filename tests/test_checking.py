@@ -438,6 +438,18 @@ def test_images_without_labels_may_come_in_the_data(teacher, clean, rows):
     assert [each["name"] for each in found.figures["resembles"]] == ["few"]
 
 
+def test_time_and_memory_count_images_without_labels(teacher, clean):
+    images = np.resize(others(8), (80_000, 8, 8, 3))
+
+    def expected(count):
+        figures = check(teacher, clean, student="mlp:4", unlabelled=images[:count]).figures
+        return figures["expected"]
+
+    few, many = expected(1), expected(80_000)
+    assert many["seconds_at_most"] > 5 * few["seconds_at_most"]
+    assert many["bytes"] - few["bytes"] == (2 * 8 * 8 * 3 + 4 * 4) * 79_999
+
+
 def test_images_without_labels_may_lie_in_a_folder(clean, rows, tmp_path):
     Image.fromarray(others(1)[0]).save(tmp_path / "one.png")
     one = with_split(clean, train=clean.train.take(np.arange(1)))

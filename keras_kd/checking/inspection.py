@@ -133,7 +133,7 @@ def check(
     if student is not None:
         found, figures["student"] = student_findings(student, opened, data)
         findings += found
-    figures["expected"] = _expected(data, figures, epochs)
+    figures["expected"] = _expected(data, unlabelled, figures, epochs)
     findings += _memory(figures["expected"])
     findings.sort(key=lambda finding: not finding.wasted)
     is_wasted = any(finding.wasted for finding in findings)
@@ -267,9 +267,10 @@ def _described(data):
     return f"{examples_of(data)} of {', '.join(shapes)}"
 
 
-def _expected(data, figures, epochs):
+def _expected(data, unlabelled, figures, epochs):
     """Return seconds and bytes that a distillation is expected to take at most."""
-    count = len(data.train)
+    # Of both students: the one without a teacher takes as many steps.
+    count = len(data.train) + _count(unlabelled)
     teacher, student = figures.get("teacher", {}), figures.get("student", {})
     seconds = count / teacher["images_per_second"] if teacher else 0.0
     if student:
@@ -278,12 +279,12 @@ def _expected(data, figures, epochs):
         seconds += 2 * epochs * passes / student["images_per_second"]
     arrays = sum(
         each.nbytes
-        for split in (data.train, data.validation, data.test)
-        for each in keras.tree.flatten(split.images)
-        if not isinstance(each, (np.memmap, EncodedImages))
+        for images in (data.train.images, data.validation.images, data.test.images, unlabelled)
+        for each in keras.tree.flatten(images)
+        if each is not None and not isinstance(each, (np.memmap, EncodedImages))
     )
     # TensorFlow holds a second copy of what it trains on.
-    size = _BYTES_OF_TENSORFLOW + 2 * arrays + 4 * len(data.train) * data.num_classes
+    size = _BYTES_OF_TENSORFLOW + 2 * arrays + 4 * count * data.num_classes
     return {"seconds_at_most": seconds, "bytes": size}
 
 
