@@ -4,10 +4,12 @@ The student is the perceptron of 128 units of `images.py`, under the same schedu
 five such perceptrons, alike but for their first weights.
 """
 
+import dataclasses
 import functools
 
 import keras
 from regimes import images, teachers
+from regimes.regime import of_recipe
 
 import keras_kd as kd
 from keras_kd._common.files import written_whole
@@ -29,7 +31,7 @@ def ensemble(labels=None):
         data = whole if labels is None else whole.keep_labels(labels, seed=seed)
         paths = members(data, seed, "all" if labels is None else f"{labels}_labels")
         if tuning:
-            data = images.with_(data, validation=whole.validation)
+            data = dataclasses.replace(data, validation=whole.validation)
         return images.recipe(NAME, data, paths, **settings)
 
     return recipe_of
@@ -47,7 +49,7 @@ def from_convolutions(count=None, epochs=20):
         whole = data = kd.data.load(NAME, seed=seed)
         path = teachers.path_of(NAME, seed, "all", lambda: whole)
         if count is not None:
-            data = images.with_(whole.keep_labels(count, seed=seed), unlabelled=None)
+            data = dataclasses.replace(whole.keep_labels(count, seed=seed), unlabelled=None)
         steps_of = epochs * len(whole.train)
         return images.recipe(NAME, data, path, epochs=steps_of // len(data.train), **settings)
 
@@ -86,7 +88,7 @@ def members(data, seed, saw):
 
 
 def _regime(recipe_of, title, kind, grid, settings, frozen=""):
-    return images.of_recipe(
+    return of_recipe(
         recipe_of, title=title, kind=kind, data="Fashion-MNIST", grid=grid, settings=settings,
         frozen=frozen,
     )  # fmt: skip
