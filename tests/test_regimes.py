@@ -111,6 +111,14 @@ def test_of_several_rows_as_near_it_is_the_one_that_gained_least():
         assert resembling(case(epochs=1), turned) == ["worse"]
 
 
+def test_a_case_without_noise_resembles_no_row_with_it():
+    clean = row("tables and sequences", 0.5, 0.1, 0.9, facts={"labels_per_class": 500})
+    wrong = row("tables and sequences", 0.1, -0.1, 0.3, facts=clean["facts"] | {"noise": 0.3})
+    table = case(is_images=False, labels=5000)
+    assert resembling(table, {"wrong": wrong, "clean": clean}) == ["clean"]
+    assert resembling(table, {"wrong": wrong}) == []
+
+
 def test_a_row_that_no_case_resembles_is_never_named():
     rows = {"plain": ROWS["plain"], "assistant": {**ROWS["plain"], "facts": None, "gain": -1.0}}
     assert "-0.20 points" in sentences(PLAIN, rows)[0]

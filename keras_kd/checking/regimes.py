@@ -166,10 +166,12 @@ def _distance(case, facts):
     distance = 0.0 if facts else _UNSAID
     for name, fact in facts.items():
         own = getattr(case, name)
+        if own is None:
+            continue
         if isinstance(fact, str):
-            distance += _OTHER * (own is not None and own != fact)
-        elif own:
-            distance += abs(math.log(own / fact))
+            distance += _OTHER * (own != fact)
+        else:  # Nothing is far from something, such as no noise from much.
+            distance += abs(math.log(own / fact)) if own else _FAR
     return distance
 
 
