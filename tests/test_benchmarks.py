@@ -3,6 +3,7 @@
 import concurrent.futures
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -77,3 +78,14 @@ def test_every_picture_is_on_a_page():
     pages = "".join(path.read_text() for path in BENCHMARKS.glob("*.md"))
     for path in BENCHMARKS.glob("results/**/*.png"):
         assert f"({path.relative_to(BENCHMARKS)})" in pages, path
+
+
+def test_what_is_named_of_benchmarks_is_there():
+    root = BENCHMARKS.parent
+    folders = (root / "keras_kd", root / "tests", root / "notebooks", BENCHMARKS)
+    paths = [*root.glob("*.md"), root / "Makefile"]
+    paths += [path for folder in folders for path in folder.rglob("*.*")]
+    for path in paths:
+        if path.suffix in (".md", ".py", ".ipynb", ""):
+            for name in re.findall(r"benchmarks/[\w/]+\.(?:py|md|json|png)", path.read_text()):
+                assert (root / name).is_file(), f"{path} names {name}"
