@@ -58,7 +58,7 @@ KINDS = {
     ),
     "classes missing": Kind(
         _PURPLE, "o", "Your images lack classes that the teacher knows",
-        "Distil at a high temperature: the teacher's second thoughts tell of the missing class.",
+        "Distil: the teacher's second thoughts tell of the missing class.",
     ),
     "integers": Kind(
         _GOLD, "o", "Your student becomes a file of integers",
@@ -294,10 +294,10 @@ def _limits(rows):
 
 
 def _end_of(values):
-    """Return the largest value, or that below which six in seven lie, if it is half as large."""
+    """Return the largest value that is at most three times that below which six in seven lie."""
     values = np.sort(values)
-    most, usual = values[-1], max(values[(6 * (len(values) - 1)) // 7], 1.0)
-    return float(usual if most > 2 * usual else max(most, 0))
+    usual = max(values[(6 * (len(values) - 1)) // 7], 1.0)
+    return float(max(values[values <= 3 * usual].max(initial=0), 0))
 
 
 def _mark(axes, place, row):
@@ -329,8 +329,8 @@ def _write(axes, place, row):
         row["kind"], (0, place), (left, -5), color=kind.colour, weight="bold", size=8, **across
     )
     control = row["control"]
-    is_usual = control == Kind._field_defaults["control"] or control in title
-    where = row["data"] if is_usual else f"{row['data']}; over {control}"
+    is_said = control == Kind._field_defaults["control"] or " over " in title
+    where = row["data"] if is_said else f"{row['data']}; over {control}"
     axes.annotate(where, (0, place), (left + 112, -5), color=_PALE, size=8, **across)
     mean = _signed(100 * row["gain"]["mean"])
     axes.annotate(mean, (1, place), (right + 28, 0), weight="bold", ha="right", **across)
@@ -377,7 +377,9 @@ def document(results):
     by_kind = {kind: [row for row in rows if row["kind"] == kind] for kind in KINDS}
     by_kind = {kind: of_kind for kind, of_kind in by_kind.items() if of_kind}
     for kind, of_kind in by_kind.items():
-        parts += [f"### {KINDS[kind].heading}", _expected(kind, of_kind)]
+        judged_rows = [row for row in of_kind if row["gain"]["interval_95"]]
+        if judged_rows:
+            parts += [f"### {KINDS[kind].heading}", _expected(kind, judged_rows)]
     parts += ["## Every row", _picture("every row", "atlas"), _TABLES]
     for kind, of_kind in by_kind.items():
         parts += [f"### {kind.capitalize()}", _accuracies(of_kind), _trained(of_kind)]
@@ -418,7 +420,8 @@ def _expected(kind, rows):
     """Return a paragraph on what the rows of a kind let a reader expect, and what he should do."""
     won = [row for row in rows if row["gain"]["verdict"] == BEATS]
     others = [row for row in rows if row not in won]
-    over = " or ".join(dict.fromkeys(row["control"] for row in rows))
+    controls = {row["control"] for row in rows}
+    over = controls.pop() if len(controls) == 1 else "what stands against it"
     if not won:
         said = [f"Expect no clear gain over {over}: {_reach(others)} in {_count(others)}."]
     elif not others:

@@ -90,6 +90,13 @@ def test_the_page_does_not_praise_a_kind_that_lost(page, results):
     assert "Expect a gain over the same student alone: +3.2" not in page.document(turned)
 
 
+def test_of_a_row_without_an_interval_nothing_is_said(page, results):
+    first, tables = page.document(results).split("## Every row")
+    assert "+5.0" not in first and "+5.00 | NO VERDICT" in tables
+    del results["open"]
+    assert page.KINDS["long tail"].heading not in page.document(results)
+
+
 def test_some_won_and_some_did_not(page, results):
     results["lost"] = regime("few labels", [-1.0, -1.1, -1.2])
     text = page.document(results)
