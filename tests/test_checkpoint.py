@@ -63,6 +63,35 @@ def test_it_holds_everything_that_training_depends_on(tmp_path, dtype):
         np.testing.assert_array_equal(one, two)
 
 
+def test_a_speed_net_under_its_muon_goes_on_to_the_bit(tmp_path):
+    def trained(folder, epochs):
+        keras.utils.set_random_seed(0)
+        student = kd.models.speed_net([4], mirrored=True, image_shape=(4, 4, 1), num_classes=3)
+        rate = kd.experiment.optimizers.one_cycle(
+            0.1, optimizer=kd.experiment.optimizers.ConvMuon, adam_ratio=0.2
+        )
+        each = kd.Distiller(student=student, alpha=0.0).compile(rate(16), metrics=["accuracy"])
+        stopping = kd.callbacks.EarlyStopping(patience=9)
+        kept = checkpoint.Checkpoint(folder, "part", "this", {"one": each}, {"one": stopping})
+        each.fit(
+            SPLIT.batches(16, shuffle_seed=0, initial_epoch=kept.epoch),
+            validation_data=SPLIT.batches(64),
+            epochs=epochs,
+            initial_epoch=kept.epoch,
+            verbose=0,
+            callbacks=[stopping, kept.callback("one")],
+        )
+        return [*student.get_weights(), *map(np.asarray, each.optimizer.variables)]
+
+    for name in ("whole", "parts"):
+        (tmp_path / name).mkdir()
+    start = trained(tmp_path / "parts", 2)
+    parts, whole = trained(tmp_path / "parts", 4), trained(tmp_path / "whole", 4)
+    assert any(np.any(one != two) for one, two in zip(start, parts, strict=True))
+    for one, two in zip(parts, whole, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
 def test_of_something_else_it_is_not_taken_up(tmp_path):
     trained(tmp_path, made_of="that")
     each, stopping = distiller(), kd.callbacks.EarlyStopping()
