@@ -87,7 +87,8 @@ KINDS = {
         "Let a generator make the images: `kd.adversarial.DataFreeDistiller`.",
     ),
     "tables and sequences": Kind(
-        _SKY, "s", "Your data are tables or sequences", "Distil as with images.",
+        _SKY, "s", "Your data are tables or sequences",
+        "Let trees or several nets speak of rows without labels: `kd.SoftLabels.from_logits`.",
     ),
     "adversarial and mutual": Kind(
         _BLUE, "D", "You think of discriminators, or of students that teach each other",
