@@ -153,7 +153,7 @@ def without(classes, title):
         path = teachers.path_of(name, seed, "all", lambda: whole)
         kept = {
             part: getattr(whole, part).take(np.isin(getattr(whole, part).labels, classes))
-            for part in ("train", "validation")
+            for part in (("train",) if tuning else ("train", "validation"))
         }
         return recipe(name, dataclasses.replace(whole, **kept), path, **settings)
 
@@ -251,6 +251,7 @@ def _regime(name, row, *, data=FASHION, grid=GRID):
 
 _AGAINST = {"temperature": [1.0, 2.0], "alpha": [0.5, 1.0, 1.2, 1.5]}
 _SOFT = {"temperature": [2.0, 4.0, 8.0], "alpha": [0.5, 1.0]}
+_TRANSFER = {"temperature": [4.0, 10.0, 20.0], "alpha": [0.9, 1.0]}
 _SHARP = {"temperature": [0.5, 1.0, 2.0], "alpha": [0.5, 1.0]}
 _UNLABELLED = {"temperature": [1.0, 2.0, 4.0], "alpha": [1.0]}
 
@@ -268,9 +269,9 @@ def _rows():
         yield f"long_tail_{ratio}", tail(ratio), FASHION, GRID
     others = [digit for digit in range(10) if digit != 3]
     row = without(others, "no image of a 3; the teacher saw all digits")
-    yield "missing_threes", row, MNIST, _SOFT
+    yield "missing_threes", row, MNIST, _TRANSFER
     row = without([7, 8], "images of 7s and 8s alone; the teacher saw all digits")
-    yield "missing_all_but_7_8", row, MNIST, _SOFT
+    yield "missing_all_but_7_8", row, MNIST, _TRANSFER
     title = "all labels; the teacher saw views, the student does not"
     yield "no_augmentation_mnist", plain("mnist", title, "large teacher"), MNIST, _SOFT
     for units in (4, 8, 16, 30):
