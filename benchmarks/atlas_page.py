@@ -62,7 +62,8 @@ KINDS = {
     ),
     "integers": Kind(
         _GOLD, "o", "Your student becomes a file of integers",
-        "Distil the student as such: `kd.quantize.prepare(student, weights=\"int4\")`.",
+        "Train it as such, `kd.quantize.prepare(student, weights=\"int4\")`, and read the rows "
+        "over the same twin on labels: training for integers gains, and not always the teacher.",
         "plain conversion",
     ),
     "small student": Kind(

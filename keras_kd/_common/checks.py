@@ -22,7 +22,7 @@ MOST_WORKERS = 256
 # Below, logits / T are thousands and one class has it all; above, the softened probabilities of
 # two classes differ by less than float32 holds. Both ends leave T * T and 1 / (T * T) finite.
 TEMPERATURES = (0.01, 10_000)
-# Above 1 the labels count against; at 2 they weigh as much as half of what the teacher says.
+# Above 1 the labels count against: at 2 half as much as what the teacher says counts for.
 ALPHAS = (0, 2)
 # Of Adam: below, float32 weights of ordinary size do not move.
 RATES = (1e-12, 1e3)

@@ -262,7 +262,7 @@ class Data:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 over the training and validation arrays: equal digests, equal training."""
+        """SHA-256 over the labelled training and the validation arrays: equal data have equal ones."""
         return _digest_of(self.train, self.validation)
 
 
