@@ -262,7 +262,7 @@ class Data:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 over the labelled training and the validation arrays: equal data have equal ones."""
+        """SHA-256 over the training arrays that have labels, and the validation arrays."""
         return _digest_of(self.train, self.validation)
 
 
