@@ -2,6 +2,7 @@
 
 Command: `keras-kd compare hinton_mnist_all --seeds 3`.
 Cost: as `hinton_mnist`.
+Result: not measured yet.
 
 `hinton_mnist` holds a tenth of the images back, and chooses the epoch by them. Its settings are
 kept here, nothing is left to choose, and the last epoch counts. The validation figures are of
