@@ -150,16 +150,14 @@ def _distill(options):
 def _check(options):
     """Look at what the options name; the exit code is 1 if training would be wasted."""
     recipe = _recipe(options).with_size()
-    data = recipe.load(options.seed, options.data_dir)
     found = keras_kd.check(
         recipe.teacher if recipe.has_fixed_teacher else None,
-        data,
+        recipe.load(options.seed, options.data_dir),
         student=recipe.student if options.recipe is not None else options.student,
         scale=recipe.scale,
         head=recipe.head,
         # More are seldom needed: patience ends a training.
         epochs=min(recipe.epochs, 100),
-        unlabelled=recipe.with_images(data).unlabelled,
         verbose=not options.quiet,
     )
     return 0 if found.ok else 1

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd.experiment import compare
+from keras_kd.experiment import budget, compare
+from keras_kd.experiment.training import Trainer
 from keras_kd.runs import checkpoint, keeper, records
+from keras_kd.runs.progress import Progress
 
 ARRANGEMENTS = {"student_alone", "label_smoothing", "student", "teacher_labels"}
 QUIET = {"verbose": False}
@@ -85,6 +87,26 @@ def last(recipe):
     # So large a step that validation goes up and down.
     changes = {"teacher_patience": None, "student_patience": None, "learning_rate": 0.1}
     return dataclasses.replace(recipe, epochs=5, teacher_epochs=5, **changes)
+
+
+def test_labels_and_unlabelled_examples_contradict_each_other(recipe, digits):
+    with pytest.raises(ValueError, match="With `labels` all other .* Received: `unlabelled`"):
+        dataclasses.replace(recipe, unlabelled=digits.test.images)
+
+
+def test_a_budget_counts_the_steps_on_what_has_no_label(recipe, tmp_path, monkeypatch):
+    """An epoch on 100 labels takes as many steps as one on all images."""
+    steps, train = [], budget.train_together
+
+    def noting(distillers, data, **options):
+        steps.append(len(data))
+        train(distillers, data, **options)
+
+    monkeypatch.setattr(budget, "train_together", noting)
+    trainer = Trainer(recipe, recipe.load(0), 0, tmp_path, Progress(verbose=False))
+    budget.measured(trainer, lambda one, teacher: [{"student_alone": one.alone()}])
+    every = -(-(len(trainer.data.train) + len(trainer.data.unlabelled)) // 25)
+    assert len(steps) == 2 and all(abs(each - every) <= 2 for each in steps)
 
 
 class TestWithoutPatience:

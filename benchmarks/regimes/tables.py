@@ -23,7 +23,7 @@ from scipy.special import log_softmax
 
 import keras_kd as kd
 from keras_kd.data import Data, Split
-from keras_kd.data.joining import with_unlabelled
+from keras_kd.data.joining import taught
 from keras_kd.experiment.optimizers import cosine
 
 KIND = "tables and sequences"
@@ -244,11 +244,6 @@ def drawn(read, *, num_labels=None, validation=1000, others=None, wrong=0.0):
         )
 
     return data_of
-
-
-def taught(data):
-    """Return the `Split` that a teacher speaks of: labelled examples, then those without."""
-    return data.train if data.unlabelled is None else with_unlabelled(data.train, data.unlabelled)
 
 
 def between(data_of, copies):

@@ -10,6 +10,17 @@ from keras_kd.data.splits import Split
 NO_LABEL = -1
 
 
+def taught(data):
+    """Return what a teacher speaks of: the training split of a `Data`, and what has no label.
+
+    Raises:
+        ValueError: as `with_unlabelled`.
+    """
+    if data.unlabelled is None:
+        return data.train
+    return with_unlabelled(data.train, data.unlabelled)
+
+
 def with_unlabelled(train, images):
     """Return the `Split` of labelled examples followed by unlabelled ones, labelled -1.
 

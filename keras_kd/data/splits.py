@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -224,9 +224,15 @@ class Data:
     def num_classes(self) -> int:
         return len(self.class_names)
 
-    def share(self, fraction: float) -> "Data":
-        """Return a `Data` of a share of each class's images, see `Split.share`."""
-        splits = ("train", "validation", "test")
+    def share(
+        self, fraction: float, splits: Sequence[str] = ("train", "validation", "test")
+    ) -> "Data":
+        """Return a `Data` of a share of each class's images, see `Split.share`.
+
+        Args:
+            fraction: the same, also of what has no label.
+            splits: names of those that are cut; the others are not looked at.
+        """
         few = {name: getattr(self, name).share(fraction) for name in splits}
         if self.unlabelled is not None:
             images = Split(self.unlabelled, None)

@@ -182,7 +182,7 @@ def measured(trainer, students):
             teacher=seconds,
             view=_seconds_of_view(probe, teacher) if teacher else 0.0,
             students=sum(
-                _seconds_of_epoch(probe, distillers, probe.student_training, speaker)
+                _seconds_of_epoch(probe, distillers, probe.training_of(distillers), speaker)
                 for distillers in students(probe, speaker)
             ),
         )
@@ -204,25 +204,22 @@ def _seconds_of_epoch(trainer, distillers, training, teacher=None):
     first, *others = distillers.values()
     models = [model for each in (first, *others) for model in each.models_in_step(teacher=True)]
     # Dense models are fast, and how a step of theirs is compiled depends on the images.
-    few = 1 if dense(models) else _NUM_MINIBATCHES * training.batch_size / len(data.train)
-    share = min(1, few)
-    small = {name: getattr(data, name).share(share) for name in ("train", "validation")}
+    few = 1 if dense(models) else _NUM_MINIBATCHES * training.batch_size / len(trainer.taught)
+    small = data.share(min(1, few), ("train", "validation"))
     watch = _Watch()
     train_together(
         [first, *others],
-        dataclasses.replace(trainer, data=dataclasses.replace(data, **small)).batches(
-            training, teacher
-        ),
+        dataclasses.replace(trainer, data=small).batches(training, teacher),
         epochs=_NUM_EPOCHS,
-        validation_data=small["validation"].batches(1000),
+        validation_data=small.validation.batches(1000),
         callbacks=lambda distiller: [watch] if distiller is first else [],
         verbose=0,
     )
-    return float(np.median(watch.seconds[1:])) * len(data.train) / len(small["train"])
+    return float(np.median(watch.seconds[1:])) * len(data.train) / len(small.train)
 
 
 def _seconds_of_view(trainer, teacher):
-    """Return the seconds in which a teacher is asked about every training image once."""
+    """Return the seconds in which a teacher is asked about all that it speaks of once."""
     images = trainer.data.train.tensors(slice(_BATCH_ASKED))
     ask = tf.function(teacher_of(teacher))
     with trainer.in_its_precision(teacher):
@@ -231,8 +228,7 @@ def _seconds_of_view(trainer, teacher):
         for _ in range(_NUM_ASKED):
             ask(images).numpy()
     seconds = (time.perf_counter() - began) / _NUM_ASKED
-    count = len(trainer.data.train)
-    return seconds * count / min(count, _BATCH_ASKED)
+    return seconds * len(trainer.taught) / min(len(trainer.data.train), _BATCH_ASKED)
 
 
 class _Watch(keras.callbacks.Callback):

@@ -44,7 +44,7 @@ class Compare(Kind):
         }
         if trainer.recipe.distiller is not None and trainer.recipe.alpha != 0:
             distillers["soft_targets"] = trainer.distilled(teacher, distiller=None)
-        if trainer.recipe.has_unlabelled(trainer.data):
+        if trainer.data.unlabelled is not None:
             # What the teacher says of further images, without how sure it is.
             labels = {"loss": "teacher_labels", "distiller": None}
             distillers["teacher_labels"] = trainer.distilled(teacher, **labels)

@@ -8,6 +8,7 @@ from keras_kd._common.backend import describe_machine, on_gpu
 from keras_kd._common.checks import check_integer
 from keras_kd._common.locks import at_work
 from keras_kd._common.model_files import is_whole, load_model_file
+from keras_kd.data.joining import taught
 from keras_kd.distillers.precision import policy_for
 from keras_kd.experiment import budget as budget_module
 from keras_kd.experiment.choosing import settled
@@ -61,7 +62,7 @@ def carry_out(
     data = _load(recipe, kind.seeds[0], data_dir, progress)
     recipe = recipe.with_images(data)  # Read once, for every training and seed.
     # Refused before a folder is made, if they do not fit.
-    unlabelled = len(recipe.train_split(data)) - len(data.train)
+    unlabelled = len(taught(data)) - len(data.train)
     if unlabelled:
         progress.say(f"Without labels: {unlabelled} more, of which the teacher speaks")
     # What was begun was checked then.

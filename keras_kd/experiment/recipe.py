@@ -23,7 +23,7 @@ from keras_kd._common.files import sha256_of
 from keras_kd._common.model_files import load_model_file
 from keras_kd._common.typing import Config, PathLike, Tensor
 from keras_kd.checking.inspection import check
-from keras_kd.data.joining import with_unlabelled
+from keras_kd.data.joining import taught
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.experiment.run import run
 from keras_kd.losses import SoftTargets
@@ -109,7 +109,7 @@ class Recipe:
         quick_share: share of each class's images, of every split, that `quick` makes do with.
         share: the same of any run.
         labels: how many training examples keep their label, drawn by the seed, see
-            `Data.keep_labels`; all if `None`.
+            `Data.keep_labels`; all if `None`. The others are what is unlabelled.
         temperatures: of a sweep that is told none.
         best: the same students under a better schedule, for `--best` and for a budget.
 
@@ -184,6 +184,11 @@ class Recipe:
                 f"Views are of an augmentation. Received: views={self.views} and none. "
                 "Set `augmentation`, or leave `views` at None."
             )
+        if self.labels is not None and self.unlabelled is not None:
+            raise ArgumentError(
+                "With `labels` all other training examples are unlabelled. Received: `unlabelled` "
+                "beside them. Leave one out."
+            )
         check_teaching(self.teacher, self.soft_labels, self.unlabelled, self.student)
         if AUTO in self._choices() and not (self.has_fixed_teacher or self.soft_labels is not None):
             raise ArgumentError(
@@ -231,7 +236,13 @@ class Recipe:
             }
             data = data_module.read(self.data, seed=seed, **options)
         data = data if self.share == 1 else data.share(self.share)
-        return data if self.labels is None else data.keep_labels(self.labels, seed=seed)
+        if self.labels is not None:
+            return data.keep_labels(self.labels, seed=seed)
+        images = self.unlabelled
+        if isinstance(images, (str, Path)):
+            unreadable = (self.data_options or {}).get("unreadable", "refuse")
+            images = data_module.unlabelled(images, data, unreadable=unreadable)
+        return data if images is None else dataclasses.replace(data, unlabelled=images)
 
     def opened_teacher(
         self, data: data_module.Data, *, checked: bool = False, progress: Progress
@@ -257,23 +268,11 @@ class Recipe:
             data,
             student=student,
             epochs=self.epochs,
-            unlabelled=self.with_images(data).unlabelled,
             verbose=progress.verbose,
             **how,
         )
         found.refuse()
         return found.teacher
-
-    def has_unlabelled(self, data: data_module.Data) -> bool:
-        """Return whether there are images without labels, of the recipe's or in the data."""
-        return self.unlabelled is not None or data.unlabelled is not None
-
-    def train_split(self, data: data_module.Data) -> data_module.Split:
-        """Return what the teacher speaks of: the training images, and those without labels."""
-        if not self.has_unlabelled(data):
-            return data.train
-        images = self.with_images(data).unlabelled
-        return with_unlabelled(data.train, data.unlabelled if images is None else images)
 
     def with_size(self) -> "Recipe":
         """Return the recipe with the size for images of a folder that do not agree on one.
@@ -294,12 +293,10 @@ class Recipe:
         return dataclasses.replace(self, data_options={"default_size": size, **options})
 
     def with_images(self, data: data_module.Data) -> "Recipe":
-        """Return the recipe with its folder of unlabelled images read, if it names one."""
+        """Return the recipe with the images of its unlabelled folder, as its data hold them."""
         if not isinstance(self.unlabelled, (str, Path)):
             return self
-        unreadable = (self.data_options or {}).get("unreadable", "refuse")
-        images = data_module.unlabelled(self.unlabelled, data, unreadable=unreadable)
-        return dataclasses.replace(self, unlabelled=images)
+        return dataclasses.replace(self, unlabelled=data.unlabelled)
 
     def stored_soft_labels(self) -> SoftLabels | None:
         """Return the `SoftLabels` that stand for a teacher, `None` if none do."""
@@ -396,8 +393,7 @@ class Recipe:
             "student": architecture(built_for(student, data)) if _is_builder(student)
             else student if student == AUTO else named(student, data, seed=0),
             **self._teaching(data, teacher),
-            **({"training images": self.train_split(data).digest} if self.has_unlabelled(data)
-            else {}),
+            **({} if data.unlabelled is None else {"training images": taught(data).digest}),
         }  # fmt: skip
 
     def _teaching(self, data, teacher):

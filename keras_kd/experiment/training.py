@@ -8,6 +8,7 @@ import keras
 
 from keras_kd import data as data_module
 from keras_kd._common.backend import on_gpu
+from keras_kd.data.joining import taught
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.precision import computing_in, policy_for
 from keras_kd.losses import LabelSmoothing
@@ -77,7 +78,7 @@ class Trainer:
     @functools.cached_property
     def taught(self):
         """What the teacher speaks of, a `Split`: unlabelled examples too, joined once."""
-        return self.recipe.train_split(self.data)
+        return taught(self.data)
 
     def build(self, given):
         """Return a new model, with the same first weights whatever was trained before.
@@ -149,7 +150,7 @@ class Trainer:
         Images without labels are for the teacher to speak of: who learns from labels alone trains
         without them.
         """
-        if not self._has_unlabelled:
+        if self.data.unlabelled is None:
             yield distillers
             return
         on_labels = {name: each for name, each in distillers.items() if name in ON_LABELS}
@@ -167,17 +168,17 @@ class Trainer:
             alone = set(distillers) <= set(ON_LABELS)
             several = "students_on_labels" if alone else "students"
             name = next(iter(distillers)) if len(distillers) == 1 else several
-        return self.train(name, distillers, self._training_of(distillers), teacher)
+        return self.train(name, distillers, self.training_of(distillers), teacher)
 
     @property
     def _times(self):
         """How often who learns from labels alone sees each in an epoch, for as many steps."""
         return round(len(self.taught) / len(self.data.train))
 
-    def _training_of(self, names):
+    def training_of(self, names):
         """Return the `Training` of students: the teacher speaks of unlabelled images too."""
         training = self.student_training
-        if not self._has_unlabelled:
+        if self.data.unlabelled is None:
             return training
         if not set(names) <= set(ON_LABELS):
             return dataclasses.replace(training, unlabelled=True)
@@ -240,7 +241,7 @@ class Trainer:
             trained: a `Trained`.
             teacher: as in `students`.
         """
-        made_of = self.made_of({name: distiller}, self._training_of([name]), teacher)
+        made_of = self.made_of({name: distiller}, self.training_of([name]), teacher)
         Keeper(self.folder, self.progress).keep(
             name, {name: trained.model}, {name: trained.curves}, made_of
         )
@@ -255,10 +256,6 @@ class Trainer:
         # Keras's own loss: the control has nothing of ours in it.
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         return self._compiled(distiller, loss, optimizer)
-
-    @property
-    def _has_unlabelled(self):
-        return self.recipe.has_unlabelled(self.data)
 
     @property
     def _is_stored(self):
