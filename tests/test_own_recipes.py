@@ -1,5 +1,6 @@
 """Experiments with one's own teacher on what is no image: a table, several inputs, `tf.data`."""
 
+import dataclasses
 import json
 
 import keras
@@ -9,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_kd as kd
-from keras_kd.data.joining import with_unlabelled
+from keras_kd.data.joining import taught, with_unlabelled
 
 RANDOM = np.random.default_rng(0)
 COUNT = 200
@@ -142,3 +143,23 @@ def test_unlabelled_inputs_go_together_with_the_others():
         with_unlabelled(train, {"words": WORDS})
     with pytest.raises(ValueError, match="equally many. Received: 60 and 200"):
         with_unlabelled(train, {"table": TABLE[TEST], "words": WORDS})
+
+
+@pytest.mark.parametrize("kind", ["run", "sweep", "search"])
+def test_every_kind_learns_from_soft_labels_alone_and_from_what_has_no_label(kind, tmp_path):
+    data = dataclasses.replace(table(), unlabelled=TABLE[TEST])
+    both = taught(data)
+    logits = np.eye(3)[(both.images[:, 0] > 0).astype(int) + (both.images[:, 1] > 0)]
+    stored = kd.SoftLabels.from_logits(tmp_path / "said", 5 * logits, both)
+    recipe = kd.experiment.Recipe(
+        data=data, teacher=None, soft_labels=stored, student="mlp:4", **SETTINGS
+    )
+    options = {
+        "run": {},
+        "sweep": {"temperature": [1.0, 2.0], "alpha": [1.0]},
+        "search": {"trials": 2, "space": {"alpha": (0.5, 1.0)}},
+    }
+    found = getattr(kd.experiment, kind)(recipe, output=tmp_path / kind, **options[kind], **QUIET)
+    assert "teacher" not in found["models"]
+    assert "agreement_with_teacher" not in found["models"]["student"]["test"]
+    assert kd.experiment.write_report(tmp_path / kind).is_file()

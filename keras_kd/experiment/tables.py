@@ -193,7 +193,8 @@ def trials(results):
     )
 
     def cells(figures, epochs):
-        return [*(METRICS[metric][1].format(figures[metric]) for metric in shown), f"{epochs}"]
+        # Nobody agrees with a teacher that soft labels stand for.
+        return [*(figure(figures.get(key), METRICS[key][1]) for key in shown), f"{epochs}"]
 
     for name, figures in results["validation"].items():
         epochs = results["models"][name].get("epochs", "")
@@ -233,7 +234,8 @@ def _colour(name):
 
 def _cells(figures):
     worst = min(figures["per_class_accuracy"])
-    return [*(form.format(figures[key]) for key, (_, form) in METRICS.items()), f"{worst:.3f}"]
+    said = (figure(figures.get(key), form) for key, (_, form) in METRICS.items())
+    return [*said, f"{worst:.3f}"]
 
 
 def new_table(title, columns):
