@@ -18,7 +18,7 @@ def tables():
         from regimes import tables
 
         yield tables
-    for name in ("regimes", "regimes.regime", "regimes.tables"):
+    for name in ("regimes", "regimes.regime", "regimes.tables", "regimes.teachers"):
         sys.modules.pop(name, None)
 
 
@@ -75,14 +75,17 @@ def test_made_rows_lie_between_a_row_and_its_nearest(tables):
     assert middle.min() > 1
 
 
-def test_a_row_is_tuned_on_validation_and_run_with_its_controls(tables, tmp_path):
+def test_a_row_is_tuned_on_validation_and_run_with_its_controls(tables, tmp_path, monkeypatch):
     case = tables.Case(
         data_of=tables.drawn(two_clouds, num_labels=10, validation=5),
         teacher_of=tables.trees(tables.random_forest),
         student=tables.mlp(4),
         steps=2,
     )
+    monkeypatch.setattr(tables.teachers, "FOLDER", tmp_path)
+    words = {"title": "", "kind": "", "data": "", "settings": {}, "frozen": ""}
     grid = {"temperature": [1.0, 2.0], "alpha": [0.5]}
+    case = case.regime("clouds", **words, grid=grid)
     cells = case.tune(100, grid, tmp_path / "tuning")
     assert [cell["settings"] for cell in cells] == [
         {"temperature": 1.0, "alpha": 0.5},

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from regimes.regime import Regime
+from regimes import teachers
+from regimes.regime import of_recipe
 from scipy.special import log_softmax
 
 import keras_kd as kd
@@ -29,7 +30,6 @@ from keras_kd.experiment.optimizers import cosine
 KIND = "tables and sequences"
 BATCH, STEPS = 128, 1000
 RATE = cosine(3e-3, optimizer=keras.optimizers.Adam)
-SMOOTHING = 0.1
 # The least that a tree's share of 0 becomes before its logarithm is taken.
 FLOOR = 1e-3
 # Trees answer in probabilities: at T = 1 the student learns these as they are.
@@ -53,72 +53,43 @@ class Case:
     student: Callable
     steps: int = STEPS
 
-    def run(self, seed, settings, folder):
-        """See `Regime.run`."""
-        data = self.data_of(seed)
-        answers = self.teacher_of(data, seed)
-        trained = self.students(data, answers, seed, [settings], Path(folder), controls=True)
-        asked = {"teacher": answers.ask, **trained}
-        return {
-            part: {name: accuracy(each, getattr(data, part)) for name, each in asked.items()}
-            for part in ("test", "validation")
-        }
+    def regime(self, name, **words):
+        """Return the `Regime` of the case; what else one says are `words`."""
 
-    def tune(self, seed, grid, folder):
-        """See `Regime.tune`: all cells train together."""
-        data = self.data_of(seed)
-        cells = [
-            {"temperature": temperature, "alpha": alpha}
-            for temperature in grid["temperature"]
-            for alpha in grid["alpha"]
-        ]
-        answers = self.teacher_of(data, seed)
-        trained = self.students(data, answers, seed, cells, Path(folder), controls=False)
-        return [
-            {"settings": cell, "validation": accuracy(each, data.validation)}
-            for cell, each in zip(cells, trained.values(), strict=True)
-        ]
+        @functools.cache  # Trained once a seed.
+        def taught_by(seed):
+            data = self.data_of(seed)
+            return data, self.teacher_of(data, seed)
 
-    def students(self, data, answers, seed, cells, folder, controls):
-        """Return `{arm: student}`, trained on what the teacher answered and on labels alone."""
-        examples = taught(data)
-        # What several students can train together from is a store.
-        stored = kd.SoftLabels.from_logits(
-            folder / "soft_labels", answers.train, examples, overwrite=True
-        )
-
-        def learning(loss, alpha):
-            keras.utils.set_random_seed(seed)
-            return kd.Distiller(student=self.student(data), distillation_loss=loss, alpha=alpha)
-
-        several = len(cells) > 1
-        by_answers = {
-            f"student_{number}" if several else "student": learning(
-                kd.losses.SoftTargets(cell["temperature"]), cell["alpha"]
+        def recipe_of(seed, tuning, temperature=1.0, alpha=1.0):
+            data, answers = taught_by(seed)
+            examples = taught(data)
+            folder = teachers.FOLDER / "tables" / name / str(seed)
+            epochs = max(1, round(self.steps / -(-len(examples) // BATCH)))
+            return kd.experiment.Recipe(
+                data=data,
+                teacher=None,
+                soft_labels=kd.SoftLabels.from_logits(
+                    folder, answers.train, examples, overwrite=True
+                ),
+                student=lambda input_shape, num_classes: self.student(data),
+                epochs=epochs,
+                student_patience=None,
+                batch_size=BATCH,
+                optimizer=RATE,
+                temperature=temperature,
+                alpha=alpha,
             )
-            for number, cell in enumerate(cells)
-        }
-        if controls and data.unlabelled is not None:
-            by_answers["teacher_labels"] = learning(kd.losses.TeacherLabels(), cells[0]["alpha"])
-        self.fit(by_answers, stored.join(examples, BATCH, shuffle_seed=seed), len(examples))
-        if not controls:
-            return {name: each.student for name, each in by_answers.items()}
-        by_labels = {
-            "student_alone": learning(None, 0.0),
-            "label_smoothing": learning(kd.losses.LabelSmoothing(SMOOTHING), 1.0),
-        }
-        # Labels are repeated, so that an epoch has the steps of the others' epochs.
-        labelled = data.train.repeated(max(1, round(len(examples) / len(data.train))))
-        self.fit(by_labels, labelled.batches(BATCH, shuffle_seed=seed), len(labelled))
-        return {name: each.student for name, each in (by_answers | by_labels).items()}
 
-    def fit(self, distillers, batches, count):
-        """Train distillers together for the steps of the row, to whole epochs."""
-        steps_an_epoch = -(-count // BATCH)
-        epochs = max(1, round(self.steps / steps_an_epoch))
-        for each in distillers.values():
-            each.compile(RATE(epochs * steps_an_epoch))
-        kd.train_together(list(distillers.values()), batches, epochs=epochs, verbose=0)
+        row = of_recipe(recipe_of, **words)
+
+        def run(seed, settings, folder):
+            found, (data, answers) = row.run(seed, settings, folder), taught_by(seed)
+            for part, arms in found.items():
+                arms["teacher"] = accuracy(answers.ask, getattr(data, part))
+            return found
+
+        return dataclasses.replace(row, run=run)
 
 
 class Answers(typing.NamedTuple):
@@ -396,8 +367,7 @@ _LETTERS, _PLACES, _SPLICES = "LetterRecognition", "Satellite", "DNA splices"
 
 
 def _row(title, data, case, *, grid=GRID):
-    said = {"title": title, "kind": KIND, "data": data}
-    return said | {"run": case.run, "tune": case.tune, "grid": grid}
+    return case, {"title": title, "kind": KIND, "data": data, "grid": grid}
 
 
 ROWS = {
@@ -549,9 +519,11 @@ FROZEN = {
     "satellite_trees_few_labels": ("2026-11-27 04:22", {"temperature": 1.0, "alpha": 0.5}),
 }
 
-REGIMES = {
-    name: Regime(
-        **row, frozen=FROZEN.get(name, ("", {}))[0], settings=FROZEN.get(name, ("", {}))[1]
-    )
-    for name, row in ROWS.items()
-}
+
+def _regimes():
+    for name, (case, words) in ROWS.items():
+        frozen, settings = FROZEN.get(name, ("", {}))
+        yield name, case.regime(name, **words, frozen=frozen, settings=settings)
+
+
+REGIMES = dict(_regimes())
