@@ -29,7 +29,6 @@ REGIMES = {
     **tables.REGIMES,
 }
 TUNED_ON = (100, 101)
-# By any one seed of a row the validation split of another is partly trained on.
 FOLDER = teachers.FOLDER
 
 

@@ -16,7 +16,9 @@ LOGS = {"loss": 0.5, "val_accuracy": 0.9}
 
 def train(shown, epochs=5):
     """Tell a `Progress` of a training, as a fit does."""
-    stopping = types.SimpleNamespace(best=0.9123, best_epoch=3, patience=10, wait=0)
+    stopping = types.SimpleNamespace(
+        restore_best_weights=True, best=0.9123, best_epoch=3, patience=10, wait=0
+    )
     checkpoint = types.SimpleNamespace(epoch=0, seconds=61, num_epochs=lambda name: epochs)
     with shown.of("student", epochs, {"student": stopping}, checkpoint) as display:
         callback = display.callback("student")

@@ -65,9 +65,10 @@ class Keeper:
             self.earlier.append(next(iter(found.values())).curves["seconds"])
             return found
         stoppings = {
-            each: EarlyStopping(patience=patience) if patience else _Last(patience=epochs)
+            each: EarlyStopping(patience=patience) if patience
+            else _Last(patience=epochs, restore_best_weights=False)
             for each in distillers
-        }
+        }  # fmt: skip
         checkpoint = Checkpoint(self.folder, name, made_of, distillers, stoppings)
         self.earlier.append(checkpoint.seconds)
         if checkpoint.epoch:
@@ -161,9 +162,6 @@ class _Last(EarlyStopping):
 
     def on_epoch_end(self, epoch, logs=None):
         self.best, self.best_epoch, self.best_weights = logs[self.monitor], epoch, []
-
-    def on_train_end(self, logs=None):
-        pass
 
 
 def _fit(distillers, data, callbacks, options):

@@ -148,8 +148,9 @@ class _Display:
 
     def summary(self, name):
         stopping, count = self.stoppings[name], self.checkpoint.num_epochs(name)
+        kept = "best" if stopping.restore_best_weights else "last"
         return (
-            f"{count} epoch{'s' if count > 1 else ''} in {clock(self.checkpoint.seconds)}, best "
+            f"{count} epoch{'s' if count > 1 else ''} in {clock(self.checkpoint.seconds)}, {kept} "
             f"val_accuracy {stopping.best:.4f} in epoch {stopping.best_epoch + 1}"
         )
 
