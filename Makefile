@@ -18,7 +18,7 @@ VENV := .venv
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test fuzz bench memory kills data page browser lint format clean
+.PHONY: demo test docs fuzz bench memory kills data page browser lint format clean
 
 demo: $(INSTALLED) ## One command from nothing to .tflite files that were run: where it pays, and where not.
 	@if $(MAKE) --no-print-directory data; then \
@@ -39,6 +39,9 @@ test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) -k --no-print-directory page browser || echo "Tests in a browser will be skipped."
 	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		$(PYTEST_ARGS)
+
+docs: $(INSTALLED) ## The documentation site, in build/site. Warnings are errors.
+	$(VENV)/bin/python docs/build.py
 
 fuzz: $(INSTALLED) ## The readers, for ten minutes on whatever hypothesis makes up.
 	KERAS_KD_FUZZ_EXAMPLES=6000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)

@@ -224,7 +224,8 @@ class DataFreeDistiller(OtherPlayers, Distiller):
         """Train for `epochs` of `steps_per_epoch` steps; see `keras.Model.fit`.
 
         Args:
-            x, y: left out: the images are made here.
+            x: left out, the images are made here.
+            y: left out too.
             epochs: as in Keras.
             steps_per_epoch: steps of the generator after which there are logs and callbacks.
             **kwargs: the other arguments of `keras.Model.fit`; `validation_data` may hold real

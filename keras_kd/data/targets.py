@@ -21,7 +21,7 @@ class Targets(NamedTuple):
     probabilities become logits by their logarithm. For images and logits in memory or on disk,
     see also `SoftLabels.from_logits`.
 
-    Args:
+    Attributes:
         labels: as without a teacher; `None` if there are none, for `alpha=1`.
         teacher_logits: `[batch, ..., num_classes]`, in the order of the student's logits, whatever
             the `class_map` of a teacher beside them. `None` if a live teacher is to be asked.

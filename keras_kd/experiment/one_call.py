@@ -63,7 +63,7 @@ def distill(
         A `Result`: its contents, `student`, `export(folder)`.
 
     Raises:
-        As `experiment.distill`.
+        ValueError: as `experiment.distill`.
 
     Example:
 

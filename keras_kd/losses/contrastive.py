@@ -208,7 +208,7 @@ class Contrastive(FeatureLoss):
         temperature: divides the scores; 0.07 in the paper.
         momentum: share of the old embedding in what is remembered; 0.5 in the paper.
         embedding_size: 128 in the paper.
-        name: name of the loss.
+        **kwargs: `name` of the loss.
 
     Raises:
         ValueError: if an argument is out of range, or a layer returns neither vectors nor maps

@@ -248,7 +248,7 @@ class Hints(FeatureLoss):
         student_layer_name: name of the student's layer, likewise.
         project: `False` to compare features of one shape as they are, as Keras's
             `FeatureDistillation` does.
-        name: name of the loss.
+        **kwargs: `name` of the loss.
 
     Raises:
         ValueError: when shapes cannot be bridged; both are named.
@@ -322,7 +322,7 @@ class AttentionTransfer(FeatureLoss):
         teacher_layer_name: name of the teacher's layer of feature maps, or of a sequence.
         student_layer_name: name of the student's.
         power: p of the attention map, from 1 to 16; 2 in the paper.
-        name: name of the loss.
+        **kwargs: `name` of the loss.
 
     Raises:
         ValueError: if `power` is out of range; when the features are neither maps nor sequences

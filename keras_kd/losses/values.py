@@ -348,8 +348,8 @@ class HuberMatching(ValueLoss):
 
     Args:
         delta: where squared becomes absolute, above 0, in the units that are compared.
-        normalize: whether to learn the teacher's units and compare in them; see `ValueLoss`.
-        name: name of the loss.
+        **kwargs: `normalize`, whether to learn the teacher's units and compare in them, see
+            `ValueLoss`, and `name` of the loss.
 
     Raises:
         ValueError: if `delta` is out of range; when called, if teacher and student have different
