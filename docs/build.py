@@ -49,14 +49,17 @@ def build(target):
         ValueError: if a page names what is not there, or the generator warns.
     """
     pages = target / "docs"
-    for folder in (pages, target / "site"):
+    for folder in (pages, target / "site", target / "theme"):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("*.py", "*.toml", "__pycache__"))
+    not_pages = shutil.ignore_patterns("*.py", "*.npz", "*.toml", "__pycache__", "theme")
+    shutil.copytree(DOCS, pages, ignore=not_pages)
+    shutil.copytree(DOCS / "theme", target / "theme")
     for path in pages.rglob("*.md"):
         path.write_text(with_gains(path.read_text(), path.relative_to(pages)))
     add_documents(pages)
     add_notebooks(pages)
     add_reference(pages)
+    add_pages_being_written(pages)
     settings = (DOCS / "zensical.toml").read_text()
     (target / "zensical.toml").write_text(settings + navigation(pages))
     generate(target)
@@ -117,7 +120,7 @@ def relinked(text, source, page, pages):
     known = documents()
 
     def link(match):
-        before, target, anchor = match.groups()
+        before, target, anchor = match.groups(default="")
         path = os.path.normpath(Path(source).parent / target)
         if re.match(r"\w+:|#|$", target):
             return match[0]
@@ -154,8 +157,8 @@ def add_notebooks(pages):
         text, resources = MarkdownExporter().from_filename(source, resources)
         title, _, rest = text.strip().partition("\n")
         said = f"*This page is a notebook: [{source.name}]({source.name}).*"
-        text = relinked(f"{title}\n\n{said}\n{rest}", f"notebooks/{source.name}", page, pages)
-        write(pages / page, text)
+        rest = relinked(rest, f"notebooks/{source.name}", page, pages)
+        write(pages / page, f"{title}\n\n{said}\n{rest}")
         shutil.copy(source, pages / "notebooks")
         for name, content in resources["outputs"].items():
             (pages / "notebooks" / name).parent.mkdir(exist_ok=True)
@@ -220,6 +223,13 @@ def command_line():
     return "\n\n".join(parts) + "\n"
 
 
+def add_pages_being_written(pages):
+    """Write a page for each that is planned and not there, so that links to it hold."""
+    for entry in (entry for entries in TABS.values() for entry in entries):
+        if not entry.endswith("/") and not (pages / f"{entry}.md").exists():
+            write(pages / f"{entry}.md", f"# {entry.rpartition('/')[2]}\n\nBeing written.\n")
+
+
 def navigation(pages):
     """Return the settings that name every page, tab by tab; a tab without a page is left out."""
     left = sorted(path.relative_to(pages).as_posix() for path in pages.rglob("*.md"))
@@ -275,4 +285,4 @@ if __name__ == "__main__":
         build(target)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(f"The site is {target / 'site' / 'index.html'}")
+    print(f"To look at the site: python -m http.server --directory {target / 'site'}")
