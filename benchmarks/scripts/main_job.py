@@ -2,8 +2,7 @@
 
 Command: `make bench`, or `python benchmarks/scripts/main_job.py [--recipe digits] [--seeds 5]`.
 Cost: about three minutes a seed on two cores.
-Writes: `benchmarks/results/main_job.json`, and its section of `benchmarks/recipes.md`, which the
-README quotes.
+Writes: `benchmarks/results/main_job.json`, and its section of `benchmarks/recipes.md`.
 
 Each seed is a process of its own, timed from its start to its end, Python and imports included.
 A seed whose results lie in `saved_models/bench/` already is not run again.
