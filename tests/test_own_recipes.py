@@ -163,3 +163,11 @@ def test_every_kind_learns_from_soft_labels_alone_and_from_what_has_no_label(kin
     assert "teacher" not in found["models"]
     assert "agreement_with_teacher" not in found["models"]["student"]["test"]
     assert kd.experiment.write_report(tmp_path / kind).is_file()
+
+
+def test_seeds_learn_from_soft_labels_of_the_one_split_that_these_are_of(tmp_path):
+    train = table(seed=0).train
+    stored = kd.SoftLabels.from_logits(tmp_path / "said", 5 * np.eye(3)[train.labels], train)
+    recipe = kd.experiment.Recipe(data=table, soft_labels=stored, student="mlp:4", **SETTINGS)
+    found = kd.experiment.compare(recipe, seeds=2, output=tmp_path / "out", **QUIET)
+    assert [run["seed"] for run in found["runs"]] == [0, 1]

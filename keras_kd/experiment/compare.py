@@ -76,7 +76,8 @@ class Compare(Kind):
     def of_seed(self, trainer, seed):
         """Return the `Trainer` of a seed."""
         data = trainer.data
-        if seed != trainer.seed:
+        # Soft labels are of one training split: that of the first seed serves all.
+        if seed != trainer.seed and trainer.recipe.soft_labels is None:
             data = trainer.recipe.load(seed, trainer.asked.data_dir)
         folder = trainer.folder / f"seed_{seed}"
         callbacks = events.callbacks_for(folder, trainer.asked.tensorboard)

@@ -87,7 +87,8 @@ class Recipe:
             an array of the same shape, or a folder; those of the data (`Data.unlabelled`) if
             `None`. Who learns from labels alone, a teacher that the run trains too, then sees each
             of these as often as makes epochs of as many steps.
-        soft_labels: `SoftLabels` of the training images, or their folder, instead of a teacher.
+        soft_labels: `SoftLabels` of the training images, or their folder, instead of a teacher;
+            all seeds then have the first one's validation split.
         max_kb: most kilobytes of an `"auto"` student's file.
         max_us: most microseconds of it for an image.
         checked: whether what `check` finds may refuse a teacher of the user's.
