@@ -6,19 +6,16 @@ All of it is copied to `build/docs`, and `zensical` makes the site of that. A wa
 """
 
 import argparse
-import inspect
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
-DOCS = ROOT / "docs"
-HOME = tomllib.loads((DOCS / "zensical.toml").read_text())["project"]["repo_url"]
+from documents import DOCS, ROOT, add_documents, add_notebooks, write
+from reference import add_reference
 
 # The tabs, and what comes first in each. A page that is not named here comes after those, by name.
 TABS = {
@@ -54,8 +51,6 @@ def build(target):
     not_pages = shutil.ignore_patterns("*.py", "*.npz", "*.toml", "__pycache__", "theme")
     shutil.copytree(DOCS, pages, ignore=not_pages)
     shutil.copytree(DOCS / "theme", target / "theme")
-    for path in pages.rglob("*.md"):
-        path.write_text(with_gains(path.read_text(), path.relative_to(pages)))
     add_documents(pages)
     add_notebooks(pages)
     add_reference(pages)
@@ -63,164 +58,6 @@ def build(target):
     settings = (DOCS / "zensical.toml").read_text()
     (target / "zensical.toml").write_text(settings + navigation(pages))
     generate(target)
-
-
-def with_gains(text, page):
-    """Return a page with each `{{gain ROW}}` filled from the rows of the atlas."""
-    rows = json.loads((ROOT / "keras_kd" / "checking" / "atlas.json").read_text())
-
-    def filled(match):
-        row = rows.get(match[1])
-        if row is None:
-            raise ValueError(
-                f"{page}: `{match[0]}` must name a row of benchmarks/results/atlas.json with more "
-                f"than one seed. Known: {', '.join(rows)}."
-            )
-        mean, low, high = (
-            f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "−")
-            for share in (row["gain"], *row["interval_95"])
-        )
-        return f"{mean} points ({low} to {high})"
-
-    return re.sub(r"\{\{gain (\w+)\}\}", filled, text)
-
-
-def documents():
-    """Return the page of each document that lies elsewhere, by its path in the repository."""
-    found = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-    found |= {f"benchmarks/{path.name}": f"results/{path.name}"
-              for path in sorted((ROOT / "benchmarks").glob("*.md"))}  # fmt: skip
-    found["benchmarks/README.md"] = "results/index.md"
-    found |= {f"notebooks/{path.name}": f"notebooks/{path.stem}.md"
-              for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}  # fmt: skip
-    found |= {str(path.relative_to(ROOT)): str(path.relative_to(DOCS))
-              for path in sorted(DOCS.rglob("*.md"))}  # fmt: skip
-    return {source: page for source, page in found.items() if (ROOT / source).is_file()}
-
-
-def add_documents(pages):
-    """Copy results, the changelog, and how to contribute; their links hold on the site too."""
-    for source, page in documents().items():
-        if source.endswith(".md") and not source.startswith("docs/"):
-            write(pages / page, relinked((ROOT / source).read_text(), source, page, pages))
-
-
-def relinked(text, source, page, pages):
-    """Return a document's text, with links as they are from its page.
-
-    A link to a document leads to its page, a picture is copied, and any other file is shown at the
-    project's public home.
-
-    Args:
-        text: Markdown.
-        source: the document's path in the repository.
-        page: the path of its page.
-        pages: the folder of all pages.
-    """
-    known = documents()
-
-    def link(match):
-        before, target, anchor = match.groups(default="")
-        path = os.path.normpath(Path(source).parent / target)
-        if re.match(r"\w+:|#|$", target):
-            return match[0]
-        if not (ROOT / path).exists():
-            raise ValueError(f"{source}: a link leads to {target}, which does not exist.")
-        if path in known:
-            return f"{before}{relative(known[path], page)}{anchor}"
-        if Path(path).suffix in (".png", ".svg"):
-            copy = path.removeprefix("docs/")
-            (pages / copy).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / path, pages / copy)
-            return f"{before}{relative(copy, page)}"
-        return f"{before}{HOME}/blob/main/{path}{anchor}"
-
-    # Code is left as it is: fenced blocks, and what stands between backticks.
-    parts = re.split(r"(^```.*?^```|`[^`\n]+`(?!\]))", text, flags=re.MULTILINE | re.DOTALL)
-    pattern = r"(\]\()([^)\s#]*)(#[^)\s]*)?(?=\))"
-    parts[::2] = [re.sub(pattern, link, part) for part in parts[::2]]
-    return "".join(parts)
-
-
-def relative(target, page):
-    """Return the link that leads from a page to another, both as paths among the pages."""
-    return Path(os.path.relpath(target, Path(page).parent)).as_posix()
-
-
-def add_notebooks(pages):
-    """Write a page for each notebook, with its pictures, and the notebook beside it."""
-    from nbconvert import MarkdownExporter
-
-    for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
-        page = f"notebooks/{source.stem}.md"
-        resources = {"output_files_dir": f"{source.stem}_files"}
-        text, resources = MarkdownExporter().from_filename(source, resources)
-        title, _, rest = text.strip().partition("\n")
-        said = f"*This page is a notebook: [{source.name}]({source.name}).*"
-        rest = relinked(rest, f"notebooks/{source.name}", page, pages)
-        write(pages / page, f"{title}\n\n{said}\n{rest}")
-        shutil.copy(source, pages / "notebooks")
-        for name, content in resources["outputs"].items():
-            (pages / "notebooks" / name).parent.mkdir(exist_ok=True)
-            (pages / "notebooks" / name).write_bytes(content)
-
-
-def add_reference(pages):
-    """Write a page for each public module, every public name on it, and one for the command."""
-    for name, module in public_modules().items():
-        title = name if name == "keras_kd" else name.removeprefix("keras_kd.")
-        parts = [f"# {title}", inspect.getdoc(module)]
-        parts += [directive(f"{name}.{member}") for member in public_names(module)]
-        write(pages / "reference" / f"{title}.md", "\n\n".join(parts) + "\n")
-    write(pages / "reference" / "command_line.md", command_line())
-
-
-def public_modules():
-    """Return the public modules of the package by their names, the package first."""
-    import keras_kd
-
-    found = {"keras_kd": keras_kd}
-    for name in keras_kd.__all__:
-        if inspect.ismodule(getattr(keras_kd, name)):
-            found[f"keras_kd.{name}"] = getattr(keras_kd, name)
-    return found
-
-
-def public_names(module):
-    """Return what a public module shows, but for modules, which have a page each."""
-    return [
-        name
-        for name in module.__all__
-        if not inspect.ismodule(getattr(module, name)) and name != "__version__"
-    ]
-
-
-def directive(path):
-    """Return what the page of a module says of a public name.
-
-    Where a file has the name of what it holds, the file is found first: then the path is longer,
-    and the shorter one is an anchor. A recipe is told of by its file.
-    """
-    if path not in sys.modules:
-        return f"::: {path}"
-    if path.startswith("keras_kd.recipes."):
-        return (
-            f"::: {path}\n    options:\n      members: false\n      show_symbol_type_heading: false"
-        )
-    return f"[](){{#{path}}}\n\n::: {path}.{path.rpartition('.')[2]}"
-
-
-def command_line():
-    """Return a page of what `keras-kd --help` says, and each of its commands."""
-    from keras_kd.arguments import parser
-
-    os.environ["COLUMNS"] = "88"
-    main = parser()
-    (commands,) = (action.choices for action in main._actions if isinstance(action.choices, dict))
-    parts = ["# The command line", f"```text\n{main.format_help()}```"]
-    for name, command in commands.items():
-        parts += [f"## keras-kd {name}", f"```text\n{command.format_help()}```"]
-    return "\n\n".join(parts) + "\n"
 
 
 def add_pages_being_written(pages):
@@ -269,12 +106,6 @@ def generate(target):
     usual = re.compile(r"(Build (started|finished in \S+)|No issues found|)$")
     if run.returncode or not all(usual.match(line) for line in said.splitlines()):
         raise ValueError(f"The site was not built:\n{said}")
-
-
-def write(path, text):
-    """Write a page, and the folders that it lies in."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -52,3 +55,15 @@ def digits_teacher(digits):
     teacher.compile("adam", kd.losses.CrossEntropy())
     teacher.fit(digits.train.batches(64, shuffle_seed=0), epochs=15, shuffle=False, verbose=0)
     return teacher
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The documentation site, built as `make docs` builds it, in ten seconds."""
+    target = tmp_path_factory.mktemp("built")
+    script = Path(__file__).parent.parent / "docs" / "build.py"
+    run = subprocess.run(
+        [sys.executable, script, "--target", target], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    return target / "site"

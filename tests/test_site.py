@@ -1,8 +1,6 @@
 """The documentation site is built, whole, from this checkout alone, and is good to look at."""
 
-import importlib.util
 import re
-import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,33 +10,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+sys.path.insert(0, str(DOCS))
+
+import documents  # noqa: E402
+import reference  # noqa: E402
+
+import build  # noqa: E402
+
 # Of links in documents; the second is where files of the checkout are shown.
 HOME = "https://github.com/keras-kd/keras-kd"
 FILES = re.compile(
     rf"(?:{HOME}/(?:blob|tree)|https://raw.githubusercontent.com/keras-kd/keras-kd)/main/"
 )
 SITE = "https://keras-kd.github.io/keras-kd/"
-
-
-def builder():
-    """Return `docs/build.py` as a module."""
-    spec = importlib.util.spec_from_file_location("docs_build", DOCS / "build.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-BUILD = builder()
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory):
-    """The site, built as `make docs` builds it."""
-    target = tmp_path_factory.mktemp("built")
-    command = [sys.executable, DOCS / "build.py", "--target", target]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    return target / "site"
 
 
 class Page(HTMLParser):
@@ -100,39 +84,39 @@ def test_every_picture_and_file_lies_on_the_site_itself(parsed, site):
 
 
 def test_every_public_name_has_its_place_in_the_reference(parsed, site):
-    for name, module in BUILD.public_modules().items():
+    for name, module in reference.public_modules().items():
         page = site / "reference" / name.removeprefix("keras_kd.") / "index.html"
-        for member in BUILD.public_names(module):
+        for member in reference.public_names(module):
             assert f"{name}.{member}" in parsed[page].names
 
 
 def test_every_tab_has_its_pages(parsed, site):
     home = (site / "index.html").read_text()
     tabs = re.findall(r'class="md-tabs__link">\s*(\w+)\s*<', home)
-    assert tabs == [tab for tab in BUILD.TABS if tab in tabs]
+    assert tabs == [tab for tab in build.TABS if tab in tabs]
     assert {"Start", "Notebooks", "Reference", "Results"} <= set(tabs)
 
 
-def documents():
+def sources():
     return [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("notebooks/*.ipynb")]
 
 
 def test_links_to_the_public_home_name_files_of_this_checkout():
-    for path in documents():
+    for path in sources():
         for link in re.findall(r"https://[^\s\"'<>)\]\\]+", path.read_text()):
             if FILES.match(link):
                 assert (ROOT / urldefrag(FILES.sub("", link)).url).exists(), (path, link)
 
 
 def test_links_to_the_public_site_name_its_pages(site):
-    for path in documents():
+    for path in sources():
         for link in re.findall(rf"{SITE}[^\s\"'<>)\]\\]*", path.read_text()):
             page = urldefrag(link).url.removeprefix(SITE)
             assert (site / page / "index.html").is_file(), (path, link)
 
 
 def test_relative_links_of_documents_lead_to_files():
-    for path in documents():
+    for path in sources():
         # Those of `docs/` lead to pages, some of which are made.
         targets = re.findall(r"\]\(([^)\s#]+)", path.read_text()) if path.parent == ROOT else ()
         for target in targets:
@@ -142,24 +126,24 @@ def test_relative_links_of_documents_lead_to_files():
 def test_a_figure_comes_from_the_atlas():
     assert re.fullmatch(
         r"over −?\d+\.\d points \(−?\d+\.\d to −?\d+\.\d\)",
-        BUILD.with_gains("over {{gain recipe_digits}}", "page.md"),
+        documents.with_gains("over {{gain recipe_digits}}", "page.md"),
     )
     with pytest.raises(ValueError, match="page.md: `{{gain nothing}}` must name a row"):
-        BUILD.with_gains("{{gain nothing}}", "page.md")
+        documents.with_gains("{{gain nothing}}", "page.md")
 
 
 def test_a_page_on_no_tab_is_an_error(tmp_path):
     (tmp_path / "stray.md").write_text("# Stray\n")
     with pytest.raises(ValueError, match=r"on no tab: stray.md"):
-        BUILD.navigation(tmp_path)
+        build.navigation(tmp_path)
 
 
 def test_links_of_documents_are_those_of_their_pages(tmp_path):
     text = "[a](atlas.md#b) ![c](results/pictures/atlas.png) [d](../Makefile) `[e](f)` [g](#h)"
-    made = BUILD.relinked(text, "benchmarks/README.md", "results/index.md", tmp_path)
+    made = documents.relinked(text, "benchmarks/README.md", "results/index.md", tmp_path)
     assert made == (
         "[a](atlas.md#b) ![c](../benchmarks/results/pictures/atlas.png) "
         f"[d]({HOME}/blob/main/Makefile) `[e](f)` [g](#h)"
     )
     with pytest.raises(ValueError, match="leads to nowhere.md, which does not exist"):
-        BUILD.relinked("[a](nowhere.md)", "README.md", "index.md", tmp_path)
+        documents.relinked("[a](nowhere.md)", "README.md", "index.md", tmp_path)

@@ -230,7 +230,8 @@ def curves(name, found):
         return []
     returns = sum(run["returns"] or 0 for runs in found.values() for run in runs)
     return [
-        f"![](results/pictures/adversarial_{name}_curves.png)\n\nA line a seed. "
+        "![Errors on validation images by minutes, for each method]"
+        f"(results/pictures/adversarial_{name}_curves.png)\n\nA line a seed. "
         f"`CollapseWatch`, which has an eye on the hybrids, went back {returns} times in all of "
         "these runs.\n"
     ]
@@ -239,7 +240,8 @@ def curves(name, found):
 def grids(pictures, name, found):
     """Return the pictures of what was generated with seed 0."""
     return [
-        f"{WITHOUT_DATA[method]}, generated:\n\n![](results/pictures/{picture})\n"
+        f"{WITHOUT_DATA[method]}, generated:\n\n"
+        f"![Images that the generator made](results/pictures/{picture})\n"
         for method in found
         if (pictures / (picture := f"adversarial_{name}_{method}.png")).exists()
     ]

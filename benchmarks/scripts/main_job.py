@@ -55,7 +55,7 @@ def run(recipe, seed):
 
 def document():
     parts = [
-        "# Runs from the command to the table\n\nWritten by `make bench`; the runs behind each "
+        "## Runs from the command to the table\n\nWritten by `make bench`; the runs behind each "
         "table are in `results/main_job.json`. "
         "Mean ± standard deviation over seeds; test split, read once a run; every choice made on "
         "a validation split.\n"
@@ -69,7 +69,7 @@ def section(runs):
     machine = ", ".join(f"{key} {value}" for key, value in first["machine"].items())
     seeds = ", ".join(str(run["seed"]) for run in runs)
     lines = [
-        f"## `{first['recipe']}`\n",
+        f"### `{first['recipe']}`\n",
         f"`keras-kd run {first['recipe']} --seed S`, seeds {seeds}. {machine}.\n",
         "| model | accuracy | NLL | ECE | agreement with teacher | parameters | epochs |",
         "| --- | --- | --- | --- | --- | --- | --- |",

@@ -65,7 +65,7 @@ def keep_sweep(folder, name):
 def document():
     """Return the section from the results that are there."""
     parts = [
-        "# Recipes, compared over seeds\n\nWritten by `benchmarks/scripts/recipes.py`; the single "
+        "## Recipes, compared over seeds\n\nWritten by `benchmarks/scripts/recipes.py`; the single "
         "runs are in `results/recipes.json`. Mean ± standard deviation over seeds; every choice "
         "made on a validation split, the test split read once, when all models of all seeds were "
         "trained.\n"
@@ -77,7 +77,7 @@ def document():
             *_table(_SUMMARY, map(_summary, found)),
             "",
             *map(_section, found),
-            "# Sweeps, one seed each\n\nThe best cell is chosen on the validation split; it, the "
+            "## Sweeps, one seed each\n\nThe best cell is chosen on the validation split; it, the "
             "teacher and the student alone are all that is shown the test split.\n",
             *(_sweep(*named) for named in read("sweeps").items()),
         ]
@@ -125,7 +125,7 @@ def _sweep(name, found):
     ]
     return "\n".join(
         [
-            f"## `{found['command']}`\n",
+            f"### `{found['command']}`\n",
             f"Seed {found['seed']}, {found['seconds'] / 60:.0f} minutes, {data['train']:,} images "
             f"to train, {data['validation']:,} to validate. {_machine(found)}.\n",
             f"{data['test']:,} test images:\n",
@@ -147,7 +147,7 @@ def _section(found):
     rows = [_row(name, model, num_images) for name, model in found["models"].items()]
     return "\n".join(
         [
-            f"## `{found['command']}`\n",
+            f"### `{found['command']}`\n",
             f"Seeds {', '.join(map(str, found['seeds']))}, "
             f"{num_images:,} test images. {_machine(found)}.\n",
             *_table(head, rows),

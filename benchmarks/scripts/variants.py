@@ -198,7 +198,7 @@ def document():
     what = __doc__[__doc__.index("Teacher 784") :].strip()
     machine = ", ".join(f"{key} {value}" for key, value in found[0]["machine"].items())
     return (
-        "# Losses and arrangements on Fashion-MNIST\n\n"
+        "## Losses and arrangements on Fashion-MNIST\n\n"
         f"Command: `python benchmarks/scripts/variants.py --seeds {len(found)}`.\n{what}\n\n"
         f"{len(found)} seeds: mean ± standard deviation; gains are paired by seed, with the 95 %\n"
         f"interval of Student's t and its verdict.\n\n{table}\n\n{closing} With so many rows, one "
