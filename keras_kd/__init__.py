@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd import schedules as schedules
     from keras_kd import serve as serve
     from keras_kd import teachers as teachers
+    from keras_kd import zoo as zoo
     from keras_kd.checking import check as check
     from keras_kd.data.targets import Targets as Targets
     from keras_kd.device import use_device as use_device
@@ -63,6 +64,7 @@ _MODULES = (
     "schedules",
     "serve",
     "teachers",
+    "zoo",
 )
 _NAMES = {
     "Distiller": "keras_kd.distillers.distiller",

@@ -10,7 +10,7 @@ PACKAGE = Path(keras_kd.__file__).parent
 # A module may import from floors below its own, never from its own floor or above.
 FLOORS = [
     {"_common"},
-    {"device", "metrics", "schedules", "callbacks", "models", "data", "losses", "quantize"},
+    {"device", "metrics", "schedules", "callbacks", "models", "data", "losses", "quantize", "zoo"},
     {"teachers"},
     {"export", "soft_labels"},
     {"distillers"},

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
+from keras_kd._common.backend import describe_machine
 
 
 @pytest.fixture
@@ -115,3 +116,8 @@ def test_what_a_pipeline_reads_lies_with_the_processor():
     """Where all else is made on another device, as on a GPU, whose memory it would fill."""
     result = subprocess.run([sys.executable, "-c", PIPELINES], capture_output=True, text=True)
     assert result.stdout.rsplit("RESULT", 1)[-1].split() == ["4", "{'0'}", "2"], result.stderr
+
+
+def test_results_name_the_version_that_runs_not_the_one_once_installed(monkeypatch):
+    monkeypatch.setattr(kd, "__version__", "9.9.9")
+    assert describe_machine()["keras_kd"] == "9.9.9"

@@ -26,8 +26,9 @@ def wheel(tmp_path_factory):
     shutil.copytree(
         ROOT / "keras_kd", folder / "keras_kd", ignore=shutil.ignore_patterns("__pycache__")
     )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "saved_models" / "zoo", folder / "saved_models" / "zoo")
     run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, folder)
     (wheel,) = folder.glob("*.whl")
     return wheel
@@ -38,6 +39,16 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel):
     names = {path.relative_to(wheel.parent).as_posix() for path in files}
     assert len(names) > 100
     assert names <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_the_zoo_is_inside_the_package_of_the_wheel(wheel):
+    zoo = ROOT / "saved_models" / "zoo"
+    files = {path.relative_to(zoo).as_posix() for path in zoo.rglob("*") if path.is_file()}
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert len(files) > 10
+    assert {name for name in names if "saved_models" in name} == {
+        f"keras_kd/saved_models/{name}" for name in files
+    }
 
 
 @pytest.mark.slow
@@ -55,3 +66,6 @@ def test_the_readme_runs_in_an_empty_environment_installed_as_it_says(wheel, tmp
     # Ten classes, a student of 32 units: far above chance.
     assert float(said.split()[-1]) > 0.8
     assert (tmp_path / "student.tflite").is_file()
+    opened = "import keras_kd as kd; print(*map(kd.zoo.load, kd.zoo.names()))"
+    said = run(python, "-c", opened, cwd=tmp_path, env=environment)
+    assert "keras_kd/saved_models/digits/mlp_int8.tflite" in said and "<Functional" in said

@@ -87,6 +87,8 @@ def describe_machine():
     """Return what a table must say of where it was measured, as a dict of strings."""
     import importlib.metadata
 
+    import keras_kd
+
     def version(*distributions):
         for name in distributions:
             with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -97,7 +99,7 @@ def describe_machine():
         "device": describe_device(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "keras_kd": version("keras-kd"),
+        "keras_kd": keras_kd.__version__,
         "keras": version("keras"),
         "tensorflow": version("tensorflow", "tensorflow-cpu"),
         "numpy": version("numpy"),
