@@ -26,6 +26,7 @@ class EarlyStopping(keras.callbacks.EarlyStopping):
         patience: epochs without improvement after which training stops.
         min_delta: the least change that counts as an improvement.
         mode: `"min"`, `"max"`, or `"auto"` for the rule above.
+        restore_best_weights: whether the model ends with the weights of its best epoch.
         **kwargs: the other arguments of `keras.callbacks.EarlyStopping`.
 
     Raises:

@@ -154,7 +154,11 @@ def _two_axes(logits):
 
 
 def softmax(logits: ArrayLike) -> np.ndarray:
-    """Return probabilities of logits, float64 of the same shape."""
+    """Return probabilities of logits, float64 of the same shape.
+
+    Args:
+        logits: `[..., num_classes]`.
+    """
     return np.exp(_log_softmax(logits))
 
 

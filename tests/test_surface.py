@@ -74,6 +74,22 @@ def test_public_signatures_have_hints():
     assert not lacking
 
 
+def test_every_argument_of_a_public_name_is_told():
+    untold = set()
+    for room in PUBLIC:
+        for name in dir(public(room)):
+            member = getattr(public(room), name)
+            made = member.__init__ if inspect.isclass(member) else member
+            if not inspect.isfunction(made) or not made.__module__.startswith("keras_kd."):
+                continue
+            said = inspect.getdoc(member)
+            for each in inspect.signature(made).parameters.values():
+                is_named = each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+                if is_named and each.name != "self" and f"\n    {each.name}: " not in said:
+                    untold.add(f"{room}.{name}: {each.name}")
+    assert not untold
+
+
 def test_what_a_user_hands_over_is_public():
     shown = {name for room in PUBLIC for name in dir(public(room))}
     hidden = set()

@@ -82,6 +82,9 @@ def recipe_of(folder, config):
 def check_run(folder: PathLike) -> Config:
     """Return the `config.json` of a run as a dict.
 
+    Args:
+        folder: that of the run.
+
     Raises:
         FileNotFoundError: if there is none.
         ValueError: if the folder is a part of another run, or its `config.json` is damaged.
@@ -121,7 +124,11 @@ def list_runs(folder: PathLike = "saved_models") -> list[dict[str, Any]]:
 
 
 def print_runs(folder: PathLike) -> None:
-    """Show the runs in and below a folder as a table, or say that there are none."""
+    """Show the runs in and below a folder as a table, or say that there are none.
+
+    Args:
+        folder: where to look.
+    """
     runs = list_runs(folder)
     progress = Progress()
     if not runs:

@@ -20,7 +20,8 @@ _MOST_TEST_BYTES = 500_000_000
 class Result(dict):
     """What an experiment found: the contents of its `results.json`, and what goes with them.
 
-    Attributes:
+    Args:
+        results: what its `results.json` holds.
         kind: the `Kind` of the experiment.
         folder: where it is written, `None` if nothing is kept.
         student: the student that it recommends, a `keras.Model` that returns logits.

@@ -70,7 +70,11 @@ def embed(path, description):
 
 
 def embedded(path: PathLike) -> Config:
-    """Return the description inside a `.tflite` file that `litert` wrote."""
+    """Return the description inside a `.tflite` file that `litert` wrote.
+
+    Args:
+        path: of the file.
+    """
     with zipfile.ZipFile(path) as archive, archive.open(_NAME) as file:
         return json.loads(file.read(_MOST_BYTES))
 

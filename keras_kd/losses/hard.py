@@ -89,6 +89,10 @@ class CrossEntropy(keras.losses.Loss):
 
     It takes integer, one-hot and soft labels alike; examples labelled -1 have no label and are
     left out of the mean. A `Distiller` uses it unless it is compiled with another loss.
+
+    Args:
+        name: name of the loss.
+        **kwargs: `reduction` and `dtype`, as in Keras.
     """
 
     def __init__(self, *, name: str = "cross_entropy", **kwargs: Any):
@@ -107,6 +111,10 @@ class BinaryCrossEntropy(keras.losses.Loss):
 
     Its mean is over the labels that are known: -1 stands for one that is not. A `Distiller` uses
     it beside `BinarySoftTargets` or a teacher that ends in sigmoid.
+
+    Args:
+        name: name of the loss.
+        **kwargs: `reduction` and `dtype`, as in Keras.
     """
 
     def __init__(self, *, name: str = "binary_cross_entropy", **kwargs: Any):

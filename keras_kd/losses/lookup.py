@@ -148,7 +148,11 @@ def get_each(identifiers):
 
 
 def serialize(loss: Any) -> Config:
-    """Return the configuration of a loss, as `keras.losses.serialize` does."""
+    """Return the configuration of a loss, as `keras.losses.serialize` does.
+
+    Args:
+        loss: one of ours.
+    """
     return keras.saving.serialize_keras_object(loss)
 
 

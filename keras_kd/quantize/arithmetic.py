@@ -24,6 +24,9 @@ def float_layers(twin: keras.Model) -> list[str]:
     """Return the names of the twin's layers and operations that compute in float32.
 
     So they do in the file, unless LiteRT's converter finds integers for one by itself.
+
+    Args:
+        twin: what `prepare` returned.
     """
     names = [call.operation.name for call in graph_of(twin).calls if _is_float(call)]
     return list(dict.fromkeys(names))
@@ -35,6 +38,9 @@ def float_share(twin: keras.Model) -> float:
     Counted are products of activations with a matrix of weights (or a filter), and of two tensors
     (`ops.matmul`, `ops.einsum`, attention): what takes the time. BatchNormalization, activations
     and sums count as none.
+
+    Args:
+        twin: what `prepare` returned.
     """
     counts = [(multiply_adds(call), _is_float(call)) for call in graph_of(twin).calls]
     total = sum(count for count, _ in counts)

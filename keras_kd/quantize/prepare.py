@@ -109,7 +109,11 @@ def prepare(
 
 
 def weight_bits(model: keras.Model) -> int | None:
-    """Return 4 or 8 for a model that `prepare` made, `None` for any other."""
+    """Return 4 or 8 for a model that `prepare` made, `None` for any other.
+
+    Args:
+        model: any `keras.Model`.
+    """
     for layer in getattr(model, "layers", ()):
         if isinstance(layer, INTEGER_KERNELS):
             return layer.weight_bits
