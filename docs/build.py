@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from documents import DOCS, ROOT, add_documents, add_notebooks, write
-from reference import add_reference
+from reference import add_reference, public_paths
 
 # The tabs, and what comes first in each. A page that is not named here comes after those, by name.
 TABS = {
@@ -54,6 +54,7 @@ def build(target):
     add_documents(pages)
     add_notebooks(pages)
     add_reference(pages)
+    (target / "names.json").write_text(json.dumps(public_paths()))
     add_pages_being_written(pages)
     settings = (DOCS / "zensical.toml").read_text()
     (target / "zensical.toml").write_text(settings + navigation(pages))
@@ -112,6 +113,7 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--target", type=Path, default=ROOT / "build", help="folder to build in")
     target = arguments.parse_args().target
+    sys.path.insert(0, str(ROOT))  # This checkout's package, whatever else is installed.
     try:
         build(target)
     except ValueError as error:

@@ -28,7 +28,7 @@ def mathml(formula, display="inline"):
     """
     formula = " ".join(formula.split())
     made = latex2mathml.converter.convert(formula, display=display)
-    unknown = re.search(r"\\[A-Za-z]+", made)
+    unknown = re.search(r"\\[A-Za-z]+|<mi>&</mi>", made)
     if unknown:
         raise ValueError(f"A formula has a command that is not known: {unknown[0]} in ${formula}$.")
     return made.replace("<math", f'<math alttext="{html.escape(formula)}"', 1)

@@ -43,6 +43,12 @@ def public_names(module):
     ]
 
 
+def public_paths():
+    """Return the path of every public name, the shortest of those that have several."""
+    modules = public_modules().items()
+    return [f"{name}.{member}" for name, module in modules for member in public_names(module)]
+
+
 def directive(path):
     """Return what the page of a module says of a public name.
 
