@@ -259,7 +259,7 @@ def _add_export(commands):
         help="data set that calibrates and measures (fashion_mnist, mnist, cifar10, digits)",
     )
     _add_data_dir(export)
-    export.add_argument("--teacher", metavar="FILE", help="a .keras file to compare with")
+    export.add_argument("--teacher", metavar="FILE", help="a model file to compare with")
     _add_budgets_of_files(export)
     export.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
     _add_overwrite(export)
@@ -282,7 +282,7 @@ def _add_serve(commands):
     )
     _add_data_dir(serve)
     serve.add_argument(
-        "--teacher", metavar="FILE", help="a .keras file to compare with (default: the run's own)"
+        "--teacher", metavar="FILE", help="a model file to compare with (default: the run's own)"
     )
     _add_ends(serve)
     _add_import(serve)
@@ -414,8 +414,8 @@ def _add_own_files(own):
         "--teacher",
         action="append",
         metavar="FILE",
-        help="a .keras or .h5 file; class_names.json beside it tells the order of its classes; "
-        "several teachers: named several times",
+        help="a .keras, .h5, .onnx or .tflite file, or a SavedModel; class_names.json beside it "
+        "tells the order of its classes; several teachers: named several times",
     )
     own.add_argument(
         "--data",

@@ -217,11 +217,12 @@ def _options_of_recipes(options):
 def _export(options):
     from keras_kd._common.model_files import load_model_file
     from keras_kd.export.proof import check_calibration
+    from keras_kd.teachers.elsewhere import load_any
 
     data = None
     model = load_model_file(options.model, "model")
     check_calibration(options.formats, model, options.data)
-    teacher = None if options.teacher is None else load_model_file(options.teacher, "teacher")
+    teacher = None if options.teacher is None else load_any(options.teacher)
     if options.data is not None:
         data = keras_kd.data.load(options.data, data_dir=options.data_dir)
     results = keras_kd.export.export(

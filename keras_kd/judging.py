@@ -178,10 +178,11 @@ def _export(options):
     from keras_kd._common.model_files import check_path
     from keras_kd.data.datasets import check_name
     from keras_kd.export.proof import check_budgets, check_formats
+    from keras_kd.teachers.elsewhere import check_teacher_path
 
     check_path(options.model, "model")
     if options.teacher is not None:
-        check_path(options.teacher, "teacher")
+        check_teacher_path(options.teacher)
     if options.data is not None:
         check_name(options.data)
     check_formats(options.formats)
@@ -190,14 +191,14 @@ def _export(options):
 
 
 def _serve(options):
-    from keras_kd._common.model_files import check_path
     from keras_kd.data.datasets import check_name
+    from keras_kd.teachers.elsewhere import check_teacher_path
     from keras_kd.teachers.fitting import check_scale
 
     if options.data is not None and not os.path.exists(options.data):
         check_name(options.data)
     if options.teacher is not None:
-        check_path(options.teacher, "teacher")
+        check_teacher_path(options.teacher)
     if options.scale is not None:
         check_scale(options.scale)
     _import(options)
@@ -225,10 +226,11 @@ def _own(options):
     from keras_kd.data.datasets import NAMES
     from keras_kd.models.spec import check_spec
     from keras_kd.runs.students import AUTO
+    from keras_kd.teachers.elsewhere import check_teacher_path
     from keras_kd.teachers.fitting import check_scale
 
     for path in options.teacher or []:
-        check_path(path, "teacher")
+        check_teacher_path(path)
     student = options.student
     if student is not None and (student != AUTO or options.command == "check"):
         if student.endswith(".keras"):

@@ -164,7 +164,10 @@ def shard_of_noise(root):
 CASES = {
     "teacher_missing": (
         nothing(**{"--teacher": "none.keras"}),
-        ("The teacher must be a .keras file. Received: none.keras, no file."),
+        (
+            "The teacher must be a .keras, .h5, .onnx or .tflite file, or a SavedModel. "
+            "Received: none.keras, no file."
+        ),
     ),
     "teacher_empty": (
         writes("teacher.keras", ""),
@@ -190,7 +193,8 @@ CASES = {
     "teacher_is_a_directory": (
         makes("folder.keras", **{"--teacher": "folder.keras"}),
         (
-            "The teacher must be a .keras file. Received: folder.keras. Write one with "
+            "The teacher must be a .keras, .h5, .onnx or .tflite file, or a SavedModel. "
+            "Received: folder.keras. Write one with "
             '`model.save("model.keras")`.'
         ),
     ),
@@ -206,7 +210,8 @@ CASES = {
     "teacher_of_another_framework": (
         writes("model.pt", "x", **{"--teacher": "model.pt"}),
         (
-            "The teacher must be a .keras file. Received: model.pt. Write one with "
+            "The teacher must be a .keras, .h5, .onnx or .tflite file, or a SavedModel. "
+            "Received: model.pt. Write one with "
             '`model.save("model.keras")`.'
         ),
     ),
@@ -219,7 +224,10 @@ CASES = {
     ),
     "teacher_is_a_loop": (
         links("loop.keras", "loop.keras", **{"--teacher": "loop.keras"}),
-        ("The teacher must be a .keras file. Received: loop.keras, no file."),
+        (
+            "The teacher must be a .keras, .h5, .onnx or .tflite file, or a SavedModel. "
+            "Received: loop.keras, no file."
+        ),
     ),
     "teacher_with_lambda": (
         saves(with_lambda),

@@ -172,8 +172,10 @@ class TestSeveralLosses:
 class TestWhatIsRefused:
     def test_what_is_no_model(self, pair):
         teacher, student = pair
-        with pytest.raises(ValueError, match="must be a keras.Model. Received: str"):
+        with pytest.raises(FileNotFoundError, match="Received: not_a_model, no file"):
             kd.Distiller(student=student, teacher="not_a_model")
+        with pytest.raises(ValueError, match=r"must be a keras.Model.* Received: int"):
+            kd.Distiller(student=student, teacher=3)
         with pytest.raises(ValueError, match="must be a keras.Model"):
             kd.Distiller(student="not_a_model", teacher=teacher)
 

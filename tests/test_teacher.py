@@ -254,6 +254,14 @@ class TestTheCallersModelIsNeverChanged:
 
 
 class TestFingerprint:
+    def test_the_same_preprocess_made_again_has_the_same_fingerprint(self):
+        model = kd.models.mlp([2], image_shape=(8, 8, 1))
+        one, same, other = (
+            kd.Teacher(model, preprocess=keras.layers.Resizing(8, size)).fingerprint
+            for size in (8, 8, 9)
+        )
+        assert one == same != other
+
     def test_equal_weights_have_equal_fingerprints(self):
         one, other = logits_net("one"), logits_net("other")
         other.set_weights(one.get_weights())

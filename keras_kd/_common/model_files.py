@@ -66,8 +66,13 @@ def import_modules(names):
             ) from error
 
 
-def check_path(path, what):
+def check_path(path, what, *, kinds="a .keras file"):
     """Refuse the path of what is no file of a whole model, without looking into it.
+
+    Args:
+        path: the file.
+        what: what to call it in an error.
+        kinds: what it may be.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -75,7 +80,7 @@ def check_path(path, what):
     """
     path = Path(path)
     if not os.path.exists(path):
-        raise FileNotFoundError(f"The {what} must be a .keras file. Received: {path}, no file.")
+        raise FileNotFoundError(f"The {what} must be {kinds}. Received: {path}, no file.")
     if os.path.isfile(path / "saved_model.pb"):
         raise ValueError(
             f"The {what} must be a .keras file. Received: {path}, a SavedModel, which is a "
@@ -84,7 +89,7 @@ def check_path(path, what):
         )
     if path.suffix not in _KINDS or not os.path.isfile(path):
         raise ValueError(
-            f"The {what} must be a .keras file. Received: {path}. Write one with "
+            f"The {what} must be {kinds}. Received: {path}. Write one with "
             '`model.save("model.keras")`.'
         )
     if path.name.endswith(".weights.h5"):

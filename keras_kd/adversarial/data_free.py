@@ -28,6 +28,7 @@ from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.losses import SoftTargets
+from keras_kd.teachers.elsewhere import passes_gradient
 from keras_kd.teachers.ensemble import TeacherLike
 from keras_kd.teachers.outputs import TeacherOutputs
 
@@ -181,6 +182,13 @@ class DataFreeDistiller(OtherPlayers, Distiller):
             raise ValueError(
                 "A generator learns from one teacher with the student's classes. Received: an "
                 "ensemble or a class_map. Distil from one of them."
+            )
+        if not passes_gradient(self.teacher.model):
+            name, self.teacher = self.teacher.model.name, None
+            raise ValueError(
+                "A generator learns from its teacher's gradient. Received: the teacher "
+                f"{name}, which has none: it is asked outside TensorFlow. Take a Keras model or a "
+                "SavedModel."
             )
         self._batch_norm_layers()  # Says what is missing before the first step.
         for layer_name in self._generator_layers():

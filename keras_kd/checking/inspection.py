@@ -171,7 +171,7 @@ def _case(data, labels, figures, unlabelled, epochs):
     teacher, student = figures.get("teacher", {}), figures.get("student", {})
     accuracy = teacher.get("accuracy", {})
     share = None
-    if "parameters" in teacher and "parameters" in student:
+    if teacher.get("parameters") and "parameters" in student:
         share = student["parameters"] / teacher["parameters"]
     return Case(
         labels=len(data.train),

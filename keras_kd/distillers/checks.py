@@ -9,7 +9,12 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.checks import ALPHAS, is_number
 from keras_kd._common.structures import by_name, output_names
-from keras_kd.teachers.ensemble import Ensemble, as_teacher, outputs_of_teacher
+from keras_kd.teachers.ensemble import (
+    Ensemble,
+    as_teacher,
+    outputs_of_teacher,
+    read_models,
+)
 from keras_kd.teachers.heads import read_heads
 from keras_kd.teachers.probes import NotTriedError, shapes_of_first_call, try_out
 from keras_kd.teachers.teacher import Teacher
@@ -196,6 +201,7 @@ def teacher_for(teacher, terms, **options):
         **options: of `Teacher`.
     """
     compared = terms.compared_outputs()
+    teacher = read_models(teacher, examples=options.get("examples"))
     if isinstance(teacher, (Teacher, Ensemble)):
         return teacher, pairs_of(compared, terms.names, teacher.output_names)
     # Of all its outputs: those that are not compared tell which place is whose.

@@ -68,9 +68,9 @@ class Distiller(Trainer):
     Args:
         student: a built `keras.Model` that returns logits, or values where it is compared by a
             loss on values (`losses.ValueMatching` and its kin).
-        teacher: a trained `keras.Model` ending in logits, softmax, sigmoid or values, or a
-            `Teacher`; a list of them or an `Ensemble`. `None` if no loss needs it, or it is
-            attached later.
+        teacher: a trained `keras.Model` ending in logits, softmax, sigmoid or values, a
+            `Teacher`, or what that takes (the path of an ONNX file, a fitted classifier); a list
+            of them or an `Ensemble`. `None` if no loss needs it, or it is attached later.
         distillation_loss: a loss of `keras_kd.losses`, or its name, `"soft_targets"`, or any
             `keras.distillation.DistillationLoss`; or a list, or a dict by name, of several.
             `SoftTargets()` by default. What a loss compares (outputs, or layers by name) comes

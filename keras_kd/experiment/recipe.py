@@ -20,7 +20,6 @@ from keras_kd._common.checks import (
     check_number,
 )
 from keras_kd._common.files import sha256_of
-from keras_kd._common.model_files import load_model_file
 from keras_kd._common.typing import Config, PathLike, Tensor
 from keras_kd.checking.inspection import check
 from keras_kd.data.joining import taught
@@ -32,6 +31,7 @@ from keras_kd.runs.fingerprints import architecture, settings_of
 from keras_kd.runs.progress import Progress
 from keras_kd.runs.students import AUTO, StudentLike, build_student, built_for, named
 from keras_kd.soft_labels import SoftLabels
+from keras_kd.teachers.elsewhere import load_any
 from keras_kd.teachers.ensemble import Ensemble, TeacherLike
 from keras_kd.teachers.fitting import opened_teacher
 from keras_kd.teachers.teacher import Teacher
@@ -286,7 +286,7 @@ class Recipe:
             return self
         first = self.teacher[0] if isinstance(self.teacher, (list, tuple)) else self.teacher
         if isinstance(first, (str, Path)):
-            first = load_model_file(first, "teacher")
+            first = load_any(first)
         inputs = getattr(first, "inputs", None) or []  # A subclassed model may have none.
         size = tuple(inputs[0].shape[1:3]) if len(inputs) == 1 else ()
         if len(size) != 2 or None in size:

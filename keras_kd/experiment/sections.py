@@ -79,7 +79,7 @@ def models(results):
             test = {**test, "agreement_with_teacher": None}
         cells = [tables.figure(test.get(key), form) for key, (_, form) in tables.METRICS.items()]
         parameters, size = model.get("parameters"), model.get("bytes")
-        cells += ["" if parameters is None else f"{parameters:,}"]
+        cells += [f"{parameters:,}" if parameters else ""]
         cells += ["" if size is None else tables.kilobytes(size)]
         rows.append([title_of(name), *cells])
     columns = ["", *(name for name, _ in tables.METRICS.values()), "parameters", ".keras file"]

@@ -1,6 +1,7 @@
 """Ask the teacher about every example, with a bar that tells how far it is."""
 
 import functools
+import re
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import rich.progress
 import tensorflow as tf
 
 from keras_kd._common.console import Console
+from keras_kd._common.model_files import first_sentence
 from keras_kd.data.splits import Split
 
 _BYTES_AT_ONCE = 50_000_000
@@ -61,7 +63,7 @@ def logits_of_all(teacher, images, verbose):
     with progress_bar("teacher", verbose) as bar:
         task = bar.add_task("", total=count, pace="")
         for start in range(0, count, batch_size):
-            some = ask(examples_of(images, slice(start, start + batch_size)))
+            some = _answers(ask, examples_of(images, slice(start, start + batch_size)), start)
             check_finite(keras.tree.map_structure(np.asarray, some), start)
             if found is None:
                 found = keras.tree.map_structure(functools.partial(_room_for, count), some)
@@ -69,6 +71,19 @@ def logits_of_all(teacher, images, verbose):
             bar.advance(task, min(batch_size, count - start))
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
     return found
+
+
+def _answers(ask, images, start):
+    """Return what a teacher answers; what goes wrong outside TensorFlow in a sentence."""
+    try:
+        return ask(images)
+    except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+        told = re.search(r"\w+(?:Error|Exception): .+", str(error))
+        stop = start + len(keras.tree.flatten(images)[0])
+        raise ValueError(
+            f"The teacher must answer every image. Received, for images {start} to {stop - 1}: "
+            f"{told[0] if told else first_sentence(error)}. Nothing was trained."
+        ) from error
 
 
 # An array would lie in memory three times while TensorFlow makes a tensor of it; these once. Of

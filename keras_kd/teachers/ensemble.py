@@ -13,8 +13,9 @@ from keras import ops
 from keras_kd._common.checks import is_number
 from keras_kd._common.reprs import call_of
 from keras_kd._common.structures import output_names, part_for
-from keras_kd._common.typing import Shape, Structure
+from keras_kd._common.typing import PathLike, Shape, Structure
 from keras_kd.teachers.checks import check_model, the_only
+from keras_kd.teachers.elsewhere import as_model
 from keras_kd.teachers.outputs import TeacherOutputs
 from keras_kd.teachers.probes import inputs_of, try_out
 from keras_kd.teachers.teacher import Teacher
@@ -204,8 +205,21 @@ class Ensemble:
         return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-# What `as_teacher` takes.
-TeacherLike: TypeAlias = keras.Model | Teacher | Ensemble | Sequence[keras.Model | Teacher]
+# What `as_teacher` takes: these, paths of model files, estimators; and lists of any.
+TeacherLike: TypeAlias = keras.Model | Teacher | Ensemble | PathLike | Sequence[Any] | Any
+
+
+def read_models(teacher, *, examples=None):
+    """Return what `as_teacher` takes with a `keras.Model` for each file and estimator.
+
+    Args:
+        teacher: as in `as_teacher`.
+        examples: as in `Teacher`.
+    """
+    if isinstance(teacher, (list, tuple)):
+        return [read_models(each, examples=examples) for each in teacher]
+    is_one = isinstance(teacher, (Teacher, Ensemble))
+    return teacher if is_one else as_model(teacher, examples=examples)
 
 
 def as_teacher(teacher, *, image_shape=None, examples=None, heads=None, outputs=None):
@@ -242,6 +256,7 @@ def outputs_of_teacher(teacher, *, image_shape=None, examples=None):
     if isinstance(teacher, (list, tuple)):
         _check_count(teacher)
         return outputs_of_teacher(teacher[0], image_shape=image_shape, examples=examples)
+    teacher = as_model(teacher, examples=examples)
     check_model(teacher)
     if inputs_of(teacher) is not None:
         return output_names(teacher)

@@ -1,11 +1,11 @@
 """Any classifier as a teacher of data as they are: other size, colours, scale or head."""
 
-import os
+import math
 
 import keras
 from keras import ops
 
-from keras_kd._common.model_files import load_model_file
+from keras_kd.teachers.elsewhere import as_model
 from keras_kd.teachers.ensemble import Ensemble
 from keras_kd.teachers.probes import inputs_of
 from keras_kd.teachers.teacher import Teacher
@@ -99,9 +99,9 @@ def opened_teacher(given, data, *, scale="0..255", head=None):
     at every temperature; several as `log sigmoid(z)`, their probabilities made to sum 1.
 
     Args:
-        given: a `keras.Model`, the path of a model file, a `Teacher`, or a list of several. A
-            `Teacher` with a `preprocess`, and an `Ensemble`, are taken as they are: what this
-            function returned once is returned at once.
+        given: a `keras.Model`, the path of a model file, an estimator, a `Teacher`, or a list of
+            several. A `Teacher` with a `preprocess`, and an `Ensemble`, are taken as they are:
+            what this function returned once is returned at once.
         data: the `Data`.
         scale: one of `SCALES`: what the model was trained on.
         head: as in `Teacher`, for a model whose last layer does not say what it returns.
@@ -114,8 +114,6 @@ def opened_teacher(given, data, *, scale="0..255", head=None):
     if isinstance(given, (list, tuple)):
         each = [opened_teacher(one, data, scale=scale, head=head) for one in given]
         return each[0] if len(each) == 1 else Ensemble(each)
-    if isinstance(given, (str, os.PathLike)):
-        given = load_model_file(given, "teacher")
     is_fitted = isinstance(given, Ensemble) or (isinstance(given, Teacher) and given.preprocess)
     teacher = given if is_fitted else _fitted(given, data, scale, head)
     shapes = [teacher.output_shape(name) for name in teacher.output_names]
@@ -128,7 +126,7 @@ def opened_teacher(given, data, *, scale="0..255", head=None):
 def _fitted(given, data, scale, head):
     """Return the `Teacher` of a model, or one without a `preprocess`, fitted to the data."""
     is_teacher = isinstance(given, Teacher)
-    model = given.model if is_teacher else given
+    model = given.model if is_teacher else as_model(given, examples=some_of(data))
     outputs = given.output_names if is_teacher else getattr(model, "outputs", None) or [None]
     if len(outputs) != 1:
         raise _no_classifier(f"{len(outputs)} outputs")
@@ -151,6 +149,8 @@ def _preprocess_of(model, data, scale):
             )
         return None
     shape = data.image_shape
+    if _takes_rows(model, shape) and scale == SCALES[0]:
+        return keras.layers.Flatten(name="flatten")
     wanted = _wanted_shape(model, shape)
     if wanted == shape and scale == SCALES[0]:
         return None
@@ -160,6 +160,12 @@ def _preprocess_of(model, data, scale):
             "another scale."
         )
     return TeacherInput(None if wanted[:2] == shape[:2] else wanted[:2], wanted[2], scale)
+
+
+def _takes_rows(model, image_shape):
+    """Return whether a model takes images as rows of their pixels, as estimators do."""
+    inputs = getattr(model, "inputs", None) or []
+    return len(inputs) == 1 and tuple(inputs[0].shape[1:]) == (math.prod(image_shape),)
 
 
 def at_every_scale(teacher, data):

@@ -1,8 +1,9 @@
-"""The teacher: any trained Keras model as one frozen function from inputs to logits or values."""
+"""The teacher: any trained model as one frozen function from inputs to logits or values."""
 
 import copy
 import dataclasses
 import hashlib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._common.model_files import load_model_file
 from keras_kd._common.reprs import call_of
 from keras_kd._common.structures import by_name, output_names, part_for
 from keras_kd._common.typing import PathLike, Shape, Structure
@@ -23,6 +23,7 @@ from keras_kd.teachers.checks import (
     checked_outputs,
     the_only,
 )
+from keras_kd.teachers.elsewhere import as_model, fingerprints_of, head_known, load_any
 from keras_kd.teachers.features import feature_model
 from keras_kd.teachers.heads import Answers
 from keras_kd.teachers.opening import symbolic_output
@@ -54,7 +55,10 @@ class Teacher:
     Args:
         model: a built `keras.Model`, of any inputs, whose outputs are a tensor
             `[batch, num_classes]` (or `[batch, ..., num_classes]`, for a class at every place or
-            time), or a list or dict of such.
+            time), or a list or dict of such. Or what answers so elsewhere: the path of a
+            `.keras`, `.h5`, `.onnx` or `.tflite` file or of a SavedModel; a fitted classifier
+            with `predict_proba`; a function from a batch of arrays (or a dict of such) to an
+            array (or a dict), with a `name` and `examples`.
         head: what an output of the model is: `"logits"`, `"softmax"`, `"sigmoid"` or `"values"`;
             of several, a dict by their names, or one word for all. What it does not say is found
             out from the model's answers (with a warning where the last layer does not say it),
@@ -72,6 +76,8 @@ class Teacher:
             up if `None`. Pass some where made-up ones are refused.
         outputs: names of the outputs that are wanted; all if `None`, none if empty (for what is
             inside the model alone). Nothing is asked about the others.
+        name: what the answers of a function are known by. Another version of it needs another
+            name: soft labels of the former are told from it by that alone.
 
     Attributes:
         output_names: names of the outputs: the keys of a model that returns a dict, else Keras's.
@@ -123,7 +129,7 @@ class Teacher:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: keras.Model | PathLike | Callable[..., Any] | Any,
         *,
         head: str | Mapping[str, str] | None = None,
         image_shape: Sequence[int | None] | None = None,
@@ -131,7 +137,9 @@ class Teacher:
         class_map: Sequence[int] | Mapping[str, Sequence[int]] | None = None,
         examples: Structure | None = None,
         outputs: Sequence[str] | None = None,
+        name: str | None = None,
     ):
+        model = as_model(model, examples=examples, name=name)
         check_model(model)
         self.model = model
         self.models = [model]
@@ -145,6 +153,8 @@ class Teacher:
         self._all_names = output_names(model, trial.outputs)
         self.output_names = checked_outputs(outputs, self._all_names)
         declared = checked_declared(head, self._all_names)
+        if len(self._all_names) == 1 and not any(declared.values()):
+            declared = dict.fromkeys(self._all_names, head_known(model))
         answers = Answers(model, trial, self.output_names, what="teacher")
         self.heads, opened = {}, {}
         for name in self.output_names:
@@ -337,19 +347,26 @@ class Teacher:
             digest.update(name.encode() if several else b"")
             digest.update(str([int(each) for each in self.class_maps[name]]).encode())
         if isinstance(self.preprocess, keras.layers.Layer):
-            digest.update(repr(self.preprocess.get_config()).encode())
+            config = self.preprocess.get_config()
+            # Keras counts names up: the second layer of a program is `resizing_1`.
+            config |= {"name": re.sub(r"_\d+$", "", config["name"])}
+            digest.update(repr(config).encode())
         for weight in self.model.weights:
             value = np.ascontiguousarray(weight.numpy())
             digest.update(f"{value.dtype} {value.shape}".encode())
             digest.update(value.tobytes())
+        for each in fingerprints_of(self.model):
+            digest.update(each.encode())
         return digest.hexdigest()
 
 
-def load_teacher(path: PathLike, **options: Any) -> Teacher:
-    """Load a `.keras` or `.h5` file as a `Teacher`, without running any code the file may carry.
+def load_teacher(path: PathLike, *, signature: str | None = None, **options: Any) -> Teacher:
+    """Load a model file as a `Teacher`, without running Python that the file may carry.
 
     Args:
-        path: a model saved by `model.save(...)`.
+        path: a `.keras` or `.h5` file, an `.onnx` or `.tflite` file, or the folder of a
+            SavedModel. What images such a file wants with their colours first it gets so.
+        signature: of a SavedModel or a `.tflite` file: which of several.
         **options: the other arguments of `Teacher`, such as `head`, `preprocess` or `examples`.
 
     Returns:
@@ -357,9 +374,10 @@ def load_teacher(path: PathLike, **options: Any) -> Teacher:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if Keras cannot load the file safely, or `Teacher` refuses the model.
+        ValueError: if it cannot be loaded safely, or `Teacher` refuses the model.
+        ImportError: if its runtime is not installed (extras `onnx` and `export`).
     """
-    return Teacher(load_model_file(path, "teacher"), **options)
+    return Teacher(load_any(path, signature=signature), **options)
 
 
 def _head(answers, name, declared):
