@@ -8,6 +8,7 @@ import pytest
 from keras import layers, ops
 
 import keras_kd as kd
+from keras_kd._common.model_files import check_path
 
 IMAGES = np.random.default_rng(0).normal(size=(5, 6)).astype("float32")
 
@@ -206,8 +207,8 @@ class TestWhatIsRefused:
         with pytest.raises(ValueError, match="outputs must be finite"):
             kd.Teacher(model)
 
-    def test_a_path(self):
-        with pytest.raises(ValueError, match=r"Received: str\. .*load_teacher"):
+    def test_a_path_of_no_file(self):
+        with pytest.raises(FileNotFoundError, match=r"Received: teacher\.keras, no file"):
             kd.Teacher("teacher.keras")
 
     def test_an_unbuilt_model(self):
@@ -287,7 +288,7 @@ class TestLoadTeacher:
 
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(
-            FileNotFoundError, match=r"must be a \.keras file. Received: .*no\.keras"
+            FileNotFoundError, match=r"must be a \.keras, .* SavedModel\. Received: .*no\.keras"
         ):
             kd.load_teacher(tmp_path / "no.keras")
 
@@ -319,11 +320,11 @@ class TestLoadTeacher:
         with pytest.raises(ValueError, match=r"weights alone\. Build the model"):
             kd.load_teacher(tmp_path / "t.weights.h5")
 
-    def test_the_way_in_of_a_saved_model_leads_in(self, tmp_path):
+    def test_the_way_in_of_a_saved_model_as_a_student_leads_in(self, tmp_path):
         model = ends_in_dense_softmax()
         model.export(tmp_path / "saved", verbose=False)
         with pytest.raises(ValueError, match="a SavedModel, which is a program") as refusal:
-            kd.load_teacher(tmp_path / "saved")
+            check_path(tmp_path / "saved", "student")
         way = str(refusal.value).split("`")[1]
         with pytest.warns(UserWarning, match=r"read through log\(p\)"):
             teacher = kd.Teacher(eval(way, {"keras": keras, "shape": (6,)}))
