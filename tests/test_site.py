@@ -12,10 +12,9 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(DOCS))
 
+import build  # noqa: E402
 import documents  # noqa: E402
 import reference  # noqa: E402
-
-import build  # noqa: E402
 
 # Of links in documents; the second is where files of the checkout are shown.
 HOME = "https://github.com/keras-kd/keras-kd"
