@@ -106,6 +106,15 @@ STUDENTS = {
         run="fashion_mnist_few_labels_distill",
         commands=_by_recipe("fashion_mnist_few_labels"),
     ),
+    "fashion_mnist/conv": Student(**_conv, commands=_CONV),
+    "fashion_mnist/conv_int8": Student(
+        **_conv,
+        commands=[*_CONV, "python benchmarks/scripts/zoo.py"],
+        source="twin_int8.tflite",
+        note="Its integers were distilled: after the float training, the student's twin, which "
+        f"computes what the file computes, learned from the same teacher for {TWIN_EPOCHS} epochs "
+        f"(Adam at {TWIN_RATE:g}, T = {TEMPERATURE:g}, alpha = {ALPHA:g}).",
+    ),
     **_both(
         "mnist/mlp",
         what="perceptron of 32 hidden units",
@@ -162,12 +171,14 @@ def made(name):
     student = STUDENTS[name]
     folder = RUNS / student.run
     if not (folder / "results.json").exists():
-        (folder.parent / f"{student.run}_commit").write_text(_commit())
+        (RUNS / f"{student.run}_commit").write_text(_commit())
         for command in student.commands:
             if command != "python benchmarks/scripts/zoo.py":
                 print(f"$ {command}", flush=True)
                 subprocess.run(_on_this_python(command), shell=True, check=True, cwd=ROOT)
+    commit = RUNS / f"{student.run}_commit"
     if student.source.startswith("twin"):
+        commit = folder / "twin_commit"
         twin(folder)
     results = json.loads((folder / "results.json").read_text())
     data = kd.data.load(name.split("/")[0], seed=SEED)
@@ -200,7 +211,7 @@ def made(name):
             },
             "converted": results["export"]["files"][0]["accuracy"],
             "gain": results["gain"],
-            "commit": (folder.parent / f"{student.run}_commit").read_text().strip(),
+            "commit": commit.read_text().strip(),
             "machine": describe_machine(),
         },
     )
@@ -212,6 +223,7 @@ def twin(folder):
     path = folder / "twin_int8.tflite"
     if path.exists():
         return
+    (folder / "twin_commit").write_text(_commit())
     data = kd.data.load("fashion_mnist", seed=SEED)
     keras.utils.set_random_seed(SEED)
     distiller = kd.Distiller(
