@@ -37,7 +37,10 @@ def add_documents(pages):
 
 
 def with_gains(text, page):
-    """Return a page with each `{{gain ROW}}` filled from the rows of the atlas."""
+    """Return a page with each `{{gain ROW}}` filled from the rows of the atlas.
+
+    And each `{{variant NAME}}` from the table of losses.
+    """
     rows = json.loads((ROOT / "keras_kd" / "checking" / "atlas.json").read_text())
 
     def filled(match):
@@ -47,13 +50,33 @@ def with_gains(text, page):
                 f"{page}: `{match[0]}` must name a row of benchmarks/results/atlas.json with more "
                 f"than one seed. Known: {', '.join(rows)}."
             )
-        mean, low, high = (
-            f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "−")
-            for share in (row["gain"], *row["interval_95"])
-        )
-        return f"{mean} points ({low} to {high})"
+        return points([100 * share for share in (row["gain"], *row["interval_95"])])
 
-    return re.sub(r"\{\{gain (\w+)\}\}", filled, text)
+    return with_variants(re.sub(r"\{\{gain (\w+)\}\}", filled, text), page)
+
+
+def with_variants(text, page):
+    """Return a page with each `{{variant NAME}}` filled from the table of losses."""
+    table = (ROOT / "benchmarks" / "recipes.md").read_text().partition("<!-- variants -->")[2]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    # The first has names, that of the teacher and that of the student alone have no gain.
+    gains = {name: rest[2] for name, *rest in rows[1:] if len(rest) > 2}
+
+    def filled(match):
+        if match[1] not in gains:
+            raise ValueError(
+                f"{page}: `{match[0]}` must name a row of the last table of benchmarks/recipes.md. "
+                f"Known: {', '.join(gains)}."
+            )
+        return points([float(number) for number in re.findall(r"[-+][\d.]+", gains[match[1]])])
+
+    return re.sub(r"\{\{variant ([^}]+)\}\}", filled, text)
+
+
+def points(gain):
+    """Return a gain and the two ends of its interval, all in points, as pages say it."""
+    mean, low, high = (f"{round(number, 1) + 0.0:.1f}".replace("-", "−") for number in gain)
+    return f"{mean} points ({low} to {high})"
 
 
 def relinked(text, source, page, pages):

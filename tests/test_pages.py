@@ -1,5 +1,6 @@
 """What the README and the pages show is run: every block of Python, every command."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,13 +39,28 @@ def test_what_a_page_shows_runs(page, own_files, tmp_path, monkeypatch, capsys):
     shutil.copytree(own_files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     names = {"__name__": page.stem}
-    for language, code in blocks(page.read_text(), "python", "console"):
+    for language, code in blocks(page.read_text(), "python", "console", "output"):
         if language == "python":
+            capsys.readouterr()
             exec(compile(code, page.name, "exec"), names)
+            continue
+        if language == "output":
+            assert_says(capsys.readouterr().out, code)
             continue
         for words, shown in commands(code):
             if words[:1] and words[0] not in NOT_RUN:
                 assert_runs(words, "\n".join(shown), capsys)
+
+
+def assert_says(said, shown):
+    """Compare what a block printed with what the page shows: another processor, other figures."""
+    number = r"-?\d[\d,]*(?:\.\d*)?"
+    assert re.sub(number, "0", said).split() == re.sub(number, "0", shown).split()
+    figures = [
+        [float(each.replace(",", "")) for each in re.findall(number, text)]
+        for text in (said, shown)
+    ]
+    assert figures[0] == pytest.approx(figures[1], rel=0.25, abs=0.1)
 
 
 def assert_runs(words, shown, capsys):
