@@ -124,29 +124,41 @@ def relative(target, page):
 
 def add_notebooks(pages):
     """Write a page for each notebook, with its pictures, and the notebook beside it."""
+    import nbformat
     from nbconvert import MarkdownExporter
 
     for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
         page = f"notebooks/{source.stem}.md"
+        notebook = nbformat.read(source, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                text = of_a_page(cell.source)
+                cell.source = relinked(text, f"notebooks/{source.name}", page, pages)
         resources = {"output_files_dir": f"{source.stem}_files"}
-        text, resources = MarkdownExporter().from_filename(source, resources)
-        title, _, rest = text.strip().removeprefix("# ").partition("\n")
+        text, resources = MarkdownExporter().from_notebook_node(notebook, resources)
+        for alt in texts_of_pictures(notebook):
+            text = text.replace("![png](", f"![{alt}](", 1)
+        title, _, rest = text.strip().partition("\n")
         said = f"*This page is a notebook: [{source.name}]({source.name}).*"
-        rest = relinked(rest, f"notebooks/{source.name}", page, pages)
-        write(pages / page, f"# {title}\n\n{said}\n{told_in_words(rest, title)}")
+        write(pages / page, f"{title}\n\n{said}\n{rest}\n")
         shutil.copy(source, pages / "notebooks")
         for name, content in resources["outputs"].items():
             (pages / "notebooks" / name).parent.mkdir(exist_ok=True)
             (pages / "notebooks" / name).write_bytes(content)
 
 
-def told_in_words(text, heading):
-    """Return a notebook's text, where each picture is named after the heading above it."""
-    lines = []
-    for line in text.splitlines():
-        heading = line.removeprefix("## ") if line.startswith("## ") else heading
-        lines.append(line.replace("![png](", f"![Drawn above, for: {heading}]("))
-    return "\n".join(lines) + "\n"
+def of_a_page(text):
+    """Return a notebook's text: its links lead to pages, and no badge is fetched."""
+    text = text.replace(f"{HOME}/blob/main/", "../")
+    return re.sub(r"!\[(Open in Colab)\]\(.*?\)", r"\1", text)
+
+
+def texts_of_pictures(notebook):
+    """Yield what is said in place of each picture, by the cell that drew it."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                yield output.metadata["image/png"]["alt"]
 
 
 def write(path, text):
