@@ -63,6 +63,13 @@ def assert_says(said, shown):
     assert figures[0] == pytest.approx(figures[1], rel=0.25, abs=0.1)
 
 
+@pytest.mark.parametrize("said", ["loss 0.41 of 3", "gain 0.82 of 3", "gain 0.41 of", "gain"])
+def test_what_a_page_shows_is_what_was_said(said):
+    assert_says("gain 0.40 of 3\n", "gain 0.41 of 3")
+    with pytest.raises(AssertionError):
+        assert_says(said, "gain 0.41 of 3")
+
+
 def assert_runs(words, shown, capsys):
     """Run a command; it fails where the page shows an error, and with that sentence."""
     capsys.readouterr()
