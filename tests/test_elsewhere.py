@@ -370,7 +370,7 @@ class TestXLA:
 
     def test_it_is_not_chosen_where_keras_would(self, distiller, data, monkeypatch):
         # As where there is a GPU.
-        monkeypatch.setattr("keras_kd.distillers.trainer.xla_by_default", lambda: "auto")
+        monkeypatch.setattr("keras_kd.distillers.trainer.xla_by_default", lambda: True)
         distiller.compile("sgd")
         distiller.fit(tf.data.Dataset.from_tensor_slices(data).batch(16), epochs=1, verbose=0)
         assert not distiller.jit_compile
