@@ -32,7 +32,9 @@ def add_documents(pages):
     """Write the pages of documents, their figures filled in; their links hold on the site too."""
     for source, page in documents().items():
         if source.endswith(".md"):
-            text = with_gains((ROOT / source).read_text(), source)
+            text = (ROOT / source).read_text()
+            if source.startswith("docs/"):
+                text = with_gains(text, source)
             write(pages / page, relinked(text, source, page, pages))
 
 
