@@ -7,7 +7,11 @@ each is a figure of its own in the history.
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import tensorflow as tf
+
+import keras_kd as kd
 
 SCRIPT = """
 import sys
@@ -192,3 +196,15 @@ def test_two_replicas_give_the_weights_of_one_device():
     """Every loss and distiller, 40 steps: weights to 1e-6, metrics included; orders of epochs."""
     result = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def test_one_replica_trains_outside_the_scope_it_was_built_in():
+    # A script for several GPUs, on a machine with one.
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    student, teacher = (lambda units=units: kd.models.mlp([units]) for units in (4, 8))
+    with strategy.scope():
+        distiller = kd.Distiller(student=student(), teacher=teacher()).compile("adam")
+    before = [weight.copy() for weight in distiller.get_weights()]
+    images = np.random.default_rng(0).integers(0, 256, (8, 28, 28, 1), dtype="uint8")
+    distiller.fit(kd.data.Split(images, np.arange(8)).batches(4, shuffle_seed=0), verbose=0)
+    assert not np.array_equal(before[-1], distiller.get_weights()[-1])

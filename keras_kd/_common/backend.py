@@ -50,6 +50,13 @@ def num_replicas():
     return tf.distribute.get_strategy().num_replicas_in_sync
 
 
+def is_distributed():
+    """Return whether this is under a `tf.distribute.Strategy`, be it of one replica."""
+    import tensorflow as tf
+
+    return tf.distribute.has_strategy()
+
+
 def on_gpu():
     """Return whether TensorFlow has a GPU to compute on."""
     import tensorflow as tf

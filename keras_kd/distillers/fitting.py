@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_kd._common.backend import is_distributed
 from keras_kd._common.structures import by_name
 from keras_kd.data.minibatches import Stack, map_arrays
 from keras_kd.data.targets import Targets, weights_by_class
@@ -263,8 +264,7 @@ def build_variables(distiller, data):
         distiller: a compiled `Distiller`.
         data: what `fit` will train on.
     """
-    replicas = distiller.distribute_strategy.num_replicas_in_sync
-    if not isinstance(data, tf.data.Dataset) or replicas > 1:
+    if not isinstance(data, tf.data.Dataset) or is_distributed():
         return
     if not distiller.optimizer.built:
         distiller.optimizer.build(distiller.trainable_variables)

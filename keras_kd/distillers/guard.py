@@ -3,7 +3,7 @@
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._common.backend import num_replicas
+from keras_kd._common.backend import is_distributed
 
 NOT_FINITE = "NaN or infinity"
 
@@ -29,8 +29,8 @@ class FiniteGuard:
         Args:
             teacher: `TeacherOutputs`, or `None`.
         """
-        # Under several replicas an update cannot be conditional; see `ask_teacher`.
-        if teacher is None or not teacher.outputs or teacher.finite or num_replicas() > 1:
+        # Under a strategy an update cannot be conditional; see `ask_teacher`.
+        if teacher is None or not teacher.outputs or teacher.finite or is_distributed():
             return None
         good = self._bad_step < 0
         for outputs in teacher.outputs.values():

@@ -32,7 +32,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._common.backend import num_replicas, on_gpu
+from keras_kd._common.backend import is_distributed, on_gpu
 from keras_kd.data.minibatches import map_arrays
 from keras_kd.data.splits import Split
 from keras_kd.distillers.batch import batch_of
@@ -251,7 +251,7 @@ def ask_teacher(teacher, inputs, layers):
         layers: names of layers, none for the outputs alone.
     """
     said = teacher.ask(inputs, layers)
-    if num_replicas() == 1:
+    if not is_distributed():
         return said
     # There an update cannot be conditional, as in `Distiller.learn`.
     outputs = {

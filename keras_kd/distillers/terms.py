@@ -5,7 +5,7 @@ import itertools
 
 from keras import ops
 
-from keras_kd._common.backend import num_replicas
+from keras_kd._common.backend import is_distributed
 from keras_kd._common.checks import WEIGHTS, check_number
 from keras_kd._common.structures import by_name
 from keras_kd.losses import BinarySoftTargets
@@ -138,7 +138,7 @@ class DistillationTerms:
         for loss in self.losses.values():
             if not loss.uses_index:
                 continue
-            if minibatches is None or num_replicas() > 1:
+            if minibatches is None or is_distributed():
                 raise _without_index(loss)
             if loss.num_examples != minibatches.num_examples:
                 raise ValueError(

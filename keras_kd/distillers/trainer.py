@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._common.backend import num_replicas, on_gpu, xla_by_default
+from keras_kd._common.backend import is_distributed, num_replicas, on_gpu, xla_by_default
 from keras_kd._common.structures import part_for
 from keras_kd._common.typing import Config, PathLike, Structure
 from keras_kd.data.minibatches import Stack
@@ -39,7 +39,6 @@ from keras_kd.distillers.stacks import stacked, train_on_stack
 from keras_kd.distillers.terms import LOSS_NAMES
 from keras_kd.distillers.watching import as_list, with_watch
 from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
-from keras_kd.teachers.elsewhere import runs_in_tensorflow
 from keras_kd.teachers.outputs import TeacherOutputs
 
 _FIT = inspect.signature(keras.Model.fit)
@@ -116,9 +115,8 @@ class Trainer(keras.Model):
             **kwargs: the other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if `loss` is a loss on probabilities, nothing is left to learn,
-                `precision` is none of these, or `jit_compile` would be of a teacher that runs
-                outside TensorFlow.
+            ValueError: if `loss` is a loss on probabilities, nothing is left to learn, or
+                `precision` is none of these.
         """
         check_words("compile", kwargs)
         heads = self.heads()
@@ -147,7 +145,7 @@ class Trainer(keras.Model):
             loss_weights=loss_weights,
             metrics=metrics,
             steps_per_execution=steps_per_execution or 1,
-            jit_compile=self._jit_of(jit_compile),
+            jit_compile=xla_by_default() if jit_compile is None else jit_compile,
             **kwargs,
         )
         self._own_choices = {
@@ -156,20 +154,6 @@ class Trainer(keras.Model):
             "precision": precision,
         }
         return self
-
-    def _jit_of(self, jit_compile):
-        """Return `jit_compile` for Keras, which XLA must be able to follow."""
-        models = [] if self.teacher is None else self.teacher.models
-        outside = [model.name for model in models if not runs_in_tensorflow(model)]
-        if outside and jit_compile is True:
-            raise ValueError(
-                "XLA cannot ask a teacher outside TensorFlow. Received: jit_compile=True and the "
-                f"teacher {outside[0]}. Leave it out, or let the teacher be asked once: "
-                "`Distiller(..., soft_labels=folder)`."
-            )
-        if outside:
-            return False
-        return xla_by_default() if jit_compile is None else jit_compile
 
     @property
     def hard_loss(self) -> Any:
@@ -359,12 +343,14 @@ class Trainer(keras.Model):
 
     def may_stack(self) -> bool:
         """Return whether training steps are Keras's and ours alone, on one device."""
+        with self.distribute_strategy.scope():
+            distributed = is_distributed()
         return (
             self.compiled
             and self._own_choices["steps_per_execution"] is None
             and not self.run_eagerly
             and type(self).train_step is Trainer.train_step
-            and self.distribute_strategy.num_replicas_in_sync == 1
+            and not distributed
         )
 
     def may_use_xla(self, models: Sequence[keras.Model]) -> bool:
@@ -391,7 +377,8 @@ class Trainer(keras.Model):
     def prepare_for(self, data: Structure) -> None:
         """Make the variables of optimizer and metrics: Keras would do it from the first stack."""
         self.guard.reset()
-        build_variables(self, data)
+        with self.distribute_strategy.scope():
+            build_variables(self, data)
 
     def raise_if_teacher_failed(self, since: int = 0) -> None:
         """Raise if the teacher's outputs were not finite in a training step.
