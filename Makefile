@@ -18,7 +18,7 @@ VENV := .venv
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test docs fuzz bench memory kills data page browser lint format clean
+.PHONY: demo test docs fuzz bench memory kills notebooks data page browser lint format clean
 
 demo: $(INSTALLED) ## One command from nothing to .tflite files that were run: where it pays, and where not.
 	@if $(MAKE) --no-print-directory data; then \
@@ -57,6 +57,9 @@ memory: $(INSTALLED) ## The memory of `fit`, with what a teacher said kept and w
 
 kills: $(INSTALLED) ## Twenty runs and two distillations, killed at random moments and gone on with. Half an hour.
 	KERAS_KD_KILLED_RUNS=20 $(VENV)/bin/python -m pytest -s tests/test_kills.py
+
+notebooks: $(INSTALLED) data ## The notebooks, executed and written back. Ten minutes.
+	$(VENV)/bin/python notebooks/execute.py
 
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check

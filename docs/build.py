@@ -28,7 +28,7 @@ TABS = {
     "Theory": ["theory/index", "theory/soft_targets", "theory/the_two_part_loss",
                "theory/what_is_matched", "theory/offline_online_self", "theory/limits", "theory/"],
     "Losses": ["losses"],
-    "Notebooks": ["notebooks/"],
+    "Notebooks": ["notebooks", "notebooks/"],
     "Reference": ["reference/keras_kd", "reference/command_line", "reference/losses",
                   "reference/"],
     "Results": ["results/index", "results/atlas", "results/recipes", "results/"],

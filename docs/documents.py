@@ -32,12 +32,17 @@ def add_documents(pages):
     """Write the pages of documents, their figures filled in; their links hold on the site too."""
     for source, page in documents().items():
         if source.endswith(".md"):
-            text = with_gains((ROOT / source).read_text(), source)
+            text = (ROOT / source).read_text()
+            if source.startswith("docs/"):
+                text = with_gains(text, source)
             write(pages / page, relinked(text, source, page, pages))
 
 
 def with_gains(text, page):
-    """Return a page with each `{{gain ROW}}` filled from the rows of the atlas."""
+    """Return a page with each `{{gain ROW}}` filled from the rows of the atlas.
+
+    And each `{{variant NAME}}` from the table of losses.
+    """
     rows = json.loads((ROOT / "keras_kd" / "checking" / "atlas.json").read_text())
 
     def filled(match):
@@ -47,13 +52,33 @@ def with_gains(text, page):
                 f"{page}: `{match[0]}` must name a row of benchmarks/results/atlas.json with more "
                 f"than one seed. Known: {', '.join(rows)}."
             )
-        mean, low, high = (
-            f"{round(100 * share, 1) + 0.0:.1f}".replace("-", "−")
-            for share in (row["gain"], *row["interval_95"])
-        )
-        return f"{mean} points ({low} to {high})"
+        return points([100 * share for share in (row["gain"], *row["interval_95"])])
 
-    return re.sub(r"\{\{gain (\w+)\}\}", filled, text)
+    return with_variants(re.sub(r"\{\{gain (\w+)\}\}", filled, text), page)
+
+
+def with_variants(text, page):
+    """Return a page with each `{{variant NAME}}` filled from the table of losses."""
+    table = (ROOT / "benchmarks" / "recipes.md").read_text().partition("<!-- variants -->")[2]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    # The first has names, that of the teacher and that of the student alone have no gain.
+    gains = {name: rest[2] for name, *rest in rows[1:] if len(rest) > 2}
+
+    def filled(match):
+        if match[1] not in gains:
+            raise ValueError(
+                f"{page}: `{match[0]}` must name a row of the last table of benchmarks/recipes.md. "
+                f"Known: {', '.join(gains)}."
+            )
+        return points([float(number) for number in re.findall(r"[-+][\d.]+", gains[match[1]])])
+
+    return re.sub(r"\{\{variant ([^}]+)\}\}", filled, text)
+
+
+def points(gain):
+    """Return a gain and the two ends of its interval, all in points, as pages say it."""
+    mean, low, high = (f"{round(number, 1) + 0.0:.1f}".replace("-", "−") for number in gain)
+    return f"{mean} points ({low} to {high})"
 
 
 def relinked(text, source, page, pages):
@@ -101,29 +126,41 @@ def relative(target, page):
 
 def add_notebooks(pages):
     """Write a page for each notebook, with its pictures, and the notebook beside it."""
+    import nbformat
     from nbconvert import MarkdownExporter
 
     for source in sorted((ROOT / "notebooks").glob("*.ipynb")):
         page = f"notebooks/{source.stem}.md"
+        notebook = nbformat.read(source, as_version=4)
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":
+                text = of_a_page(cell.source)
+                cell.source = relinked(text, f"notebooks/{source.name}", page, pages)
         resources = {"output_files_dir": f"{source.stem}_files"}
-        text, resources = MarkdownExporter().from_filename(source, resources)
-        title, _, rest = text.strip().removeprefix("# ").partition("\n")
+        text, resources = MarkdownExporter().from_notebook_node(notebook, resources)
+        for alt in texts_of_pictures(notebook):
+            text = text.replace("![png](", f"![{alt}](", 1)
+        title, _, rest = text.strip().partition("\n")
         said = f"*This page is a notebook: [{source.name}]({source.name}).*"
-        rest = relinked(rest, f"notebooks/{source.name}", page, pages)
-        write(pages / page, f"# {title}\n\n{said}\n{told_in_words(rest, title)}")
+        write(pages / page, f"{title}\n\n{said}\n{rest}\n")
         shutil.copy(source, pages / "notebooks")
         for name, content in resources["outputs"].items():
             (pages / "notebooks" / name).parent.mkdir(exist_ok=True)
             (pages / "notebooks" / name).write_bytes(content)
 
 
-def told_in_words(text, heading):
-    """Return a notebook's text, where each picture is named after the heading above it."""
-    lines = []
-    for line in text.splitlines():
-        heading = line.removeprefix("## ") if line.startswith("## ") else heading
-        lines.append(line.replace("![png](", f"![Drawn above, for: {heading}]("))
-    return "\n".join(lines) + "\n"
+def of_a_page(text):
+    """Return a notebook's text: its links lead to pages, and no badge is fetched."""
+    text = text.replace(f"{HOME}/blob/main/", "../")
+    return re.sub(r"!\[(Open in Colab)\]\(.*?\)", r"\1", text)
+
+
+def texts_of_pictures(notebook):
+    """Yield what is said in place of each picture, by the cell that drew it."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                yield output.metadata["image/png"]["alt"]
 
 
 def write(path, text):

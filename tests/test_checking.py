@@ -1,6 +1,7 @@
 """`check` finds each planted fault, and nothing where there is none."""
 
 import dataclasses
+import re
 
 import keras
 import numpy as np
@@ -536,4 +537,10 @@ def test_the_command_prints_findings_and_exits_with_1(clean, tmp_path, capsys):
     for words in ("Data: 720 to train", "Accuracy by scale", "Mean entropy: T=1", "Expected: ",
                   "WASTED teacher_accuracy"):  # fmt: skip
         assert words in printed
+    assert re.search(r"^Expected: at most \d+\.\d minutes with the control, ", printed, re.M)
+    assert cli.main(["check", *files]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"^Expected: \d+\.\d GB, and the minutes of a student that is not", printed, re.M
+    )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.npz", "teacher.keras"]

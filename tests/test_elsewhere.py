@@ -356,3 +356,21 @@ def test_one_call_distils_from_a_file_and_from_an_estimator(
         results = kd.distill(teacher, digits, output=tmp_path / name, formats=["float32"], **how)
         assert set(results["models"]) == {"teacher", "student_alone", "student"}
         assert (tmp_path / name / "results.json").is_file()
+
+
+class TestXLA:
+    @pytest.fixture
+    def distiller(self, folder):
+        student = kd.models.mlp([5], image_shape=(SIDE, SIDE, 3), num_classes=CLASSES)
+        return kd.Distiller(student=student, teacher=kd.load_teacher(folder / "teacher.onnx"))
+
+    def test_it_is_refused_for_what_runs_elsewhere(self, distiller):
+        with pytest.raises(ValueError, match="jit_compile=True and the teacher teacher"):
+            distiller.compile("sgd", jit_compile=True)
+
+    def test_it_is_not_chosen_where_keras_would(self, distiller, data, monkeypatch):
+        # As where there is a GPU.
+        monkeypatch.setattr("keras_kd.distillers.trainer.xla_by_default", lambda: True)
+        distiller.compile("sgd")
+        distiller.fit(tf.data.Dataset.from_tensor_slices(data).batch(16), epochs=1, verbose=0)
+        assert not distiller.jit_compile

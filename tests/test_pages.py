@@ -1,5 +1,6 @@
 """What the README and the pages show is run: every block of Python, every command."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -38,13 +39,35 @@ def test_what_a_page_shows_runs(page, own_files, tmp_path, monkeypatch, capsys):
     shutil.copytree(own_files, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     names = {"__name__": page.stem}
-    for language, code in blocks(page.read_text(), "python", "console"):
+    for language, code in blocks(page.read_text(), "python", "console", "output"):
         if language == "python":
+            capsys.readouterr()
             exec(compile(code, page.name, "exec"), names)
+            continue
+        if language == "output":
+            assert_says(capsys.readouterr().out, code)
             continue
         for words, shown in commands(code):
             if words[:1] and words[0] not in NOT_RUN:
                 assert_runs(words, "\n".join(shown), capsys)
+
+
+def assert_says(said, shown):
+    """Compare what a block printed with what the page shows: another processor, other figures."""
+    number = r"-?\d[\d,]*(?:\.\d*)?"
+    assert re.sub(number, "0", said).split() == re.sub(number, "0", shown).split()
+    figures = [
+        [float(each.replace(",", "")) for each in re.findall(number, text)]
+        for text in (said, shown)
+    ]
+    assert figures[0] == pytest.approx(figures[1], rel=0.25, abs=0.1)
+
+
+@pytest.mark.parametrize("said", ["loss 0.41 of 3", "gain 0.82 of 3", "gain 0.41 of", "gain"])
+def test_what_a_page_shows_is_what_was_said(said):
+    assert_says("gain 0.40 of 3\n", "gain 0.41 of 3")
+    with pytest.raises(AssertionError):
+        assert_says(said, "gain 0.41 of 3")
 
 
 def assert_runs(words, shown, capsys):
@@ -55,6 +78,12 @@ def assert_runs(words, shown, capsys):
     errors = [line for line in shown.splitlines() if line.startswith("error: ")]
     assert (code != 0) == bool(errors), f"keras-kd {' '.join(words)}: {said.err}"
     assert all(error in said.err for error in errors)
+    # Figures and names are those of the writer's own files; what the lines tell of is the same.
+    assert not first_words(shown) - first_words(said.out + said.err)
+
+
+def first_words(text):
+    return {found[1] for line in text.splitlines() if (found := re.match(r"\W*([A-Za-z]+)", line))}
 
 
 @pytest.mark.parametrize("page", pages_with("sh"))

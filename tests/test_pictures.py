@@ -104,6 +104,15 @@ def test_of_what_is_no_image_the_number_is_drawn(inputs, tmp_path, monkeypatch):
     assert not any(each.startswith(("What the teacher", "number")) for each in without)
 
 
+def test_a_table_tells_of_budgets_only_where_one_is_missed():
+    file = {"format": "int8", "failed": "no memory"}
+    results = {"model": "m", "data": "photos", "images": 1000, "files": [file]}
+    assert export_report.table(results).title == "m: every file run on 1,000 examples of photos"
+    assert "budget" not in export_report.table(results).caption
+    file |= {"missed": ["9 KB, 8 allowed"]}
+    assert export_report.table(results).caption.startswith("* misses a budget. ")
+
+
 def texts(figure):
     return [text.get_text() for text in figure.findobj(Text)]
 

@@ -481,14 +481,22 @@ def test_the_command_serves_until_it_is_interrupted(folder):
     assert rest == "\nThe page is closed.\n"
 
 
-@pytest.fixture(scope="module")
-def served(content):
+@contextlib.contextmanager
+def serving(content):
     with SERVER.server_of(content) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def served(content):
+    with serving(content) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -657,17 +665,22 @@ class TestPage:
         description = json.loads(content["description.json"])
         description["teacher"] = {"runs_in_browser": False, "reason": "It is too odd."}
         odd = {**content, "description.json": json.dumps(description).encode()}
-        with SERVER.server_of(odd) as server:
-            thread = threading.Thread(target=server.serve_forever)
-            thread.start()
-            try:
-                browser.get(f"http://127.0.0.1:{server.server_port}/")
-                assert browser.execute_async_script(READY) == ""
-                assert "Teacher: " in browser.find_element("id", "verdict").text
-                browser.find_element("id", "clear").click()
-                assert "Teacher: " not in browser.find_element("id", "verdict").text
-                note = browser.find_element("id", "teacher-note")
-                assert note.is_displayed() and "It is too odd." in note.text
-            finally:
-                server.shutdown()
-                thread.join()
+        with serving(odd) as url:
+            browser.get(url)
+            assert browser.execute_async_script(READY) == ""
+            assert "Teacher: " in browser.find_element("id", "verdict").text
+            browser.find_element("id", "clear").click()
+            assert "Teacher: " not in browser.find_element("id", "verdict").text
+            note = browser.find_element("id", "teacher-note")
+            assert note.is_displayed() and "It is too odd." in note.text
+
+    def test_without_a_teacher_nobody_is_said_to_differ(self, browser, content):
+        description = {**json.loads(content["description.json"]), "teacher": None}
+        alone = {**content, "description.json": json.dumps(description).encode()}
+        del alone["teacher_logits"]
+        with serving(alone) as url:
+            browser.get(url)
+            assert browser.execute_async_script(READY) == ""
+            section = browser.find_element("id", "differences").text
+            assert section.startswith("On the test images\n") and "student" in section
+            assert "differ" not in section

@@ -415,21 +415,23 @@ def _share(value):
 
 
 def table(found, cards=None):
-    """Return the table of all students; their names lead to their cards if `cards` says where."""
-    lines = [
-        "| name | what it is | KB | accuracy | its teacher | the same student alone |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    """Return the table of all students; with `cards`, the place of their cards, it says more."""
+    columns = ["name", "what it is", "KB", "accuracy", "its teacher", "alone"]
+    rows = []
     for name, student in STUDENTS.items():
         each = found[name]
-        title = f"`{name}`" if cards is None else f"[`{name}`]({cards}{name}.md)"
         teacher, alone = (each["models"][key]["accuracy"] for key in ("teacher", "student_alone"))
-        lines.append(
-            f"| {title} | {student.what} | {each['bytes'] / 1000:.0f} | {each['accuracy']:.4f} "
-            f"| {teacher:.4f} | {alone:.4f} |"
-        )
+        figures = (each["accuracy"], teacher, alone)
+        title = f"`{name}`" if cards is None else f"[`{name}`]({cards}{name}.md)"
+        kilobytes = f"{each['bytes'] / 1000:.0f}"
+        rows.append([title, student.what, kilobytes, *(f"{figure:.4f}" for figure in figures)])
+    if cards is None:
+        for row in (columns, *rows):
+            del row[1]
+    lines = [columns, ["---"] * len(columns), *rows]
     total = sum(found[name]["bytes"] for name in STUDENTS)
-    return "\n".join([*lines, "", f"Together {total:,} bytes.", ""])
+    said = f"Alone: the same student, without a teacher. All files together: {total:,} bytes."
+    return "\n".join([*(f"| {' | '.join(line)} |" for line in lines), "", said, ""])
 
 
 def _on_this_python(command):

@@ -28,7 +28,7 @@ from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.checks import check_one_output
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.losses import SoftTargets
-from keras_kd.teachers.elsewhere import passes_gradient
+from keras_kd.teachers.elsewhere import runs_in_tensorflow
 from keras_kd.teachers.ensemble import TeacherLike
 from keras_kd.teachers.outputs import TeacherOutputs
 
@@ -183,7 +183,7 @@ class DataFreeDistiller(OtherPlayers, Distiller):
                 "A generator learns from one teacher with the student's classes. Received: an "
                 "ensemble or a class_map. Distil from one of them."
             )
-        if not passes_gradient(self.teacher.model):
+        if not runs_in_tensorflow(self.teacher.model):
             name, self.teacher = self.teacher.model.name, None
             raise ValueError(
                 "A generator learns from its teacher's gradient. Received: the teacher "

@@ -327,15 +327,16 @@ def _show(result, progress):
             *_by_scale(teacher["at_scale"]),
             "Mean entropy: "
             + ", ".join(f"T={t} {value:.2f}" for t, value in entropy.items())
-            + f" nats of {np.log(data['classes']):.2f}; T = {teacher['temperature']:g} follows",
+            + f" of {np.log(data['classes']):.2f} nats; begin with T = {teacher['temperature']:g}",
         )
     if figures.get("student"):
         progress.say(f"Student: {figures['student']['parameters']:,} parameters")
     expected = figures["expected"]
-    progress.say(
-        f"Expected: at most {expected['seconds_at_most'] / 60:.1f} minutes with the control, "
-        f"{expected['bytes'] / 1e9:.1f} GB"
-    )
+    minutes, size = expected["seconds_at_most"] / 60, f"{expected['bytes'] / 1e9:.1f} GB"
+    if figures.get("student"):
+        progress.say(f"Expected: at most {minutes:.1f} minutes with the control, {size}")
+    else:  # How long students take is known when there is one.
+        progress.say(f"Expected: {size}, and the minutes of a student that is not named yet")
     progress.say(*(map(str, result.findings) if result.findings else ["Nothing found."]))
     progress.say(*figures["advice"])
 

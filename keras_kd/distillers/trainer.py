@@ -39,6 +39,7 @@ from keras_kd.distillers.stacks import stacked, train_on_stack
 from keras_kd.distillers.terms import LOSS_NAMES
 from keras_kd.distillers.watching import as_list, with_watch
 from keras_kd.distillers.xla import are_known_metrics, is_known, is_known_optimizer
+from keras_kd.teachers.elsewhere import runs_in_tensorflow
 from keras_kd.teachers.outputs import TeacherOutputs
 
 _FIT = inspect.signature(keras.Model.fit)
@@ -115,8 +116,9 @@ class Trainer(keras.Model):
             **kwargs: the other arguments of `keras.Model.compile`.
 
         Raises:
-            ValueError: if `loss` is a loss on probabilities, nothing is left to learn, or
-                `precision` is none of these.
+            ValueError: if `loss` is a loss on probabilities, nothing is left to learn,
+                `precision` is none of these, or `jit_compile` would be of a teacher that runs
+                outside TensorFlow.
         """
         check_words("compile", kwargs)
         heads = self.heads()
@@ -145,7 +147,7 @@ class Trainer(keras.Model):
             loss_weights=loss_weights,
             metrics=metrics,
             steps_per_execution=steps_per_execution or 1,
-            jit_compile=xla_by_default() if jit_compile is None else jit_compile,
+            jit_compile=self._jit_of(jit_compile),
             **kwargs,
         )
         self._own_choices = {
@@ -154,6 +156,20 @@ class Trainer(keras.Model):
             "precision": precision,
         }
         return self
+
+    def _jit_of(self, jit_compile):
+        """Return `jit_compile` for Keras, which XLA must be able to follow."""
+        models = [] if self.teacher is None else self.teacher.models
+        outside = [model.name for model in models if not runs_in_tensorflow(model)]
+        if outside and jit_compile is True:
+            raise ValueError(
+                "XLA cannot ask a teacher outside TensorFlow. Received: jit_compile=True and the "
+                f"teacher {outside[0]}. Leave it out, or let the teacher be asked once: "
+                "`Distiller(..., soft_labels=folder)`."
+            )
+        if outside:
+            return False
+        return xla_by_default() if jit_compile is None else jit_compile
 
     @property
     def hard_loss(self) -> Any:

@@ -24,11 +24,13 @@ def line(file):
 
 def table(results):
     """Return the table of all files, a `Table`."""
-    source = f"{results['images']:,} {results['data'] or 'made-up'} examples"
+    name, number = results["data"], f"{results['images']:,}"
+    source = f"{number} examples of {name}" if name else f"{number} made-up examples"
+    star = "* misses a budget. " if any(file.get("missed") for file in results["files"]) else ""
     closing = Table(
         f"{results['model']}: every file run on {source}",
         ["", "KB", "acc. %", "drop", "student", "teacher", "1 thread", "2 threads", "MB"],
-        caption="* misses a budget. Accuracy; its drop in points from the Keras student's; "
+        caption=f"{star}Accuracy; its drop in points from the Keras student's; "
         "agreement with student and teacher in %. Microseconds for one: p50, p90, p99. "
         f"MB: memory that runtime and file add to a process.{_floats(results)}",
         padding=1,

@@ -171,8 +171,8 @@ def fingerprints_of(model):
     return [each.fingerprint for each in layers_of(model) if isinstance(each, Asked)]
 
 
-def passes_gradient(model):
-    """Return whether a gradient passes through all that a model asks."""
+def runs_in_tensorflow(model):
+    """Return whether TensorFlow runs all of a model: then XLA may, and gradients pass."""
     return all(each.compiled for each in layers_of(model) if isinstance(each, Asked))
 
 

@@ -244,6 +244,8 @@ function summarise() {
     );
     facts.push(`teacher ${right(teacherLogits)}`);
     facts.push(`they differ on ${counted(differing.length)} (${percent(differing.length)})`);
+  } else {
+    element("differences-heading").textContent = "On the test images";
   }
   element("summary").textContent = `${facts.join(", ")}.`;
   element("more").onclick = growGrid;
