@@ -7,11 +7,11 @@ from style import (
     INK,
     PALE,
     PULL,
-    SERIES,
     STUDENT,
     TEACHER,
     image,
     panels,
+    series,
     without_axes,
 )
 
@@ -115,7 +115,7 @@ def of_game(name, found, number):
 
 def _curves(curves, places, what, title):
     figure, (loss, pulls) = panels([1, 1], height=2.5)
-    for (label, value_of), colour in zip(curves.items(), SERIES, strict=False):
+    for (label, value_of), colour in zip(curves.items(), series(len(curves)), strict=True):
         values = [float(value_of(tf.constant(place))) for place in places]
         loss.plot(places, values, color=colour, label=label)
         slopes = [float(_descent(value_of, place)) for place in places]

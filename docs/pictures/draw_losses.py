@@ -17,13 +17,13 @@ from style import (
     INK,
     PALE,
     PULL,
-    SERIES,
     STUDENT,
     TEACHER,
     facts,
     image,
     panels,
     save,
+    series,
     styled,
     without_axes,
 )
@@ -33,25 +33,25 @@ from keras_kd._common.reprs import in_small_letters
 
 losses = kd.losses
 
-# Losses on logits: the settings that are drawn, the first one also on the image of a boot.
+# Losses on logits: the settings that are drawn, the middle one also on the image of a boot.
 ON_LOGITS = {
-    "SoftTargets": {f"T = {t:g}": losses.SoftTargets(t) for t in (2.0, 1.0, 4.0)},
-    "BinarySoftTargets": {f"T = {t:g}": losses.BinarySoftTargets(t) for t in (2.0, 1.0, 4.0)},
-    "ReverseSoftTargets": {f"T = {t:g}": losses.ReverseSoftTargets(t) for t in (2.0, 1.0, 4.0)},
+    "SoftTargets": {f"T = {t:g}": losses.SoftTargets(t) for t in (1.0, 2.0, 4.0)},
+    "BinarySoftTargets": {f"T = {t:g}": losses.BinarySoftTargets(t) for t in (1.0, 2.0, 4.0)},
+    "ReverseSoftTargets": {f"T = {t:g}": losses.ReverseSoftTargets(t) for t in (1.0, 2.0, 4.0)},
     "JensenShannon": {
-        f"mixing {mixing:g}": losses.JensenShannon(2.0, mixing=mixing) for mixing in (0.5, 0.1, 0.9)
+        f"mixing {mixing:g}": losses.JensenShannon(2.0, mixing=mixing) for mixing in (0.1, 0.5, 0.9)
     },
     "TeacherLabels": {"teacher's label": losses.TeacherLabels()},
     "LogitMatching": {"logit matching": losses.LogitMatching()},
     "LogitDistance": {"logit distance": losses.LogitDistance()},
     "DecoupledKD": {
         f"weights 1 and {weight:g}": losses.DecoupledKD(4.0, non_target_weight=weight)
-        for weight in (8.0, 1.0)
+        for weight in (1.0, 8.0)
     },
     "StandardizedLogits": {"standardized": losses.StandardizedLogits(losses.SoftTargets(2.0))},
     "DIST": {f"T = {t:g}": losses.DIST(t) for t in (1.0, 4.0)},
     "LabelSmoothing": {
-        f"smoothing {share:g}": losses.LabelSmoothing(share) for share in (0.1, 0.3)
+        f"smoothing {share:g}": losses.LabelSmoothing(share) for share in (0.03, 0.1, 0.3)
     },
     "CrossEntropy": {"the label": losses.CrossEntropy()},
     "BinaryCrossEntropy": {"the label": losses.BinaryCrossEntropy()},
@@ -59,7 +59,7 @@ ON_LOGITS = {
 ON_VALUES = {
     "ValueMatching": {"squared": losses.ValueMatching()},
     "ValueDistance": {"absolute": losses.ValueDistance()},
-    "HuberMatching": {f"delta = {d:g}": losses.HuberMatching(d) for d in (1.0, 0.5, 2.0)},
+    "HuberMatching": {f"delta = {d:g}": losses.HuberMatching(d) for d in (0.5, 1.0, 2.0)},
 }
 ON_POINTS = {
     "Hints": losses.Hints(project=False),
@@ -137,7 +137,7 @@ def targets_of(loss, teacher_logits, labels):
 def of_logits(name, found, number):
     """What teacher and student say of a boot, where that pulls, and how far one logit is pulled."""
     settings = ON_LOGITS[name]
-    first = next(iter(settings.values()))
+    label, loss = list(settings.items())[len(settings) // 2]
     teacher, student, labels = (
         found[key] for key in ("teacher_logits", "student_logits", "labels")
     )
@@ -149,10 +149,9 @@ def of_logits(name, found, number):
     words.set_yticks(places, found["class_names"])
     words.set_title("logits of one boot")
     words.legend(loc="lower left", handletextpad=0.1, borderpad=0.1)
-    bars.barh(places, pull(first, targets_of(first, teacher, labels), student)[0], color=PULL)
+    bars.barh(places, pull(loss, targets_of(loss, teacher, labels), student)[0], color=PULL)
     bars.axvline(0, color=INK, linewidth=0.8)
     bars.set_yticks(places, [])
-    label = next(iter(settings))
     bars.set_title("pull on each" + (f" ({label})" if len(settings) > 1 else ""))
     for axes in (words, bars):
         axes.invert_yaxis()
@@ -162,7 +161,7 @@ def of_logits(name, found, number):
     if name not in _ALONE:
         _curve(curve, losses.SoftTargets(2.0), found, gaps, color=PALE, linewidth=1.1,
                linestyle=(0, (1, 1.5)), label="soft targets")  # fmt: skip
-    for (label, loss), colour in zip(settings.items(), SERIES, strict=False):
+    for (label, loss), colour in zip(settings.items(), series(len(settings)), strict=True):
         _curve(curve, loss, found, gaps, color=colour, label=label)
     _cross(curve)
     curve.set_xlabel("student's logit less the teacher's")
@@ -199,7 +198,8 @@ def of_values(name, found, number):
     """What a difference of values costs, and how it pulls."""
     figure, (cost, pulls) = panels([1, 1], height=2.5)
     gaps = np.linspace(-4, 4, number).astype("float32")[:, None]
-    for (label, loss), colour in zip(ON_VALUES[name].items(), SERIES, strict=False):
+    settings = ON_VALUES[name]
+    for (label, loss), colour in zip(settings.items(), series(len(settings)), strict=True):
         cost.plot(gaps, loss.call(tf.zeros_like(gaps), gaps), color=colour, label=label)
         pulls.plot(gaps, pull(loss, tf.zeros_like(gaps), gaps), color=colour, label=label)
     cost.set_title("loss")

@@ -16,8 +16,6 @@ INK, PALE, FAINT = "#222222", "#666666", "#e4e4e4"
 TEACHER, STUDENT = LOOKS["teacher"].colour, LOOKS["student"].colour
 # What a step of training does; and what it is compared with.
 PULL, OTHER = LOOKS["student_alone"].colour, LOOKS["label_smoothing"].colour
-# Several settings of one thing, from first to last.
-SERIES = (PULL, STUDENT, OTHER, LOOKS["soft_targets"].colour)
 
 _SETTINGS = {
     **dict.fromkeys(("text.color", "axes.labelcolor", "axes.titlecolor"), INK),
@@ -71,6 +69,12 @@ def _rounded(attribute):
 def facts():
     """Return what `facts.py` found."""
     return np.load(HERE / "facts.npz")
+
+
+def series(number):
+    """Return the colours of several settings of one thing; the middle one is that of the pull."""
+    others = [STUDENT, OTHER, LOOKS["soft_targets"].colour]
+    return [*others[: number // 2], PULL, *others[number // 2 : number - 1]]
 
 
 def softmax(logits):
