@@ -171,15 +171,29 @@ class TestQuantized:
         run = kd.export.run_litert(path, digits.test.images)
         assert kd.metrics.agreement(run.logits, expected) >= agreement
 
-    def test_a_camera_frame_is_fed_as_it_is(self, student, digits, tmp_path):
+    @pytest.mark.parametrize(
+        ("low", "high", "brightest"), [(0, 255, 255), (0, 255, 180), (-1, 1, 0.4)]
+    )
+    def test_a_camera_frame_is_fed_as_it_is(self, low, high, brightest, digits, tmp_path):
+        """However bright the calibration images were, which decides in which steps it computes."""
+        keras.utils.set_random_seed(0)
+        student = kd.models.mlp([32], image_shape=digits.image_shape)
+        images = low + digits.test.images.astype("float32") * (brightest - low) / 255
         path = kd.export.litert(
             student,
             tmp_path / "file.tflite",
             quantization="int8_uint8_input",
-            calibration=digits.train,
+            calibration=images,
+            input_range=(low, high),
         )
         file = RUNNER.LiteRTFile(path)
-        assert file.image["quantization"] == (1.0, 0)
+        scale, zero_point = file.image["quantization"]
+        assert scale == pytest.approx((high - low) / 255)
+        assert scale * (0 - zero_point) == pytest.approx(low, abs=scale)
+        frames = np.round((images - low) / scale).astype("uint8")
+        expected = student.predict(images, verbose=0)
+        found = RUNNER.logits_of(file, scale * (frames - np.float32(zero_point)))
+        np.testing.assert_allclose(found, expected, atol=0.1 * np.abs(expected).max())
 
     @pytest.mark.parametrize("quantization", ["int8", "float16"])
     def test_another_process_writes_the_same_bytes(self, quantization, tmp_path):

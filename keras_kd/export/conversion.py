@@ -24,7 +24,7 @@ _SPLITS = ("Split", "SplitV")
 _FULLY_CONNECTED = 9  # In LiteRT's schema.
 
 
-def convert(model, quantization, images, batch_size):
+def convert(model, quantization, images, batch_size, input_range):
     """Return the bytes of a `.tflite` file.
 
     Args:
@@ -32,6 +32,7 @@ def convert(model, quantization, images, batch_size):
         quantization: as in `litert`.
         images: float32 `[n, ...]`, from which an integer file learns its ranges.
         batch_size: images a call, or `None` for any number.
+        input_range: lowest and highest number that the model expects.
 
     Raises:
         ValueError: if LiteRT has no builtin operation for a part of the model, or its converter
@@ -77,7 +78,8 @@ def convert(model, quantization, images, batch_size):
         ) from failure
     if quantization == "int4" and not is_twin:
         content = _with_int4_weights(content)
-    return _as_written(content)
+    is_bytes = quantization == "int8_uint8_input" and not vocabularies(model)
+    return _as_written(content, input_range if is_bytes else None)
 
 
 def _has(operations, graph):
@@ -130,15 +132,37 @@ def _with_int4_weights(float32_file):
     return bytes(worker.quantize(enable_progress_report=False).quantized_model)
 
 
-def _as_written(content):
-    """Return the converter's file with right biases, and without notes."""
+def _as_written(content, byte_range):
+    """Return the converter's file with right biases, and without notes.
+
+    Args:
+        content: the file.
+        byte_range: what the bytes 0 and 255 stand for, if the file takes a camera's bytes.
+    """
     from ai_edge_litert.tools import flatbuffer_utils
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     for subgraph in model.subgraphs:
         _give_biases_of_their_own(model, subgraph)
+        if byte_range is not None:
+            _take_bytes_as_they_are(subgraph, byte_range)
     _leave_out_notes(model)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _take_bytes_as_they_are(subgraph, byte_range):
+    """Have an image's bytes mean the same pixels, however bright the calibration images were.
+
+    The first operation of the file brings them to the steps that it computes in.
+    """
+    image = subgraph.tensors[subgraph.inputs[0]]
+    low, high = byte_range
+    scale = (high - low) / 255
+    if not np.allclose(_scale(image), scale, rtol=1e-3, atol=0):
+        image.quantization = copy.copy(image.quantization)
+        image.quantization.scale = np.asarray([scale], "float32")
+        image.quantization.zeroPoint = np.asarray([round(-low / scale)], "int64")
+        image.quantization.min = image.quantization.max = None
 
 
 def _give_biases_of_their_own(model, subgraph):

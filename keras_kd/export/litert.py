@@ -125,7 +125,7 @@ def litert(
         images = calibration_images(calibration, model.inputs[0].shape[1:], input_range, words)
     model = in_float32(model)
     with written_whole(path) as unfinished:
-        unfinished.write_bytes(convert(model, quantization, images, batch_size))
+        unfinished.write_bytes(convert(model, quantization, images, batch_size, input_range))
         _check_types(
             unfinished, quantization, may_hold_floats=is_twin and bool(float_layers(model))
         )
