@@ -404,3 +404,15 @@ class TestOutputsWithoutLabels:
     def test_an_objective_of_which_nothing_is_left_is_refused(self):
         with pytest.raises(ValueError, match="must learn from labels or from the teacher"):
             self.distiller(alpha=0.0).compile(loss={"kind": None, "size": None})
+
+
+def test_a_student_is_tried_on_its_own_inputs_among_the_examples():
+    def model(names):
+        inputs = {name: keras.Input((3,), name=name) for name in names}
+        joined = keras.ops.concatenate(list(inputs.values()), axis=-1)
+        return keras.Model(inputs, keras.layers.Dense(2)(joined))
+
+    inputs = {name: np.ones((4, 3), "float32") for name in ("a", "b")}
+    distiller = kd.Distiller(student=model("a"), teacher=model("ab"), examples=inputs)
+    history = distiller.compile("adam").fit(inputs, np.arange(4) % 2, verbose=0).history
+    assert history["distillation_loss"][0] > 0

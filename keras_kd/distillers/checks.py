@@ -8,7 +8,7 @@ import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.checks import ALPHAS, is_number
-from keras_kd._common.structures import by_name, output_names
+from keras_kd._common.structures import by_name, output_names, part_for
 from keras_kd.teachers.ensemble import (
     Ensemble,
     as_teacher,
@@ -164,6 +164,7 @@ def check_answers(student, logits=None, *, image_shape=None, examples=None):
         examples: a batch of inputs to try it on; made up if `None`, with a warning where the
             student refuses those.
     """
+    examples = part_for(student, examples)
     try:
         heads = read_heads(
             student, logits, examples=examples, image_shape=image_shape, what="student"

@@ -142,7 +142,7 @@ def litert(
         )
         metadata.embed(unfinished, description)
     metadata.write_sidecar(path, description)
-    return path
+    return Path(path)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
