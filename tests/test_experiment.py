@@ -78,6 +78,12 @@ def test_the_picture_is_a_picture(folder, results):
         assert (np.abs(picture[..., :3] - colour).max(-1) < 0.01).sum() > 100
 
 
+def test_a_list_of_runs_gives_a_quick_one_no_interval(folder, results):
+    (found,) = kd.experiment.list_runs(folder)
+    points = f"{100 * results['gain']['accuracy']:+.2f} points"
+    assert found["figures"].endswith(f", {points} (quick)")
+
+
 def test_run_again_it_is_answered_at_once(folder, results, capsys, monkeypatch):
     monkeypatch.setattr(training.Trainer, "train", None)
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}

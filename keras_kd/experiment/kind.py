@@ -157,7 +157,8 @@ class Kind:
         if "gain" in results:
             low, high = (100 * end for end in results["gain"]["interval_95"])
             points = f"{100 * results['gain']['accuracy']:+.2f} points"
-            said.append(f"{points} ({low:+.2f} to {high:+.2f})")
+            quick = results.get("quick", False)
+            said.append(f"{points} ({'quick' if quick else f'{low:+.2f} to {high:+.2f}'})")
         return ", ".join(said)
 
 
