@@ -8,7 +8,7 @@ import pytest
 
 import keras_kd as kd
 from keras_kd.data import Split
-from keras_kd.experiment.proposing import proposed
+from keras_kd.experiment.proposing import lines, proposed
 
 
 def data_of(shape, num_classes=10):
@@ -53,6 +53,14 @@ def test_for_several_inputs_nothing_is_proposed():
 def test_a_budget_too_small_for_any_is_refused():
     with pytest.raises(ValueError, match="must leave room for the smallest student proposed"):
         proposed(data_of((32, 32, 3)), 2)
+
+
+def test_a_student_that_is_no_smaller_than_its_teacher_is_said():
+    row = {"student": "mlp:8", "parameters": 500, "kilobytes": 1, "microseconds": 1}
+    table = [row | {"validation_accuracy": 1.0, "within_budgets": True}]
+    assert len(lines(table, "mlp:8", teacher_parameters=501)) == 1
+    *_, said = lines(table, "mlp:8", teacher_parameters=500)
+    assert said.startswith("mlp:8 is no smaller than its teacher, of 500 parameters.")
 
 
 @pytest.mark.slow

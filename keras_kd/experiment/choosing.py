@@ -63,7 +63,9 @@ def settled(trainer, varied=()):
         trainer.progress.say(sentence(results["chosen"]))
     if specs:
         student, results["proposals"] = pick(trainer, specs, made_of)
-        trainer.progress.say(*lines(results["proposals"], student))
+        models = [] if trainer.fixed is None else trainer.fixed.models
+        size = sum(model.count_params() for model in models)
+        trainer.progress.say(*lines(results["proposals"], student, size))
         trainer = _with(trainer, student=student)
     return trainer, results
 

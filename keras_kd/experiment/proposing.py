@@ -116,9 +116,15 @@ def pick(trainer, specs, made_of):
     return best, table
 
 
-def lines(table, picked):
-    """Return a line on each proposed student."""
-    return [
+def lines(table, picked, teacher_parameters=0):
+    """Return a line on each proposed student, and one on a picked one that is no smaller.
+
+    Args:
+        table: of `pick`.
+        picked: the student that is taken.
+        teacher_parameters: of the teacher; 0 if nobody knows.
+    """
+    found = [
         f"{row['student']:<22} {row['parameters']:>9,} parameters, "
         f"{row['kilobytes']:.0f} KB, {row['microseconds']:.0f} microseconds an "
         f"example, validation "
@@ -127,6 +133,13 @@ def lines(table, picked):
         + (" <- picked" if row["student"] == picked else "")
         for row in table
     ]
+    (size,) = (row["parameters"] for row in table if row["student"] == picked)
+    if 0 < teacher_parameters <= size:
+        found.append(
+            f"{picked} is no smaller than its teacher, of {teacher_parameters:,} parameters. "
+            "Name a smaller student, or a budget: --max-kb."
+        )
+    return found
 
 
 def section(proposals):
