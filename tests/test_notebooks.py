@@ -122,6 +122,22 @@ def test_its_cover_is_the_picture_of_the_documents(path):
     assert written.read_bytes() == base64.b64decode(output.data["image/png"])
 
 
+def cleaned(text, name):
+    output = nbformat.v4.new_output("stream", name=name, text=text)
+    cell = nbformat.v4.new_code_cell("fit()", outputs=[output])
+    execute.clean(nbformat.v4.new_notebook(cells=[cell]))
+    return text_of(cell)
+
+
+def test_what_tensorflow_says_of_many_models_is_left_out_and_other_complaints_are_errors():
+    tracing = "WARNING:tensorflow:5 out of the last 13 calls to <f at 0x7f> triggered tf.function "
+    tracing += "retracing. Tracing is expensive.\n"
+    assert cleaned(tracing, "stderr") == ""
+    assert cleaned(f"{tracing}learned\n", "stdout") == "learned\n"
+    with pytest.raises(ValueError, match="complained: lost"):
+        cleaned(f"{tracing}lost\n", "stderr")
+
+
 @pytest.fixture(scope="module")
 def kernel(tmp_path_factory):
     """One kernel for all: TensorFlow is imported once."""
