@@ -18,7 +18,7 @@ VENV := .venv
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test docs fuzz bench memory kills notebooks data page browser lint format clean
+.PHONY: demo test docs fuzz bench memory kills notebooks data page dist browser lint format clean
 
 demo: $(INSTALLED) ## One command from nothing to .tflite files that were run: where it pays, and where not.
 	@if $(MAKE) --no-print-directory data; then \
@@ -90,6 +90,12 @@ data: $(INSTALLED)
 page: $(INSTALLED)
 	@$(VENV)/bin/python -m keras_kd.serve.vendor
 
+dist: $(INSTALLED) page ## What goes to the package index: built, judged as the index does, and tried out.
+	rm -rf dist
+	$(VENV)/bin/python -m build
+	$(VENV)/bin/python -m twine check --strict dist/*
+	KERAS_KD_DIST=$(CURDIR)/dist $(VENV)/bin/python -m pytest tests/test_wheel.py $(PYTEST_ARGS)
+
 # For the tests of the page: Debian's Chromium. A registry may hiccup, hence the second try.
 browser: $(INSTALLED)
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null && exit 0; \
@@ -109,4 +115,4 @@ $(INSTALLED): pyproject.toml
 	@rm -f $(VENV)/installed-* && touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build dist *.egg-info
