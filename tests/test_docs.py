@@ -90,9 +90,12 @@ def test_every_room_of_the_package_is_on_the_map():
         assert re.search(rf"^\s+{room}\b", CONTRIBUTING, flags=re.MULTILINE), room
 
 
-def test_who_cites_it_cites_this_version():
+def test_citation_and_changelog_are_of_this_version():
     citation = (ROOT / "CITATION.cff").read_text()
     assert f"\nversion: {keras_kd.__version__}\n" in citation
+    (date,) = re.findall(r'^date-released: "(.*)"$', citation, flags=re.MULTILINE)
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## {keras_kd.__version__} ({date})\n" in changelog
 
 
 def test_no_document_names_a_path_of_somebodys_machine():
