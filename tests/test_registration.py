@@ -32,6 +32,7 @@ KINDS = (
     keras.optimizers.schedules.LearningRateSchedule,
 )
 NEVER_IN_A_FILE = {
+    "Asked": "of a teacher, around a file or a function that is not ours",
     "DistillationLoss": "a base",
     "FeatureLoss": "a base",
     "ForeignLoss": "made by its distiller, around what is saved",
