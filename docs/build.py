@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from documents import DOCS, ROOT, add_documents, add_notebooks, write
+from documents import DOCS, ROOT, add_documents, add_notebooks
 from reference import add_reference, public_paths
 
 # The tabs, and what comes first in each. A page that is not named here comes after those, by name.
@@ -55,17 +55,9 @@ def build(target):
     add_notebooks(pages)
     add_reference(pages)
     (target / "names.json").write_text(json.dumps(public_paths()))
-    add_pages_being_written(pages)
     settings = (DOCS / "zensical.toml").read_text()
     (target / "zensical.toml").write_text(settings + navigation(pages))
     generate(target)
-
-
-def add_pages_being_written(pages):
-    """Write a page for each that is planned and not there, so that links to it hold."""
-    for entry in (entry for entries in TABS.values() for entry in entries):
-        if not entry.endswith("/") and not (pages / f"{entry}.md").exists():
-            write(pages / f"{entry}.md", f"# {entry.rpartition('/')[2]}\n\nBeing written.\n")
 
 
 def navigation(pages):

@@ -78,12 +78,12 @@ def assert_runs(words, shown, capsys):
     errors = [line for line in shown.splitlines() if line.startswith("error: ")]
     assert (code != 0) == bool(errors), f"keras-kd {' '.join(words)}: {said.err}"
     assert all(error in said.err for error in errors)
-    # Figures and names are those of the writer's own files; what the lines tell of is the same.
+    # Figures and names are those of the writer's own files; what sentences tell of is the same.
     assert not first_words(shown) - first_words(said.out + said.err)
 
 
 def first_words(text):
-    return {found[1] for line in text.splitlines() if (found := re.match(r"\W*([A-Za-z]+)", line))}
+    return {found[1] for line in text.splitlines() if (found := re.match(r"([A-Z]\w+)", line))}
 
 
 @pytest.mark.parametrize("page", pages_with("sh"))
