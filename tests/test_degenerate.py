@@ -298,3 +298,17 @@ class TestGeneratorTerms:
         assert_sane(float(value), gradient, BOUND * max(1, scale))
         if scale == 1:
             assert np.abs(gradient).max() > 1e-6
+
+
+def test_weights_that_a_training_left_not_finite_are_said():
+    images = np.ones((8, 6, 6, 1), "float32")
+    images[3, 0, 0] = np.nan
+    distillers = [
+        kd.Distiller(student=kd.models.mlp([4], image_shape=(6, 6, 1)), alpha=0).compile("adam")
+        for _ in range(2)
+    ]
+    with pytest.warns(UserWarning, match="Received: NaN or infinity in .*kernel after training"):
+        distillers[0].fit(images, np.arange(8), verbose=0)
+    batches = kd.data.Split(images, np.arange(8)).batches(4, shuffle_seed=0)
+    with pytest.warns(UserWarning, match="Received: NaN or infinity in .*kernel after training"):
+        kd.train_together(distillers[1:], batches, verbose=0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import warnings
 
 import keras
 import numpy as np
@@ -285,6 +286,25 @@ def build_variables(distiller, data):
         distiller.compute_loss(y=y, y_pred=y_pred)
     distiller.measure(Batch(None, y), y_pred)
     distiller.reset_metrics()
+
+
+def warn_of_weights(distiller):
+    """Warn if a training left weights that are not finite: under XLA the losses may not show it.
+
+    There ReLU makes 0 of NaN, so that one input with NaN in it spoils the weights that it meets,
+    and nothing else is seen to change.
+
+    Args:
+        distiller: that was trained.
+    """
+    for weight in distiller.trainable_variables:
+        if not bool(keras.ops.all(keras.ops.isfinite(weight))):
+            warnings.warn(
+                f"The weights must stay finite. Received: NaN or infinity in {weight.path} after "
+                "training. Look for NaN in the inputs, or lower the learning rate.",
+                stacklevel=3,
+            )
+            return
 
 
 def _labels_in(spec):

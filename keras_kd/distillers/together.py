@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras_kd._common.backend import xla_by_default
 from keras_kd._common.typing import Structure
 from keras_kd.distillers.distiller import Distiller
-from keras_kd.distillers.fitting import check_labels, check_validation_labels
+from keras_kd.distillers.fitting import check_labels, check_validation_labels, warn_of_weights
 from keras_kd.distillers.stacks import minibatches_of, stacked, train_on_stack
 from keras_kd.distillers.variables import of_optimizers
 from keras_kd.distillers.watching import as_list, watch_for_less, with_bar
@@ -98,6 +98,8 @@ def train_together(
         shuffle=False,
         verbose=verbose,
     )
+    for distiller in distillers:
+        warn_of_weights(distiller)
     return members.histories()
 
 

@@ -23,6 +23,7 @@ from keras_kd.distillers.fitting import (
     check_validation_labels,
     given,
     labels_alone,
+    warn_of_weights,
     with_soft_labels,
 )
 from keras_kd.distillers.guard import FiniteGuard
@@ -243,7 +244,7 @@ class Trainer(keras.Model):
         self.prepare_for(data.x)
         self.say_precision(verbose)
         one_by_one = getattr(data.x, "minibatches", None)
-        return super().fit(
+        history = super().fit(
             data.x,
             data.y,
             epochs=epochs,
@@ -251,6 +252,8 @@ class Trainer(keras.Model):
             callbacks=with_watch(callbacks, self.losses_in_logs(), stacks, verbose, one_by_one),
             **data.options,
         )
+        warn_of_weights(self)
+        return history
 
     def _metrics_await_labels(self):
         # A step that was traced before the metrics had seen labels may make no variables for them
