@@ -160,7 +160,7 @@ def test_a_second_row_is_said_in_a_second_sentence():
 def test_the_plain_case_is_told_that_nothing_was_gained():
     (said,) = sentences(PLAIN, ROWS)
     assert said == (
-        "Your case resembles no row of the atlas more than the plain one, "
+        "Nothing sets your case apart. It resembles the plain one of the atlas, "
         '"title of all labels" (Fashion-MNIST): there distillation gained nothing over the same '
         "student alone that 5 seeds could tell: -0.20 points (-0.45 to 0.05); yours may differ."
     )
@@ -182,7 +182,7 @@ def test_a_loss_is_said_to_be_one():
 
 def test_few_labels_without_images_beside_them_are_told_where_to_get_more():
     plain, to_do = sentences(case(labels=120), ROWS)
-    assert plain.startswith("Your case resembles no row")
+    assert plain.startswith("Nothing sets your case apart")
     assert to_do == (
         "You have only 12 labels a class: images without labels (`--unlabelled DIR`) are what may "
         'pay. With "100 labels, the teacher saw these" (Fashion-MNIST): there distillation gained '

@@ -193,7 +193,7 @@ def sentences(case, rows):
         said += [f"It also resembles {_there(row)}." for row in others]
     elif plain := nearest(case, rows, (_PLAIN,), far=math.inf):
         said.append(
-            "Your case resembles no row of the atlas more than the plain one, "
+            "Nothing sets your case apart. It resembles the plain one of the atlas, "
             f"{_there(rows[plain])}; yours may differ."
         )
     return [*said, *_to_do(case, rows, names)]

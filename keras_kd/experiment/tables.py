@@ -278,9 +278,12 @@ def to_ship(results):
     if name is None:
         return "NO FILE is within its budgets; name a smaller student, or allow more."
     (file,) = (each for each in results["export"]["files"] if each.get("file") == name)
+    which = (
+        "the most accurate within the budgets" if results["export"].get("budgets") else "the best"
+    )
     return (
         f"To ship: {name}, {file['bytes'] / 1000:,.0f} KB, accuracy "
-        f"{100 * file['accuracy']:.2f} % on test examples: the most accurate within the budgets."
+        f"{100 * file['accuracy']:.2f} % on test examples: {which}."
     )
 
 
