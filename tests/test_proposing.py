@@ -43,6 +43,29 @@ def test_for_a_table_perceptrons_by_their_float32_files():
         assert 0.3 * share * 40_000 < size < share * 40_000
 
 
+@pytest.mark.parametrize(("shape", "kind"), [((8, 8, 1), "mlp"), ((32, 32, 3), "conv")])
+def test_without_a_budget_they_have_a_quarter_of_the_teachers_weights(shape, kind):
+    teacher = kd.Teacher(kd.models.mlp([400], image_shape=shape))
+    most = teacher.model.count_params() / 4
+    sizes = [
+        kd.models.from_spec(spec, image_shape=shape, num_classes=10).count_params()
+        for spec in proposed(data_of(shape), teacher=teacher)
+        if spec.startswith(kind)
+    ]
+    assert len(sizes) == 3 and sizes == sorted(sizes, reverse=True)
+    assert 0.4 * most < sizes[0] <= most
+
+
+def test_a_teacher_of_which_a_quarter_is_less_than_any_gets_the_smallest():
+    teacher = kd.Teacher(kd.models.mlp([1], image_shape=(8, 8, 1)))
+    assert proposed(data_of((8, 8, 1)), teacher=teacher) == ["mlp:4"]
+
+
+def test_a_budget_is_the_users_whatever_the_teacher_is():
+    teacher = kd.Teacher(kd.models.mlp([1], image_shape=(8, 8, 1)))
+    assert proposed(data_of((8, 8, 1)), 200, teacher) == proposed(data_of((8, 8, 1)), 200)
+
+
 def test_for_several_inputs_nothing_is_proposed():
     inputs = {"a": np.zeros(20), "b": np.zeros(20)}
     data = kd.data.from_arrays((inputs, np.arange(20) % 2), (inputs, np.arange(20) % 2))

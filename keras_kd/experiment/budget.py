@@ -167,7 +167,7 @@ def measured(trainer, students):
     recipe = trainer.recipe
     changes = {"views": recipe.views and 1}
     if isinstance(recipe.student, str) and recipe.student == AUTO:
-        changes["student"] = proposed(trainer.data, recipe.max_kb)[0]
+        changes["student"] = proposed(trainer.data, recipe.max_kb, trainer.fixed)[0]
     with tempfile.TemporaryDirectory() as folder, quiet_about_tracing():
         probe = dataclasses.replace(
             trainer,

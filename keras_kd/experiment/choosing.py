@@ -11,7 +11,7 @@ from keras_kd.checking.temperature import temperature_of
 from keras_kd.distillers.together import train_together
 from keras_kd.experiment import blocks
 from keras_kd.experiment.kind import worth
-from keras_kd.experiment.proposing import lines, pick, proposed
+from keras_kd.experiment.proposing import lines, pick, proposed, size_of_teacher
 from keras_kd.runs.evaluation import logits_of
 from keras_kd.runs.fingerprints import digest_of
 from keras_kd.runs.folder import remembered
@@ -43,7 +43,9 @@ def settled(trainer, varied=()):
         `(trainer, how)`; `how` is a dict for the results: `chosen`, and `proposals` of students.
     """
     recipe = trainer.recipe
-    specs = proposed(trainer.data, recipe.max_kb) if _is_auto(recipe.student) else []
+    specs = []
+    if _is_auto(recipe.student):
+        specs = proposed(trainer.data, recipe.max_kb, trainer.fixed)
     open_ = {name for name in ("temperature", "alpha") if getattr(recipe, name) == AUTO}
     if not specs:
         open_ -= set(varied)
@@ -63,8 +65,7 @@ def settled(trainer, varied=()):
         trainer.progress.say(sentence(results["chosen"]))
     if specs:
         student, results["proposals"] = pick(trainer, specs, made_of)
-        models = [] if trainer.fixed is None else trainer.fixed.models
-        size = sum(model.count_params() for model in models)
+        size = size_of_teacher(trainer.fixed)
         trainer.progress.say(*lines(results["proposals"], student, size))
         trainer = _with(trainer, student=student)
     return trainer, results

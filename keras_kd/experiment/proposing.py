@@ -19,6 +19,7 @@ from keras_kd.teachers.fitting import TeacherModel
 
 DEFAULT_KB = 500
 _SHARES = (1.0, 0.5, 0.25)  # Of the budget in kilobytes.
+_OF_TEACHER = 0.25  # Of its weights, what a student has where no budget is given.
 # What a file holds beside its weights, about: the graph, and for every channel a bias of
 # four bytes and the scales and zero points of weights and bias.
 _GRAPH_BYTES, _CHANNEL_BYTES = 6000, 27
@@ -32,19 +33,21 @@ _FIGURES = {
 }
 
 
-def proposed(data, max_kb=None):
+def proposed(data, max_kb=None, teacher=None):
     """Return three specs whose files take about all, a half and a quarter of a budget.
 
+    Without a budget the largest has a quarter of its teacher's weights, and takes 500 KB at most.
     Convolutional nets of three layers, each twice as wide as the one before, for images of at
     least 12 pixels a side; perceptrons of one hidden layer for smaller ones, and for numbers that
     are no images.
 
     Args:
         data: a `Data`.
-        max_kb: the budget in kilobytes; 500 if `None`.
+        max_kb: the budget in kilobytes, or `None`.
+        teacher: a `Teacher` or an `Ensemble`, or `None` where none is at hand.
 
     Raises:
-        ValueError: if not even the narrowest fits, or there are several inputs.
+        ValueError: if not even the narrowest fits the budget, or there are several inputs.
     """
     if not is_shape(data.input_shape):
         raise ValueError(
@@ -52,8 +55,19 @@ def proposed(data, max_kb=None):
             "keras.Model, or a function of `input_shape` and `num_classes`."
         )
     budget = 1000 * (DEFAULT_KB if max_kb is None else max_kb)
-    specs = [_widest(data, share * budget) for share in _SHARES]
+    sizes = [share * budget for share in _SHARES]
+    most = 0
+    if max_kb is None:
+        most = _OF_TEACHER * size_of_teacher(teacher) * (1 if data.is_images else 4)
+    if most:
+        sizes = [
+            min(size, _GRAPH_BYTES + share * most)
+            for size, share in zip(sizes, _SHARES, strict=True)
+        ]
+    specs = [_widest(data, size) for size in sizes]
     specs = list(dict.fromkeys(spec for spec in specs if spec is not None))
+    if not specs and most:
+        return [_spec(data, 1)]
     if not specs:
         raise ValueError(
             f"`max_kb` must leave room for the smallest student proposed. Received: "
@@ -61,6 +75,15 @@ def proposed(data, max_kb=None):
             "Allow more, or name a student."
         )
     return specs
+
+
+def size_of_teacher(teacher):
+    """Return how many parameters a teacher has, the largest of several; 0 if nobody knows.
+
+    Args:
+        teacher: a `Teacher`, an `Ensemble`, or `None`.
+    """
+    return max((model.count_params() for model in teacher.models), default=0) if teacher else 0
 
 
 def pick(trainer, specs, made_of):

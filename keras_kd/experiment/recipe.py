@@ -89,7 +89,8 @@ class Recipe:
             of these as often as makes epochs of as many steps.
         soft_labels: `SoftLabels` of the training images, or their folder, instead of a teacher;
             all seeds then have the first one's validation split.
-        max_kb: most kilobytes of an `"auto"` student's file.
+        max_kb: most kilobytes of an `"auto"` student's file. If `None`, it has a quarter of its
+            teacher's weights at most, and 500 KB.
         max_us: most microseconds of it for an image.
         checked: whether what `check` finds may refuse a teacher of the user's.
         loss: builds the distillation loss, `(temperature) -> loss`; or the name of one.
