@@ -223,6 +223,19 @@ def test_a_file_of_one_image_at_a_time_answers_any_number(model, data, tmp_path)
     np.testing.assert_allclose(teacher(data[0][:5]), run.logits, atol=1e-6)
 
 
+def test_a_function_is_asked_about_what_preprocess_returns():
+    asked = []
+
+    def ask(rows):
+        asked.append(rows.shape[1:])
+        return rows[:, :3]
+
+    examples = np.random.default_rng(0).normal(size=(5, 2, 4)).astype("float32")
+    how = {"preprocess": keras.layers.Flatten(), "examples": examples, "head": "logits"}
+    teacher = kd.Teacher(ask, name="rows", **how)
+    assert teacher(examples).shape == (5, 3) and set(asked) == {(8,)}
+
+
 class TestFaults:
     def refused(self, sentence, given, **options):
         def ask():
@@ -367,6 +380,13 @@ class TestXLA:
     def test_it_is_refused_for_what_runs_elsewhere(self, distiller):
         with pytest.raises(ValueError, match="jit_compile=True and the teacher teacher"):
             distiller.compile("sgd", jit_compile=True)
+
+    def test_the_way_out_leads_out(self, folder, data, tmp_path):
+        student = kd.models.mlp([5], image_shape=(SIDE, SIDE, 3), num_classes=CLASSES)
+        teacher = kd.load_teacher(folder / "teacher.onnx")
+        distiller = kd.Distiller(student=student, teacher=teacher, soft_labels=tmp_path / "labels")
+        distiller.compile("sgd", jit_compile=True)
+        distiller.fit(*data, batch_size=16, verbose=0)
 
     def test_it_is_not_chosen_where_keras_would(self, distiller, data, monkeypatch):
         # As where there is a GPU.

@@ -160,7 +160,8 @@ class Trainer(keras.Model):
 
     def _jit_of(self, jit_compile):
         """Return `jit_compile` for Keras, which XLA must be able to follow."""
-        models = [] if self.teacher is None else self.teacher.models
+        asked = self.teacher is not None and self.soft_labels is None
+        models = self.teacher.models if asked else []
         outside = [model.name for model in models if not runs_in_tensorflow(model)]
         if outside and jit_compile is True:
             raise ValueError(

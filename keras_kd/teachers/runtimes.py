@@ -100,22 +100,17 @@ def tflite(path, signature=None):
     try:
         with quiet_native_stderr():
             interpreter = Interpreter(str(path))
-            ends = _ends_of(interpreter, path, signature)
             interpreter.allocate_tensors()
-    except (RuntimeError, TypeError) as error:
+    except (RuntimeError, TypeError, ValueError) as error:
         raise _unreadable(path, ".tflite file", error) from error
-    except ValueError as error:
-        if "must have the signature" in str(error):
-            raise
-        raise _unreadable(path, ".tflite file", error) from error
-    given, said = ends
+    given, said = _ends_of(interpreter, path, signature)
     batch_size = _batch_size(each["shape_signature"] for each in given.values())
 
     def run(inputs):
-        for tensor, array in zip(given.values(), inputs, strict=True):
-            if batch_size is None:
+        if batch_size is None:
+            for tensor, array in zip(given.values(), inputs, strict=True):
                 interpreter.resize_tensor_input(tensor["index"], array.shape)
-        interpreter.allocate_tensors()
+            interpreter.allocate_tensors()
         for tensor, array in zip(given.values(), inputs, strict=True):
             interpreter.set_tensor(tensor["index"], _as_held(array, tensor))
         interpreter.invoke()
@@ -156,16 +151,17 @@ def saved_model(path, signature=None):
             signatures = dict(loaded.signatures)
     except Exception:  # Whatever version 2 cannot load, version 1 may.
         return _by_version_1(path, signature, digest.hexdigest())
-    function = signatures[_chosen(signature, signatures, path)]
+    chosen = _chosen(signature, signatures, path)
+    function = signatures[chosen]
     given = function.structured_input_signature[1]
     said = function.structured_outputs
 
     def answer(inputs):
         feed = dict(zip(given, inputs, strict=True))
-        found = function(**feed)
+        # Not `function`: the variables live as long as what was loaded.
+        found = loaded.signatures[chosen](**feed)
         return [found[name] for name in said]
 
-    answer.loaded = loaded  # Its variables live as long as it does.
     return {
         "answer": answer,
         "inputs": _specs_of(given),

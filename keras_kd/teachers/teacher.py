@@ -139,7 +139,10 @@ class Teacher:
         outputs: Sequence[str] | None = None,
         name: str | None = None,
     ):
-        model = as_model(model, examples=examples, name=name)
+        taken = examples
+        if preprocess is not None and examples is not None:
+            taken = preprocess(examples)
+        model = as_model(model, examples=taken, name=name)
         check_model(model)
         self.model = model
         self.models = [model]
