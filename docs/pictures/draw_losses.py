@@ -4,21 +4,18 @@ Each arrow, bar and curve is the gradient of the real function, found by TensorF
 and student said is in `facts.npz`. One picture a loss, `loss_soft_targets.svg` and so on.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import tensorflow as tf
 from draw_adversarial import DRAWN as ADVERSARIAL
 from draw_adversarial import descended
 from style import (
     FAINT,
-    HERE,
     INK,
     PALE,
     PULL,
     STUDENT,
     TEACHER,
+    draw_by_command,
     facts,
     image,
     panels,
@@ -331,13 +328,5 @@ DRAWN = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="classes of losses; all by default")
-    parser.add_argument("--to", type=Path, default=HERE, help="folder of the pictures")
-    arguments = parser.parse_args()
-    draw_all(arguments.to, arguments.names)
-
-
 if __name__ == "__main__":
-    main()
+    draw_by_command(draw_all, __doc__, names="classes of losses; all by default")

@@ -2,8 +2,7 @@
 
 Command: `python docs/pictures/draw_page_and_report.py small --image 410`, where `small` was made by
 `keras-kd distill --teacher yours.keras --data photos/ --student conv:24-48-96 --output small` and
-`keras-kd report small`: 4000 photos of five classes of CIFAR-10, a convolutional teacher of 280,000
-weights. The machine was shared with seven others.
+`keras-kd report small`, of what `python docs/yours.py cifar10` makes. The machine did much else.
 Writes: `docs/pictures/page_and_report_light.png` and `page_and_report_dark.png`.
 """
 

@@ -5,7 +5,7 @@ Command: `python docs/pictures/draw_report.py out/report.html`, after `keras-kd 
     keras-kd distill --teacher yours.keras --data photos --output out \\
         --student conv:8-16-32 --seeds 3
 
-on 1 500 pictures of Fashion-MNIST: coats, pullovers and shirts.
+on what `python docs/yours.py clothes` makes.
 """
 
 import subprocess

@@ -3,22 +3,20 @@
 What teacher and student say is in `facts.npz`; gradients are those of the real functions.
 """
 
-import argparse
 import itertools
-from pathlib import Path
 
 import numpy as np
 from draw_losses import pull
 from matplotlib.patches import FancyBboxPatch
 from style import (
     FAINT,
-    HERE,
     INK,
     OTHER,
     PALE,
     PULL,
     STUDENT,
     TEACHER,
+    draw_by_command,
     facts,
     image,
     panels,
@@ -277,13 +275,5 @@ DRAWN = {
 }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", help="pictures; all by default")
-    parser.add_argument("--to", type=Path, default=HERE, help="folder of the pictures")
-    arguments = parser.parse_args()
-    draw_all(arguments.to, arguments.names)
-
-
 if __name__ == "__main__":
-    main()
+    draw_by_command(draw_all, __doc__, names="pictures; all by default")

@@ -1,5 +1,6 @@
 """One look for all pictures of the site: white, so that they read on light and dark pages alike."""
 
+import argparse
 import contextlib
 import io
 import re
@@ -93,3 +94,18 @@ def without_axes(axes, title):
 def image(axes, pixels, title=""):
     axes.imshow(np.squeeze(pixels), cmap="gray_r")
     without_axes(axes, title)
+
+
+def draw_by_command(draw_all, doc, *, names):
+    """Draw what the command line names.
+
+    Args:
+        draw_all: from a folder and names, draws these.
+        doc: docstring of the script.
+        names: what a name is of, for the help.
+    """
+    parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help=names)
+    parser.add_argument("--to", type=Path, default=HERE, help="folder of the pictures")
+    arguments = parser.parse_args()
+    draw_all(arguments.to, arguments.names)
