@@ -44,7 +44,7 @@ docs: $(INSTALLED) ## The documentation site, in build/site. Warnings are errors
 	$(VENV)/bin/python docs/build.py
 
 fuzz: $(INSTALLED) ## The readers, for ten minutes on whatever hypothesis makes up.
-	KERAS_KD_FUZZ_EXAMPLES=6000 $(VENV)/bin/python -m pytest tests/test_fuzz.py $(PYTEST_ARGS)
+	KERAS_KD_FUZZ_EXAMPLES=6000 $(VENV)/bin/python -m pytest tests/data/test_fuzz.py $(PYTEST_ARGS)
 
 bench: $(INSTALLED) data ## The tables: recipes over seeds, speed against others. About half an hour.
 	$(VENV)/bin/python benchmarks/scripts/main_job.py --recipe fashion_mnist_mlp

@@ -56,10 +56,10 @@ def test_imports_point_one_way():
 
 
 def test_only_public_names_of_keras_and_tensorflow_are_used():
-    for path in [*sources(), *Path(__file__).parent.glob("*.py")]:
+    for path in [*sources(), *Path(__file__).parent.rglob("*.py")]:
         for name in imports_of(path):
             assert not name.startswith(("keras.src", "tensorflow.python")), f"{path}: {name}"
-        if path.parent != Path(__file__).parent:
+        if not path.is_relative_to(Path(__file__).parent):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
                     private_of_ours = isinstance(node.value, ast.Name) or node.attr.endswith("__")

@@ -15,7 +15,7 @@ import pytest
 import keras_kd as kd
 from keras_kd import cli
 
-FORMER = Path(__file__).parent / "data" / "former"
+FORMER = Path(__file__).parent / "saved" / "former"
 
 
 def imported(name):

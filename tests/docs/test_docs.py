@@ -1,0 +1,103 @@
+"""What the documents show is run, and what they report is what was measured."""
+
+import ast
+import re
+from pathlib import Path
+
+import own_files
+import pytest
+from blocks import blocks, commands
+from helpers import ROOT
+
+import keras_kd
+from keras_kd.arguments import parser
+
+README = (ROOT / "README.md").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def python_blocks(text):
+    return re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def docstring_examples():
+    for path in sorted(Path(keras_kd.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, (ast.Module, ast.FunctionDef, ast.ClassDef)):
+                for number, block in enumerate(python_blocks(ast.get_docstring(node) or "")):
+                    name = getattr(node, "name", path.stem)
+                    yield pytest.param(block, id=f"{path.stem}-{name}-{number}")
+
+
+@pytest.mark.parametrize("block", list(docstring_examples()))
+def test_examples_in_docstrings_run(block, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "docstring", "exec"), {})
+
+
+def test_the_example_in_the_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    own_files.make(tmp_path)
+    (block,) = python_blocks(README)
+    assert len([line for line in block.splitlines() if line.strip()]) <= 12
+    exec(compile(block, "README.md", "exec"), {})
+    assert (tmp_path / "student.tflite").is_file()
+    # Three classes that are easily told apart: far above chance.
+    assert float(capsys.readouterr().out.split()[-1]) > 0.8
+
+
+def test_the_command_in_the_readme_is_one():
+    (block,) = (code for _, code in blocks(README, "console"))
+    ((words, shown),) = commands(block)
+    told = parser().parse_args(words)
+    assert (told.teacher, told.data, told.output) == (["yours.keras"], "photos/", "out")
+    assert len(shown) > 3
+
+
+def test_the_readme_is_short_and_reads_rightly_elsewhere():
+    assert len(README.splitlines()) <= 120
+    assert len(README.split()) <= 900
+    links = re.findall(r'\]\(([^)]*)\)|(?:src|srcset|href)="([^"]*)"', README)
+    assert len(links) > 20
+    for link in links:
+        assert "".join(link).startswith("https://"), link
+
+
+def test_what_the_readme_says_of_the_atlas_is_what_it_has():
+    atlas = (ROOT / "benchmarks" / "atlas.md").read_text()
+    _, few = re.split(r"^### Few labels$", atlas, flags=re.MULTILINE)
+    gains = [
+        (float(gain), verdict)
+        for gain, verdict in re.findall(
+            r"\| ([+−][\d.]+) \([^|]*\) \| ([A-Z ]+) \|", few.split("###")[0]
+        )
+    ]
+    won = [gain for gain, verdict in gains if verdict == "BEATS"]
+    assert (
+        f"gained in {len(won)} of {len(gains)} cases, {min(won):.1f} to {max(won):.1f} points"
+        in (" ".join(README.split()))
+    )
+    _, labelled = re.split(r"^### All labels$", atlas, flags=re.MULTILINE)
+    verdicts = re.findall(r"\| [+−][\d.]+ \([^|]*\) \| ([A-Z ]+) \|", labelled.split("###")[0])
+    assert "BEATS" not in verdicts
+    assert f"gained nothing clear in any of {len(verdicts)} cases" in " ".join(README.split())
+
+
+def test_every_room_of_the_package_is_on_the_map():
+    package = Path(keras_kd.__file__).parent
+    rooms = {path.stem for path in package.iterdir() if path.name[0] not in "_."} - {"py"}
+    for room in rooms:
+        assert re.search(rf"^\s+{room}\b", CONTRIBUTING, flags=re.MULTILINE), room
+
+
+def test_citation_and_changelog_are_of_this_version():
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"\nversion: {keras_kd.__version__}\n" in citation
+    (date,) = re.findall(r'^date-released: "(.*)"$', citation, flags=re.MULTILINE)
+    changelog = (ROOT / "CHANGELOG.md").read_text()
+    assert f"\n## {keras_kd.__version__} ({date})\n" in changelog
+
+
+def test_no_document_names_a_path_of_somebodys_machine():
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("notebooks/*.ipynb")]:
+        assert not re.search(r"/(root|home|work|tmp)/", path.read_text()), path
