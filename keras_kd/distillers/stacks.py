@@ -190,7 +190,7 @@ def train_on_stack(distillers, stack):
     def train(stack):
         return _train(distillers, stack)
 
-    return tf.function(train, jit_compile=True)(stack) if stack.plan.xla else train(stack)
+    return tf.function(train, jit_compile=True, autograph=False)(stack) if stack.plan.xla else train(stack)
 
 
 def _train(distillers, stack):
@@ -330,7 +330,7 @@ def _bytes_of_outputs(teacher, inputs):
     shapes = [tuple(teacher.output_shape(name)[1:]) for name in teacher.output_names]
     if any(None in shape for shape in shapes):
         one = map_arrays(lambda each: tf.TensorSpec([1, *each.shape[1:]], each.dtype), inputs)
-        function = tf.function(teacher).get_concrete_function(one)
+        function = tf.function(teacher, autograph=False).get_concrete_function(one)
         shapes = [each.shape[1:] for each in tf.nest.flatten(function.structured_outputs)]
     count = len(keras.tree.flatten(inputs)[0])
     return 4 * count * sum(math.prod(shape) for shape in shapes)

@@ -221,7 +221,7 @@ def _seconds_of_epoch(trainer, distillers, training, teacher=None):
 def _seconds_of_view(trainer, teacher):
     """Return the seconds in which a teacher is asked about all that it speaks of once."""
     images = trainer.data.train.tensors(slice(_BATCH_ASKED))
-    ask = tf.function(teacher_of(teacher))
+    ask = tf.function(teacher_of(teacher), autograph=False)
     with trainer.in_its_precision(teacher):
         ask(images)
         began = time.perf_counter()

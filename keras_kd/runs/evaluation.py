@@ -162,7 +162,7 @@ def compiled(model, examples):
         examples: such a batch, of any size.
     """
 
-    @tf.function
+    @tf.function(autograph=False)
     def ask(inputs):
         if isinstance(model, keras.Model):
             inputs = part_for(model, inputs)

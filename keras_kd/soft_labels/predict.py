@@ -57,7 +57,7 @@ def logits_of_all(teacher, images, verbose):
     Raises:
         ValueError: if a logit is not finite, naming the image.
     """
-    ask = tf.function(teacher, reduce_retracing=True)
+    ask = tf.function(teacher, autograph=False, reduce_retracing=True)
     shapes, count = shapes_of(images), len(keras.tree.flatten(images)[0])
     found, batch_size = None, images_at_once(*shapes)
     with progress_bar("teacher", verbose) as bar:
@@ -114,7 +114,7 @@ def check_finite(logits, start=0):
 def asking(teacher, augmentation):
     """Return the compiled function from images and seeds to logits."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def ask(images, seeds):
         return teacher(images if augmentation is None else augmentation(images, seeds))
 
