@@ -41,8 +41,9 @@ from keras_kd.distillers.watching import KeptTeacher, sees_minibatches
 from keras_kd.soft_labels import logits_of_all
 from keras_kd.teachers.outputs import TeacherOutputs
 
-# Below this many minibatches an epoch, compiling with XLA (seconds, once) costs more than it saves.
-_STEPS_WORTH_XLA = 500
+# Below this many minibatches an epoch, or in all, compiling with XLA (a second or two, once) costs
+# more than it saves.
+_STEPS_WORTH_XLA, _STEPS_IN_ALL_WORTH_XLA = 500, 4000
 _HEIGHT = 64
 # Convolutions take long enough to hide most of the framework, and the display should move.
 _HEIGHT_OF_CONVOLUTIONS = 8
@@ -110,12 +111,13 @@ class Stacked:
     callbacks: tuple
 
 
-def stacked(minibatches, distillers, callbacks, verbose):
+def stacked(minibatches, distillers, epochs, callbacks, verbose):
     """Return minibatches in stacks, with what the teacher says of them where it can be kept.
 
     Args:
         minibatches: `Minibatches`.
         distillers: those that train on them, whose precision is the same.
+        epochs: of `fit`.
         callbacks: of `fit`, a list.
         verbose: show a progress bar.
 
@@ -133,7 +135,8 @@ def stacked(minibatches, distillers, callbacks, verbose):
     models = [
         each.models_in_step(teacher=not minibatches.has_teacher_logits) for each in distillers
     ]
-    height, xla = choose([model for each in models for model in each], len(given), callbacks)
+    every_model = [model for each in models for model in each]
+    height, xla = choose(every_model, len(given), epochs, callbacks)
     xla = xla and all(
         distiller.may_use_xla(own) for distiller, own in zip(distillers, models, strict=True)
     )
@@ -141,19 +144,23 @@ def stacked(minibatches, distillers, callbacks, verbose):
     return Stacked(data, height, len(given), kept)
 
 
-def choose(models, num_minibatches, callbacks=()):
+def choose(models, num_minibatches, epochs, callbacks=()):
     """Return how many minibatches to stack, and whether XLA would pay on a processor.
 
     Args:
         models: every `keras.Model` that runs in the step.
         num_minibatches: minibatches an epoch.
+        epochs: of `fit`.
         callbacks: of `fit`.
 
     Returns:
         `(height, xla)`.
     """
     # On processors XLA's convolutions are slower than TensorFlow's own.
-    xla = dense(models) and num_minibatches >= _STEPS_WORTH_XLA and not _draws(models)
+    long = (
+        num_minibatches >= _STEPS_WORTH_XLA and num_minibatches * epochs >= _STEPS_IN_ALL_WORTH_XLA
+    )
+    xla = long and dense(models) and not _draws(models)
     if any(map(sees_minibatches, callbacks)):
         return 1, xla
     return (_HEIGHT if dense(models) else _HEIGHT_OF_CONVOLUTIONS), xla
@@ -190,7 +197,11 @@ def train_on_stack(distillers, stack):
     def train(stack):
         return _train(distillers, stack)
 
-    return tf.function(train, jit_compile=True, autograph=False)(stack) if stack.plan.xla else train(stack)
+    return (
+        tf.function(train, jit_compile=True, autograph=False)(stack)
+        if stack.plan.xla
+        else train(stack)
+    )
 
 
 def _train(distillers, stack):

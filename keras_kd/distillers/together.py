@@ -80,7 +80,7 @@ def train_together(
     check_validation_labels(distillers, validation_data)
     of_each = [as_list(callbacks(each)) if callbacks else [] for each in distillers]
     every = [callback for own in of_each for callback in own]
-    stacks = stacked(minibatches, distillers, every, bool(verbose))
+    stacks = stacked(minibatches, distillers, epochs, every, bool(verbose))
     # No optimizer: each distiller has its own.
     group.compile(optimizer=None, jit_compile=xla_by_default())
     for distiller in distillers:

@@ -237,7 +237,7 @@ class Trainer(keras.Model):
             with self.distribute_strategy.scope():
                 live.check_examples(data.minibatches)
         if self.may_stack() and data.minibatches is not None:
-            stacks = stacked(data.minibatches, [self], watching, bool(verbose))
+            stacks = stacked(data.minibatches, [self], epochs, watching, bool(verbose))
             data = data.as_dataset(stacks.data)
         elif live.uses_index():
             # One by one, but with the index, which a plain minibatch has not.

@@ -210,9 +210,9 @@ def _seconds_of_epoch(trainer, distillers, training, teacher=None):
     train_together(
         [first, *others],
         dataclasses.replace(trainer, data=small).batches(training, teacher),
-        epochs=_NUM_EPOCHS,
+        epochs=max(_NUM_EPOCHS, training.epochs),  # What is compiled depends on them too.
         validation_data=small.validation.batches(1000),
-        callbacks=lambda distiller: [watch] if distiller is first else [],
+        callbacks=lambda distiller: [watch if distiller is first else _Watch()],
         verbose=0,
     )
     return float(np.median(watch.seconds[1:])) * len(data.train) / len(small.train)
@@ -232,7 +232,7 @@ def _seconds_of_view(trainer, teacher):
 
 
 class _Watch(keras.callbacks.Callback):
-    """Notes the seconds of each epoch."""
+    """Notes the seconds of each of a few epochs."""
 
     def __init__(self):
         super().__init__()
@@ -243,6 +243,7 @@ class _Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.seconds.append(time.perf_counter() - self.began)
+        self.model.stop_training = len(self.seconds) == _NUM_EPOCHS
 
 
 def _whole(number, most):

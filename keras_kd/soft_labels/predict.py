@@ -2,6 +2,7 @@
 
 import functools
 import re
+import time
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ from keras_kd._common.model_files import first_sentence
 from keras_kd.data.splits import Split
 
 _BYTES_AT_ONCE = 50_000_000
+_SECONDS_A_CALL = 0.3
 # Columns of a terminal that hold a whole progress bar.
 _WIDE = 100
 
@@ -57,20 +59,69 @@ def logits_of_all(teacher, images, verbose):
     Raises:
         ValueError: if a logit is not finite, naming the image.
     """
-    ask = tf.function(teacher, autograph=False, reduce_retracing=True)
     shapes, count = shapes_of(images), len(keras.tree.flatten(images)[0])
-    found, batch_size = None, images_at_once(*shapes)
+    batch_size = images_at_once(*shapes)
+    most = images_at_once(*shapes, at_most=count) // batch_size * batch_size or batch_size
+    ask = _in_batches(teacher, examples_of(images, slice(0)), batch_size)
+    found, start, at_once = None, 0, batch_size
     with progress_bar("teacher", verbose) as bar:
         task = bar.add_task("", total=count, pace="")
-        for start in range(0, count, batch_size):
-            some = _answers(ask, examples_of(images, slice(start, start + batch_size)), start)
+        while start < count:
+            began = time.perf_counter()
+            some = _answers(ask, examples_of(images, slice(start, start + at_once)), start)
             check_finite(keras.tree.map_structure(np.asarray, some), start)
             if found is None:
                 found = keras.tree.map_structure(functools.partial(_room_for, count), some)
+            else:  # The first call compiles. What is seen or interrupted waits for a call's end.
+                batches = _SECONDS_A_CALL / (time.perf_counter() - began) * at_once // batch_size
+                at_once = int(np.clip(batches * batch_size, batch_size, most))
             found = keras.tree.map_structure(functools.partial(_put, start), found, some)
-            bar.advance(task, min(batch_size, count - start))
+            moved = len(keras.tree.flatten(some)[0])
+            start += moved
+            bar.advance(task, moved)
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
     return found
+
+
+def _in_batches(teacher, none, batch_size):
+    """Return the compiled function from any number of examples to what a teacher says of them.
+
+    The teacher sees them by batches, as many as there are in one call: a small one takes less
+    time than a call.
+
+    Args:
+        teacher: as in `logits_of_all`.
+        none: no example, in the structure of some.
+        batch_size: examples a batch.
+    """
+    form = keras.tree.map_structure(
+        lambda each: tf.TensorSpec([None, *each.shape[1:]], each.dtype), none
+    )
+
+    @tf.function(autograph=False, input_signature=[form])
+    def ask(images):
+        count = tf.shape(keras.tree.flatten(images)[0])[0]
+        num_batches = -(-count // batch_size)
+        said = None
+
+        def say(number, *answers):
+            nonlocal said
+            chosen = slice(number * batch_size, (number + 1) * batch_size)
+            said = teacher(keras.tree.map_structure(lambda each: each[chosen], images))
+            parts = keras.tree.flatten(said)
+            return number + 1, *map(lambda a, part: a.write(number, part), answers, parts)
+
+        num_outputs = len(getattr(teacher, "output_names", ("logits",)))
+        # The last batch may be smaller.
+        answers = [
+            tf.TensorArray(tf.float32, num_batches, infer_shape=False) for _ in range(num_outputs)
+        ]
+        _, *answers = tf.while_loop(
+            lambda number, *_: number < num_batches, say, [0, *answers], parallel_iterations=1
+        )
+        return keras.tree.pack_sequence_as(said, [each.concat() for each in answers])
+
+    return ask
 
 
 def _answers(ask, images, start):

@@ -183,15 +183,16 @@ def test_class_weights_are_not_lost():
     assert history["hard_loss"] == [0.0]
 
 
-def test_the_rule_looks_at_models_minibatches_and_callbacks_alone():
+def test_the_rule_looks_at_models_minibatches_epochs_and_callbacks_alone():
     dense, convolutions = NETS["dense"](4), NETS["convolutions"](4)
-    assert stacks.choose([dense], 1000) == (64, True)
-    assert stacks.choose([dense], 100) == (64, False)  # XLA compiles for seconds.
-    assert stacks.choose([dense, convolutions], 1000) == (8, False)
+    assert stacks.choose([dense], 1000, 4) == (64, True)
+    assert stacks.choose([dense], 1000, 3) == (64, False)  # XLA compiles for seconds.
+    assert stacks.choose([dense], 100, 1000) == (64, False)
+    assert stacks.choose([dense, convolutions], 1000, 4) == (8, False)
     # XLA draws other random numbers, and would give other weights.
-    assert stacks.choose([dense, NETS["dropout"](4)], 1000) == (64, False)
-    assert stacks.choose([dense], 1000, [keras.callbacks.EarlyStopping()]) == (64, True)
-    assert stacks.choose([dense], 1000, [Counter()]) == (1, True)
+    assert stacks.choose([dense, NETS["dropout"](4)], 1000, 4) == (64, False)
+    assert stacks.choose([dense], 1000, 4, [keras.callbacks.EarlyStopping()]) == (64, True)
+    assert stacks.choose([dense], 1000, 4, [Counter()]) == (1, True)
 
 
 class OnlyEpochs(keras.callbacks.Callback):
@@ -445,7 +446,7 @@ class TestXLA:
         through_text = layers.Lambda(lambda x: tf.strings.to_number(tf.strings.as_string(x)))
         model = deep(through_text)
         images = np.random.default_rng(0).normal(size=(510, 4)).astype("float32")
-        history = model.fit(images, np.arange(510) % 3, batch_size=1, verbose=0).history
+        history = model.fit(images, np.arange(510) % 3, batch_size=1, epochs=8, verbose=0).history
         assert 0 < history["loss"][0] < 5
 
     def test_it_is_for_training_alone(self):
@@ -453,7 +454,7 @@ class TestXLA:
         model = deep()
         images = np.random.default_rng(0).normal(size=(510, 4)).astype("float32")
         with heights() as stacked:
-            model.fit(images, np.arange(510) % 3, batch_size=1, verbose=0)
+            model.fit(images, np.arange(510) % 3, batch_size=1, epochs=8, verbose=0)
         assert stacked.call_args.kwargs["xla"]
         with pytest.raises(tf.errors.InvalidArgumentError, match="label value of 3"):
             model.evaluate(images[:4], np.array([0, 1, 2, 3]), verbose=0)

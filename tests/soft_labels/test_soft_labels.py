@@ -12,7 +12,7 @@ import pytest
 import tensorflow as tf
 
 import keras_kd as kd
-from keras_kd.soft_labels import logits_of_all, store, writing
+from keras_kd.soft_labels import logits_of_all, predict, store, writing
 
 NUM_EXAMPLES = 150
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
@@ -307,6 +307,22 @@ def test_large_images_are_shown_to_the_teacher_a_few_at_a_time():
     large = np.zeros((5, 2000, 3000, 1), np.uint8)  # 24 MB each, as floats.
     assert logits_of_all(teacher, large, verbose=False).shape == (5, 3)
     assert shown == [2, 2, 1]
+
+
+def test_a_small_teacher_is_asked_in_few_calls_and_answers_as_batch_by_batch(monkeypatch):
+    images = np.random.default_rng(0).uniform(0, 255, (20_000, 4, 4, 1)).astype("uint8")
+    teacher = kd.Teacher(kd.models.mlp([8], image_shape=(4, 4, 1), num_classes=3))
+    calls, answers = [], predict._answers
+    monkeypatch.setattr(
+        predict,
+        "_answers",
+        lambda ask, some, start: calls.append(start) or answers(ask, some, start),
+    )
+    said = logits_of_all(teacher, images, verbose=False)
+    ask = tf.function(teacher)
+    by_batches = [ask(tf.constant(images[start : start + 256])) for start in range(0, 20_000, 256)]
+    np.testing.assert_array_equal(said, np.concatenate(by_batches))
+    assert len(calls) < len(by_batches) / 4
 
 
 class TestRandomShift:
