@@ -30,10 +30,10 @@ def conv_net(filters):
     return kd.models.conv_net([filters], **SHAPE)
 
 
-def compiled(student, teacher=None, temperature=2.0, **options):
+def compiled(student, teacher=None, temperature=2.0, rate=1e-2, **options):
     options.setdefault("distillation_loss", kd.losses.SoftTargets(temperature))
     distiller = kd.Distiller(student=student, teacher=teacher, **options)
-    return distiller.compile(keras.optimizers.Adam(1e-2), metrics=["accuracy"])
+    return distiller.compile(keras.optimizers.Adam(rate), metrics=["accuracy"])
 
 
 def different(teacher):
@@ -62,7 +62,7 @@ def assert_equal_runs(together, histories, alone):
     ids=["dense", "convolutions"],
 )
 def test_each_is_trained_as_if_alone(make, teacher):
-    fit = {"epochs": 5, "validation_data": SPLIT.batches(100), "verbose": 0}
+    fit = {"epochs": 2, "validation_data": SPLIT.batches(100), "verbose": 0}
     together = make(teacher)
     histories = kd.train_together(together, SPLIT.batches(32, shuffle_seed=3), **fit)
     alone = [
@@ -76,9 +76,9 @@ def test_each_stops_where_it_would_alone(teacher):
         return [kd.callbacks.EarlyStopping("val_hard_loss", patience=2)]
 
     def make():
-        return [compiled(mlp(units), teacher, alpha=0.5) for units in (2, 40)]
+        return [compiled(mlp(units), teacher, alpha=0.5, rate=3e-2) for units in (2, 40)]
 
-    fit = {"epochs": 40, "validation_data": SPLIT.batches(100), "verbose": 0}
+    fit = {"epochs": 20, "validation_data": SPLIT.batches(100), "verbose": 0}
     together = make()
     batches = SPLIT.batches(32, shuffle_seed=3)
     histories = kd.train_together(together, batches, callbacks=stopping, **fit)
@@ -87,7 +87,7 @@ def test_each_stops_where_it_would_alone(teacher):
         for each in make()
     ]
     lengths = [len(history["loss"]) for history in histories]
-    assert lengths[0] != lengths[1] and max(lengths) < 40
+    assert lengths[0] != lengths[1] and max(lengths) < 20
     assert_equal_runs(together, histories, alone)
     for distiller, (other, _) in zip(together, alone, strict=True):
         assert int(distiller.optimizer.iterations) == int(other.optimizer.iterations)
@@ -137,10 +137,10 @@ def test_they_share_soft_labels(teacher, tmp_path):
 
     together = make()
     histories = kd.train_together(
-        together, labels.join(SPLIT, 32, shuffle_seed=1), epochs=3, verbose=0
+        together, labels.join(SPLIT, 32, shuffle_seed=1), epochs=2, verbose=0
     )
     alone = [
-        (each, each.fit(labels.join(SPLIT, 32, shuffle_seed=1), epochs=3, verbose=0).history)
+        (each, each.fit(labels.join(SPLIT, 32, shuffle_seed=1), epochs=2, verbose=0).history)
         for each in make()
     ]
     assert_equal_runs(together, histories, alone)
