@@ -5,6 +5,7 @@ line, and runs the README's Python.
 """
 
 import email
+import importlib.metadata
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 import keras_kd
 from keras_kd.serve.runtime import VENDORED, vendored_files
@@ -126,34 +128,80 @@ def interpreter(version):
     return None
 
 
-def other_interpreter():
-    """Return the newest interpreter of another version than this one, or skip the test."""
+def a_newcomers():
+    """Return the newest interpreter of another version than this one, or else this one."""
     here = "{}.{}".format(*sys.version_info)
-    for version in OTHERS:
-        if version != here and (found := interpreter(version)):
-            return found
-    pytest.skip(f"no other Python than {here} is installed here, of {', '.join(OTHERS)}")
+    found = (interpreter(version) for version in OTHERS if version != here)
+    return next(filter(None, found), sys.executable)
+
+
+def empty_environment(python, folder):
+    """Make an environment of nothing; return its interpreter and the folder of its packages."""
+    run(python, "-m", "venv", "--without-pip", folder)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    return folder / "bin" / "python", packages
+
+
+EXTRAS, BLOCK = re.search(
+    r'pip install "keras-kd(\[[\w,]+\])".*?^```python\n(.*?)^```', README, re.M | re.S
+).groups()
+ZOO = "import keras_kd as kd; print(*map(kd.zoo.load, kd.zoo.names()))"
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("find", [lambda: sys.executable, other_interpreter], ids=["this", "other"])
-def test_the_readme_runs_in_an_empty_environment_installed_as_it_says(wheel, find, tmp_path):
-    extras, block = re.search(
-        r'pip install "keras-kd(\[[\w,]+\])".*?^```python\n(.*?)^```', README, re.M | re.S
-    ).groups()
-    run(find(), "-m", "venv", "--without-pip", tmp_path / "empty")
-    python = tmp_path / "empty" / "bin" / "python"
+def test_the_readme_runs_in_an_empty_environment_installed_as_it_says(wheel, tmp_path):
+    python, _ = empty_environment(a_newcomers(), tmp_path / "empty")
     pip = (sys.executable, "-m", "pip", "--python", python)
     # What lies on this process's own path is not there for a newcomer.
     alone = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    run(*pip, "install", "--quiet", "--no-compile", f"{wheel}{extras}", env=alone)
-    (tmp_path / "ten_lines.py").write_text(block)
-    environment = {"PATH": "/usr/bin:/bin", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    run(python, ROOT / "tests" / "own_files.py", tmp_path, env=environment)
-    said = run(python, "ten_lines.py", cwd=tmp_path, env=environment)
+    run(*pip, "install", "--quiet", "--no-compile", f"{wheel}{EXTRAS}", env=alone)
+    # One process: an import that nobody has compiled before takes half a minute.
+    (tmp_path / "all.py").write_text(
+        "import pathlib, runpy\n"
+        f"runpy.run_path({str(ROOT / 'tests' / 'own_files.py')!r})['make'](pathlib.Path())\n"
+        f"{ZOO}\n{BLOCK}"
+    )
+    said = run(python, "all.py", cwd=tmp_path, env=ENVIRONMENT)
+    assert "keras_kd/saved_models/digits/mlp_int8.tflite" in said and "<Functional" in said
     # Three classes that are easily told apart: far above chance.
     assert float(said.split()[-1]) > 0.8
     assert (tmp_path / "student.tflite").is_file()
-    opened = "import keras_kd as kd; print(*map(kd.zoo.load, kd.zoo.names()))"
-    said = run(python, "-c", opened, cwd=tmp_path, env=environment)
+
+
+def needed(lines, extras):
+    """Yield every distribution that lines of `Requires-Dist` ask for with extras, and theirs."""
+    wanted = [(Requirement(line), extras) for line in lines]
+    seen = set()
+    while wanted:
+        line, extras = wanted.pop()
+        asked = [{"extra": extra} for extra in ("", *extras)]
+        if line.marker and not any(map(line.marker.evaluate, asked)):
+            continue
+        if (line.name, *line.extras) not in seen:
+            seen.add((line.name, *line.extras))
+            yield (found := importlib.metadata.distribution(line.name))
+            wanted += [(Requirement(each), line.extras) for each in found.requires or ()]
+
+
+def link(source, target):
+    """Show a package where it is not installed; of a folder that several share, its content."""
+    if source.is_file() or (source / "__init__.py").is_file() or source.suffix == ".dist-info":
+        target.exists() or target.symlink_to(source)
+    else:
+        target.mkdir(exist_ok=True)
+        for each in source.iterdir():
+            link(each, target / each.name)
+
+
+def test_what_the_wheel_asks_for_is_enough_on_this_python_too(wheel, tmp_path):
+    python, packages = empty_environment(sys.executable, tmp_path / "empty")
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(packages)
+    (told,) = packages.glob("*.dist-info/METADATA")
+    lines = email.message_from_bytes(told.read_bytes()).get_all("Requires-Dist")
+    for found in needed(lines, EXTRAS.strip("[]").split(",")):
+        for name in {file.parts[0] for file in found.files} - {"..", "__pycache__"}:
+            link(Path(found.locate_file(name)), packages / name)
+    said = run(python, "-c", ZOO, cwd=tmp_path, env=ENVIRONMENT)
     assert "keras_kd/saved_models/digits/mlp_int8.tflite" in said and "<Functional" in said
