@@ -18,7 +18,7 @@ VENV := .venv
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test docs fuzz bench memory kills notebooks data page dist browser lint format clean
+.PHONY: demo test quick docs fuzz bench memory kills notebooks data page dist browser lint format clean
 
 demo: $(INSTALLED) ## One command from nothing to .tflite files that were run: where it pays, and where not.
 	@if $(MAKE) --no-print-directory data; then \
@@ -38,6 +38,10 @@ test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	@$(MAKE) -k --no-print-directory page browser || echo "Tests in a browser will be skipped."
 	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
+		$(PYTEST_ARGS)
+
+quick: $(INSTALLED) ## Most tests in 90 seconds, those that train least first: while you write.
+	$(VENV)/bin/python -m pytest -q --quick -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		$(PYTEST_ARGS)
 
 docs: $(INSTALLED) ## The documentation site, in build/site. Warnings are errors.

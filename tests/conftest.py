@@ -1,8 +1,8 @@
 """What all tests share: quiet TensorFlow, fixed seeds, small real data."""
 
 import os
+import runpy
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +10,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import pytest
+import quick
+import tensorflow as tf
 
 import keras_kd as kd
 from keras_kd._common.backend import processor_flags
@@ -20,7 +22,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def pytest_collection_modifyitems(items):
+def pytest_addoption(parser):
+    quick.add_option(parser)
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("quick"):
+        items[:], left_out = quick.cheapest_first(items)
+        config.hook.pytest_deselected(items=left_out)
     # TensorFlow looks at the processor alone, and ends the process where oneDNN refuses.
     if onednn_may_use_it() or not processor_flags() & BFLOAT16:
         return
@@ -29,9 +38,24 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip("ONEDNN_MAX_CPU_ISA holds oneDNN back from bfloat16"))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    if item.config.getoption("quick") and quick.is_over():
+        pytest.skip("`make quick` has no time left")
+
+
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def graphs_as_they_are():
+    """For what trains a moment only: to improve a graph takes longer than to run it."""
+    what = "disable_meta_optimizer"
+    tf.config.optimizer.set_experimental_options({what: True})
+    yield
+    tf.config.optimizer.set_experimental_options({what: False})
 
 
 @pytest.fixture(scope="session")
@@ -59,11 +83,12 @@ def digits_teacher(digits):
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory):
-    """The documentation site, built as `make docs` builds it, in ten seconds."""
+    """The documentation site, built as `make docs` builds it, in five seconds."""
     target = tmp_path_factory.mktemp("built")
     script = Path(__file__).parent.parent / "docs" / "build.py"
-    run = subprocess.run(
-        [sys.executable, script, "--target", target], capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(script.parent))
+        patch.setenv("COLUMNS", "88")  # It sets them, for pages of helps.
+        patch.setattr(sys, "argv", [str(script), "--target", str(target)])
+        runpy.run_path(str(script), run_name="__main__")
     return target / "site"

@@ -94,22 +94,26 @@ class Outline(HTMLParser):
             self.silent.append(dict(attrs).get("src"))
 
 
+@pytest.fixture(scope="module")
 def outlines(site):
+    """Every page of the site by its path."""
+    found = {}
     for path in sorted(site.rglob("index.html")):
         article = path.read_text().partition("<article")[2].partition("</article>")[0]
-        yield path.relative_to(site), Outline(article)
+        found[path.relative_to(site)] = Outline(article)
+    return found
 
 
-def test_headings_are_one_title_and_no_level_is_left_out(site):
-    for path, outline in outlines(site):
+def test_headings_are_one_title_and_no_level_is_left_out(outlines):
+    for path, outline in outlines.items():
         levels = outline.levels
         assert levels[0] == 1 and levels.count(1) == 1, path
         for above, below in itertools.pairwise(levels):
             assert below <= above + 1, (path, levels)
 
 
-def test_every_picture_is_told_in_words(site):
-    for path, outline in outlines(site):
+def test_every_picture_is_told_in_words(outlines):
+    for path, outline in outlines.items():
         assert not outline.silent, (path, outline.silent)
 
 
