@@ -16,7 +16,7 @@ ours may stand in a file is known to Keras all the same: `keras.models.load_mode
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from keras_kd._common import registration
+from keras_kd._common import backend, registration
 from keras_kd._common.surface import only
 
 if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
@@ -87,14 +87,13 @@ __all__ = [*_MODULES, *_NAMES, "__version__"]
 __dir__ = only(__all__)
 
 registration.register()
+backend.choose_onednn()
 
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULES and name not in _NAMES:
         raise AttributeError(f"module 'keras_kd' has no attribute '{name}'")
-    from keras_kd._common.backend import require_tensorflow
-
-    require_tensorflow()
+    backend.require_tensorflow()
     if name in _MODULES:
         return importlib.import_module(f"keras_kd.{name}")
     return getattr(importlib.import_module(_NAMES[name]), name)

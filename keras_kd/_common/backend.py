@@ -8,6 +8,24 @@ import sys
 import tempfile
 
 _INSTALL = 'Run `pip install "keras-kd[cpu]"` (or `[gpu]`, `[tensorflow]`).'
+# Read by TensorFlow once, while it is imported.
+_ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# TensorFlow on Linux turns oneDNN on by itself for instructions for neural nets. Processors with
+# AVX-512 keep what it chose.
+_CHOSEN_BY_TENSORFLOW = {"avx512f", "avx_vnni", "amx_tile"}
+
+
+def choose_onednn():
+    """Turn TensorFlow's oneDNN kernels on for a processor with AVX2 alone, unless it was told.
+
+    There TensorFlow leaves them off, and convolutions take up to 1.7 times as long
+    (`benchmarks/speed.md`).
+    """
+    if _ONEDNN in os.environ or "tensorflow" in sys.modules:
+        return
+    flags = processor_flags()
+    if "avx2" in flags and not flags & _CHOSEN_BY_TENSORFLOW:
+        os.environ[_ONEDNN] = "1"
 
 
 def require_tensorflow():
@@ -87,7 +105,9 @@ def describe_device():
             for gpu in gpus
         ]
         return f"GPU ({', '.join(names)})"
-    return f"CPU ({_processor()}, {os.cpu_count()} cores)"
+    # Only where TensorFlow was told, by the user or by `choose_onednn`.
+    told = {"1": ", oneDNN on", "0": ", oneDNN off"}.get(os.environ.get(_ONEDNN), "")
+    return f"CPU ({_processor()}, {os.cpu_count()} cores{told})"
 
 
 def describe_machine():
