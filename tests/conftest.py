@@ -58,6 +58,22 @@ def graphs_as_they_are():
     tf.config.optimizer.set_experimental_options({what: False})
 
 
+@pytest.fixture(scope="module")
+def no_pictures():
+    """Leave an empty file where a run would be drawn: its picture takes a third of a short run."""
+    from matplotlib.figure import Figure
+
+    def savefig(self, file, *, draw=Figure.savefig, **options):
+        if isinstance(file, str | os.PathLike):
+            Path(file).touch()
+        else:  # A part of a page.
+            draw(self, file, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "savefig", savefig)
+        yield
+
+
 @pytest.fixture(scope="session")
 def digits():
     return kd.data.load("digits", seed=0)

@@ -1,10 +1,8 @@
 """Devices; GPUs are pretended, as no test machine has one. See also `benchmarks/scripts/gpu.py`."""
 
-import subprocess
-import sys
-
 import pytest
 import tensorflow as tf
+import warm
 
 import keras_kd as kd
 from keras_kd._common.backend import describe_machine
@@ -56,7 +54,7 @@ def test_a_name_that_is_none(name):
 
 def test_the_processor_without_any_gpu():
     call = "import keras_kd as kd; print(kd.use_device('cpu'), kd.use_device('auto'))"
-    result = subprocess.run([sys.executable, "-c", call], capture_output=True, text=True)
+    result = warm.run(code=call)
     assert result.returncode == 0 and result.stdout.startswith("CPU ("), result.stderr
 
 
@@ -114,7 +112,7 @@ print("RESULT", len(kept), {each.device.rsplit(":", 2)[-1] for each in kept}, le
 
 def test_what_a_pipeline_reads_lies_with_the_processor():
     """Where all else is made on another device, as on a GPU, whose memory it would fill."""
-    result = subprocess.run([sys.executable, "-c", PIPELINES], capture_output=True, text=True)
+    result = warm.run(code=PIPELINES)
     assert result.stdout.rsplit("RESULT", 1)[-1].split() == ["4", "{'0'}", "2"], result.stderr
 
 

@@ -1,7 +1,9 @@
 """Few labels and many examples without: who sees what, for how many steps."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 
 import numpy as np
 import pytest
@@ -11,6 +13,8 @@ from keras_kd.experiment import budget, compare
 from keras_kd.experiment.training import Trainer
 from keras_kd.runs import checkpoint, keeper, records
 from keras_kd.runs.progress import Progress
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
 
 ARRANGEMENTS = {"student_alone", "label_smoothing", "student", "teacher_labels"}
 QUIET = {"verbose": False}
@@ -109,12 +113,21 @@ def test_a_budget_counts_the_steps_on_what_has_no_label(recipe, tmp_path, monkey
     assert len(steps) == 2 and all(abs(each - every) <= 2 for each in steps)
 
 
+@pytest.fixture(scope="module")
+def whole(last, tmp_path_factory):
+    """Where it was carried out, and what it said."""
+    folder, said = tmp_path_factory.mktemp("few") / "whole", io.StringIO()
+    with contextlib.redirect_stdout(said):
+        compare(last, seeds=1, output=folder)
+    return folder, said.getvalue()
+
+
 class TestWithoutPatience:
-    def test_the_last_epoch_is_kept(self, last, tmp_path, capsys):
-        found = compare(last, seeds=1, output=tmp_path)
-        said = capsys.readouterr().out
+    def test_the_last_epoch_is_kept(self, whole):
+        folder, said = whole
+        found = records.read_results(folder, "compare")
         assert said.count(", last val_accuracy") == 5 and ", best val_accuracy" not in said
-        curves = records.read_results(tmp_path / "seed_0", "seed")["curves"]
+        curves = records.read_results(folder / "seed_0", "seed")["curves"]
         for name in ("teacher", *ARRANGEMENTS):
             model = found["models"][name]
             assert model["epochs"]["mean"] == model["best_epoch"]["mean"] == 5
@@ -124,8 +137,7 @@ class TestWithoutPatience:
         kept = [curves[name]["val_accuracy"][-1] for name in ARRANGEMENTS]
         assert best != kept
 
-    def test_what_was_killed_ends_with_the_same_weights(self, last, tmp_path, monkeypatch):
-        compare(last, seeds=1, output=tmp_path / "whole", **QUIET)
+    def test_what_was_killed_ends_with_the_same_weights(self, last, whole, tmp_path, monkeypatch):
         write = checkpoint.Checkpoint._write
 
         def killed(self):
@@ -136,11 +148,11 @@ class TestWithoutPatience:
         with monkeypatch.context() as patch:
             patch.setattr(checkpoint.Checkpoint, "_write", killed)
             with pytest.raises(KeyboardInterrupt):
-                compare(last, seeds=1, output=tmp_path / "killed", **QUIET)
-        compare(last, seeds=1, output=tmp_path / "killed", **QUIET)
+                compare(last, seeds=1, output=tmp_path, **QUIET)
+        compare(last, seeds=1, output=tmp_path, **QUIET)
         for name in ("teacher", *ARRANGEMENTS):
             one, other = (
-                kd.load_teacher(tmp_path / folder / "seed_0" / f"{name}.keras").fingerprint
-                for folder in ("whole", "killed")
+                kd.load_teacher(folder / "seed_0" / f"{name}.keras").fingerprint
+                for folder in (whole[0], tmp_path)
             )
             assert one == other

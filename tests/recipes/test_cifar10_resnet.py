@@ -35,10 +35,11 @@ def images(tmp_path_factory):
 
 @pytest.fixture
 def narrow(monkeypatch):
-    """The recipe with a narrow teacher and student, its best form too."""
+    """The recipe with a narrow teacher and student and two temperatures, its best form too."""
     models = {
-        "teacher": functools.partial(kd.models.resnet18, 0.05),
-        "student": functools.partial(kd.models.conv_net, [4], batch_norm=True),
+        "teacher": functools.partial(kd.models.conv_net, [4], batch_norm=True),
+        "student": functools.partial(kd.models.conv_net, [2], batch_norm=True),
+        "temperatures": (2, 8),
         "batch_size": 32,
         "quick_share": 0.5,
     }
@@ -80,7 +81,7 @@ def test_a_quick_sweep_over_image_files_has_every_cell(images, narrow, tmp_path,
     assert "Precision: " in said
     results = json.loads((tmp_path / "results.json").read_text())
     cells = {(cell["temperature"], cell["alpha"]) for cell in results["cells"]}
-    assert cells == {(t, alpha) for t in (1, 2, 4, 8, 16) for alpha in (0.1, 0.5, 0.9)}
+    assert cells == {(t, alpha) for t in (2, 8) for alpha in (0.1, 0.5, 0.9)}
     for cell in results["cells"]:
         assert len(cell["validation"]["per_class_accuracy"]) == 10
     assert results["recipe"] == "cifar10_resnet_best" and results["data"]["test"] == 50

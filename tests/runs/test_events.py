@@ -7,7 +7,7 @@ import pytest
 import keras_kd as kd
 from keras_kd.runs import checkpoint, events
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
 
 
 def read(folder):

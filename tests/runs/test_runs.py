@@ -3,14 +3,12 @@
 import dataclasses
 import importlib
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+import warm
 
 import keras_kd as kd
 from keras_kd import cli
@@ -20,7 +18,7 @@ from keras_kd.runs import folder as folder_module
 
 RUN = importlib.import_module("keras_kd.experiment.run")
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +38,9 @@ def interrupted(tmp_path_factory):
     return folder
 
 
-def test_an_unfinished_run_is_listed_and_resumed(interrupted, capsys):
+def test_an_unfinished_run_is_listed_and_resumed_and_its_seconds_are_those_of_all_processes(
+    interrupted, capsys, monkeypatch
+):
     (run,) = kd.experiment.list_runs(interrupted.parent)
     assert run["state"] == "unfinished" and run["seeds"] == [0]
     assert run["at"] == "student distilled after epoch 2"
@@ -48,42 +48,31 @@ def test_an_unfinished_run_is_listed_and_resumed(interrupted, capsys):
     assert config["options"]["epochs"] == 3 and config["settings"]["alpha"] == 0.9
     assert config["machine"]["keras"] and len(config["data"]["digest"]) == 64
 
+    def read_as_slow(path, read=checkpoint.read):
+        found = read(path)
+        return found and {**found, "seconds": 500.0}
+
+    record = json.loads((interrupted / "teacher.json").read_text())
+    record["curves"]["teacher"]["seconds"] = 1000.0
+    (interrupted / "teacher.json").write_text(json.dumps(record))
+    monkeypatch.setattr(checkpoint, "read", read_as_slow)
+    began = time.perf_counter()
     assert cli.main(["resume", str(interrupted)]) == 0
+    took = time.perf_counter() - began
     said = capsys.readouterr().out.replace("\n", " ")
     assert "teacher.keras is of the same settings" in said
     assert "student distilled goes on after epoch 2" in said
     assert not list(interrupted.glob("*.checkpoint.npz"))
     assert json.loads((interrupted / "config.json").read_text()) == config
+    results = json.loads((interrupted / "results.json").read_text())
+    # The teacher's thousand, the five hundred of the student's first epochs, and what came now.
+    assert 1500 < results["seconds"] < 1500 + took
+    assert 500 < results["models"]["student"]["seconds"] < results["seconds"] - 1000
 
     assert cli.main(["list", str(interrupted.parent)]) == 0
     assert "finished" in capsys.readouterr().out
     assert cli.main(["resume", str(interrupted)]) == 0  # Shown, not run again.
     assert "is finished" in capsys.readouterr().out
-
-
-def test_seconds_are_those_of_all_processes(tmp_path, monkeypatch):
-    def interrupt(self, write=checkpoint.Checkpoint._write):
-        write(self)
-        if self.path.name.startswith("student."):
-            raise KeyboardInterrupt
-
-    def read_as_slow(path, read=checkpoint.read):
-        found = read(path)
-        return found and {**found, "seconds": 500.0}
-
-    with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.Checkpoint, "_write", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            kd.recipes.digits(epochs=2, output=tmp_path, verbose=False)
-    record = json.loads((tmp_path / "teacher.json").read_text())
-    record["curves"]["teacher"]["seconds"] = 1000.0
-    (tmp_path / "teacher.json").write_text(json.dumps(record))
-    monkeypatch.setattr(checkpoint, "read", read_as_slow)
-    began = time.perf_counter()
-    results = kd.experiment.resume(tmp_path, kd.recipes.digits, verbose=False)
-    # The teacher's thousand, the five hundred of the student's first epoch, and what came now.
-    assert 1500 < results["seconds"] < 1500 + time.perf_counter() - began
-    assert 500 < results["models"]["student"]["seconds"] < results["seconds"] - 1000
 
 
 def unstarted(folder, recipe="digits", kind="run"):
@@ -117,18 +106,14 @@ class TestWhatCannotBeResumed:
 def test_a_folder_in_which_a_process_works_is_running_and_refused(tmp_path):
     unstarted(tmp_path / "run")
     code = (
-        "import sys, pathlib\n"
+        "import sys, pathlib, time\n"
         "from keras_kd._common.locks import at_work\n"
         "with at_work(pathlib.Path(sys.argv[1])):\n"
         "    print('working', flush=True)\n"
-        "    sys.stdin.read()\n"
+        "    time.sleep(600)\n"
     )
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "run")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout.readline() == b"working\n"
+    process = warm.start(tmp_path / "run", code=code)
+    assert process.stdout.readline() == "working\n"
     try:
         (run,) = kd.experiment.list_runs(tmp_path)
         assert run["state"] == "running"
@@ -303,13 +288,13 @@ def test_a_folder_without_runs_says_so(tmp_path, capsys):
 
 
 def test_an_ordinary_end_of_a_batch_job_is_an_interruption(tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "keras_kd", "run", "digits", "--output", str(tmp_path / "run")],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    code = (
+        "import sys\n"
+        "from keras_kd import cli\n"
+        "sys.stdout.reconfigure(line_buffering=True)\n"
+        "sys.exit(cli.main(sys.argv[1:]))\n"
     )
+    process = warm.start("run", "digits", "--output", tmp_path / "run", code=code)
     for line in process.stdout:
         if line.startswith("Data: "):
             break

@@ -13,8 +13,6 @@ import shutil
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import tarfile
 import threading
 import time
@@ -22,6 +20,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import warm
 from keras import layers
 from PIL import Image
 
@@ -59,6 +58,12 @@ def folder(digits, digits_teacher, tmp_path_factory):
 @pytest.fixture(scope="module")
 def content(folder):
     return CONTENT.content_of(folder)
+
+
+@pytest.fixture
+def no_conversion(monkeypatch):
+    """Leave the teacher out of the browser: its file takes longer than all else that is shown."""
+    monkeypatch.setattr(CONTENT, "_in_the_browser", lambda teacher, description: ({}, {}))
 
 
 class TestContent:
@@ -118,7 +123,7 @@ class TestContent:
         assert description["images"] is None and description["teacher"] is None
         assert set(content) == {"description.json", "models/student_int8.tflite"}
 
-    def test_of_a_large_set_a_part_is_shown(self, folder, digits, monkeypatch):
+    def test_of_a_large_set_a_part_is_shown(self, folder, digits, monkeypatch, no_conversion):
         monkeypatch.setattr(CONTENT, "_MOST_IMAGE_BYTES", 64 * 10)
         content = CONTENT.content_of(folder)
         images = json.loads(content["description.json"])["images"]
@@ -142,11 +147,20 @@ class TestContent:
             CONTENT.content_of(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A student of planes and frogs."""
+    student = kd.models.mlp([4], image_shape=(8, 10, 3), num_classes=2)
+    path = tmp_path_factory.mktemp("own") / "student_float32.tflite"
+    kd.export.litert(student, path, class_names=["plane", "frog"])
+    return path
+
+
 class TestOwnRun:
     """Teacher and images are the user's, and neither lies in the folder."""
 
     @pytest.fixture
-    def own(self, tmp_path):
+    def own(self, file, tmp_path):
         """Where a distillation lies that `config.json` says the making of."""
         generator = np.random.default_rng(0)
         for number in range(60):
@@ -156,11 +170,9 @@ class TestOwnRun:
             Image.fromarray(pixels).save(place / f"{number}.png")
         teacher = kd.models.conv_net([2], image_shape=(16, 16, 3), num_classes=2)
         teacher.save(tmp_path / "mine.keras")
-        student = kd.models.mlp([4], image_shape=(8, 10, 3), num_classes=2)
         run = tmp_path / "run"
         run.mkdir()
-        path = run / "student_float32.tflite"
-        kd.export.litert(student, path, class_names=["plane", "frog"])
+        shutil.copy(file, run)
         made_from = {
             "data": str(tmp_path / "pictures"),
             "data_options": {"default_size": [8, 10], "class_names": ["plane", "frog"]},
@@ -187,7 +199,7 @@ class TestOwnRun:
         there = kd.export.run_litert(tmp_path / "teacher.tflite", data.test.images).logits
         np.testing.assert_allclose(there, expected, rtol=1e-3, atol=1e-3)
 
-    def test_what_was_moved_is_named_anew(self, own, tmp_path):
+    def test_what_was_moved_is_named_anew(self, own, tmp_path, no_conversion):
         (tmp_path / "mine.keras").rename(tmp_path / "moved.keras")
         with pytest.raises(FileNotFoundError, match=r"mine.keras.* `--teacher PATH`"):
             CONTENT.content_of(own)
@@ -202,7 +214,7 @@ class TestOwnRun:
         for name in ("images", "labels", "teacher_logits"):
             assert again[name] == shown[name]
 
-    def test_students_of_a_comparison_are_converted(self, own):
+    def test_students_of_a_comparison_are_converted(self, own, no_conversion):
         (own / "student_float32.tflite").unlink()
         seeds = [own / f"seed_{seed}" for seed in (0, 1)]
         names = ("student", "student_alone")
@@ -458,25 +470,17 @@ def test_the_command_refuses_in_one_sentence(tmp_path, monkeypatch, capsys):
 @needs_runtime
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(folder):
-    command = [sys.executable, "-m", "keras_kd", "serve", str(folder), "--no-browser"]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A test run in the background ignores the signal, and its children would too.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
+    process = warm.start("serve", folder, "--no-browser")
+    try:
         said = process.stdout.readline()
-        try:
-            url = said.split(" is shown at ")[1].split()[0]
-            port = int(url.split(":")[2].strip("/"))
-            response, body = asked(("127.0.0.1", port), "/description.json")
-            assert response.status == 200 and json.loads(body)["title"] == folder.name
-            process.send_signal(signal.SIGINT)
-            rest, errors = process.communicate(timeout=60)
-        finally:
-            process.kill()
+        url = said.split(" is shown at ")[1].split()[0]
+        port = int(url.split(":")[2].strip("/"))
+        response, body = asked(("127.0.0.1", port), "/description.json")
+        assert response.status == 200 and json.loads(body)["title"] == folder.name
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0 and errors == ""
     assert rest == "\nThe page is closed.\n"
 
