@@ -23,12 +23,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_addoption(parser):
-    quick.add_option(parser)
+    parser.addoption("--quick", action="store_true", help="what `make quick` runs")
+
+
+def pytest_configure(config):
+    # Under xdist, where all reports arrive.
+    if not hasattr(config, "workerinput") and getattr(config, "cache", None):
+        config.pluginmanager.register(quick.Seconds(config.cache))
 
 
 def pytest_collection_modifyitems(config, items):
     if config.getoption("quick"):
-        items[:], left_out = quick.cheapest_first(items)
+        items[:], left_out = quick.cheapest_first(items, config.cache.get(quick.KEPT, {}))
         config.hook.pytest_deselected(items=left_out)
     # TensorFlow looks at the processor alone, and ends the process where oneDNN refuses.
     if onednn_may_use_it() or not processor_flags() & BFLOAT16:
