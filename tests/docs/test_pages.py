@@ -12,6 +12,7 @@ from keras_kd import cli
 from keras_kd.arguments import parser
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+pytestmark = pytest.mark.usefixtures("graphs_as_they_are")
 # It waits for a browser.
 NOT_RUN = {"serve"}
 
@@ -72,13 +73,26 @@ def test_what_a_page_shows_is_what_was_said(said):
 def assert_runs(words, shown, capsys):
     """Run a command; it fails where the page shows an error, and with that sentence."""
     capsys.readouterr()
-    code = cli.main(words)
+    code = cli.main(in_short(words))
     said = capsys.readouterr()
     errors = [line for line in shown.splitlines() if line.startswith("error: ")]
     assert (code != 0) == bool(errors), f"keras-kd {' '.join(words)}: {said.err}"
     assert all(error in said.err for error in errors)
     # Figures and verdict are those of the writer's own files; what is told of is the same.
     assert not told_of(shown) - told_of(said.out + said.err)
+
+
+def in_short(words):
+    """Return a command as it is shown, but of two epochs where it leaves their number open."""
+    asked = parser().parse_args(words)
+    trains_long = getattr(asked, "epochs", 0) is None and not asked.quick
+    return [*words, "--epochs", "2"] if trains_long else words
+
+
+def test_only_a_command_that_leaves_its_epochs_open_is_shortened():
+    for words in ("run digits --quick", "run digits --epochs 5", "report out", "list"):
+        assert in_short(words.split()) == words.split()
+    assert in_short(["run", "digits"]) == ["run", "digits", "--epochs", "2"]
 
 
 def told_of(text):
