@@ -1,15 +1,13 @@
 """One process writes a folder; others are refused or wait, and the dead hold nothing."""
 
-import multiprocessing
 import os
 import platform
 import re
 import threading
 
-import numpy as np
 import pytest
+import warm
 
-import keras_kd as kd
 from keras_kd._common import locks
 from keras_kd._common.locks import LOCK, alone, at_work, is_held
 
@@ -116,29 +114,26 @@ def test_a_file_in_the_place_of_the_folder_is_named(tmp_path):
         enter(at_work(tmp_path / "file"))
 
 
-def _create(path, barrier, queue):
-    images = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 1), dtype=np.uint8)
-    teacher = kd.models.mlp([3], image_shape=(4, 4, 1), num_classes=3)
-    teacher.set_weights([np.ones_like(weight) for weight in teacher.get_weights()])
-    barrier.wait()
-    try:
-        labels = kd.SoftLabels.create(path, teacher, (images, np.zeros(60, int)), verbose=False)
-        queue.put(labels.num_examples)
-    except Exception as error:
-        queue.put(repr(error))
+CREATE = """
+import pathlib, sys, time
+import numpy as np
+import keras_kd as kd
+
+path, ready, other_ready = map(pathlib.Path, sys.argv[1:])
+images = np.random.default_rng(0).integers(0, 256, (60, 4, 4, 1), dtype=np.uint8)
+teacher = kd.models.mlp([3], image_shape=(4, 4, 1), num_classes=3)
+teacher.set_weights([np.ones_like(weight) for weight in teacher.get_weights()])
+ready.touch()
+while not other_ready.exists():
+    time.sleep(0.01)
+labels = kd.SoftLabels.create(path, teacher, (images, np.zeros(60, int)), verbose=False)
+print(labels.num_examples)
+"""
 
 
-@pytest.mark.slow
 def test_two_processes_create_one_store_of_soft_labels(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    barrier, queue = context.Barrier(2), context.SimpleQueue()
-    processes = [
-        context.Process(target=_create, args=(tmp_path / "labels", barrier, queue))
-        for _ in range(2)
-    ]
-    for each in processes:
-        each.start()
-    for each in processes:
-        each.join()
-    assert [queue.get(), queue.get()] == [60, 60]
-    assert [path.name for path in tmp_path.iterdir()] == ["labels"]
+    path, ready = tmp_path / "stores" / "labels", [tmp_path / "one", tmp_path / "other"]
+    processes = [warm.start(path, *order, code=CREATE) for order in (ready, ready[::-1])]
+    told = [process.communicate(timeout=60) for process in processes]
+    assert [printed for printed, _ in told] == ["60\n", "60\n"], told
+    assert [each.name for each in path.parent.iterdir()] == ["labels"]

@@ -559,22 +559,27 @@ def twin(request, student, digits):
     return twin
 
 
+def written(twin, path):
+    return kd.export.litert(twin, path, quantization=twin.name.split("_")[-1])
+
+
+@pytest.fixture(scope="module")
+def file(twin, tmp_path_factory):
+    return written(twin, tmp_path_factory.mktemp("files") / "file.tflite")
+
+
 class TestTheFile:
-    def test_it_computes_what_the_twin_predicts(self, twin, digits, tmp_path):
-        quantization = twin.name.split("_")[-1]
-        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization=quantization)
+    def test_it_computes_what_the_twin_predicts(self, twin, file, digits):
         images = np.concatenate([digits.test.images, digits.validation.images])
-        logits = kd.export.run_litert(path, images).logits
+        logits = kd.export.run_litert(file, images).logits
         expected = twin.predict(images, verbose=0)
         assert kd.metrics.agreement(logits, expected) >= 0.99
         # Both lie on the grid of the logits; where they differ it is by a step or two of it.
-        scale, _ = LiteRTFile(path).logits["quantization"]
+        scale, _ = LiteRTFile(file).logits["quantization"]
         assert np.mean(np.abs(logits - expected) < 2.5 * scale) > 0.99
 
-    def test_it_holds_integers_with_a_scale_for_each_filter(self, twin, tmp_path):
-        quantization = twin.name.split("_")[-1]
-        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization=quantization)
-        tensors = LiteRTFile(path).interpreter.get_tensor_details()
+    def test_it_holds_integers_with_a_scale_for_each_filter(self, file):
+        tensors = LiteRTFile(file).interpreter.get_tensor_details()
         assert not any(tensor["dtype"] is np.float32 for tensor in tensors)
         counts = {len(tensor["quantization_parameters"]["scales"]) for tensor in tensors}
         assert {8, 12, 32, 10} <= counts
@@ -593,19 +598,14 @@ class TestTheFile:
         with pytest.raises(ValueError, match="must be written with `quantization` 'int"):
             kd.export.litert(twin, tmp_path / "file.tflite", quantization=quantization)
 
-    def test_it_is_saved_and_loaded_as_any_model(self, twin, digits, tmp_path):
+    def test_it_is_saved_and_loaded_as_any_model(self, twin, file, digits, tmp_path):
         twin.save(tmp_path / "twin.keras")
         loaded = keras.models.load_model(tmp_path / "twin.keras")
         images = digits.test.images
         np.testing.assert_array_equal(
             loaded.predict(images, verbose=0), twin.predict(images, verbose=0)
         )
-        quantization = twin.name.split("_")[-1]
-        one, other = (
-            kd.export.litert(model, tmp_path / name, quantization=quantization).read_bytes()
-            for model, name in ((twin, "one"), (loaded, "other"))
-        )
-        assert one == other
+        assert written(loaded, tmp_path / "other").read_bytes() == file.read_bytes()
 
 
 def test_distilling_the_twin_recovers_what_int4_costs(digits, digits_teacher):
