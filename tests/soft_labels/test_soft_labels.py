@@ -1,15 +1,14 @@
 """Soft labels: computed once, found by index, of the very views that the student sees."""
 
 import json
-import multiprocessing
-import os
-import signal
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+import warm
 
 import keras_kd as kd
 from keras_kd.soft_labels import logits_of_all, predict, store, writing
@@ -194,14 +193,22 @@ class TestNothingStaleIsUsed:
             kd.SoftLabels(tmp_path / "labels")
 
 
-def _create_slowly(path, mark):
+SLOWLY = """
+import sys
+sys.path.append(sys.argv[1])
+import test_soft_labels
+test_soft_labels.create_slowly(sys.argv[2])
+"""
+
+
+def create_slowly(path):
     """Create soft labels, a quarter of a second a shard, in a process to be killed."""
     store._ROWS_PER_SHARD = 16
     write = writing.Writer._write_shard
 
     def slowly(self, number, rows):
         shard = write(self, number, rows)
-        mark.value = number
+        print(number, flush=True)
         time.sleep(0.25)
         return shard
 
@@ -210,18 +217,13 @@ def _create_slowly(path, mark):
     create(path, kd.models.mlp([9], **SHAPE))
 
 
-@pytest.mark.slow
 def test_a_killed_creation_goes_on_from_the_last_whole_shard(tmp_path, teacher, monkeypatch):
     monkeypatch.setattr(store, "_ROWS_PER_SHARD", 16)
     path = tmp_path / "labels"
-    context = multiprocessing.get_context("spawn")
-    mark = context.Value("i", -1)
-    process = context.Process(target=_create_slowly, args=(path, mark))
-    process.start()
-    while mark.value < 4 and process.is_alive():
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
+    process = warm.start(Path(__file__).parent, path, code=SLOWLY)
+    assert [process.stdout.readline() for _ in range(5)] == [f"{number}\n" for number in range(5)]
+    process.kill()
+    process.communicate()
     assert not path.exists()
     record = json.loads((tmp_path / ".labels.unfinished" / "store.json").read_text())
     assert 0 < len(record["shards"]) < 10
