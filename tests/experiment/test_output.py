@@ -19,6 +19,8 @@ from keras_kd.runs import folder as folder_module
 from keras_kd.runs.checkpoint import Checkpoint
 from keras_kd.runs.keeper import Keeper
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 200, (300, 6, 6, 1), dtype=np.uint8)
 LABELS = np.arange(300) % 3
@@ -106,25 +108,29 @@ def assert_same(output, expected):
 
 
 @pytest.mark.parametrize(
-    ("kind", "changes"),
+    ("kind", "changes", "moment"),
     [
-        ("arrays", {"student": lambda **shape: kd.models.mlp([6], dropout=0.3, **shape)}),
-        ("encoded", {"temperature": "auto"}),
-        pytest.param("arrays", {"student": "auto", "max_kb": 12}, marks=pytest.mark.slow),
+        (
+            "arrays",
+            {"student": lambda **shape: kd.models.mlp([6], dropout=0.3, **shape)},
+            ("student_alone", 1),
+        ),
+        ("encoded", {"temperature": "auto"}, ("student", 2)),
+        pytest.param(
+            "arrays", {"student": "auto", "max_kb": 12}, ("students", 2), marks=pytest.mark.slow
+        ),
     ],
     ids=["a function", "encoded images, chosen temperature", "auto"],
 )
 def test_what_was_interrupted_goes_on_to_the_bit(
-    kind, changes, data, encoded, teacher, tmp_path, monkeypatch
+    kind, changes, moment, data, encoded, teacher, tmp_path, monkeypatch
 ):
     data = encoded if kind == "encoded" else data
     changes = changes | {"control": True, "checked": kind == "arrays"}
     kd.distill(teacher, data, output=tmp_path / "whole", **(FAST | changes))
     output = tmp_path / "cut"
-    first = "students" if changes.get("student") == "auto" else "student"
-    for name, epoch in ((first, 2), ("student_alone", 1)):
-        interrupted(monkeypatch, name, epoch, teacher, data, output, **changes)
-        assert folder_module.state_of(output) == "unfinished"
+    interrupted(monkeypatch, *moment, teacher, data, output, **changes)
+    assert folder_module.state_of(output) == "unfinished"
     monkeypatch.setattr(recipe_module, "check", None)  # It was checked when it was begun.
     kd.distill(teacher, data, output=output, **(FAST | changes))
     assert_same(output, tmp_path / "whole")
