@@ -141,7 +141,9 @@ def by_hand(model, name):
 
 
 def fitted(distiller, epochs=1, **compile_options):
-    distiller.compile(**{"optimizer": keras.optimizers.Adam(1e-2), **compile_options})
+    distiller.compile(
+        **{"optimizer": keras.optimizers.Adam(1e-2), "run_eagerly": True, **compile_options}
+    )
     options = {"batch_size": 8, "epochs": epochs, "shuffle": False, "verbose": 0}
     return distiller.fit(IMAGES, LABELS, **options).history
 
@@ -158,7 +160,7 @@ class TestInTheDistiller:
         distiller = kd.Distiller(student=student, teacher=teacher, distillation_loss=losses)
         counters = [model.get_layer("counter").passes for model in (teacher, student)]
         before = [int(counter) for counter in counters]
-        fitted(distiller, epochs=3)
+        fitted(distiller, epochs=3, run_eagerly=False)
         assert [int(c) - b for c, b in zip(counters, before, strict=True)] == [6, 6]
         before = int(counters[0])
         distiller.evaluate(IMAGES, LABELS, verbose=0)
@@ -187,7 +189,7 @@ class TestInTheDistiller:
         distiller = kd.Distiller(student=student, teacher=teacher, distillation_loss=loss)
         (projector,) = distiller.projectors.values()
         before = [weight.numpy() for weight in projector.weights]
-        history = fitted(distiller, epochs=30)
+        history = fitted(distiller, epochs=6)
         assert history["distillation_loss"][-1] < history["distillation_loss"][0]
         assert all((w.numpy() != b).any() for w, b in zip(projector.weights, before, strict=True))
         assert not any("projector" in weight.path for weight in student.weights)
@@ -272,7 +274,7 @@ class TestBinaryHeads:
             student=student, teacher=self.teacher(units),
             distillation_loss=kd.losses.BinarySoftTargets(2.0),
         )  # fmt: skip
-        distiller.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"])
+        distiller.compile(keras.optimizers.SGD(0.0), metrics=["accuracy"], run_eagerly=True)
         history = distiller.fit(IMAGES, labels, batch_size=16, verbose=0).history
         logits = np.asarray(student(IMAGES), float)
         target = labels.reshape(16, units)
@@ -284,7 +286,7 @@ class TestBinaryHeads:
     def test_binary_cross_entropy_by_name_is_on_logits(self):
         student = kd.models.mlp([4], image_shape=(8, 8, 1), num_classes=1)
         distiller = kd.Distiller(student=student, alpha=0.0)
-        distiller.compile(keras.optimizers.SGD(0.0), loss="binary_crossentropy")
+        distiller.compile(keras.optimizers.SGD(0.0), loss="binary_crossentropy", run_eagerly=True)
         labels = self.SEVERAL[:, 0]
         history = distiller.fit(IMAGES, labels, batch_size=16, verbose=0).history
         logits = np.asarray(student(IMAGES), float)[:, 0]
@@ -310,7 +312,7 @@ class TestUnlabelledImages:
     def test_labels_of_minus_one_are_left_out_of_the_hard_loss_alone(self):
         student, teacher = functional(), functional(9)
         distiller = kd.Distiller(student=student, teacher=teacher)
-        distiller.compile(keras.optimizers.SGD(0.0))
+        distiller.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
         history = distiller.fit(IMAGES, self.MIXED, batch_size=16, verbose=0).history
         labelled = self.MIXED >= 0
         logits = student(IMAGES)
@@ -320,7 +322,9 @@ class TestUnlabelledImages:
         assert history["distillation_loss"][0] == pytest.approx(float(soft), rel=1e-5)
 
     def test_a_batch_without_any_label_is_no_nan(self):
-        distiller = kd.Distiller(student=functional(), teacher=functional(9)).compile()
+        distiller = kd.Distiller(student=functional(), teacher=functional(9)).compile(
+            run_eagerly=True
+        )
         history = distiller.fit(IMAGES, np.full(16, -1), batch_size=16, verbose=0).history
         assert history["hard_loss"][0] == 0.0 and history["loss"][0] > 0
 
@@ -329,7 +333,7 @@ def test_label_smoothing_needs_no_teacher():
     student = functional()
     distiller = kd.Distiller(
         student=student, distillation_loss=kd.losses.LabelSmoothing(0.1), alpha=1.0
-    ).compile(keras.optimizers.SGD(0.0))
+    ).compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     history = distiller.fit(IMAGES, LABELS, batch_size=16, verbose=0).history
     keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)
     expected = float(keras_loss(np.eye(3)[LABELS], student(IMAGES)))
