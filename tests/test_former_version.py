@@ -15,6 +15,8 @@ import pytest
 import keras_kd as kd
 from keras_kd import cli
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 FORMER = Path(__file__).parent / "saved" / "former"
 
 

@@ -15,6 +15,8 @@ from keras_kd.experiment.training import Trainer
 from keras_kd.runs import checkpoint
 from keras_kd.runs.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 RECIPE = dataclasses.replace(
     kd.recipes.digits, epochs=100, augmentation=kd.data.RandomShift(1), views=10
 )

@@ -12,6 +12,8 @@ from keras import layers
 import keras_kd as kd
 from keras_kd.data.joining import taught, with_unlabelled
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 RANDOM = np.random.default_rng(0)
 COUNT = 200
 TABLE = RANDOM.normal(size=(COUNT, 5)) * [1, 100, 0.01, 1, 1]

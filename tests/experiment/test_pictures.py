@@ -1,6 +1,7 @@
 r"""A class, model, recipe or loss called `$\foo$` is drawn as it is called."""
 
 import contextlib
+import dataclasses
 import warnings
 
 import numpy as np
@@ -139,9 +140,12 @@ def test_a_picture_that_fails_costs_no_results(kind, tmp_path, monkeypatch):
     for module in (report, heat_map, search_picture):
         monkeypatch.setattr(module, "draw", fail)
     options = {"search": {"trials": 1}, "sweep": {"alpha": [0.5], "temperature": [2.0]}}
+    # One that is there need not be trained.
+    teacher = kd.models.mlp([4], image_shape=(8, 8, 1))
+    recipe = dataclasses.replace(kd.recipes.digits, teacher=teacher, checked=False)
     with pytest.raises(ZeroDivisionError):
         getattr(kd.experiment, kind)(
-            kd.recipes.digits, epochs=1, output=tmp_path, verbose=False, **options.get(kind, {})
+            recipe, epochs=1, output=tmp_path, verbose=False, **options.get(kind, {})
         )
     (found,) = kd.experiment.list_runs(tmp_path)
     assert found["state"] == "finished" and found["figures"].startswith("distilled ")

@@ -10,6 +10,8 @@ import keras_kd as kd
 from keras_kd.data import Split
 from keras_kd.experiment.proposing import lines, proposed
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def data_of(shape, num_classes=10):
     split = Split(np.zeros((20, *shape), np.uint8), np.arange(20) % num_classes)

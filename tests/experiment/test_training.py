@@ -47,8 +47,7 @@ def together(*, student, teacher, **parts):
 JUDGED = dataclasses.replace(
     PLAIN, distiller=functools.partial(kd.adversarial.DiscriminatorDistiller, beta=0.1)
 )
-RECIPES = {
-    "plain": PLAIN,
+RECIPES = {  # A plain one is of the group below.
     "everything": dataclasses.replace(
         PLAIN,
         student=functools.partial(kd.models.mlp, [5], dropout=0.3),
