@@ -1,5 +1,6 @@
 """The students that come with the package: what their cards say is what their files do."""
 
+import functools
 import importlib
 import re
 import subprocess
@@ -25,6 +26,7 @@ def script():
         sys.modules.pop(path.stem, None)
 
 
+@functools.cache
 def loaded(name):
     try:
         return kd.data.load(name)

@@ -28,6 +28,7 @@ QUICK = {
 
 # What is run before each, in a kernel that has run others: nothing that they defined is left. And
 # what is trained on is short, whatever is said of the data: `batches` are those of some images.
+# Data are read once for all.
 FRESH = """
 import functools
 import keras_kd as kd
@@ -41,6 +42,8 @@ def short(split, *args, whole=whole, **kwargs):
     return whole(split.take(slice(2000)), *args, **kwargs)
 
 kd.data.Split.batches = short
+if not hasattr(kd.data.load, "cache_info"):
+    kd.data.load = functools.cache(kd.data.load)
 %reset -f
 %cd -q {folder}
 %matplotlib inline
