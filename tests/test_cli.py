@@ -196,26 +196,6 @@ def test_quiet_shows_nothing_but_errors(capsys, tmp_path):
     assert capsys.readouterr().err.startswith("keras-kd: error: `output` must be a folder")
 
 
-@pytest.mark.slow
-def test_a_comparison_and_a_sweep_end_in_their_tables_and_a_page(tmp_path, capsys):
-    compare, sweep = (str(tmp_path / name) for name in ("compare", "sweep"))
-    short = ["digits", "--epochs", "1", "--output"]
-    assert cli.main(["compare", *short, compare, "--seeds", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "label smoothing" in said and "NO VERDICT, fewer than three seeds" in said.replace(
-        "\n", " "
-    )
-    assert cli.main(["sweep", *short, sweep, "--temperature", "2", "--alpha", "0.5", "0.9"]) == 0
-    assert "Best on validation" in capsys.readouterr().out
-    for folder in (compare, sweep):
-        assert cli.main(["report", folder]) == 0
-        assert (tmp_path / folder / "report.html").is_file()
-        assert "report.html" in capsys.readouterr().out
-    assert cli.main(["list", str(tmp_path)]) == 0
-    listed = capsys.readouterr().out
-    assert listed.count("finished") == 2 and "sweep digits" in listed
-
-
 class Thing:
     """What a weak reference may point to."""
 
