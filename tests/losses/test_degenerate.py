@@ -159,10 +159,10 @@ def test_what_hardly_varies_or_vastly_gives_a_bounded_step(name, case):
     normal = np.random.default_rng(8).normal(size=shape_of(kind, size=5, examples=6))
     found = degenerate(case, kind)
     bound = BOUND * (1e15 if name in SQUARED and case == "huge" else 1)
-    for teacher, student in ((normal, found), (found, normal), (found, found)):
+    # Last the one whose slope is looked at once more.
+    for teacher, student in ((found, found), (found, normal), (normal, found)):
         value, gradient = value_and_gradient(build(), kind, teacher, student)
         assert_sane(value, gradient, bound)
-    _, gradient = value_and_gradient(build(), kind, normal, found)
     if (name, case) not in STILL and case not in ("huge", "one example"):
         assert np.abs(gradient).max() > 1e-9
 
@@ -210,7 +210,7 @@ class TestTheFit:
         distiller = kd.Distiller(
             student=models[0], teacher=models[1], distillation_loss=loss, alpha=1.0
         )
-        distiller.compile("sgd")
+        distiller.compile("sgd", run_eagerly=True)
         before = models[0].get_weights()[0]
         distiller.fit(images, batch_size=1, verbose=0)
         assert not np.allclose(before, models[0].get_weights()[0])
@@ -230,7 +230,7 @@ class TestTheFit:
             for _ in range(2)
         ]
         distiller = kd.Distiller(student=models[0], teacher=models[1], distillation_loss=loss)
-        distiller.compile("sgd")
+        distiller.compile("sgd", run_eagerly=True)
         return distiller, inputs, np.arange(8) % 3
 
 
