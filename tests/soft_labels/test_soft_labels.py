@@ -202,14 +202,15 @@ test_soft_labels.create_slowly(sys.argv[2])
 
 
 def create_slowly(path):
-    """Create soft labels, a quarter of a second a shard, in a process to be killed."""
+    """Create soft labels, and stand still after the fifth of ten shards, to be killed."""
     store._ROWS_PER_SHARD = 16
     write = writing.Writer._write_shard
 
     def slowly(self, number, rows):
         shard = write(self, number, rows)
         print(number, flush=True)
-        time.sleep(0.25)
+        if number == 4:
+            time.sleep(600)
         return shard
 
     writing.Writer._write_shard = slowly

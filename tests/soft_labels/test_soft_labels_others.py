@@ -11,7 +11,7 @@ from keras_kd.soft_labels import writing
 from keras_kd.soft_labels.record import Stored
 from keras_kd.soft_labels.rows import row_dtype
 
-COUNT, STEPS, NUM_CLASSES = 48, 16, 1500
+COUNT, STEPS, NUM_CLASSES = 24, 16, 1500
 
 
 def vocabulary_logits(seed, sharpness=1.0):

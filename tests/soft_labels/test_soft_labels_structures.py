@@ -116,7 +116,7 @@ class TestStructures:
     def test_a_student_of_steps_learns_them_as_from_the_live_teacher(self, tmp_path):
         def history(**parts):
             distiller = kd.Distiller(student=tagger(), **parts)
-            distiller.compile(keras.optimizers.SGD(0.1))
+            distiller.compile(keras.optimizers.SGD(0.1), run_eagerly=True)
             return distiller.fit(IDS, LABELS["tags"], shuffle=False, epochs=2, verbose=0).history
 
         teacher = keras.models.clone_model(tagger())
@@ -165,9 +165,8 @@ class TestATeacherOfSeveralInputsAndOutputs:
         def history(**parts):
             losses = {"class": kd.losses.SoftTargets(2.0), "box": kd.losses.ValueMatching()}
             distiller = kd.Distiller(student=two_heads(1), distillation_loss=losses, **parts)
-            distiller.compile(
-                keras.optimizers.SGD(0.1), loss={"class": kd.losses.CrossEntropy(), "box": "mse"}
-            )
+            losses = {"class": kd.losses.CrossEntropy(), "box": "mse"}
+            distiller.compile(keras.optimizers.SGD(0.1), loss=losses, run_eagerly=True)
             labels = {"class": LABELS["class"], "box": INPUTS["segment"]}
             return distiller.fit(INPUTS, labels, shuffle=False, epochs=2, verbose=0).history
 
