@@ -40,7 +40,7 @@ test: $(INSTALLED) ## All tests, the slow ones too.
 	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		$(PYTEST_ARGS)
 
-quick: $(INSTALLED) ## Most tests in 90 seconds, those that train least first: while you write.
+quick: $(INSTALLED) ## The cheapest tests, as many as 90 seconds hold: while you write.
 	$(VENV)/bin/python -m pytest -q --quick -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		$(PYTEST_ARGS)
 

@@ -1,4 +1,4 @@
-"""What `make quick` runs: most tests in a little time, for the loop while writing.
+"""What `make quick` runs: as many tests as a little time holds, for the loop while writing.
 
 The list keeps itself. Files whose tests took least when they last ran here come first; one that
 never ran here is judged by how often its text trains, converts or begins a process. What is marked
