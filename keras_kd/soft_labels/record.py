@@ -29,7 +29,7 @@ def _of_each(*shapes):
     return (*shapes, {str: shapes})
 
 
-_FILES = [{"file": _name, "sha256": str}]
+SHARD = {"file": _name, "sha256": str}
 _STORE = {
     "views": _count,
     "num_examples": _count,
@@ -41,8 +41,8 @@ _STORE = {
     "top_k": _of_each(_count, None),
     "teacher": str,
     "data": str,
-    "shards": _FILES,
-    "others?": {str: {"file": _name, "sha256": str}},
+    "shards": [SHARD],
+    "others?": {str: SHARD},
 }
 
 
@@ -132,7 +132,7 @@ def read_unfinished(path):
         record = json_files.parsed(path)
     except (FileNotFoundError, ValueError):
         return None
-    if json_files.misfit(record, {"shards": _FILES, "others?": _STORE["others?"]}) is not None:
+    if json_files.misfit(record, {"shards?": [SHARD], "others?": {str: SHARD}}) is not None:
         return None
     record.setdefault("places", [])
     return record

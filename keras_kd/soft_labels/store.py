@@ -299,7 +299,7 @@ class SoftLabels:
     @classmethod
     def _made(cls, path, made_of, making, verbose):
         """Open the folder if it is made of the same; make it, as `Writer.write` does, if not."""
-        _, _, augmentation, _, overwrite = making
+        *asked, overwrite = making
         path = Path(path)
         rows_per_shard = _BYTES_PER_SHARD // row_dtype(outputs_of(made_of)).itemsize
         rows_per_shard = min(_ROWS_PER_SHARD, max(1, rows_per_shard))
@@ -307,8 +307,10 @@ class SoftLabels:
             with alone(path, print if verbose else _nothing):
                 if not _is_made(path, made_of, overwrite):  # By who was waited for.
                     writer = Writer(path, made_of | {"rows_per_shard": rows_per_shard}, verbose)
-                    writer.write(*making)
-        return cls(path, augmentation=augmentation)
+                    writer.begin(overwrite)
+                    writer.write(writer.numbers(), *asked)
+                    writer.finish()
+        return cls(path, augmentation=asked[2])
 
     def join(
         self,

@@ -1,26 +1,34 @@
 """Write the shards of a store beside its final place, and move it there."""
 
 import concurrent.futures
+import contextlib
 import json
 import math
 import shutil
 
 import numpy as np
 
+from keras_kd._common import json_files
 from keras_kd._common.files import move, remove_leftovers, sha256_of, written_whole
 from keras_kd.soft_labels.others import Others, num_sampled
 from keras_kd.soft_labels.predict import asking, examples_of, progress_bar
-from keras_kd.soft_labels.record import check_same, is_whole, listed, outputs_of, read_unfinished
+from keras_kd.soft_labels.record import SHARD, check_same, is_whole, listed, outputs_of, read_unfinished
 from keras_kd.soft_labels.rows import keep_logits, parts_of, read_others, row_dtype
 
 # Logits in an error.
 _NUM_SHOWN = 20
 # Examples to find what their logits have in common.
 _FEWEST_ASKED = 256
+_ROWS = "rows-*.npy"
 
 
 class Writer:
-    """Writes one store.
+    """Writes one store, shard by shard.
+
+    A shard depends on nothing but what the store is made of and on its number: whoever writes it,
+    in whatever order, writes the same bytes. It appears whole, its digest before it. So any number
+    of writers may be at work in one folder, die, and begin again. Whoever finds all shards there
+    finishes the store.
 
     Args:
         path: its final place.
@@ -36,65 +44,138 @@ class Writer:
         # By the number of an output with `top_k`: what is common to its places, and the file of it.
         self._others, self._files = {}, {}
 
-    def write(self, teacher, split, augmentation, batch_size, overwrite):
-        """Write all shards that are not there yet, then move the folder to its place.
+    def begin(self, overwrite):
+        """Make the folder that shards are written to, or take up what is in it.
+
+        For who is alone at it: what it holds of something else is removed, if that was meant.
 
         Args:
+            overwrite: remove other soft labels that are there.
+
+        Raises:
+            ValueError: if it holds shards of something else.
+        """
+        found = read_unfinished(self.record)
+        shards = [] if found is None else [*found.get("shards", []), *self.unfinished.glob(_ROWS)]
+        if not overwrite and shards:
+            self._check_same(found)
+        if not self._take_up(found):
+            shutil.rmtree(self.unfinished, ignore_errors=True)
+            self.unfinished.mkdir()
+
+    def join(self):
+        """The same for one of many at it: nothing is removed.
+
+        Raises:
+            ValueError: if it holds shards of something else.
+        """
+        self.unfinished.mkdir(parents=True, exist_ok=True)
+        found = read_unfinished(self.record)
+        if found is not None:
+            self._check_same(found)
+            self._take_up(found)
+
+    def _check_same(self, found):
+        check_same(_made_of(found), self.made_of, self.path, "unfinished soft labels")
+
+    def _take_up(self, found):
+        """Go on with what the record says, if it is of the same and whole; return whether it is."""
+        if found is None or _made_of(found) != self.made_of:
+            return False
+        others = found.get("others", {})
+        whole = all(is_whole(self.unfinished, each) for each in others.values())
+        # The former version spread the mass of the others evenly: rows of another form.
+        if not whole or len(others) != len(self._with_others()):
+            return False
+        self._files, self._others = others, read_others(self.unfinished, others)
+        for shard in found.get("shards", []):  # The former version kept digests here.
+            self._write_digest(shard)
+        return True
+
+    def numbers(self):
+        """Return the numbers of all shards."""
+        return range(self.made_of["views"] * self._shards_a_view())
+
+    def missing(self, numbers):
+        """Return those of some shards that are not there, whole, yet.
+
+        Args:
+            numbers: of shards.
+        """
+        done = {number: self._done(number) for number in numbers}
+        return [n for n, shard in done.items() if not (shard and is_whole(self.unfinished, shard))]
+
+    def write(self, numbers, teacher, split, augmentation, batch_size):
+        """Write those of some shards that are missing, and what a reader must know beside them.
+
+        Args:
+            numbers: of shards.
             teacher: a `Teacher`.
             split: the `Split` that it is asked about.
             augmentation: of its images, or `None`.
             batch_size: images that are shown at once.
-            overwrite: replace other soft labels, finished or not.
         """
-        rows_per_shard = self.made_of["rows_per_shard"]
-        done = self._take_up(overwrite)
         ask = asking(teacher, augmentation)
         if not self._others:
             self._find_others(ask, split, batch_size)
-        shards = [
-            (view, start)
-            for view in range(self.made_of["views"])
-            for start in range(0, len(split), rows_per_shard)
-        ]
+        self._write_record()
+        missing = set(self.missing(numbers))
         # One shard is written while the next is computed, and no more than one waits.
         with (
             progress_bar("soft labels", self.verbose) as bar,
             concurrent.futures.ThreadPoolExecutor(1) as writer,
         ):
-            total = self.made_of["views"] * len(split)
-            task = bar.add_task("", total=total, pace="")
+            task = bar.add_task("", total=sum(map(self._num_rows, numbers)), pace="")
             waiting = None
-            for number, (view, start) in enumerate(shards):
-                stop = min(start + rows_per_shard, len(split))
-                if number < len(done):
-                    bar.advance(task, stop - start)
+            for number in numbers:
+                if number not in missing:
+                    bar.advance(task, self._num_rows(number))
                     continue
-                rows = self._rows(ask, split, view, start, stop, batch_size, bar, task)
+                rows = self._rows(ask, split, number, batch_size, bar, task)
                 if waiting:
-                    self._note(done, waiting.result())
+                    waiting.result()
                 waiting = writer.submit(self._write_shard, number, rows)
             if waiting:
-                self._note(done, waiting.result())
+                waiting.result()
+
+    def finish(self):
+        """Move the store to its place, all shards of which are there."""
+        done = [self._done(number) for number in self.numbers()]
+        self._write_record(shards=done)  # First: who is killed here finds the digests in it.
+        for number in self.numbers():
+            self._digest_file(number).unlink()
+        remove_leftovers(self.unfinished)
         if self.path.exists():
             shutil.rmtree(self.path)  # Others, that are to be replaced: these are whole now.
         move(self.unfinished, self.path)
 
-    def _take_up(self, overwrite):
-        """Return the whole shards of an interrupted run of the same."""
-        self.unfinished.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.unfinished)
-        record = read_unfinished(self.record) or {}
-        shards, others = record.pop("shards", []), record.pop("others", {})
-        if record and not overwrite:
-            check_same(record, self.made_of, self.path, "unfinished soft labels")
-        whole = all(is_whole(self.unfinished, each) for each in [*shards, *others.values()])
-        # The former version spread the mass of the others evenly: rows of another form.
-        if record == self.made_of and whole and len(others) == len(self._with_others()):
-            self._files, self._others = others, read_others(self.unfinished, others)
-            return shards
-        shutil.rmtree(self.unfinished)
-        self.unfinished.mkdir()
-        return []
+    def _shards_a_view(self):
+        return -(-self.made_of["num_examples"] // self.made_of["rows_per_shard"])
+
+    def _place(self, number):
+        """Return view, first and last row (excluded) of a shard."""
+        rows_per_shard = self.made_of["rows_per_shard"]
+        view, part = divmod(number, self._shards_a_view())
+        start = part * rows_per_shard
+        return view, start, min(start + rows_per_shard, self.made_of["num_examples"])
+
+    def _num_rows(self, number):
+        _, start, stop = self._place(number)
+        return stop - start
+
+    def _digest_file(self, number):
+        return self.unfinished / f"rows-{number:05d}.json"
+
+    def _done(self, number):
+        """Return what the record says of a shard, or `None` if it is not there."""
+        file = self._digest_file(number)
+        if not (self.unfinished / f"{file.stem}.npy").is_file():
+            return None
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            found = json_files.parsed(file)
+            if json_files.misfit(found, SHARD) is None:
+                return found
+        return None
 
     def _with_others(self):
         """Return the outputs of which not all logits are kept, by their numbers."""
@@ -128,7 +209,8 @@ class Writer:
                 np.save(unfinished, self._others[name].table)
             self._files[name] = {"file": file, "sha256": sha256_of(self.unfinished / file)}
 
-    def _rows(self, ask, split, view, start, stop, batch_size, bar, task):
+    def _rows(self, ask, split, number, batch_size, bar, task):
+        view, start, stop = self._place(number)
         rows = np.zeros(stop - start, row_dtype(self.outputs))
         rows["index"] = np.arange(start, stop)
         generator = np.random.default_rng([self.made_of["seed"], view, start])
@@ -160,14 +242,21 @@ class Writer:
         name = f"rows-{number:05d}.npy"
         with written_whole(self.unfinished / name) as unfinished:
             np.save(unfinished, rows)
-        return {"file": name, "sha256": sha256_of(self.unfinished / name)}
+            # Before the rows, which are there only with their digest.
+            self._write_digest({"file": name, "sha256": sha256_of(unfinished)})
 
-    def _note(self, done, shard):
-        done.append(shard)
+    def _write_digest(self, shard):
+        with written_whole((self.unfinished / shard["file"]).with_suffix(".json")) as unfinished:
+            unfinished.write_text(json.dumps(shard))
+
+    def _write_record(self, **shards):
+        others = {"others": self._files} if self._files else {}
         with written_whole(self.record) as unfinished:
-            others = {"others": self._files} if self._files else {}
-            record = self.made_of | {"shards": done} | others
-            unfinished.write_text(json.dumps(record, indent=1))
+            unfinished.write_text(json.dumps(self.made_of | shards | others, indent=1))
+
+
+def _made_of(found):
+    return {name: value for name, value in found.items() if name not in ("shards", "others")}
 
 
 def _not_finite(answer, output, index):
