@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd import data as data
     from keras_kd import experiment as experiment
     from keras_kd import export as export
+    from keras_kd import launchers as launchers
     from keras_kd import losses as losses
     from keras_kd import metrics as metrics
     from keras_kd import models as models
@@ -56,6 +57,7 @@ _MODULES = (
     "data",
     "experiment",
     "export",
+    "launchers",
     "losses",
     "metrics",
     "models",

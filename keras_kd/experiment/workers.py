@@ -6,11 +6,8 @@ Imported where a search runs, once it is known that Optuna is there.
 import contextlib
 import dataclasses
 import multiprocessing
-import multiprocessing.connection
-import os
 import pickle
 import sys
-import threading
 
 from keras_kd._common.console import Console
 from keras_kd.device import call_in_new_process, visible_gpus
@@ -18,6 +15,7 @@ from keras_kd.experiment.space import Space
 from keras_kd.experiment.study import num_finished, open_study, place_of, take_up_again, work
 from keras_kd.experiment.training import Trainer
 from keras_kd.experiment.trial import Objective
+from keras_kd.launchers import end_with_parent
 from keras_kd.runs.progress import Progress
 
 
@@ -121,7 +119,7 @@ def _run_workers(job, num_workers, num_trials):
 
 
 def _worker(job, number, left, errors):
-    _end_with_parent()
+    end_with_parent()
     try:
         # One line is drawn over by one process at most.
         progress = Progress(console=Console(quiet=not job.verbose, force_terminal=False))
@@ -149,13 +147,3 @@ def _tickets(left):
                 return
             left.value -= 1
         yield
-
-
-def _end_with_parent():
-    """End this process when the one that holds the folder is killed."""
-
-    def watch():
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -19,6 +19,7 @@ from keras_kd.data.augmentation import views_at
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.data.targets import Targets
+from keras_kd.launchers import Launcher
 from keras_kd.soft_labels.predict import examples_of, images_at_once, shapes_of
 from keras_kd.soft_labels.record import (
     ALONE,
@@ -148,6 +149,7 @@ class SoftLabels:
         seed: int = 0,
         batch_size: int | None = None,
         overwrite: bool = False,
+        launcher: Launcher | None = None,
         verbose: bool = True,
     ) -> Self:
         """Ask the teacher once for every view of every image, or open what was asked before.
@@ -174,6 +176,8 @@ class SoftLabels:
             seed: integer that the seeds of the views are drawn from.
             batch_size: images the teacher sees at once; 256 if `None`, fewer of large ones.
             overwrite: replace soft labels of something else that are there, finished or not.
+            launcher: who asks, such as `launchers.Processes(4)`; this process if `None`. The
+                store is the same, byte for byte, where the processors are alike.
             verbose: show a progress bar.
 
         Returns:
@@ -183,37 +187,63 @@ class SoftLabels:
             ValueError: if an argument is out of range, the folder holds soft labels of another
                 teacher, data or augmentation, or the teacher's logits are not finite.
         """
-        check_integer("views", views, minimum=1)
-        if batch_size is not None:
-            check_integer("batch_size", batch_size, minimum=1)
-        check_seed(seed)
-        if views > 1 and augmentation is None:
-            raise ValueError(
-                "Without an augmentation all views are the same. "
-                f"Received: views={views}. Pass `augmentation`, or leave `views` at 1."
-            )
-        split = as_split(data)
-        teacher = asked_about(teacher, split)
-        if teacher.class_maps:
-            raise ValueError(
-                "Soft labels are for the student's own classes. Received: a teacher with a "
-                "`class_map`. Distil from it without soft labels."
-            )
-        answers = teacher(examples_of(split.images, slice(1)))
-        outputs = kept_of(answers, teacher.heads, dtype=dtype, top_k=top_k)
-        made_of = {
-            "teacher": teacher.fingerprint,
-            "data": split.digest,
-            "augmentation": what_it_does(augmentation, split),
+        options = {
             "views": views,
+            "augmentation": augmentation,
+            "dtype": dtype,
+            "top_k": top_k,
             "seed": seed,
-            "num_examples": len(split),
-            **described(outputs),
+            "batch_size": batch_size,
         }
-        shapes = [*shapes_of(split.images), *shapes_of(answers)]
-        batch_size = batch_size or images_at_once(*shapes)
-        making = (teacher, split, augmentation, batch_size, overwrite)
-        return cls._made(path, made_of, making, verbose)
+        made_of, asked = _asked(teacher, data, **options)
+        return cls._made(path, made_of, (*asked, overwrite), verbose, launcher)
+
+    @classmethod
+    def create_part(
+        cls,
+        path: PathLike,
+        teacher: TeacherLike,
+        data: Structure,
+        part: tuple[int, int],
+        *,
+        verbose: bool = True,
+        **options: Any,
+    ) -> bool:
+        """Do a part of what `create` does, beside others who do the other parts.
+
+        Each may be done by another process or machine that sees the folder, in any order; whoever
+        is killed says the same again. Who finds all parts there finishes the store.
+
+        Args:
+            path: as in `create`, like `teacher` and `data`.
+            teacher: as there.
+            data: as there.
+            part: `(3, 16)` for the third of sixteen.
+            verbose: show a progress bar.
+            **options: the other arguments of `create`, but `overwrite` and `launcher`.
+
+        Returns:
+            Whether the store is finished.
+
+        Raises:
+            ValueError: as in `create`, or if the others make something else.
+        """
+        number, count = _checked_part(part)
+        made_of, asked = _asked(teacher, data, **options)
+        path = Path(path)
+        if _is_made(path, made_of, overwrite=False):
+            return True
+        writer = _writer(path, made_of, verbose)
+        writer.join()
+        numbers = writer.numbers()
+        own = numbers[(number - 1) * len(numbers) // count : number * len(numbers) // count]
+        writer.write(own, *asked)
+        if writer.missing(numbers):
+            return False
+        with alone(path, print if verbose else _nothing):
+            if not _is_made(path, made_of, overwrite=False):  # By who was waited for.
+                writer.finish()
+        return True
 
     @classmethod
     def from_logits(
@@ -297,18 +327,19 @@ class SoftLabels:
         return cls._made(path, made_of, making, verbose)
 
     @classmethod
-    def _made(cls, path, made_of, making, verbose):
+    def _made(cls, path, made_of, making, verbose, launcher=None):
         """Open the folder if it is made of the same; make it, as `Writer.write` does, if not."""
         *asked, overwrite = making
         path = Path(path)
-        rows_per_shard = _BYTES_PER_SHARD // row_dtype(outputs_of(made_of)).itemsize
-        rows_per_shard = min(_ROWS_PER_SHARD, max(1, rows_per_shard))
         if not _is_made(path, made_of, overwrite):
             with alone(path, print if verbose else _nothing):
                 if not _is_made(path, made_of, overwrite):  # By who was waited for.
-                    writer = Writer(path, made_of | {"rows_per_shard": rows_per_shard}, verbose)
+                    writer = _writer(path, made_of, verbose)
                     writer.begin(overwrite)
-                    writer.write(writer.numbers(), *asked)
+                    if launcher is None:
+                        writer.write(writer.numbers(), *asked)
+                    else:
+                        writer.launch(launcher, *asked)
                     writer.finish()
         return cls(path, augmentation=asked[2])
 
@@ -440,6 +471,59 @@ class SoftLabels:
             return logits[0]
         found = dict(zip(self._outputs, logits, strict=True))
         return found if pairs is None else {name: found[own] for name, own in pairs.items()}
+
+
+def _asked(
+    teacher, data, *, views=1, augmentation=None, dtype=None, top_k=None, seed=0, batch_size=None
+):
+    """Return what soft labels are made of, and what `Writer.write` takes; see `create`."""
+    check_integer("views", views, minimum=1)
+    if batch_size is not None:
+        check_integer("batch_size", batch_size, minimum=1)
+    check_seed(seed)
+    if views > 1 and augmentation is None:
+        raise ValueError(
+            "Without an augmentation all views are the same. "
+            f"Received: views={views}. Pass `augmentation`, or leave `views` at 1."
+        )
+    split = as_split(data)
+    teacher = asked_about(teacher, split)
+    if teacher.class_maps:
+        raise ValueError(
+            "Soft labels are for the student's own classes. Received: a teacher with a "
+            "`class_map`. Distil from it without soft labels."
+        )
+    answers = teacher(examples_of(split.images, slice(1)))
+    outputs = kept_of(answers, teacher.heads, dtype=dtype, top_k=top_k)
+    made_of = {
+        "teacher": teacher.fingerprint,
+        "data": split.digest,
+        "augmentation": what_it_does(augmentation, split),
+        "views": views,
+        "seed": seed,
+        "num_examples": len(split),
+        **described(outputs),
+    }
+    shapes = [*shapes_of(split.images), *shapes_of(answers)]
+    batch_size = batch_size or images_at_once(*shapes)
+    return made_of, (teacher, split, augmentation, batch_size)
+
+
+def _writer(path, made_of, verbose):
+    rows_per_shard = _BYTES_PER_SHARD // row_dtype(outputs_of(made_of)).itemsize
+    rows_per_shard = min(_ROWS_PER_SHARD, max(1, rows_per_shard))
+    return Writer(path, made_of | {"rows_per_shard": rows_per_shard}, verbose)
+
+
+def _checked_part(part):
+    number, count = part
+    check_integer("num_parts", count, minimum=1)
+    check_integer("part", number, minimum=1)
+    if number > count:
+        raise ValueError(
+            f"`part` must be one of them, such as (3, 16). Received: part {number} of {count}."
+        )
+    return number, count
 
 
 def _as_float32(logits):

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import json
 import math
 import shutil
@@ -12,7 +13,14 @@ from keras_kd._common import json_files
 from keras_kd._common.files import move, remove_leftovers, sha256_of, written_whole
 from keras_kd.soft_labels.others import Others, num_sampled
 from keras_kd.soft_labels.predict import asking, examples_of, progress_bar
-from keras_kd.soft_labels.record import SHARD, check_same, is_whole, listed, outputs_of, read_unfinished
+from keras_kd.soft_labels.record import (
+    SHARD,
+    check_same,
+    is_whole,
+    listed,
+    outputs_of,
+    read_unfinished,
+)
 from keras_kd.soft_labels.rows import keep_logits, parts_of, read_others, row_dtype
 
 # Logits in an error.
@@ -116,9 +124,9 @@ class Writer:
             batch_size: images that are shown at once.
         """
         ask = asking(teacher, augmentation)
-        if not self._others:
+        if not self.record.is_file():
             self._find_others(ask, split, batch_size)
-        self._write_record()
+            self._write_record()
         missing = set(self.missing(numbers))
         # One shard is written while the next is computed, and no more than one waits.
         with (
@@ -137,6 +145,23 @@ class Writer:
                 waiting = writer.submit(self._write_shard, number, rows)
             if waiting:
                 waiting.result()
+
+    def launch(self, launcher, *asked):
+        """Have all shards written by others, see `launchers`.
+
+        Args:
+            launcher: a function `(work, numbers)` that yields each number when it is done.
+            *asked: what follows the numbers in `write`.
+        """
+        self.write([], *asked)
+        missing = self.missing(self.numbers())
+        total = sum(map(self._num_rows, self.numbers()))
+        with progress_bar("soft labels", self.verbose) as bar:
+            task = bar.add_task("", total=total, pace="")
+            bar.advance(task, total - sum(map(self._num_rows, missing)))
+            for number in launcher(_Work(Writer(self.path, self.made_of, False), asked), missing):
+                bar.advance(task, self._num_rows(number))
+                bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
 
     def finish(self):
         """Move the store to its place, all shards of which are there."""
@@ -253,6 +278,18 @@ class Writer:
         others = {"others": self._files} if self._files else {}
         with written_whole(self.record) as unfinished:
             unfinished.write_text(json.dumps(self.made_of | shards | others, indent=1))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Work:
+    """Writes a shard by its number, in whatever process it is unpickled in."""
+
+    writer: Writer
+    asked: tuple
+
+    def __call__(self, number):
+        self.writer.join()
+        self.writer.write([number], *self.asked)
 
 
 def _made_of(found):

@@ -1,6 +1,5 @@
 """Soft labels: computed once, found by index, of the very views that the student sees."""
 
-import json
 import time
 from pathlib import Path
 

@@ -1,0 +1,155 @@
+"""Who does work that comes in pieces: this machine's processes, or another engine.
+
+A launcher is a function `(work, pieces)` that has `work(piece)` done for each of some pieces,
+wherever and in whatever order, and yields each piece when it is done. Work can be pickled, and
+may be done twice: what is done by a process that dies is done again by another.
+
+    labels = kd.SoftLabels.create("labels", teacher, data, launcher=kd.launchers.Processes(4))
+"""
+
+import contextlib
+import dataclasses
+import multiprocessing
+import multiprocessing.connection
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from keras_kd._common.checks import check_integer
+from keras_kd._common.surface import only
+from keras_kd.device import call_in_new_process, visible_gpus
+
+__all__ = ["Processes"]
+__dir__ = only(__all__)
+
+Launcher = Callable[[Callable[[Any], None], Iterable[Any]], Iterator[Any]]
+# A process that was killed is replaced; not if as many die one after the other over one piece.
+_MOST_DEATHS = 3
+# Not forked: TensorFlow does not survive that.
+_context = multiprocessing.get_context("spawn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Processes of this machine, each begun anew: a script that uses them needs its
+    `if __name__ == "__main__":`.
+
+    One that is killed is replaced, and what it had begun is done again. Where the one that began
+    them is killed, they end.
+
+    Args:
+        num_workers: how many, at least 1.
+    """
+
+    num_workers: int
+
+    def __post_init__(self):
+        check_integer("num_workers", self.num_workers, minimum=1)
+
+    def __call__(self, work: Callable[[Any], None], pieces: Iterable[Any]) -> Iterator[Any]:
+        """Have work done, and yield each piece when it is.
+
+        Raises:
+            Exception: what `work` raised.
+            ChildProcessError: if processes die over a piece again and again.
+        """
+        waiting, deaths = list(pieces)[::-1], {}
+        pickled = pickle.dumps((_work_on, work))
+        workers = {}
+        try:
+            while waiting or any(worker.piece is not None for worker in workers.values()):
+                while waiting and len(workers) < self.num_workers:
+                    worker = _Worker(pickled)
+                    workers[worker.connection] = worker
+                for worker in workers.values():
+                    if waiting and worker.piece is None:
+                        worker.begin(waiting.pop())
+                for connection in multiprocessing.connection.wait([*workers]):
+                    worker = workers[connection]
+                    try:
+                        error = connection.recv()
+                    except (EOFError, OSError):  # It died.
+                        del workers[connection]
+                        if worker.piece is not None:
+                            waiting.append(worker.piece)
+                            _count_death(deaths, worker)
+                        continue
+                    if error is not None:
+                        raise error
+                    piece, worker.piece = worker.piece, None
+                    yield piece
+        finally:
+            for worker in workers.values():
+                worker.end()
+
+
+class _Worker:
+    """A process, the piece that it works on, and the line to it."""
+
+    def __init__(self, pickled):
+        self.connection, theirs = _context.Pipe()
+        self.piece = None
+        self.process = _context.Process(
+            target=call_in_new_process, args=(pickled, visible_gpus(), theirs)
+        )
+        self.process.start()
+        theirs.close()  # It is theirs alone: its end is seen here.
+
+    def begin(self, piece):
+        self.piece = piece
+        with contextlib.suppress(OSError):  # It died; `recv` says so.
+            self.connection.send(piece)
+
+    def end(self):
+        self.process.kill()  # What it writes appears whole or not at all.
+        self.process.join()
+        self.connection.close()
+
+
+def _count_death(deaths, worker):
+    worker.process.join()
+    deaths[worker.piece] = deaths.get(worker.piece, 0) + 1
+    if deaths[worker.piece] == _MOST_DEATHS:
+        raise ChildProcessError(
+            "The processes that share work must end by themselves. Received: exit code "
+            f"{worker.process.exitcode}, {_MOST_DEATHS} times over the same piece. Look for what "
+            "killed them, such as memory, and begin again: what is done stays."
+        )
+
+
+def _work_on(work, connection):
+    end_with_parent()
+    while True:
+        try:
+            piece = connection.recv()
+        except EOFError:
+            return
+        try:
+            work(piece)
+        except KeyboardInterrupt:
+            return
+        except Exception as error:
+            connection.send(_as_sent(error))
+        else:
+            connection.send(None)
+
+
+def _as_sent(error):
+    """Return an exception that can be pickled."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def end_with_parent():
+    """End this process when the one that began it is killed."""
+
+    def watch():
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,148 @@
+"""A store is the same bytes, whoever writes its shards, in whatever order, and whoever dies."""
+
+import os
+import random
+import signal
+
+import keras
+import numpy as np
+import pytest
+import warm
+
+import keras_kd as kd
+from keras_kd.soft_labels import store, writing
+
+SHAPE = {"image_shape": (4, 4, 1), "num_classes": 3}
+IMAGES = np.random.default_rng(0).uniform(0, 255, (400, 4, 4, 1)).astype("uint8")
+OPTIONS = {"views": 2, "augmentation": kd.data.RandomShift(1)}
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    keras.utils.set_random_seed(0)
+    return kd.models.mlp([8], **SHAPE)
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    monkeypatch.setattr(store, "_ROWS_PER_SHARD", 64)  # 2 views of 7 shards.
+
+
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(teacher, tmp_path_factory):
+    path = tmp_path_factory.mktemp("whole") / "labels"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_ROWS_PER_SHARD", 64)
+        kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
+    return content(path)
+
+
+def part(path, teacher, number, count, **options):
+    options = {**OPTIONS, "verbose": False, **options}
+    return kd.SoftLabels.create_part(path, teacher, IMAGES, (number, count), **options)
+
+
+class TestParts:
+    def test_the_last_one_finishes_the_same_store_in_any_order(self, teacher, tmp_path, whole):
+        path = tmp_path / "labels"
+        finished = [part(path, teacher, number, 4) for number in (3, 1, 4, 3, 2)]
+        assert finished == [False] * 4 + [True]
+        assert content(path) == whole and [*tmp_path.iterdir()] == [path]
+        assert part(path, teacher, 2, 4)
+
+    def test_more_parts_than_shards(self, teacher, tmp_path, whole):
+        finished = [part(tmp_path / "labels", teacher, number, 20) for number in range(1, 21)]
+        assert finished[-1] and content(tmp_path / "labels") == whole
+
+    def test_what_a_part_left_undone_or_damaged_is_done_again(self, teacher, tmp_path, whole):
+        path = tmp_path / "labels"
+        part(path, teacher, 1, 2)
+        unfinished = tmp_path / ".labels.unfinished"
+        (unfinished / "rows-00002.npy").unlink()
+        rows = unfinished / "rows-00003.npy"
+        rows.write_bytes(rows.read_bytes()[:-1])
+        (unfinished / "rows-00004.json").write_text("{")
+        assert not part(path, teacher, 2, 2)
+        assert part(path, teacher, 1, 2) and content(path) == whole
+
+    def test_one_process_goes_on_with_what_parts_began(self, teacher, tmp_path, whole, monkeypatch):
+        path = tmp_path / "labels"
+        part(path, teacher, 2, 2)
+        written = []
+        write = writing.Writer._write_shard
+        monkeypatch.setattr(
+            writing.Writer,
+            "_write_shard",
+            lambda self, number, rows: written.append(number) or write(self, number, rows),
+        )
+        kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
+        assert written == [*range(7)] and content(path) == whole
+
+    def test_parts_of_something_else_are_refused_and_touch_nothing(self, teacher, tmp_path):
+        path = tmp_path / "labels"
+        part(path, teacher, 1, 2)
+        before = content(tmp_path / ".labels.unfinished")
+        other = kd.models.mlp([9], **SHAPE)
+        for given, options, sentence in (
+            (other, {}, "another teacher"),
+            (teacher, {"seed": 1}, r"another seed \(seed: 0 there, 1 now\)"),
+            (teacher, {"views": 1}, "another views"),
+        ):
+            with pytest.raises(ValueError, match=f"unfinished soft labels .*{sentence}"):
+                part(path, given, 2, 2, **options)
+        assert content(tmp_path / ".labels.unfinished") == before
+
+    @pytest.mark.parametrize("given", [(0, 2), (3, 2), (1, 0)])
+    def test_a_part_is_one_of_them(self, teacher, tmp_path, given):
+        with pytest.raises(ValueError, match="part"):
+            part(tmp_path / "labels", teacher, *given)
+        assert not [*tmp_path.iterdir()]
+
+
+def test_what_the_former_version_left_unfinished_is_gone_on_with(teacher, tmp_path, whole):
+    """It kept the digests of the shards in the record alone."""
+    path = tmp_path / "labels"
+    part(path, teacher, 1, 2)
+    writer = store._writer(path, store._asked(teacher, IMAGES, **OPTIONS)[0], False)
+    done = [writer._done(number) for number in range(7)]
+    writer._write_record(shards=done)
+    for file in (tmp_path / ".labels.unfinished").glob("rows-*.json"):
+        file.unlink()
+    kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
+    assert content(path) == whole
+
+
+class Killing:
+    """A launcher that has several processes at it, and kills one of them now and then."""
+
+    def __init__(self, num_kills):
+        self.num_kills, self.killed = num_kills, 0
+
+    def __call__(self, work, numbers):
+        generator, begun = random.Random(0), []
+        started = kd.launchers._Worker.__init__
+
+        def noted(worker, pickled):
+            started(worker, pickled)
+            begun.append(worker.process)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kd.launchers._Worker, "__init__", noted)
+            for number in kd.launchers.Processes(2)(work, numbers):
+                alive = [each for each in begun if each.is_alive()]
+                if self.killed < self.num_kills:
+                    os.kill(generator.choice(alive).pid, signal.SIGKILL)
+                    self.killed += 1
+                yield number
+
+
+@pytest.mark.slow
+def test_processes_that_are_killed_leave_the_store_of_one(teacher, tmp_path, whole, monkeypatch):
+    monkeypatch.setattr(kd.launchers, "_context", warm._context)
+    path, launcher = tmp_path / "labels", Killing(int(os.environ.get("KERAS_KD_KILLED_RUNS", 2)))
+    kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, launcher=launcher, **OPTIONS)
+    assert launcher.killed and content(path) == whole

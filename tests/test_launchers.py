@@ -1,0 +1,47 @@
+"""Work in pieces is done by whatever processes there are, however many of them die."""
+
+import os
+import signal
+
+import pytest
+import warm
+
+from keras_kd import launchers
+
+
+@pytest.fixture(autouse=True)
+def begun_in_a_moment(monkeypatch):
+    monkeypatch.setattr(launchers, "_context", warm._context)
+
+
+class Work:
+    """Notes its pieces in a folder; some end the process, or fail, the first time."""
+
+    def __init__(self, folder, *, killed=(), fails=()):
+        self.folder, self.killed, self.fails = folder, killed, fails
+
+    def __call__(self, piece):
+        begun = self.folder / f"begun-{piece}"
+        is_first = not begun.exists()
+        begun.touch()
+        if piece in self.killed and (is_first or self.killed.count(piece) > 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if piece in self.fails:
+            raise ValueError(f"piece {piece}")
+        (self.folder / f"done-{piece}").touch()
+
+
+def test_every_piece_is_done_once_it_is_yielded_though_processes_are_killed(tmp_path):
+    work = Work(tmp_path, killed=(0, 3))
+    for piece in launchers.Processes(2)(work, range(5)):
+        assert (tmp_path / f"done-{piece}").exists()
+    assert len([*tmp_path.glob("done-*")]) == 5
+
+
+def test_what_fails_or_kills_each_process_is_told(tmp_path):
+    with pytest.raises(ValueError, match="piece 1"):
+        list(launchers.Processes(1)(Work(tmp_path, fails=(1,)), range(2)))
+    with pytest.raises(ChildProcessError, match=r"exit code -9, 3 times over the same piece"):
+        list(launchers.Processes(1)(Work(tmp_path, killed=(1, 1)), [1]))
+    with pytest.raises(ValueError, match="num_workers"):
+        launchers.Processes(0)
