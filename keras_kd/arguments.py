@@ -37,7 +37,8 @@ def parser():
         prog="keras-kd", title="commands", dest="command", required=True, metavar="COMMAND"
     )
     for add in (_add_run, _add_compare, _add_sweep, _add_search, _add_distill, _add_check,
-                _add_resume, _add_list, _add_report, _add_export, _add_serve):  # fmt: skip
+                _add_soft_labels, _add_resume, _add_list, _add_report, _add_export,
+                _add_serve):  # fmt: skip
         add(commands)
     return main
 
@@ -194,6 +195,41 @@ def _add_check(commands):
     _add_seed(check)
     _add_quiet(check)
     _add_own(check, trains=False)
+
+
+def _add_soft_labels(commands):
+    soft_labels = _new(
+        commands,
+        "soft-labels",
+        "ask a teacher once about every training image, with as many machines as there are",
+        "Store what a teacher says of the training images, for `--soft-labels` of what trains. "
+        "Machines that see one folder share the work: each does a part with `--shard`, in "
+        "any order, and the last one finishes the store. What was killed is said again.",
+        [
+            "{} --teacher t.keras --data photos --output labels",
+            "{} --teacher t.keras --data photos --output labels --shard 3/16",
+            "{} status labels",
+        ],
+    )
+    soft_labels.set_defaults(recipe=None)
+    soft_labels.add_argument(
+        "asked", nargs="*", metavar="status STORE", help="only say how far a store is"
+    )
+    soft_labels.add_argument("--output", metavar="STORE", help="folder of the store")
+    soft_labels.add_argument(
+        "--shard", type=_part, metavar="K/N", help="do part K of N, as another machine does others"
+    )
+    soft_labels.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
+    )
+    soft_labels.add_argument(
+        "--top-k", type=int, metavar="N", help="keep the N largest logits, for many classes"
+    )
+    _add_overwrite(soft_labels)
+    _add_seed(soft_labels)
+    _add_data_dir(soft_labels)
+    _add_quiet(soft_labels)
+    _add_own_files(soft_labels, trains=False)
 
 
 def _add_resume(commands):
@@ -409,7 +445,7 @@ def _add_own(parser, *, trains=True, without=()):
         _add_own_training(own, without)
 
 
-def _add_own_files(own):
+def _add_own_files(own, *, trains=True):
     own.add_argument(
         "--teacher",
         action="append",
@@ -423,12 +459,13 @@ def _add_own_files(own):
         help="a folder with a folder of images for each class (in train/, validation/, test/, if "
         "you like), a folder of TFRecord shards with schema.json, an .npz file, or a known name",
     )
-    own.add_argument(
-        "--student",
-        metavar="SPEC",
-        help="mlp:128, conv:16-32, lenet5, resnet18:0.25, mobilenet_v3_small:0.5@96, a .keras "
-        "file, or (to train, by default) auto: the best of three within --max-kb and --max-us",
-    )
+    if trains:
+        own.add_argument(
+            "--student",
+            metavar="SPEC",
+            help="mlp:128, conv:16-32, lenet5, resnet18:0.25, mobilenet_v3_small:0.5@96, a .keras "
+            "file, or (to train, by default) auto: the best of three within --max-kb and --max-us",
+        )
     _add_ends(own)
     own.add_argument(
         "--image-size",
@@ -439,9 +476,10 @@ def _add_own_files(own):
     own.add_argument(
         "--class-map", metavar="FILE", help="the teacher's class names in order, as JSON"
     )
-    own.add_argument(
-        "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
-    )
+    if trains:
+        own.add_argument(
+            "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
+        )
     own.add_argument("--cache", metavar="DIR", help="for decoded images beyond the memory")
     own.add_argument(
         "--leave-out-unreadable", action="store_true", help="go on without broken images"
@@ -525,6 +563,12 @@ def _number(text):
     return text if text == "auto" else float(text)
 
 
+def _part(text):
+    """Return `(number, count)` of `3/16`."""
+    number, count = text.split("/")
+    return int(number), int(count)
+
+
 def _image_size(text):
     """Return `(height, width)` of `96` or `96x128`."""
     sizes = [int(part) for part in text.lower().split("x")]
@@ -534,4 +578,4 @@ def _image_size(text):
 
 
 # What argparse calls them in its errors.
-_number.__name__, _image_size.__name__ = "number", "image size"
+_number.__name__, _image_size.__name__, _part.__name__ = "number", "image size", "part"

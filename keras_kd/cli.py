@@ -163,6 +163,26 @@ def _check(options):
     return 0 if found.ok else 1
 
 
+def _soft_labels(options):
+    """Ask the teacher, or say how far a store is."""
+    if options.asked:
+        return _show(keras_kd.SoftLabels.status(options.asked[1]))
+    from keras_kd.runs.progress import Progress
+
+    recipe = _recipe(options)
+    data = recipe.load(options.seed, options.data_dir)
+    teacher = recipe.opened_teacher(data, progress=Progress(verbose=False))
+    about = options.output, teacher, data.train
+    how = {"top_k": options.top_k, "verbose": not options.quiet}
+    if options.shard is not None:
+        keras_kd.SoftLabels.create_part(*about, options.shard, **how)
+    else:
+        workers = options.workers
+        launcher = keras_kd.launchers.Processes(workers) if workers > 1 else None
+        keras_kd.SoftLabels.create(*about, overwrite=options.overwrite, launcher=launcher, **how)
+    return _show(keras_kd.SoftLabels.status(options.output), options.quiet)
+
+
 def _resume(options):
     config = keras_kd.experiment.check_run(options.folder)
     recipe = None if "made_from" in config else keras_kd.recipes.by_name(config["recipe"])
@@ -277,4 +297,5 @@ _CALLS = {
     "serve": _serve,
     "distill": _distill,
     "check": _check,
+    "soft-labels": _soft_labels,
 }

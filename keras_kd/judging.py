@@ -29,7 +29,9 @@ def judge_words(options):
         ValueError: in one sentence.
         OSError: if a file or folder is not there, or is the other of the two.
     """
-    if "recipe" in vars(options):
+    if options.command == "soft-labels":
+        _judge_store(options)
+    elif "recipe" in vars(options):
         _judge_whose(options)
     for name, given in vars(options).items():
         values = given if isinstance(given, list) else [given]
@@ -95,6 +97,36 @@ def _judge_whose(options):
             "A teacher of your own needs data: a folder of images, an .npz file or a known name. "
             f"Received: no --data. Say {example}."
         )
+
+
+def _judge_store(options):
+    """Refuse a store of which too little is said, or what parts of one cannot do."""
+    example = "`keras-kd soft-labels --teacher t.keras --data photos --output labels`"
+    if options.asked:
+        if len(options.asked) != 2 or options.asked[0] != "status":
+            raise ValueError(
+                "Ask how far a store is, or name teacher, data and output. Received: "
+                f"{' '.join(options.asked)}. Say `keras-kd soft-labels status labels` or {example}."
+            )
+        return
+    missing = [name for name in ("teacher", "data", "output") if getattr(options, name) is None]
+    if missing:
+        raise ValueError(
+            "Soft labels are what a teacher says of data. Received: no "
+            f"{' and no '.join(f'--{name}' for name in missing)}. Say {example}."
+        )
+    if options.shard is not None:
+        beside = "--overwrite" if options.overwrite else "--workers"
+        if options.overwrite or options.workers > 1:
+            raise ValueError(
+                f"One does a part of a store by itself. Received: --shard beside {beside}. Leave "
+                "one of them out."
+            )
+        number, count = options.shard
+        if not 1 <= number <= count:
+            raise ValueError(
+                f"`shard` must be one of the parts, such as 3/16. Received: shard={number}/{count}."
+            )
 
 
 def recipe_of(options):
@@ -220,6 +252,11 @@ def _distill(options):
         check_formats(options.formats)
 
 
+def _soft_labels(options):
+    if not options.asked:
+        _own(options)
+
+
 def _own(options):
     from keras_kd._common.model_files import check_path
     from keras_kd.data import reading
@@ -231,7 +268,7 @@ def _own(options):
 
     for path in options.teacher or []:
         check_teacher_path(path)
-    student = options.student
+    student = getattr(options, "student", None)
     if student is not None and (student != AUTO or options.command == "check"):
         if student.endswith(".keras"):
             check_path(student, "student")
@@ -280,6 +317,7 @@ _WORDS = {
     "batch_size": _at_least("batch_size", 1),
     "trials": _at_least("trials", 1),
     "workers": _at_least("workers", 1, checks.MOST_WORKERS),
+    "top_k": _at_least("top_k", 1),
     "port": _at_least("port", 0, checks.MOST_PORT),
     "temperature": _within("temperature", checks.TEMPERATURES),
     "alpha": _within("alpha", checks.ALPHAS),
@@ -324,6 +362,7 @@ _JUDGES = {
     "search": _search,
     "distill": _distill,
     "check": _trained,
+    "soft-labels": _soft_labels,
     "resume": _import,
     "export": _export,
     "serve": _serve,

@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._common.checks import check_integer, check_seed
+from keras_kd._common.files import size_of
+from keras_kd._common.json_files import misfit
 from keras_kd._common.locks import alone
 from keras_kd._common.reprs import call_of
 from keras_kd._common.typing import PathLike, Structure
@@ -30,6 +32,7 @@ from keras_kd.soft_labels.record import (
     listed,
     outputs_of,
     read_store,
+    read_unfinished,
 )
 from keras_kd.soft_labels.rows import at_kept, dense_logits, parts_of, read_others, row_dtype
 from keras_kd.soft_labels.source import (
@@ -40,7 +43,7 @@ from keras_kd.soft_labels.source import (
     kept_of,
     what_it_does,
 )
-from keras_kd.soft_labels.writing import Writer
+from keras_kd.soft_labels.writing import Writer, unfinished_of
 from keras_kd.teachers.ensemble import TeacherLike
 
 # A shard has at most so many rows, and so many bytes.
@@ -244,6 +247,32 @@ class SoftLabels:
             if not _is_made(path, made_of, overwrite=False):  # By who was waited for.
                 writer.finish()
         return True
+
+    @staticmethod
+    def status(path: PathLike) -> str:
+        """Return a sentence on how far a store is.
+
+        Args:
+            path: its folder, finished or not.
+
+        Raises:
+            FileNotFoundError: if nobody has begun one there.
+        """
+        path = Path(path)
+        record = read_store(path)
+        if record is None:
+            found = read_unfinished(unfinished_of(path) / "store.json")
+            if found is None or misfit(found, {"views": int, "num_examples": int}) is not None:
+                raise FileNotFoundError(
+                    f"There are no soft labels at {path}, and nobody has begun any."
+                )
+            done, total = Writer(path, found, verbose=False).progress()
+            return f"{path}: {done} of {total} shards are written"
+        views = f", {record['views']} views each" if record["views"] > 1 else ""
+        return (
+            f"{path}: finished, {record['num_examples']:,} images{views}, "
+            f"{size_of(path) / 1e6:,.1f} MB in shards of {record['rows_per_shard']:,}"
+        )
 
     @classmethod
     def from_logits(

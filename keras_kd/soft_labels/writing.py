@@ -30,6 +30,11 @@ _FEWEST_ASKED = 256
 _ROWS = "rows-*.npy"
 
 
+def unfinished_of(path):
+    """Return the folder beside a store's place in which it is written."""
+    return path.with_name(f".{path.name}.unfinished")
+
+
 class Writer:
     """Writes one store, shard by shard.
 
@@ -47,7 +52,7 @@ class Writer:
     def __init__(self, path, made_of, verbose):
         self.path, self.made_of, self.verbose = path, made_of, verbose
         self.outputs = outputs_of(made_of)
-        self.unfinished = path.with_name(f".{path.name}.unfinished")
+        self.unfinished = unfinished_of(path)
         self.record = self.unfinished / "store.json"
         # By the number of an output with `top_k`: what is common to its places, and the file of it.
         self._others, self._files = {}, {}
@@ -104,6 +109,10 @@ class Writer:
         """Return the numbers of all shards."""
         return range(self.made_of["views"] * self._shards_a_view())
 
+    def progress(self):
+        """Return how many shards are there, by their names, and how many there will be."""
+        return sum(1 for _ in self.unfinished.glob(_ROWS)), len(self.numbers())
+
     def missing(self, numbers):
         """Return those of some shards that are not there, whole, yet.
 
@@ -124,9 +133,7 @@ class Writer:
             batch_size: images that are shown at once.
         """
         ask = asking(teacher, augmentation)
-        if not self.record.is_file():
-            self._find_others(ask, split, batch_size)
-            self._write_record()
+        self._prepare(ask, split, batch_size)
         missing = set(self.missing(numbers))
         # One shard is written while the next is computed, and no more than one waits.
         with (
@@ -153,7 +160,8 @@ class Writer:
             launcher: a function `(work, numbers)` that yields each number when it is done.
             *asked: what follows the numbers in `write`.
         """
-        self.write([], *asked)
+        teacher, split, augmentation, batch_size = asked
+        self._prepare(asking(teacher, augmentation), split, batch_size)
         missing = self.missing(self.numbers())
         total = sum(map(self._num_rows, self.numbers()))
         with progress_bar("soft labels", self.verbose) as bar:
@@ -173,6 +181,12 @@ class Writer:
         if self.path.exists():
             shutil.rmtree(self.path)  # Others, that are to be replaced: these are whole now.
         move(self.unfinished, self.path)
+
+    def _prepare(self, ask, split, batch_size):
+        """Write what shards and their readers must know, if nobody did."""
+        if not self.record.is_file():
+            self._find_others(ask, split, batch_size)
+            self._write_record()
 
     def _shards_a_view(self):
         return -(-self.made_of["num_examples"] // self.made_of["rows_per_shard"])

@@ -10,6 +10,7 @@ import pytest
 import warm
 
 import keras_kd as kd
+from keras_kd import cli
 from keras_kd.soft_labels import store, writing
 
 SHAPE = {"image_shape": (4, 4, 1), "num_classes": 3}
@@ -146,3 +147,59 @@ def test_processes_that_are_killed_leave_the_store_of_one(teacher, tmp_path, who
     path, launcher = tmp_path / "labels", Killing(int(os.environ.get("KERAS_KD_KILLED_RUNS", 2)))
     kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, launcher=launcher, **OPTIONS)
     assert launcher.killed and content(path) == whole
+
+
+class TestCommand:
+    @pytest.fixture
+    def place(self, teacher, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        teacher.save("t.keras")
+        np.savez("d.npz", x_train=IMAGES, y_train=np.arange(400) % 3, x_test=IMAGES[:9],
+                 y_test=np.arange(9) % 3)  # fmt: skip
+        return tmp_path
+
+    def told(self, capsys, *words):
+        code = cli.main(["soft-labels", *words])
+        out, error = capsys.readouterr()
+        return code, (out or error).splitlines()[-1]
+
+    def test_parts_are_told_how_far_they_are_and_the_store_serves(self, place, capsys):
+        asked = ["--teacher", "t.keras", "--data", "d.npz", "--output", "labels", "--quiet"]
+        assert cli.main(["soft-labels", *asked, "--shard", "2/2"]) == 0
+        assert capsys.readouterr().out == ""
+        assert self.told(capsys, "status", "labels") == (0, "labels: 3 of 6 shards are written")
+        assert cli.main(["soft-labels", *asked, "--shard", "1/2"]) == 0
+        code, sentence = self.told(capsys, "status", "labels")
+        assert code == 0 and sentence.startswith("labels: finished, 360 images, 0.0 MB in shards")
+        student = kd.models.mlp([4], **SHAPE)
+        distiller = kd.Distiller(student=student, soft_labels="labels").compile()
+        distiller.fit(kd.data.read("d.npz", seed=0).train.batches(64), verbose=0)
+
+    @pytest.mark.parametrize(
+        ("words", "code", "sentence"),
+        [
+            ("--teacher t.keras", 2, "no --data and no --output"),
+            ("--teacher t.keras --data d.npz --output labels --shard 3/2", 2, "shard=3/2"),
+            ("--teacher t.keras --data d.npz --output labels --shard x", 2, "invalid part value"),
+            (
+                "--teacher t.keras --data d.npz --output labels --shard 1/2 --workers 2", 2,
+                "--shard beside --workers",
+            ),
+            (
+                "--teacher t.keras --data d.npz --output labels --shard 1/2 --overwrite", 2,
+                "--shard beside --overwrite",
+            ),
+            ("status", 2, "Received: status"),
+            ("status nowhere", 1, "no soft labels at nowhere"),
+            ("--teacher nothing.keras --data d.npz --output labels", 2, "nothing.keras"),
+        ],
+    )  # fmt: skip
+    def test_bad_input_is_one_sentence(self, place, capsys, words, code, sentence):
+        before = {path.name for path in place.iterdir()}
+        try:
+            found = cli.main(["soft-labels", *words.split()])
+        except SystemExit as end:
+            found = end.code
+        said = capsys.readouterr().err
+        assert found == code and sentence in said and said.count("\n") == 1
+        assert {path.name for path in place.iterdir()} == before
