@@ -29,6 +29,9 @@ TAKES = {
     "patience": (set(), None),
     "batch_size": (set(), None),
     "trials": (set(), None),
+    "asked": (set(), None),
+    "shard": (set(), None),
+    "top_k": (set(), None),
     "workers": (set(), None),
     "port": ({"0"}, None),
     "budget": (set(), None),
@@ -71,6 +74,7 @@ COMMANDS = {
     "serve": ["here"],
     "distill": ["digits"],
     "check": ["digits"],
+    "soft-labels": ["--teacher", "model.keras", "--data", "data.npz", "--output", "new"],
 }
 # In place of a recipe: a teacher and data of one's own, and what is said of them alone.
 OWN = ["--teacher", "model.keras", "--data", "data.npz"]
