@@ -1,8 +1,11 @@
 """Measure what a training step, a teacher, a sweep, a store and a start cost.
 
 Command: `make bench`, or `python benchmarks/scripts/speed.py [SECTION ...]`, of step, teacher,
-sweep, choices, scale and startup.
-Cost: about half an hour on two cores.
+sweep, choices, scale, startup, convolutions and first_fit. The last two are measured in pieces of
+half a minute, each by itself if need be (`--only ResNet --rounds 1`), whose rounds are added to
+those before; `--held-to-avx2` measures them once more, as near to a processor without AVX-512 as
+one with it can come.
+Cost: about an hour on two cores.
 Writes: `benchmarks/results/speed.json`, and its section of `benchmarks/speed.md`.
 
 Everything that is compared runs in the same process in turns, `ROUNDS` times; a table shows
@@ -22,12 +25,14 @@ import threading
 import time
 from pathlib import Path
 
+import speed_pieces
 import speed_table
 from pages import write_section
-from results import update
+from results import read, update
 
 ROOT = Path(__file__).parent.parent.parent
-SECTIONS = ("step", "teacher", "sweep", "choices", "scale", "startup")
+IN_PIECES = ("convolutions", "first_fit")
+SECTIONS = ("step", "teacher", "sweep", "choices", "scale", "startup", *IN_PIECES)
 ROUNDS = 5
 
 # Units of the hidden layers; batch size; temperature and alpha.
@@ -40,7 +45,21 @@ WORKLOADS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    for section in parser.parse_args().sections or SECTIONS:
+    for name, text in {
+        "--only": "of convolutions and first_fit: pieces whose name holds it, `forward, oneDNN on`",
+        "--rounds": "of them",
+    }.items():
+        parser.add_argument(name, default="" if name == "--only" else ROUNDS, help=text)
+    for name, text in {
+        "--held-to-avx2": "libraries use no AVX-512",
+        "--compiled": "PyTorch's compiled form too, which takes a minute longer",
+    }.items():
+        parser.add_argument(name, action="store_true", help=f"of them: {text}")
+    options = parser.parse_args()
+    for section in options.sections or SECTIONS:
+        if section in IN_PIECES:
+            _measure_in_pieces(section, options)
+            continue
         # A process of its own: what one section left behind does not slow the next.
         found = _in_process(section)
         update("speed", section, found)
@@ -48,16 +67,43 @@ def main():
     write_section("speed.md", "speed", speed_table.document())
 
 
-def _in_process(section, *arguments):
-    """Return what a function of this file returns, run in a process of its own."""
-    call = f"import speed, json; print('RESULT' + json.dumps(speed.{section}(*{arguments!r})))"
+def _measure_in_pieces(section, options):
+    """Measure pieces in processes of their own, and add what they find to what is kept."""
+    environment = speed_pieces.HELD_TO_AVX2 if options.held_to_avx2 else {}
+    for name, arguments, switch in _pieces(section, int(options.rounds), options.compiled):
+        if options.only not in name:
+            continue
+        found = _in_process(section, *arguments, module="speed_pieces", **environment, **switch)
+        kind, row = found["kind"], found["row"]
+        kept = read("speed").get(section, {}).get(kind, {}).get("seconds", {}).get(row, {})
+        update("speed", [section, kind, "machine"], found["machine"])
+        update("speed", [section, kind, "seconds", row], speed_pieces.added(kept, found["seconds"]))
+        print(kind, row, json.dumps(found["seconds"]), flush=True)
+
+
+def _pieces(section, rounds, compiled):
+    """Return the name of each piece, its arguments, and what TensorFlow is told of oneDNN."""
+    if section == "first_fit":
+        ways = speed_pieces.FIRST_FIT
+        return [(way, [way], {}) for n in range(rounds) for way in ways[:: 1 if n % 2 else -1]]
+    return [
+        (f"{work}, {way}", [work, way, rounds, compiled], {speed_pieces.ONEDNN: told})
+        for work in speed_pieces.WORKS
+        for way, told in speed_pieces.WAYS.items()
+    ]
+
+
+def _in_process(section, *arguments, module="speed", **environment):
+    """Return what a function of this file, or another, returns in a process of its own."""
+    call = f"{module}.{section}(*{arguments!r})"
+    call = f"import {module}, json; print('RESULT' + json.dumps({call}))"
     output = subprocess.run(
         [sys.executable, "-c", call],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).parent,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"} | environment,
     ).stdout
     return json.loads(output.rsplit("RESULT", 1)[1])
 

@@ -3,6 +3,7 @@
 import statistics
 
 from results import read
+from speed_pieces import WORKS
 
 
 def document():
@@ -131,6 +132,72 @@ def _startup(found):
     return _titled("Start (`speed.py startup`)", found, text)
 
 
+def _convolutions(found):
+    rows = []
+    works = dict.fromkeys(work for kind in found.values() for work in kind["seconds"])
+    for work in sorted(works, key=lambda work: [*WORKS, work].index(work)):
+        for kind, measured in found.items():
+            ways = measured["seconds"].get(work)
+            if ways is None:
+                continue
+            seconds = {way: statistics.median(values) for way, values in ways.items()}
+            others = {way: seconds[way] for way in seconds if way.startswith("PyTorch")}
+            best = min(others, key=others.get) if others else None
+            on, off = seconds.get("keras_kd, oneDNN on"), seconds.get("keras_kd, oneDNN off")
+            ours = (_seconds(each) for each in (on, off, seconds.get("Keras")))
+            theirs = f"{_seconds(others.get(best))}{_layout(best)}"
+            ratio = f"{on / others[best]:.2f}" if on and best else ""
+            rounds = max(map(len, ways.values()))
+            rows.append([work, kind, *ours, theirs, ratio, rounds])
+    text = (
+        "Images of 28x28, batches of 64, Adam. Medians of rounds in turns, the order changed with "
+        "each. PyTorch is its plain loop at its fastest, in its best layout: images ready in "
+        "memory, no DataLoader, the fused Adam, nothing counted. An epoch is one after the "
+        "first.\n\n"
+        + _table(
+            ["", "processor", "keras_kd, oneDNN on", "off", "Keras", "PyTorch", "ratio", "rounds"],
+            rows,
+        )
+    )
+    return _of_kinds("Convolutions (`speed.py convolutions`)", found, text)
+
+
+def _layout(way):
+    return way.removeprefix("PyTorch") if way else ""
+
+
+def _seconds(value):
+    return "" if value is None else f"{value:.3f}"
+
+
+def _first_fit(found):
+    rows = [
+        [
+            way,
+            kind,
+            *(f"{statistics.median(seconds[each]):.2f}" for each in ("first", "later")),
+            len(seconds["first"]),
+        ]
+        for kind, measured in found.items()
+        for way, seconds in measured["seconds"].items()
+    ]
+    text = (
+        "One `fit` of one epoch: an MLP 784-32-10 alone, 60 000 images in arrays, batches of 32. "
+        "Each process makes three, of which the later two count as one; medians of processes in "
+        "turns.\n\n" + _table(["", "processor", "first, s", "later, s", "processes"], rows)
+    )
+    return _of_kinds("The first `fit` (`speed.py first_fit`)", found, text)
+
+
+def _of_kinds(title, found, text):
+    """Return a section on several kinds of processor, each with its machine below the table."""
+    machines = [
+        f"{kind}: " + ", ".join(f"{key} {value}" for key, value in each["machine"].items()) + "."
+        for kind, each in found.items()
+    ]
+    return f"## {title}\n\n{text}\n\n" + "\n\n".join(machines) + "\n"
+
+
 _WRITERS = {
     "step": _step,
     "teacher": _teacher,
@@ -138,4 +205,6 @@ _WRITERS = {
     "choices": _choices,
     "scale": _scale,
     "startup": _startup,
+    "convolutions": _convolutions,
+    "first_fit": _first_fit,
 }

@@ -19,7 +19,7 @@ def choose_onednn():
     """Turn TensorFlow's oneDNN kernels on for a processor with AVX2 alone, unless it was told.
 
     There TensorFlow leaves them off, and convolutions take up to 1.7 times as long
-    (`benchmarks/speed.md`).
+    (`benchmarks/tried.md`).
     """
     if _ONEDNN in os.environ or "tensorflow" in sys.modules:
         return

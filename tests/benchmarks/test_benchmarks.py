@@ -55,6 +55,27 @@ def test_a_section_is_written_and_the_words_around_it_stay(load, tmp_path):
         load("pages").write_section("page.md", "memory", "new\n", folder=tmp_path)
 
 
+def test_rounds_of_a_piece_stand_behind_those_before(load):
+    added = load("speed_pieces").added
+    assert added({"ours": [1.0], "Keras": [2.0]}, {"ours": [3.0]}) == {
+        "ours": [1.0, 3.0],
+        "Keras": [2.0],
+    }
+
+
+def test_two_kinds_of_processor_stand_side_by_side(load):
+    torch = {"PyTorch": [3.0, 1.0, 2.0], "PyTorch, channels last": [1.0]}
+    found = {
+        "A": {"machine": {"flags": "avx2"}, "seconds": {"net": {"keras_kd, oneDNN off": [4.0]}}},
+        "B": {"machine": {"flags": "fma"}, "seconds": {"net": {"keras_kd, oneDNN on": [2.0]}}},
+    }
+    found["B"]["seconds"]["net"] |= torch
+    text = load("speed_table")._convolutions(found)
+    assert "| net | A |  | 4.000 |  |  |  | 1 |" in text
+    assert "| net | B | 2.000 |  |  | 1.000, channels last | 2.00 | 3 |" in text
+    assert "A: flags avx2." in text and "B: flags fma." in text
+
+
 def test_pages_say_what_the_results_say(load):
     read, pictures = load("results").read, load("results").RESULTS / "pictures"
     for page, name, text in (
