@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -241,11 +242,15 @@ class SoftLabels:
         numbers = writer.numbers()
         own = numbers[(number - 1) * len(numbers) // count : number * len(numbers) // count]
         writer.write(own, *asked)
-        if writer.missing(numbers):
-            return False
         with alone(path, print if verbose else _nothing):
-            if not _is_made(path, made_of, overwrite=False):  # By who was waited for.
-                writer.finish()
+            if _is_made(path, made_of, overwrite=False):  # By who was waited for.
+                shutil.rmtree(writer.unfinished, ignore_errors=True)
+                return True
+            if writer.progress()[0] < len(numbers):
+                return False
+            if damaged := writer.missing(numbers):
+                writer.write(damaged, *asked)
+            writer.finish()
         return True
 
     @staticmethod

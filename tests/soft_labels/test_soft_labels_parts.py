@@ -70,6 +70,31 @@ class TestParts:
         assert not part(path, teacher, 2, 2)
         assert part(path, teacher, 1, 2) and content(path) == whole
 
+    def test_the_last_one_does_again_what_was_damaged_in_another_s_part(
+        self, teacher, tmp_path, whole
+    ):
+        path = tmp_path / "labels"
+        part(path, teacher, 1, 2)
+        rows = tmp_path / ".labels.unfinished" / "rows-00003.npy"
+        rows.write_bytes(rows.read_bytes()[:-1])
+        assert part(path, teacher, 2, 2) and content(path) == whole
+
+    def test_one_who_comes_when_all_is_done_leaves_nothing_behind(
+        self, teacher, tmp_path, whole, monkeypatch
+    ):
+        path = tmp_path / "labels"
+        join = writing.Writer.join
+
+        def late(self):
+            monkeypatch.undo()  # Others finish between the first look and the first shard.
+            monkeypatch.setattr(store, "_ROWS_PER_SHARD", 64)
+            kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
+            join(self)
+
+        monkeypatch.setattr(writing.Writer, "join", late)
+        assert part(path, teacher, 1, 4)
+        assert content(path) == whole and [*tmp_path.iterdir()] == [path]
+
     def test_one_process_goes_on_with_what_parts_began(self, teacher, tmp_path, whole, monkeypatch):
         path = tmp_path / "labels"
         part(path, teacher, 2, 2)
