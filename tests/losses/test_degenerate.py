@@ -230,7 +230,7 @@ class TestTheFit:
             for _ in range(2)
         ]
         distiller = kd.Distiller(student=models[0], teacher=models[1], distillation_loss=loss)
-        distiller.compile("sgd", run_eagerly=True)
+        distiller.compile("sgd")
         return distiller, inputs, np.arange(8) % 3
 
 
