@@ -56,15 +56,15 @@ class Processes:
             ChildProcessError: if processes die over a piece again and again.
         """
         waiting, deaths = list(pieces)[::-1], {}
-        pickled = pickle.dumps((_work_on, work))
+        pickled = pickle.dumps(work)
         workers = {}
         try:
             while waiting or any(worker.piece is not None for worker in workers.values()):
                 while waiting and len(workers) < self.num_workers:
-                    worker = _Worker(pickled)
+                    worker = _Worker()
                     workers[worker.connection] = worker
                 for worker in workers.values():
-                    if waiting and worker.piece is None:
+                    if waiting and worker.is_ready and worker.piece is None:
                         worker.begin(waiting.pop())
                 for connection in multiprocessing.connection.wait([*workers]):
                     worker = workers[connection]
@@ -72,9 +72,13 @@ class Processes:
                         error = connection.recv()
                     except (EOFError, OSError):  # It died.
                         del workers[connection]
+                        _count_death(deaths, worker)
                         if worker.piece is not None:
                             waiting.append(worker.piece)
-                            _count_death(deaths, worker)
+                        continue
+                    if not worker.is_ready:
+                        deaths.pop(None, None)
+                        worker.take(pickled)
                         continue
                     if error is not None:
                         raise error
@@ -88,14 +92,23 @@ class Processes:
 class _Worker:
     """A process, the piece that it works on, and the line to it."""
 
-    def __init__(self, pickled):
+    def __init__(self):
         self.connection, theirs = _context.Pipe()
-        self.piece = None
+        self.is_ready, self.piece = False, None
+        # NOTE: Nothing large goes with its start: where a process dies before it has read that, the
+        # one that writes it waits for ever, since it holds the other end itself.
         self.process = _context.Process(
-            target=call_in_new_process, args=(pickled, visible_gpus(), theirs)
+            target=call_in_new_process,
+            args=(pickle.dumps((_work_on, None)), visible_gpus(), theirs),
         )
         self.process.start()
         theirs.close()  # It is theirs alone: its end is seen here.
+
+    def take(self, pickled):
+        """Send the work, once the process says that it reads."""
+        self.is_ready = True
+        with contextlib.suppress(OSError):  # It died; `recv` says so.
+            self.connection.send_bytes(pickled)
 
     def begin(self, piece):
         self.piece = piece
@@ -109,18 +122,22 @@ class _Worker:
 
 
 def _count_death(deaths, worker):
+    """Count the deaths over a piece, and those before a process was ready."""
     worker.process.join()
     deaths[worker.piece] = deaths.get(worker.piece, 0) + 1
     if deaths[worker.piece] == _MOST_DEATHS:
+        over = "before they began" if worker.piece is None else "over the same piece"
         raise ChildProcessError(
             "The processes that share work must end by themselves. Received: exit code "
-            f"{worker.process.exitcode}, {_MOST_DEATHS} times over the same piece. Look for what "
-            "killed them, such as memory, and begin again: what is done stays."
+            f"{worker.process.exitcode}, {_MOST_DEATHS} times {over}. Look for what killed them, "
+            "such as memory, and begin again: what is done stays."
         )
 
 
-def _work_on(work, connection):
+def _work_on(_, connection):
     end_with_parent()
+    connection.send(None)
+    work = pickle.loads(connection.recv_bytes())
     while True:
         try:
             piece = connection.recv()

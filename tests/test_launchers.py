@@ -45,3 +45,21 @@ def test_what_fails_or_kills_each_process_is_told(tmp_path):
         list(launchers.Processes(1)(Work(tmp_path, killed=(1, 1)), [1]))
     with pytest.raises(ValueError, match="num_workers"):
         launchers.Processes(0)
+
+
+def test_one_that_dies_while_it_begins_stops_nobody(tmp_path, monkeypatch):
+    """The work is large: what goes with the start of a process waits until it is read."""
+    started = launchers._Worker.__init__
+    begun = []
+
+    def killed_at_first(worker):
+        started(worker)
+        begun.append(worker)
+        if len(begun) < 3:
+            worker.process.kill()
+
+    monkeypatch.setattr(launchers._Worker, "__init__", killed_at_first)
+    work = Work(tmp_path)
+    work.large = bytes(10**7)
+    assert sorted(launchers.Processes(2)(work, range(3))) == [0, 1, 2]
+    assert len(begun) >= 3

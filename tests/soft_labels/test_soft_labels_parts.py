@@ -152,8 +152,8 @@ class Killing:
         generator, begun = random.Random(0), []
         started = kd.launchers._Worker.__init__
 
-        def noted(worker, pickled):
-            started(worker, pickled)
+        def noted(worker):
+            started(worker)
             begun.append(worker.process)
 
         with pytest.MonkeyPatch.context() as patch:
