@@ -229,7 +229,7 @@ def _add_soft_labels(commands):
     _add_seed(soft_labels)
     _add_data_dir(soft_labels)
     _add_quiet(soft_labels)
-    _add_own_files(soft_labels, trains=False)
+    _add_own_files(soft_labels, has_student=False)
 
 
 def _add_resume(commands):
@@ -445,7 +445,7 @@ def _add_own(parser, *, trains=True, without=()):
         _add_own_training(own, without)
 
 
-def _add_own_files(own, *, trains=True):
+def _add_own_files(own, *, has_student=True):
     own.add_argument(
         "--teacher",
         action="append",
@@ -459,7 +459,7 @@ def _add_own_files(own, *, trains=True):
         help="a folder with a folder of images for each class (in train/, validation/, test/, if "
         "you like), a folder of TFRecord shards with schema.json, an .npz file, or a known name",
     )
-    if trains:
+    if has_student:
         own.add_argument(
             "--student",
             metavar="SPEC",
@@ -476,7 +476,7 @@ def _add_own_files(own, *, trains=True):
     own.add_argument(
         "--class-map", metavar="FILE", help="the teacher's class names in order, as JSON"
     )
-    if trains:
+    if has_student:
         own.add_argument(
             "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
         )

@@ -25,7 +25,8 @@ __all__ = ["Processes"]
 __dir__ = only(__all__)
 
 Launcher = Callable[[Callable[[Any], None], Iterable[Any]], Iterator[Any]]
-# A process that was killed is replaced; not if as many die one after the other over one piece.
+# A process that was killed is replaced; not if as many die one after the other over one piece, or
+# before any of them is ready.
 _MOST_DEATHS = 3
 # Not forked: TensorFlow does not survive that.
 _context = multiprocessing.get_context("spawn")
@@ -53,7 +54,7 @@ class Processes:
 
         Raises:
             Exception: what `work` raised.
-            ChildProcessError: if processes die over a piece again and again.
+            ChildProcessError: if processes die over a piece, or at their start, again and again.
         """
         waiting, deaths = list(pieces)[::-1], {}
         pickled = pickle.dumps(work)
@@ -71,10 +72,11 @@ class Processes:
                     try:
                         error = connection.recv()
                     except (EOFError, OSError):  # It died.
-                        del workers[connection]
-                        _count_death(deaths, worker)
+                        workers.pop(connection).end()
                         if worker.piece is not None:
                             waiting.append(worker.piece)
+                        if worker.piece is not None or not worker.is_ready:
+                            _count_death(deaths, worker)
                         continue
                     if not worker.is_ready:
                         deaths.pop(None, None)
@@ -123,27 +125,28 @@ class _Worker:
 
 def _count_death(deaths, worker):
     """Count the deaths over a piece, and those before a process was ready."""
-    worker.process.join()
     deaths[worker.piece] = deaths.get(worker.piece, 0) + 1
     if deaths[worker.piece] == _MOST_DEATHS:
         over = "before they began" if worker.piece is None else "over the same piece"
         raise ChildProcessError(
             "The processes that share work must end by themselves. Received: exit code "
-            f"{worker.process.exitcode}, {_MOST_DEATHS} times {over}. Look for what killed them, "
-            "such as memory, and begin again: what is done stays."
+            f"{worker.process.exitcode}, {_MOST_DEATHS} times {over}. Look for what ended them, "
+            'such as memory, or a script without `if __name__ == "__main__":`, and begin again: '
+            "what is done stays."
         )
 
 
 def _work_on(_, connection):
     end_with_parent()
     connection.send(None)
-    work = pickle.loads(connection.recv_bytes())
+    pickled, work = connection.recv_bytes(), None
     while True:
         try:
             piece = connection.recv()
         except EOFError:
             return
         try:
+            work = work or pickle.loads(pickled)  # What fails here is told as well.
             work(piece)
         except KeyboardInterrupt:
             return

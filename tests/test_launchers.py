@@ -1,6 +1,7 @@
 """Work in pieces is done by whatever processes there are, however many of them die."""
 
 import os
+import pickle
 import signal
 
 import pytest
@@ -48,7 +49,6 @@ def test_what_fails_or_kills_each_process_is_told(tmp_path):
 
 
 def test_one_that_dies_while_it_begins_stops_nobody(tmp_path, monkeypatch):
-    """The work is large: what goes with the start of a process waits until it is read."""
     started = launchers._Worker.__init__
     begun = []
 
@@ -59,7 +59,34 @@ def test_one_that_dies_while_it_begins_stops_nobody(tmp_path, monkeypatch):
             worker.process.kill()
 
     monkeypatch.setattr(launchers._Worker, "__init__", killed_at_first)
+    assert sorted(launchers.Processes(2)(Work(tmp_path), range(3))) == [0, 1, 2]
+    assert len(begun) >= 3
+
+
+def test_what_goes_with_the_start_of_a_process_fits_into_a_pipe(tmp_path, monkeypatch):
+    """What does not waits until it is read; if the process dies before, for ever."""
+    sizes = []
+
+    class Context:
+        Pipe = staticmethod(warm._context.Pipe)
+
+        @staticmethod
+        def Process(target, args):
+            sizes.extend(len(pickle.dumps(each)) for each in args if isinstance(each, bytes))
+            return warm._context.Process(target=target, args=args)
+
+    monkeypatch.setattr(launchers, "_context", Context)
     work = Work(tmp_path)
     work.large = bytes(10**7)
-    assert sorted(launchers.Processes(2)(work, range(3))) == [0, 1, 2]
-    assert len(begun) >= 3
+    assert [*launchers.Processes(1)(work, range(2))] == [0, 1]
+    assert 0 < max(sizes) < 4096
+
+
+class CannotArrive(Work):
+    def __setstate__(self, state):
+        raise ValueError("a class that is not here")
+
+
+def test_work_that_cannot_be_read_there_is_told(tmp_path):
+    with pytest.raises(ValueError, match="a class that is not here"):
+        list(launchers.Processes(1)(CannotArrive(tmp_path), range(2)))

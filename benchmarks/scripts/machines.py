@@ -85,7 +85,6 @@ def kills():
         _begin(folder, "whole", workers=1).wait()
         alone = time.perf_counter() - began
         while True:
-            began = time.perf_counter()
             process = _begin(folder, "killed", workers=NUM_WORKERS)
             # From the first shard of these processes on: before it nothing is at stake.
             before = _num_shards(folder)

@@ -45,16 +45,15 @@ WORKLOADS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)}")
-    for name, text in {
-        "--only": "of convolutions and first_fit: pieces whose name holds it, `forward, oneDNN on`",
-        "--rounds": "of them",
-    }.items():
-        parser.add_argument(name, default="" if name == "--only" else ROUNDS, help=text)
-    for name, text in {
-        "--held-to-avx2": "libraries use no AVX-512",
-        "--compiled": "PyTorch's compiled form too, which takes a minute longer",
-    }.items():
-        parser.add_argument(name, action="store_true", help=f"of them: {text}")
+    pieces = parser.add_argument_group("of convolutions and first_fit")
+    pieces.add_argument(
+        "--only", default="", help="pieces whose name holds it: `forward, oneDNN on`"
+    )
+    pieces.add_argument("--rounds", type=int, default=ROUNDS)
+    pieces.add_argument("--held-to-avx2", action="store_true", help="libraries use no AVX-512")
+    pieces.add_argument(
+        "--compiled", action="store_true", help="PyTorch's compiled form too, a minute longer"
+    )
     options = parser.parse_args()
     for section in options.sections or SECTIONS:
         if section in IN_PIECES:
@@ -70,7 +69,7 @@ def main():
 def _measure_in_pieces(section, options):
     """Measure pieces in processes of their own, and add what they find to what is kept."""
     environment = speed_pieces.HELD_TO_AVX2 if options.held_to_avx2 else {}
-    for name, arguments, switch in _pieces(section, int(options.rounds), options.compiled):
+    for name, arguments, switch in _pieces(section, options.rounds, options.compiled):
         if options.only not in name:
             continue
         found = _in_process(section, *arguments, module="speed_pieces", **environment, **switch)

@@ -19,9 +19,9 @@ It may change the time and nothing else. What a Keras user may rely on:
 - **What a user said.** `steps_per_execution`, `jit_compile`, `run_eagerly`, a `train_step`, a
   pipeline, weights, `validation_split`, `steps_per_epoch`, `shuffle="batch"`: Keras's own path.
 
-The rules look at models, data, callbacks and device alone, never at a clock: the same seed gives
-the same weights. `benchmarks/scripts/speed.py choices` and `memory.py` beside it measure them;
-`benchmarks/speed.md` has what came out on a processor of two cores.
+The rules look at models, data, epochs, callbacks and device alone, never at a clock: the same seed
+gives the same weights. `benchmarks/scripts/speed.py choices` and `memory.py` beside it measure
+them; `benchmarks/speed.md` has what came out on a processor of two cores.
 """
 
 import contextlib
