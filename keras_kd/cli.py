@@ -97,6 +97,8 @@ def _sentence_of(error):
 def _goes_on(command):
     if command in ("run", "compare", "sweep", "search", "distill", "resume"):
         return " The same command, or `keras-kd resume DIR`, goes on after the last whole epoch."
+    if command == "soft-labels":
+        return " The same command goes on after the last whole shard."
     return ""
 
 

@@ -13,6 +13,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import pickle
+import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -138,6 +139,8 @@ def _count_death(deaths, worker):
 
 def _work_on(_, connection):
     end_with_parent()
+    # A terminal interrupts all: the one that began them tells it, and ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection.send(None)
     pickled, work = connection.recv_bytes(), None
     while True:
@@ -148,8 +151,6 @@ def _work_on(_, connection):
         try:
             work = work or pickle.loads(pickled)  # What fails here is told as well.
             work(piece)
-        except KeyboardInterrupt:
-            return
         except Exception as error:
             connection.send(_as_sent(error))
         else:

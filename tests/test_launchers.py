@@ -82,6 +82,17 @@ def test_what_goes_with_the_start_of_a_process_fits_into_a_pipe(tmp_path, monkey
     assert 0 < max(sizes) < 4096
 
 
+class Interrupts(Work):
+    def __call__(self, piece):
+        os.kill(os.getpid(), signal.SIGINT)
+        super().__call__(piece)
+
+
+def test_an_interruption_is_left_to_the_one_that_began_them(tmp_path):
+    """A terminal sends it to all of them, and each would print its own traceback."""
+    assert [*launchers.Processes(1)(Interrupts(tmp_path), range(2))] == [0, 1]
+
+
 class CannotArrive(Work):
     def __setstate__(self, state):
         raise ValueError("a class that is not here")

@@ -200,6 +200,20 @@ class TestCommand:
         distiller = kd.Distiller(student=student, soft_labels="labels").compile()
         distiller.fit(kd.data.read("d.npz", seed=0).train.batches(64), verbose=0)
 
+    def test_interrupted_it_says_how_it_goes_on(self, place, capsys, monkeypatch):
+        def interrupt(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(writing.Writer, "_write_shard", interrupt)
+            asked = ["--teacher", "t.keras", "--data", "d.npz", "--output", "labels", "--quiet"]
+            assert cli.main(["soft-labels", *asked]) == 130
+        assert capsys.readouterr().err.endswith(
+            "interrupted. Nothing half-written was left. The same command goes on after the last "
+            "whole shard.\n"
+        )
+        assert cli.main(["soft-labels", *asked]) == 0
+
     @pytest.mark.parametrize(
         ("words", "code", "sentence"),
         [
