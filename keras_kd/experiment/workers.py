@@ -15,7 +15,7 @@ from keras_kd.experiment.space import Space
 from keras_kd.experiment.study import num_finished, open_study, place_of, take_up_again, work
 from keras_kd.experiment.training import Trainer
 from keras_kd.experiment.trial import Objective
-from keras_kd.launchers import end_with_parent
+from keras_kd.launchers.processes import end_with_parent
 from keras_kd.runs.progress import Progress
 
 

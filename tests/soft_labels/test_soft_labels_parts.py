@@ -150,14 +150,14 @@ class Killing:
 
     def __call__(self, work, numbers):
         generator, begun = random.Random(0), []
-        started = kd.launchers._Worker.__init__
+        started = kd.launchers.processes._Worker.__init__
 
         def noted(worker):
             started(worker)
             begun.append(worker.process)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kd.launchers._Worker, "__init__", noted)
+            patch.setattr(kd.launchers.processes._Worker, "__init__", noted)
             for number in kd.launchers.Processes(2)(work, numbers):
                 alive = [each for each in begun if each.is_alive()]
                 if self.killed < self.num_kills:
@@ -168,7 +168,7 @@ class Killing:
 
 @pytest.mark.slow
 def test_processes_that_are_killed_leave_the_store_of_one(teacher, tmp_path, whole, monkeypatch):
-    monkeypatch.setattr(kd.launchers, "_context", warm._context)
+    monkeypatch.setattr(kd.launchers.processes, "_context", warm._context)
     path, launcher = tmp_path / "labels", Killing(int(os.environ.get("KERAS_KD_KILLED_RUNS", 2)))
     kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, launcher=launcher, **OPTIONS)
     assert launcher.killed and content(path) == whole

@@ -8,11 +8,12 @@ import pytest
 import warm
 
 from keras_kd import launchers
+from keras_kd.launchers import processes
 
 
 @pytest.fixture(autouse=True)
 def begun_in_a_moment(monkeypatch):
-    monkeypatch.setattr(launchers, "_context", warm._context)
+    monkeypatch.setattr(processes, "_context", warm._context)
 
 
 class Work:
@@ -49,7 +50,7 @@ def test_what_fails_or_kills_each_process_is_told(tmp_path):
 
 
 def test_one_that_dies_while_it_begins_stops_nobody(tmp_path, monkeypatch):
-    started = launchers._Worker.__init__
+    started = processes._Worker.__init__
     begun = []
 
     def killed_at_first(worker):
@@ -58,7 +59,7 @@ def test_one_that_dies_while_it_begins_stops_nobody(tmp_path, monkeypatch):
         if len(begun) < 3:
             worker.process.kill()
 
-    monkeypatch.setattr(launchers._Worker, "__init__", killed_at_first)
+    monkeypatch.setattr(processes._Worker, "__init__", killed_at_first)
     assert sorted(launchers.Processes(2)(Work(tmp_path), range(3))) == [0, 1, 2]
     assert len(begun) >= 3
 
@@ -75,7 +76,7 @@ def test_what_goes_with_the_start_of_a_process_fits_into_a_pipe(tmp_path, monkey
             sizes.extend(len(pickle.dumps(each)) for each in args if isinstance(each, bytes))
             return warm._context.Process(target=target, args=args)
 
-    monkeypatch.setattr(launchers, "_context", Context)
+    monkeypatch.setattr(processes, "_context", Context)
     work = Work(tmp_path)
     work.large = bytes(10**7)
     assert [*launchers.Processes(1)(work, range(2))] == [0, 1]

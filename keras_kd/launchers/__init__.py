@@ -1,0 +1,19 @@
+"""Who does work that comes in pieces: this machine's processes, or another engine.
+
+A launcher is a function `(work, pieces)` that has `work(piece)` done for each of some pieces,
+wherever and in whatever order, and yields each piece when it is done. Work can be pickled, and
+may be done twice: what is done by a process that dies is done again by another.
+
+    labels = kd.SoftLabels.create("labels", teacher, data, launcher=kd.launchers.Processes(4))
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from keras_kd._common.surface import only
+from keras_kd.launchers.processes import Processes as Processes
+
+__all__ = ["Processes"]
+__dir__ = only(__all__)
+
+Launcher = Callable[[Callable[[Any], None], Iterable[Any]], Iterator[Any]]
