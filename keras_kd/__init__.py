@@ -43,6 +43,8 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd.distillers.in_turn import distill_in_turn as distill_in_turn
     from keras_kd.distillers.mutual import MutualDistiller as MutualDistiller
     from keras_kd.distillers.together import train_together as train_together
+    from keras_kd.distributed.connecting import connect_workers as connect_workers
+    from keras_kd.distributed.fitting import fit_distributed as fit_distributed
     from keras_kd.experiment.one_call import distill as distill
     from keras_kd.soft_labels import SoftLabels as SoftLabels
     from keras_kd.teachers.ensemble import Ensemble as Ensemble
@@ -76,9 +78,11 @@ _NAMES = {
     "Targets": "keras_kd.data.targets",
     "Teacher": "keras_kd.teachers.teacher",
     "check": "keras_kd.checking",
+    "connect_workers": "keras_kd.distributed.connecting",
     "distil_in_turn": "keras_kd.distillers.in_turn",
     "distill": "keras_kd.experiment.one_call",
     "distill_in_turn": "keras_kd.distillers.in_turn",
+    "fit_distributed": "keras_kd.distributed.fitting",
     "load_teacher": "keras_kd.teachers.teacher",
     "train_together": "keras_kd.distillers.together",
     "use_device": "keras_kd.device",

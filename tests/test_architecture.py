@@ -16,7 +16,7 @@ FLOORS = [
     {"distillers"},
     {"adversarial"},
     {"runs"},
-    {"checking", "serve"},
+    {"checking", "serve", "distributed"},
     {"experiment"},
     {"recipes"},
     {"arguments", "judging"},

@@ -72,8 +72,20 @@ def check_by_name(kind, arguments, options):
         )
 
 
-def check_distribution():
-    """Refuse a `keras.distribution`, which Keras ignores in silence on TensorFlow."""
+def check_distribution(strategy, method):
+    """Refuse what Keras does not do on TensorFlow: a `keras.distribution`, and several machines.
+
+    Args:
+        strategy: the model's `tf.distribute.Strategy`.
+        method: what was called.
+    """
+    if isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        # It reduces wrongly over workers, or waits for them for ever.
+        raise ValueError(
+            f"Keras 3 does not do `{method}` under a MultiWorkerMirroredStrategy. Received: a "
+            "distiller built under one. Train by `kd.fit_distributed`, with `validation_data`; "
+            "evaluate a copy: let the chief save it, and load that outside of the scope."
+        )
     if keras.distribution.distribution() is not None:
         raise ValueError(
             "On TensorFlow, several devices train under a tf.distribute.MirroredStrategy. "

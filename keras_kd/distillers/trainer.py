@@ -18,6 +18,7 @@ from keras_kd.data.minibatches import Stack
 from keras_kd.distillers.batch import Batch
 from keras_kd.distillers.checks import check_distribution, check_words
 from keras_kd.distillers.fitting import (
+    Given,
     build_variables,
     check_labels,
     check_validation_labels,
@@ -219,23 +220,13 @@ class Trainer(keras.Model):
                 logits for an image or a batch are not finite; nothing is trained on it.
         """
         self.check_compiled("fit")
-        check_distribution()
+        check_distribution(self.distribute_strategy, "fit")
         # What comes after `callbacks`, in Keras's order.
         kwargs = dict([*_FIT.bind(*[None] * 7, *args, **kwargs).arguments.items()][7:])
         if self._metrics_await_labels():
             self.train_function = None
-        data = given(x, y, {**kwargs, "batch_size": batch_size})
-        check_labels(self, data.x, data.y)
-        check_validation_labels([self], kwargs.get("validation_data"))
+        data = self.laid_out(given(x, y, {**kwargs, "batch_size": batch_size}), verbose)
         live, stacks, watching = self.parts.live, None, as_list(callbacks)
-        if self.soft_labels is not None and live.terms:
-            data = with_soft_labels(
-                data, self.soft_labels, live, self.teacher, verbose=bool(verbose)
-            )
-        live.check_batch_size(data.batch_size, self._student_shapes)
-        if live.uses_index():
-            with self.distribute_strategy.scope():
-                live.check_examples(data.minibatches)
         if self.may_stack() and data.minibatches is not None:
             stacks = stacked(data.minibatches, [self], epochs, watching, bool(verbose))
             data = data.as_dataset(stacks.data)
@@ -255,6 +246,29 @@ class Trainer(keras.Model):
         )
         warn_of_weights(self)
         return history
+
+    def laid_out(self, data: Given, verbose: str | int) -> Given:
+        """Return what `fit` was given, checked, with the stored answers that it learns from.
+
+        Args:
+            data: `Given`.
+            verbose: as in `keras.Model.fit`.
+
+        Raises:
+            ValueError: as `fit` does.
+        """
+        check_labels(self, data.x, data.y)
+        check_validation_labels([self], data.options.get("validation_data"))
+        live = self.parts.live
+        if self.soft_labels is not None and live.terms:
+            data = with_soft_labels(
+                data, self.soft_labels, live, self.teacher, verbose=bool(verbose)
+            )
+        live.check_batch_size(data.batch_size, self._student_shapes)
+        if live.uses_index():
+            with self.distribute_strategy.scope():
+                live.check_examples(data.minibatches)
+        return data
 
     def _metrics_await_labels(self):
         # A step that was traced before the metrics had seen labels may make no variables for them
@@ -297,6 +311,7 @@ class Trainer(keras.Model):
         `distillation_loss`) and the student's regularisers.
         """
         self.check_compiled("evaluate")
+        check_distribution(self.distribute_strategy, "evaluate")
         if (y is not None or not hasattr(x, "shape")) and self._metrics_await_labels():
             self.test_function = None
         return super().evaluate(x, labels_alone(y), *args, **kwargs)

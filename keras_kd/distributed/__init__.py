@@ -1,0 +1,1 @@
+"""One student over several machines, by TensorFlow's own MultiWorkerMirroredStrategy."""
