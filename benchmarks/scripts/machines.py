@@ -1,8 +1,10 @@
-"""Measure what several processes gain on a teacher's pass, and kill them.
+"""Measure what several processes gain on a teacher's pass or a student's training, and kill them.
 
-Command: `python benchmarks/scripts/machines.py kills`, `scaling`.
-Cost: about five minutes each on two cores.
-Writes: `benchmarks/results/machines.json`, and its section of `benchmarks/robust.md`.
+Command: `python benchmarks/scripts/machines.py kills`, `scaling`, `students`, `nudged`, `steps`,
+`rates`, `stores`.
+Cost: about five minutes each on two cores; the last three half a minute.
+Writes: `benchmarks/results/machines.json`, its sections of `benchmarks/robust.md`, and the plan in
+`benchmarks/many_images.md`.
 
 `kills`: while four processes make a store, one of them or the one that began them is killed with
 SIGKILL at a random moment, twenty times in all, and the store is gone on with. It must be the one
@@ -10,14 +12,26 @@ that a single process makes, byte for byte.
 
 `scaling`: eight processes against one, with work that waits a quarter of a second in the place of
 a teacher: so eight can be looked at on two cores, and what is seen is the launcher's own cost.
+
+`students`: two workers of `fit_distributed`, processes that talk over the loopback address, against
+`fit` in one, 100 steps of each kind. Then one is killed with SIGKILL in the middle, and both are
+started again: against two that nobody killed. `nudged` shows how far rounding alone goes in the
+kind that differs most.
+
+`steps`: how long a step takes on one and on two, where nothing but the agreement costs.
+
+`rates`, `stores`: what a plan for very many images is made of: images a second of a ResNet50, of
+reading JPEG files, of writing a store; bytes an image; seconds to begin a process.
 """
 
 import argparse
 import collections
 import contextlib
+import json
 import os
 import random
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -25,7 +39,11 @@ import tempfile
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
+import PIL.Image
+import tensorflow as tf
+from machines_plan import document as plan
 from pages import write_section
 from results import read, update
 
@@ -51,6 +69,9 @@ if __name__ == "__main__":
     )
 """
 WAIT, SIMULATED = 0.25, 8
+EPOCHS, EXAMPLES, BATCH = 10, 320, 32
+KEPT = {"all, float16": {}, "top_k=16": {"top_k": 16}}
+WORKER = Path(__file__).with_name("machines_worker.py")
 
 
 class Waits:
@@ -67,11 +88,13 @@ class Nothing:
 
 def main():
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("parts", nargs="*", default=["kills", "scaling"])
+    arguments.add_argument("parts", nargs="*", default=[*PARTS])
     for part in arguments.parse_args().parts:
-        update("machines", part, {"kills": kills, "scaling": scaling}[part]())
+        update("machines", part, PARTS[part]())
         update("machines", "machine", describe_machine())
         write_section("robust.md", "machines", document())
+        write_section("robust.md", "students on machines", of_students())
+        write_section("many_images.md", "plan", plan())
 
 
 def kills():
@@ -170,6 +193,212 @@ def _rate(num_workers, work, num_pieces):
     third = len(ends) // 3
     stretches = [ends[third * k : third * (k + 1)] for k in range(3)]
     return statistics.median((len(each) - 1) / (each[-1] - each[0]) for each in stretches)
+
+
+def students():
+    """Return how far weights of two workers are from those of one, killed or not."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, two, again = (Path(folder) / name for name in ("one", "two", "again"))
+        for each in (one, two, again):
+            each.mkdir()
+        _end(_train("all", one))
+        _end(_train("all", two, num_workers=2))
+        kinds = sorted(path.stem.removesuffix("-0") for path in one.glob("*.npz"))
+        differences = {kind: _difference(one, two, kind) for kind in kinds}
+        chief, other = _train("SoftTargets", again, num_workers=2, killed=5)
+        other.wait()
+        began = time.perf_counter()
+        said = chief.communicate(timeout=300)[1].decode().strip().splitlines()[-1]
+        ended = time.perf_counter() - began
+        assert other.returncode == -signal.SIGKILL and chief.returncode == 1, said
+        _end(_train("SoftTargets", again, num_workers=2))
+        difference = _difference(two, again, "SoftTargets")
+    return {
+        "steps": EPOCHS * EXAMPLES // BATCH,
+        "batch_size": BATCH,
+        "differences": differences,
+        "killed": {"difference": difference, "others_ended_s": round(ended, 1), "said": said},
+    }
+
+
+def nudged():
+    """Return how far apart two trainings in one process end that differ by a ten-millionth."""
+    kind = "OnlineAdversarialDistiller"
+    with tempfile.TemporaryDirectory() as folder:
+        one, other = Path(folder) / "one", Path(folder) / "other"
+        for each, nudge in ((one, "0"), (other, "1e-7")):
+            each.mkdir()
+            _end(_train(kind, each, nudge=nudge))
+        return {"kind": kind, "difference": _difference(one, other, kind)}
+
+
+def steps():
+    """Return the milliseconds of a step, on one and on two."""
+    found = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for count in (1, 2):
+            _end(_train("SoftTargets", Path(folder), num_workers=count))
+            seconds = json.loads((Path(folder) / "SoftTargets-0.json").read_text())
+            # Of the first epoch most is compiling.
+            found[str(count)] = round(1000 * statistics.median(seconds[1:]) * BATCH / EXAMPLES, 2)
+    return {"ms_a_step": found}
+
+
+def rates():
+    """Return what one process does in a second, for the plan."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {**_rate_of_start(), **_rate_of_teacher(), **_rates_of_files(Path(folder))}
+
+
+def stores():
+    """Return what a store of a thousand classes takes, an image."""
+    with tempfile.TemporaryDirectory() as folder:
+        return {
+            name: _rates_of_store(Path(folder) / str(number), **options)
+            for number, (name, options) in enumerate(KEPT.items())
+        }
+
+
+def _rate_of_start():
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import keras_kd as kd; kd.SoftLabels"], check=True)
+    return {"start_s": round(time.perf_counter() - began, 1)}
+
+
+def _rate_of_teacher():
+    """Return images a second of a model that is known, with weights of no matter."""
+    teacher = kd.Teacher(keras.applications.ResNet50(weights=None), head="softmax")
+    images = np.random.default_rng(0).uniform(0, 255, (8, 224, 224, 3)).astype("float32")
+    ask = tf.function(teacher)
+    ask(images)
+    took = []
+    for _ in range(5):
+        began = time.perf_counter()
+        ask(images)
+        took.append(time.perf_counter() - began)
+    return {"teacher_images_a_second": round(len(images) / statistics.median(took), 1)}
+
+
+def _rates_of_files(folder):
+    """Return images a second of reading a folder of JPEG files, and of its digest."""
+    draw, count = np.random.default_rng(0), 400
+    for name in ("a", "b"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        small = draw.uniform(0, 255, (28, 28, 3)).astype("uint8")
+        image = PIL.Image.fromarray(small).resize((224, 224), PIL.Image.Resampling.BICUBIC)
+        image.save(folder / "ab"[number % 2] / f"{number}.jpg", quality=95)
+    began = time.perf_counter()
+    data = kd.data.read(folder)
+    read_s = time.perf_counter() - began
+    began = time.perf_counter()
+    digest = data.train.digest
+    digest_s = time.perf_counter() - began
+    assert digest
+    size = sum(path.stat().st_size for path in folder.rglob("*.jpg"))
+    return {
+        "file_bytes": round(size / count),
+        "read_images_a_second": round(count / read_s),
+        "digest_images_a_second": round(len(data.train) / digest_s),
+    }
+
+
+def _rates_of_store(path, **options):
+    """Return bytes an image and images a second of a store whose teacher costs next to nothing."""
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(1000)])
+    teacher = kd.Teacher(model, head="logits")
+    images = np.random.default_rng(0).normal(size=(8_000, 8)).astype("float32")
+    began = time.perf_counter()
+    kd.SoftLabels.create(path, teacher, images, verbose=False, **options)
+    written_s = time.perf_counter() - began
+    began = time.perf_counter()
+    kd.SoftLabels(path)
+    opened_s = time.perf_counter() - began
+    size = sum(each.stat().st_size for each in path.glob("rows-*.npy"))
+    rows = json.loads((path / "store.json").read_text())["rows_per_shard"]
+    return {
+        "bytes_an_image": round(size / len(images), 1),
+        "images_a_second": round(len(images) / written_s),
+        "opened_mb_a_second": round(size / 1e6 / opened_s),
+        "rows_a_shard": rows,
+    }
+
+
+def _train(kind, folder, num_workers=1, killed=-1, nudge="0"):
+    """Begin the workers of a training."""
+    numbers = map(str, (EPOCHS, EXAMPLES, BATCH, killed, nudge))
+    command = [sys.executable, WORKER, kind, folder, *numbers]
+    environment = {key: value for key, value in os.environ.items() if key != "TF_CONFIG"}
+    with contextlib.ExitStack() as stack:
+        ends = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(2)]
+        addresses = [f"127.0.0.1:{end.getsockname()[1]}" for end in ends]
+    begun = []
+    for index in range(num_workers):
+        task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        more = {"TF_CONFIG": json.dumps(task)} if num_workers > 1 else {}
+        begun.append(subprocess.Popen(command, env=environment | more, stderr=subprocess.PIPE))
+    return begun
+
+
+def _end(processes):
+    try:
+        for process in processes:
+            _, said = process.communicate(timeout=600)
+            assert process.returncode == 0, said.decode()[-3000:]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def _difference(one, other, kind):
+    """Return the most that a weight of the chief's differs."""
+    with np.load(one / f"{kind}-0.npz") as first, np.load(other / f"{kind}-0.npz") as second:
+        return float(max(np.abs(first[name] - second[name]).max() for name in first.files))
+
+
+PARTS = {each.__name__: each for each in (kills, scaling, students, nudged, steps, rates, stores)}
+
+
+def of_students():
+    """Return what the page says of one student on several machines."""
+    found = read("machines")
+    lines = ["", "Written by `python benchmarks/scripts/machines.py students steps`.", ""]
+    if "students" in found:
+        part = found["students"]
+        lines += [
+            "Two workers of `fit_distributed`, two processes on the loopback address, against "
+            f"`fit` in one: the most that any weight differs after {part['steps']} steps on the "
+            f"same minibatches of {part['batch_size']} images of digits.",
+            "",
+            "| | largest difference |",
+            "| --- | --- |",
+            *(f"| {kind} | {each:.1e} |" for kind, each in part["differences"].items()),
+            "",
+            f"One of two was killed with SIGKILL in the middle. The other ended "
+            f"{part['killed']['others_ended_s']:.0f} s later. Both were started again, and came "
+            + (
+                "to the weights of two that nobody killed, to the bit."
+                if part["killed"]["difference"] == 0
+                else f"within {part['killed']['difference']:.1e} of two that nobody killed."
+            ),
+            "",
+        ]
+    if "nudged" in found:
+        lines += [
+            f"{found['nudged']['kind']} is a game that enlarges what rounding begins: in one "
+            "process alone, one weight tensor changed by a ten-millionth ends "
+            f"{found['nudged']['difference']:.1e} away.",
+            "",
+        ]
+    if "steps" in found:
+        one, two = found["steps"]["ms_a_step"].values()
+        lines += [
+            f"A step of this small student takes {one} ms on one and {two} ms on two: what they "
+            "spend on agreeing is lost. The two share the cores and need no network, which would "
+            "cost more.",
+            "",
+        ]
+    return "\n".join(lines)
 
 
 def document():

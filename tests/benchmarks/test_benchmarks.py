@@ -88,6 +88,9 @@ def test_pages_say_what_the_results_say(load):
         ("files.md", "export", load("export").document()),
         ("files.md", "soft labels", load("soft_labels").document()),
         ("robust.md", "own data", load("own_data").document()),
+        ("robust.md", "machines", load("machines").document()),
+        ("robust.md", "students on machines", load("machines").of_students()),
+        ("many_images.md", "plan", load("machines_plan").document()),
     ):
         section = f"<!-- {name} -->\n{text}<!-- end of {name} -->\n"
         assert section in (BENCHMARKS / page).read_text(), (page, name)
