@@ -13,14 +13,24 @@ import keras
 import pytest
 import quick
 import tensorflow as tf
+from tensorflow.python.framework.ops import gradient_registry
 
 import keras_kd as kd
 from keras_kd._common.backend import processor_flags
 from keras_kd.distillers.precision import BFLOAT16, onednn_may_use_it
 
-# What the imports made stays: no collection need look through it again, 0.2 s each time.
-gc.collect()
-gc.freeze()
+
+def _freeze():
+    """Collect once, and let no collection look again through what stays.
+
+    LiteRT's converter collects in each conversion: what a whole suite has imported would take
+    longer than the conversion does.
+    """
+    gc.collect()
+    gc.freeze()
+
+
+_freeze()
 
 # What a shell starts in the background ignores Ctrl-C, and so do its children: some tests need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -58,6 +68,21 @@ def pytest_runtest_setup(item):
 @pytest.fixture(autouse=True)
 def _fixed_seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_graph_is_kept():
+    """Free what a file has traced: after a thousand trainings it would be gigabytes.
+
+    Keras's optimizer sums gradients over replicas in each step that is traced, and TensorFlow keeps
+    the gradient of that sum, with all of its graph, for as long as the process lives. Nothing
+    public forgets it.
+    """
+    yield
+    kept = gradient_registry._registry
+    for name in [name for name in kept if name.startswith("CustomGradient-")]:
+        del kept[name]
+    _freeze()
 
 
 @pytest.fixture

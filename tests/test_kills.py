@@ -59,7 +59,7 @@ def wait_for(pattern, folder, process):
     while process.poll() is None:
         if any(folder.glob(pattern)):
             return time.perf_counter()
-        time.sleep(0.001)
+        time.sleep(0.005)
     return None
 
 

@@ -12,7 +12,7 @@ from keras_kd import cli
 from keras_kd.arguments import parser
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
-pytestmark = pytest.mark.usefixtures("graphs_as_they_are")
+pytestmark = pytest.mark.usefixtures("graphs_as_they_are", "no_pictures")
 # It waits for a browser.
 NOT_RUN = {"serve"}
 
