@@ -64,17 +64,16 @@ def proposed(data, max_kb=None, teacher=None):
             min(size, _GRAPH_BYTES + share * most)
             for size, share in zip(sizes, _SHARES, strict=True)
         ]
-    specs = [_widest(data, size) for size in sizes]
-    specs = list(dict.fromkeys(spec for spec in specs if spec is not None))
-    if not specs and most:
-        return [_spec(data, 1)]
-    if not specs:
+    size_of_width = _sizes(data)
+    widths = [_widest(size_of_width, size) for size in sizes]
+    widths = list(dict.fromkeys(width for width in widths if width))
+    if not widths and not most:
         raise ValueError(
             f"`max_kb` must leave room for the smallest student proposed. Received: "
-            f"max_kb={max_kb:g}, with {_bytes_of(_spec(data, 1), data) / 1000:.0f} KB needed. "
+            f"max_kb={max_kb:g}, with {size_of_width(1) / 1000:.0f} KB needed. "
             "Allow more, or name a student."
         )
-    return specs
+    return [_spec(data, width) for width in widths or [1]]
 
 
 def size_of_teacher(teacher):
@@ -213,16 +212,23 @@ def _spec(data, width):
     return f"conv:{width}-{2 * width}-{4 * width}"
 
 
-def _widest(data, size):
-    """Return the widest spec whose int8 file takes at most `size` bytes, `None` if none does."""
-    if _bytes_of(_spec(data, 1), data) > size:
-        return None
-    low, high = 1, _WIDEST
+def _widest(size_of_width, size):
+    """Return the greatest width whose int8 file takes at most `size` bytes, 0 if none does."""
+    low, high = 0, _WIDEST
     while high - low > 1:
         middle = (low + high) // 2
-        fits = _bytes_of(_spec(data, middle), data) <= size
-        low, high = (middle, high) if fits else (low, middle)
-    return _spec(data, low)
+        low, high = (middle, high) if size_of_width(middle) <= size else (low, middle)
+    return low
+
+
+def _sizes(data):
+    """Return a function of width: the bytes of a file.
+
+    Weights go by the square of the width at most, so three students tell of all others.
+    """
+    first, second, third = (_bytes_of(_spec(data, width), data) for width in (1, 2, 3))
+    step, growth = second - first, third - 2 * second + first
+    return lambda width: first + (width - 1) * step + (width - 1) * (width - 2) // 2 * growth
 
 
 def _bytes_of(spec, data):

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import gc
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,8 @@ def convert(model, quantization, images, batch_size, input_range):
                     converter.experimental_new_quantizer = False
             content = failure = None
             try:
-                content = converter.convert()
+                with _old_objects_at_rest():
+                    content = converter.convert()
             except Exception as error:  # The converter's own class is private.
                 failure = error
     if failure is not None:  # Out here, where what the converter said besides is held back.
@@ -80,6 +82,19 @@ def convert(model, quantization, images, batch_size, input_range):
         content = _with_int4_weights(content)
     is_bytes = quantization == "int8_uint8_input" and not vocabularies(model)
     return _as_written(content, input_range if is_bytes else None)
+
+
+@contextlib.contextmanager
+def _old_objects_at_rest():
+    """Keep the converter's own collection from what was there before, which takes as long as it."""
+    if gc.get_freeze_count():  # Somebody else's, who wants them to stay so.
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _has(operations, graph):

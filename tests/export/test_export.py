@@ -1,8 +1,10 @@
 """Exported files: executed, compared, complete, or not kept."""
 
+import gc
 import hashlib
 import importlib
 import json
+import weakref
 import zipfile
 
 import keras
@@ -54,6 +56,23 @@ class TestLiteRT:
         model = MODELS["mlp"]()
         one = kd.export.litert(model, tmp_path / "one.tflite").read_bytes()
         assert kd.export.litert(model, tmp_path / "other.tflite").read_bytes() == one
+
+    def test_the_converters_collection_leaves_alone_what_was_there_before(self, tmp_path):
+        class Circle:
+            def __init__(self):
+                self.itself = self
+
+        gc.unfreeze()  # As outside the suite.
+        gc.disable()
+        try:
+            before = weakref.ref(Circle())
+            kd.export.litert(MODELS["mlp"](), tmp_path / "model.tflite")
+            assert before() is not None
+            gc.collect()
+            assert before() is None
+        finally:
+            gc.enable()
+            gc.freeze()
 
     def test_a_sequential_model_that_no_other_called_is_exported(self, tmp_path):
         model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
