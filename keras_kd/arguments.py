@@ -208,6 +208,7 @@ def _add_soft_labels(commands):
         [
             "{} --teacher t.keras --data photos --output labels",
             "{} --teacher t.keras --data photos --output labels --shard 3/16",
+            "{} --teacher t.keras --data photos --output labels --ray auto",
             "{} status labels",
         ],
     )
@@ -221,6 +222,12 @@ def _add_soft_labels(commands):
     )
     soft_labels.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
+    )
+    soft_labels.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="workers in this Ray cluster (auto, HOST:PORT, ray://HOST:PORT, local); one a GPU or "
+        "a machine, or more with --workers",
     )
     soft_labels.add_argument(
         "--top-k", type=int, metavar="N", help="keep the N largest logits, for many classes"

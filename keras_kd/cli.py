@@ -179,10 +179,17 @@ def _soft_labels(options):
     if options.shard is not None:
         keras_kd.SoftLabels.create_part(*about, options.shard, **how)
     else:
-        workers = options.workers
-        launcher = keras_kd.launchers.Processes(workers) if workers > 1 else None
-        keras_kd.SoftLabels.create(*about, overwrite=options.overwrite, launcher=launcher, **how)
+        how |= {"overwrite": options.overwrite, "launcher": _launcher(options)}
+        keras_kd.SoftLabels.create(*about, **how)
     return _show(keras_kd.SoftLabels.status(options.output), options.quiet)
+
+
+def _launcher(options):
+    """Return who shares the work, `None` for this process alone."""
+    several = options.workers if options.workers > 1 else None
+    if options.ray is not None:
+        return keras_kd.launchers.Ray(options.ray, several)
+    return several and keras_kd.launchers.Processes(several)
 
 
 def _resume(options):

@@ -6,6 +6,7 @@ to; what they hold is looked at later.
 """
 
 import dataclasses
+import functools
 import os
 import re
 
@@ -116,12 +117,15 @@ def _judge_store(options):
             f"{' and no '.join(f'--{name}' for name in missing)}. Say {example}."
         )
     if options.shard is not None:
-        beside = "--overwrite" if options.overwrite else "--workers"
-        if options.overwrite or options.workers > 1:
-            raise ValueError(
-                f"One does a part of a store by itself. Received: --shard beside {beside}. Leave "
-                "one of them out."
-            )
+        beside = {
+            "--overwrite": options.overwrite, "--workers": options.workers > 1, "--ray": options.ray
+        }  # fmt: skip
+        for name, given in beside.items():
+            if given:
+                raise ValueError(
+                    f"One does a part of a store by itself. Received: --shard beside {name}. Leave "
+                    "one of them out."
+                )
         number, count = options.shard
         if not 1 <= number <= count:
             raise ValueError(
@@ -253,6 +257,10 @@ def _distill(options):
 
 
 def _soft_labels(options):
+    from keras_kd._common.backend import require_extra
+
+    if options.ray is not None:
+        require_extra("ray", "ray", "A Ray cluster")
     if not options.asked:
         _own(options)
 
@@ -326,6 +334,7 @@ _WORDS = {
     "max_drop": _within("max_drop", checks.BUDGETS),
     "max_us": _within("max_us", checks.BUDGETS),
     "device": _device,
+    "ray": functools.partial(checks.check_address, "ray"),
 }
 # What tells of a teacher and data of the user's: how it is said, and what it is if it is not.
 _OWN = {

@@ -33,6 +33,7 @@ TAKES = {
     "shard": (set(), None),
     "top_k": (set(), None),
     "workers": (set(), None),
+    "ray": (set(), None),
     "port": ({"0"}, None),
     "budget": (set(), None),
     "temperature": (set(), None),

@@ -1,6 +1,7 @@
 """What must be there before Keras is imported, and what it then runs on."""
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import platform
@@ -112,26 +113,32 @@ def describe_device():
 
 def describe_machine():
     """Return what a table must say of where it was measured, as a dict of strings."""
-    import importlib.metadata
-
-    import keras_kd
-
-    def version(*distributions):
-        for name in distributions:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                return importlib.metadata.version(name)
-        return "not installed"
-
     return {
         "device": describe_device(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "keras_kd": keras_kd.__version__,
-        "keras": version("keras"),
-        "tensorflow": version("tensorflow", "tensorflow-cpu"),
-        "numpy": version("numpy"),
-        "ai-edge-litert": version("ai-edge-litert"),
+        **versions(),
+        "ai-edge-litert": _version("ai-edge-litert"),
     }
+
+
+def versions():
+    """Return the versions of what computes here, by name."""
+    import keras_kd
+
+    return {
+        "keras_kd": keras_kd.__version__,
+        "keras": _version("keras"),
+        "tensorflow": _version("tensorflow", "tensorflow-cpu"),
+        "numpy": _version("numpy"),
+    }
+
+
+def _version(*distributions):
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return importlib.metadata.version(name)
+    return "not installed"
 
 
 def processor_flags():

@@ -5,6 +5,7 @@ Nothing heavy is imported: the command line is judged before Keras is there.
 
 import numbers
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -129,6 +130,20 @@ def check_text(name, value):
     """
     if not str(value).strip() or "\0" in str(value):
         raise ArgumentError(f"`{name}` must not be empty. Received: {name}={str(value)!r}.")
+
+
+def check_address(name, value):
+    """Refuse what is no address of a Ray cluster, whether or not one is there.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    port = re.fullmatch(r"(?:ray://)?[^\s/]+:(\d+)", str(value))
+    if value not in ("auto", "local") and not (port and 0 < int(port[1]) <= MOST_PORT):
+        raise ArgumentError(
+            f"`{name}` must be auto, local, HOST:PORT or ray://HOST:PORT. Received: "
+            f"{name}={value!r}."
+        )
 
 
 def check_writable(name, path, what="a folder"):

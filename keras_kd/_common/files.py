@@ -13,12 +13,33 @@ from pathlib import Path
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def move(path, place):
+    """Move a file or folder to its place, where only a file may lie, and write that through."""
+    path.replace(place)
+    _sync(place.parent)
+
+
+def move_new(path, place):
+    """Move a file to its place, unless one lies there already, be it since a moment."""
+    try:
+        os.link(path, place)
+    except FileExistsError:
+        return
+    except OSError:  # There are no links here: who comes last is seen.
+        path.replace(place)
+    _sync(place.parent)
+
+
 @contextlib.contextmanager
-def written_whole(path):
+def written_whole(path, move=move):
     """Yield a path beside `path` to write a file or folder to; move it into place at the end.
 
     If the block fails or is interrupted, what was written is removed and an older `path` stays
     as it was. What is moved lies on the disk: a machine that stops leaves the old or the new.
+
+    Args:
+        path: its place.
+        move: `move`, or `move_new` for a file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,12 +53,6 @@ def written_whole(path):
             # the temporary folder.
             path.rename(Path(folder) / "old")
         move(unfinished, path)
-
-
-def move(path, place):
-    """Move a file or folder to its place, where only a file may lie, and write that through."""
-    path.replace(place)
-    _sync(place.parent)
 
 
 def write_through(path):

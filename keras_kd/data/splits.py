@@ -16,6 +16,7 @@ from keras_kd._common.reprs import call_of
 from keras_kd._common.typing import Structure, Tensor
 from keras_kd.data.augmentation import augmenting
 from keras_kd.data.encoded import EncodedImages
+from keras_kd.data.mapped import placed, unplaced
 from keras_kd.data.minibatches import Minibatches, gathering, map_arrays
 
 
@@ -41,6 +42,11 @@ class Split:
 
     def __repr__(self):
         return call_of(self, images=self.images, labels=self.labels)
+
+    def __reduce__(self):
+        # Of what lies in a file the place is sent, not the content.
+        parts = keras.tree.map_structure(placed, (self.images, self.labels))
+        return _arrived, parts
 
     @functools.cached_property
     def digest(self) -> str:
@@ -296,6 +302,10 @@ def few_of_each(labels, count, seed):
 def is_shape(shapes):
     """Return whether a `Data.input_shape` is one shape, not a structure of several."""
     return isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes)
+
+
+def _arrived(*parts):
+    return Split(*keras.tree.map_structure(unplaced, parts))
 
 
 def _lies_in_a_file(array):

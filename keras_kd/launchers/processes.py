@@ -65,7 +65,8 @@ class Processes:
                         if worker.piece is not None:
                             waiting.append(worker.piece)
                         if worker.piece is not None or not worker.is_ready:
-                            _count_death(deaths, worker)
+                            how = f"exit code {worker.process.exitcode}"
+                            count_death(deaths, worker.piece, how)
                         continue
                     if not worker.is_ready:
                         deaths.pop(None, None)
@@ -112,16 +113,24 @@ class _Worker:
         self.connection.close()
 
 
-def _count_death(deaths, worker):
-    """Count the deaths over a piece, and those before a process was ready."""
-    deaths[worker.piece] = deaths.get(worker.piece, 0) + 1
-    if deaths[worker.piece] == _MOST_DEATHS:
-        over = "before they began" if worker.piece is None else "over the same piece"
+def count_death(deaths, piece, how):
+    """Count a death over a piece, or before a process was ready.
+
+    Args:
+        deaths: how many there were, by piece; `None` for those that were not ready.
+        piece: what the one that died had begun, or `None`.
+        how: it died, in words.
+
+    Raises:
+        ChildProcessError: if it is the last one that is borne.
+    """
+    deaths[piece] = deaths.get(piece, 0) + 1
+    if deaths[piece] == _MOST_DEATHS:
+        over = "before they began" if piece is None else "over the same piece"
         raise ChildProcessError(
-            "The processes that share work must end by themselves. Received: exit code "
-            f"{worker.process.exitcode}, {_MOST_DEATHS} times {over}. Look for what ended them, "
-            'such as memory, or a script without `if __name__ == "__main__":`, and begin again: '
-            "what is done stays."
+            f"The processes that share work must end by themselves. Received: {how}, "
+            f"{_MOST_DEATHS} times {over}. Look for what ended them, such as memory, or a script "
+            'without `if __name__ == "__main__":`, and begin again: what is done stays.'
         )
 
 
@@ -140,12 +149,12 @@ def _work_on(_, connection):
             work = work or pickle.loads(pickled)  # What fails here is told as well.
             work(piece)
         except Exception as error:
-            connection.send(_as_sent(error))
+            connection.send(as_sent(error))
         else:
             connection.send(None)
 
 
-def _as_sent(error):
+def as_sent(error):
     """Return an exception that can be pickled."""
     try:
         pickle.loads(pickle.dumps(error))

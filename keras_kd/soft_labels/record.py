@@ -43,7 +43,9 @@ _STORE = {
     "data": str,
     "shards": [SHARD],
     "others?": {str: SHARD},
+    "versions?": {str: str},  # The former version told none.
 }
+_UNFINISHED = {name: _STORE[name] for name in ("others?", "versions?")} | {"shards?": [SHARD]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +134,7 @@ def read_unfinished(path):
         record = json_files.parsed(path)
     except (FileNotFoundError, ValueError):
         return None
-    if json_files.misfit(record, {"shards?": [SHARD], "others?": {str: SHARD}}) is not None:
+    if json_files.misfit(record, _UNFINISHED) is not None:
         return None
     record.setdefault("places", [])
     return record
@@ -147,6 +149,24 @@ def check_same(stored, wanted, path, what="soft labels"):
             f"The {what} at {path} are of another {' and another '.join(different)} "
             f"({name}: {stored.get(name)} there, {wanted[name]} now). Use what they were made "
             "with, make others at another path, or pass `overwrite=True` to replace them."
+        )
+
+
+def check_versions(stored, here, path):
+    """Refuse to go on with a store that other versions began: its shards may differ in a bit.
+
+    Args:
+        stored: the record of the unfinished store.
+        here: of `backend.versions`.
+        path: the place of the store.
+    """
+    there = stored.get("versions", here)
+    different = [name for name, version in here.items() if there.get(name) != version]
+    if different:
+        told = ", ".join(f"{name}: {there.get(name)} there, {here[name]} now" for name in different)
+        raise ValueError(
+            f"The unfinished soft labels at {path} are by other versions ({told}). Install the "
+            "same, make others at another path, or pass `overwrite=True` to begin anew."
         )
 
 

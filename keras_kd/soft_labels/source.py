@@ -59,7 +59,8 @@ def _arrays(part):
     if not leaves or any(np.ndim(each) == 0 for each in leaves):
         return None if part is None else np.asarray(part)
     return keras.tree.map_structure(
-        lambda each: each if isinstance(each, EncodedImages) else np.asarray(each), part
+        lambda each: each if isinstance(each, (EncodedImages, np.memmap)) else np.asarray(each),
+        part,
     )
 
 

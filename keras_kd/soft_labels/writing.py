@@ -2,20 +2,22 @@
 
 import concurrent.futures
 import contextlib
-import dataclasses
 import json
 import math
+import platform
 import shutil
 
 import numpy as np
 
 from keras_kd._common import json_files
-from keras_kd._common.files import move, remove_leftovers, sha256_of, written_whole
+from keras_kd._common.backend import versions
+from keras_kd._common.files import move, move_new, remove_leftovers, sha256_of, written_whole
 from keras_kd.soft_labels.others import Others, num_sampled
 from keras_kd.soft_labels.predict import asking, examples_of, progress_bar
 from keras_kd.soft_labels.record import (
     SHARD,
     check_same,
+    check_versions,
     is_whole,
     listed,
     outputs_of,
@@ -54,6 +56,7 @@ class Writer:
         self.outputs = outputs_of(made_of)
         self.unfinished = unfinished_of(path)
         self.record = self.unfinished / "store.json"
+        self._versions = versions()
         # By the number of an output with `top_k`: what is common to its places, and the file of it.
         self._others, self._files = {}, {}
 
@@ -66,7 +69,7 @@ class Writer:
             overwrite: remove other soft labels that are there.
 
         Raises:
-            ValueError: if it holds shards of something else.
+            ValueError: if it holds shards of something else, or by other versions.
         """
         found = read_unfinished(self.record)
         shards = [] if found is None else [*found.get("shards", []), *self.unfinished.glob(_ROWS)]
@@ -75,25 +78,45 @@ class Writer:
         if not self._take_up(found):
             shutil.rmtree(self.unfinished, ignore_errors=True)
             self.unfinished.mkdir()
+            self._write_record()
 
     def join(self):
-        """The same for one of many at it: nothing is removed.
+        """The same for one of many at it: nothing is removed. Who comes first says what it is of.
 
         Raises:
-            ValueError: if it holds shards of something else.
+            ValueError: if it is of something else, or by other versions.
         """
         self.unfinished.mkdir(parents=True, exist_ok=True)
+        if not self.record.is_file():
+            self._write_record(move_new)
+        self.go_on()
+
+    def go_on(self):
+        """The same where others have begun.
+
+        Raises:
+            FileNotFoundError: if nobody has, in the folder that is seen here.
+            ValueError: as `join`.
+        """
         found = read_unfinished(self.record)
-        if found is not None:
-            self._check_same(found)
-            self._take_up(found)
+        if found is None:
+            raise FileNotFoundError(
+                "All machines must see the folder that a store is written in. Received: "
+                f"{self.unfinished.absolute()}, where {platform.node()} finds no record of it. "
+                "Name a folder that they share."
+            )
+        self._check_same(found)
+        self._take_up(found)
 
     def _check_same(self, found):
         check_same(_made_of(found), self.made_of, self.path, "unfinished soft labels")
+        check_versions(found, self._versions, self.path)
 
     def _take_up(self, found):
         """Go on with what the record says, if it is of the same and whole; return whether it is."""
         if found is None or _made_of(found) != self.made_of:
+            return False
+        if found.get("versions", self._versions) != self._versions:
             return False
         others = found.get("others", {})
         whole = all(is_whole(self.unfinished, each) for each in others.values())
@@ -167,9 +190,18 @@ class Writer:
         with progress_bar("soft labels", self.verbose) as bar:
             task = bar.add_task("", total=total, pace="")
             bar.advance(task, total - sum(map(self._num_rows, missing)))
-            for number in launcher(_Work(Writer(self.path, self.made_of, False), asked), missing):
+            work = _Work(Writer(self.path, self.made_of, False), asked)
+            for number in launcher(work, missing):
                 bar.advance(task, self._num_rows(number))
                 bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+        self.progress()  # Where a folder is shared, who lists it sees what others wrote.
+        elsewhere = [number for number in missing if self._done(number) is None]
+        if elsewhere:
+            raise FileNotFoundError(
+                "All machines must see the folder that a store is written in. Received: "
+                f"{self.unfinished.absolute()}, where {len(elsewhere)} of {len(missing)} shards "
+                "that others wrote are not seen. Name a folder that they share."
+            )
 
     def finish(self):
         """Move the store to its place, all shards of which are there."""
@@ -183,8 +215,8 @@ class Writer:
         move(self.unfinished, self.path)
 
     def _prepare(self, ask, split, batch_size):
-        """Write what shards and their readers must know, if nobody did."""
-        if not self.record.is_file():
+        """Write what shards and their readers must know beside the record, if nobody did."""
+        if len(self._files) < len(self._with_others()):
             self._find_others(ask, split, batch_size)
             self._write_record()
 
@@ -224,8 +256,6 @@ class Writer:
     def _find_others(self, ask, split, batch_size):
         """Find what the logits of each such output have in common, from examples all over."""
         wanted = self._with_others()
-        if not wanted:
-            return
         counts = {name: num_sampled(output.num_classes) for name, output in wanted.items()}
         num_asked = max(
             _FEWEST_ASKED,
@@ -288,26 +318,43 @@ class Writer:
         with written_whole((self.unfinished / shard["file"]).with_suffix(".json")) as unfinished:
             unfinished.write_text(json.dumps(shard))
 
-    def _write_record(self, **shards):
+    def _write_record(self, move=move, **shards):
         others = {"others": self._files} if self._files else {}
-        with written_whole(self.record) as unfinished:
-            unfinished.write_text(json.dumps(self.made_of | shards | others, indent=1))
+        record = self.made_of | {"versions": self._versions} | shards | others
+        with written_whole(self.record, move) as unfinished:
+            unfinished.write_text(json.dumps(record, indent=1))
 
 
-@dataclasses.dataclass(frozen=True)
 class _Work:
     """Writes a shard by its number, in whatever process it is unpickled in."""
 
-    writer: Writer
-    asked: tuple
+    def __init__(self, writer, asked):
+        self.writer, self.asked = writer, asked
+        # On which machine the data are what the store is made of.
+        self.known_on = platform.node()
 
     def __call__(self, number):
-        self.writer.join()
+        self.writer.go_on()
+        self._check_data()
         self.writer.write([number], *self.asked)
+
+    def _check_data(self):
+        """Refuse a machine that has other files under the same names."""
+        here, split = platform.node(), self.asked[1]
+        if self.known_on != here and split.is_read_anew:
+            # Anew: a digest that is known already goes along.
+            found = split.take(slice(None)).digest
+            if found != self.writer.made_of["data"]:
+                raise ValueError(
+                    "All machines must have the same data under the same path. Received: other "
+                    f"files on {here} than on {self.known_on}. Share them, or copy them there."
+                )
+        self.known_on = here
 
 
 def _made_of(found):
-    return {name: value for name, value in found.items() if name not in ("shards", "others")}
+    beside = ("shards", "others", "versions")
+    return {name: value for name, value in found.items() if name not in beside}
 
 
 def _not_finite(answer, output, index):

@@ -1,8 +1,13 @@
 """A store is the same bytes, whoever writes its shards, in whatever order, and whoever dies."""
 
+import errno
 import os
+import pickle
+import platform
 import random
+import shutil
 import signal
+import time
 
 import keras
 import numpy as np
@@ -122,6 +127,64 @@ class TestParts:
                 part(path, given, 2, 2, **options)
         assert content(tmp_path / ".labels.unfinished") == before
 
+    def test_parts_by_another_version_are_refused(self, teacher, tmp_path, whole, monkeypatch):
+        path = tmp_path / "labels"
+        part(path, teacher, 1, 2)
+        before = content(tmp_path / ".labels.unfinished")
+        with monkeypatch.context() as patch:
+            here = writing.versions() | {"keras": "3.99"}
+            patch.setattr(writing, "versions", lambda: here)
+            with pytest.raises(ValueError, match=r"versions \(keras: \S+ there, 3\.99 now\)"):
+                part(path, teacher, 2, 2)
+            with pytest.raises(ValueError, match="by other versions"):
+                kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
+        assert content(tmp_path / ".labels.unfinished") == before
+        assert part(path, teacher, 2, 2) and content(path) == whole
+
+    def test_two_that_begin_at_once_make_one_store(self, teacher, tmp_path, whole, monkeypatch):
+        """Whoever says first what is made there, the other is refused, or goes on with it."""
+        path, move = tmp_path / "labels", writing.move_new
+
+        def late(given):
+            def first_the_other(unfinished, place):
+                monkeypatch.setattr(writing, "move_new", move)
+                part(path, teacher, 1, 2)
+                move(unfinished, place)
+
+            monkeypatch.setattr(writing, "move_new", first_the_other)
+            return part(path, given, 2, 2)
+
+        with pytest.raises(ValueError, match="unfinished soft labels .*another teacher"):
+            late(kd.models.mlp([9], **SHAPE))
+        shutil.rmtree(tmp_path / ".labels.unfinished")
+        assert late(teacher) and content(path) == whole
+
+    def test_clocks_apart_change_nothing(self, teacher, tmp_path, whole):
+        path = tmp_path / "labels"
+        part(path, teacher, 1, 2)
+        for day, file in enumerate((tmp_path / ".labels.unfinished").iterdir()):
+            seconds = time.time() + 86400 * (day - 5)
+            os.utime(file, (seconds, seconds))
+        assert part(path, teacher, 2, 2) and content(path) == whole
+
+    def test_a_full_folder_is_told_and_gone_on_with(self, teacher, tmp_path, whole, monkeypatch):
+        path = tmp_path / "labels"
+        with monkeypatch.context() as patch:
+            full = OSError(errno.ENOSPC, "No space left on device")
+            save = np.save
+
+            def saved(file, rows):
+                if "00002" in file.name:
+                    raise full
+                save(file, rows)
+
+            patch.setattr(np, "save", saved)
+            with pytest.raises(OSError, match="No space left"):
+                part(path, teacher, 1, 2)
+        assert not [*(tmp_path / ".labels.unfinished").glob("*00002*")]
+        assert not part(path, teacher, 1, 2)
+        assert part(path, teacher, 2, 2) and content(path) == whole
+
     @pytest.mark.parametrize("given", [(0, 2), (3, 2), (1, 0)])
     def test_a_part_is_one_of_them(self, teacher, tmp_path, given):
         with pytest.raises(ValueError, match="part"):
@@ -164,6 +227,39 @@ class Killing:
                     os.kill(generator.choice(alive).pid, signal.SIGKILL)
                     self.killed += 1
                 yield number
+
+
+def test_others_must_see_the_folder_and_the_same_files(teacher, tmp_path, monkeypatch):
+    path, file = tmp_path / "labels", tmp_path / "images.npy"
+    np.save(file, IMAGES)
+
+    def launcher(act):
+        def launched(work, numbers):
+            act(work)
+            yield from numbers
+
+        return launched
+
+    def make(act):
+        with pytest.raises((OSError, ValueError)) as caught:
+            kd.SoftLabels.create(
+                path, teacher, np.load(file, mmap_mode="r"), launcher=launcher(act), verbose=False
+            )
+        return str(caught.value)
+
+    def elsewhere(work):
+        monkeypatch.setattr(platform, "node", lambda: "far")
+        pickle.loads(pickle.dumps(work))(0)
+
+    assert "7 of 7 shards that others wrote are not seen" in make(lambda work: None)
+    assert "where far finds no record" in make(
+        lambda work: (shutil.rmtree(tmp_path / ".labels.unfinished"), elsewhere(work))
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(store, "_ROWS_PER_SHARD", 64)
+    assert "other files on far than on" in make(
+        lambda work: (np.save(file, IMAGES[::-1]), elsewhere(work))
+    )
 
 
 @pytest.mark.slow
@@ -227,6 +323,10 @@ class TestCommand:
             (
                 "--teacher t.keras --data d.npz --output labels --shard 1/2 --overwrite", 2,
                 "--shard beside --overwrite",
+            ),
+            (
+                "--teacher t.keras --data d.npz --output labels --shard 1/2 --ray auto", 2,
+                "--shard beside --ray",
             ),
             ("status", 2, "Received: status"),
             ("status nowhere", 1, "no soft labels at nowhere"),
