@@ -75,12 +75,13 @@ def _add_compare(commands):
         "Over seeds, train a teacher (or take yours), the student alone, the student on smoothed "
         "labels and the student distilled, and say whether distillation beats the others: mean "
         "gain, 95 % interval, verdict. A killed comparison goes on where it stopped.",
-        ["{} digits --seeds 5", "{} --teacher t.keras --data photos"],
+        ["{} digits --seeds 5 --workers 2", "{} --teacher t.keras --data photos"],
         of_recipes=True,
     )
     _add_recipe(compare, "NAME_compare")
     _add_budget(compare)
     compare.add_argument("--seeds", type=int, default=5, help="how many (default: %(default)s)")
+    _add_workers(compare)
     _add_own(compare)
 
 
@@ -110,6 +111,7 @@ def _add_sweep(commands):
     sweep.add_argument(
         "--loss", nargs="+", metavar="LOSS", help="of keras_kd.losses (default: the recipe's)"
     )
+    _add_workers(sweep)
     _add_own(sweep, without=("temperature", "alpha"))
 
 
@@ -130,9 +132,7 @@ def _add_search(commands):
     search.add_argument(
         "--trials", type=int, default=20, metavar="N", help="to be finished (default: %(default)s)"
     )
-    search.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
-    )
+    _add_workers(search)
     search.add_argument(
         "--storage",
         metavar="URL",
@@ -220,9 +220,7 @@ def _add_soft_labels(commands):
     soft_labels.add_argument(
         "--shard", type=_part, metavar="K/N", help="do part K of N, as another machine does others"
     )
-    soft_labels.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="processes (default: %(default)s)"
-    )
+    _add_workers(soft_labels)
     soft_labels.add_argument(
         "--ray",
         metavar="ADDRESS",
@@ -394,6 +392,16 @@ def _add_overwrite(parser):
         "--overwrite",
         action="store_true",
         help="replace what the folder holds, though its settings were others",
+    )
+
+
+def _add_workers(parser):
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes that share the work (default: %(default)s)",
     )
 
 

@@ -129,7 +129,6 @@ def _search(options):
         _recipe(options),
         space={name: values for name, values in axes.items() if values is not None} or None,
         trials=options.trials,
-        workers=options.workers,
         seed=options.seed,
         storage=options.storage,
         **_options_of_recipes(options),
@@ -238,7 +237,8 @@ def _class_names(options):
 
 def _options_of_recipes(options):
     """Return the options that every experiment takes."""
-    names = ("epochs", "quick", "output", "overwrite", "data_dir", "budget", "tensorboard")
+    names = ("epochs", "quick", "output", "overwrite", "data_dir", "budget", "tensorboard",
+             "workers")  # fmt: skip
     given = {name: getattr(options, name) for name in names if name in vars(options)}
     return {**given, "verbose": not options.quiet}
 

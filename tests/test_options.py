@@ -233,6 +233,8 @@ def test_a_device_that_is_none_ends_with_2(value, place, capsys):
         ("sweep digits --loss SoftTargets NoLoss", "must name losses on logits"),
         ("search digits --temperature 8 2", "the low one first"),
         ("search digits --workers 257", "`workers` must be at most 256"),
+        ("compare digits --workers 0", "`workers` must be an integer of at least 1"),
+        ("sweep digits --workers 1.5", "invalid int value"),
         ("search digits --batch-size 8 8", "must be different integers"),
         ("search digits --storage nosuch://x", "of a kind that SQLAlchemy does not know"),
         ("search digits --storage postgresql://me:hunter2@h/d", "needs the package `psycopg"),

@@ -12,6 +12,8 @@ from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.kind import Judged, Kind, Part
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result
+from keras_kd.experiment.workers import shared
+from keras_kd.launchers import Launcher
 from keras_kd.runs import events, records
 from keras_kd.runs import folder as folder_module
 from keras_kd.runs.evaluation import Predictions, describe_models, evaluate
@@ -52,12 +54,19 @@ class Compare(Kind):
 
     def train(self, trainer):
         """Return `{seed: {name: Trained}}`."""
-        return {seed: self.train_seed(trainer, seed) for seed in self.seeds}
+        trainer = shared(self, trainer, self.seeds)
+        trained = {}
+        for seed in self.seeds:
+            trainer.progress.say(self.title_of_piece(seed))
+            trained[seed] = self.train_piece(trainer, seed)
+        return trained
 
-    def train_seed(self, trainer, seed):
+    def title_of_piece(self, seed):
+        return f"Seed {seed}"
+
+    def train_piece(self, trainer, seed):
         """Return `{name: Trained}` of one seed, all written into a folder of its own."""
         recipe, progress = trainer.recipe, trainer.progress
-        progress.say(f"Seed {seed}")
         of_seed = self.of_seed(trainer, seed)
         of_seed.folder.mkdir(exist_ok=True)
         remove_leftovers(of_seed.folder)
@@ -170,6 +179,7 @@ def compare(
     output: PathLike | None = None,
     overwrite: bool = False,
     data_dir: PathLike | None = None,
+    workers: int | Launcher = 1,
     verbose: bool = True,
 ) -> Result:
     """Compare the distilled student with the same student alone, paired over seeds.
@@ -198,6 +208,11 @@ def compare(
         output: the same.
         overwrite: the same.
         data_dir: the same.
+        workers: processes on this machine that share the seeds, or a launcher, see `launchers`.
+            The results are those of one process, to the bit where the processors are alike. One
+            that is killed is replaced, and its seed goes on from its checkpoint. Call it from a
+            script whose main part is under `if __name__ == "__main__"`. A budget is still that
+            of one process, and several are done before it ends.
         verbose: the same.
 
     Returns:
@@ -216,7 +231,7 @@ def compare(
     options = {"budget": budget, "tensorboard": tensorboard, "data_dir": data_dir}
     return carry_out(
         Compare(seeds), recipe, epochs=epochs, quick=quick, output=output, overwrite=overwrite,
-        verbose=verbose, **options,
+        workers=workers, verbose=verbose, **options,
     )  # fmt: skip
 
 

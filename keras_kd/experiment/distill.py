@@ -31,6 +31,7 @@ class Distill(Compare):
     """Student distilled and alone over seeds; the best on validation is exported."""
 
     name, noun = "distill", "distillation"
+    left_out = ("workers",)
 
     def __init__(self, seeds, control=True, formats=FORMATS, max_drop=None, ships=True):
         super().__init__(seeds)

@@ -15,8 +15,10 @@ from keras_kd.experiment.choosing import settled
 from keras_kd.experiment.result import Result
 from keras_kd.experiment.tables import notes
 from keras_kd.experiment.training import Asked, Trainer
+from keras_kd.experiment.workers import check_can_be_sent, launcher_of
 from keras_kd.runs import events, records
 from keras_kd.runs import folder as folder_module
+from keras_kd.runs.keeper import machines_of
 from keras_kd.runs.progress import Progress
 
 
@@ -31,11 +33,12 @@ def carry_out(
     output=None,
     overwrite=False,
     data_dir=None,
+    workers=1,
     verbose=True,
 ):
     """Train, choose on validation, read the test split once, write it down, and show it.
 
-    The arguments are those of `experiment.run`, and:
+    The arguments are those of `experiment.run` and `experiment.compare`, and:
 
     Args:
         kind: a `Kind`, which says what is trained, judged and shown.
@@ -47,11 +50,13 @@ def carry_out(
     check_integer("epochs", 1 if epochs is None else epochs, minimum=1)
     asked = Asked(
         epochs=epochs, quick=quick, budget=budget_module.seconds_of(budget),
-        tensorboard=tensorboard, data_dir=data_dir, overwrite=overwrite,
+        tensorboard=tensorboard, data_dir=data_dir, overwrite=overwrite, workers=workers,
     )  # fmt: skip
     whole = recipe
     recipe = recipe.for_epochs(epochs, quick=quick, best=budget is not None)
     kind.check(recipe)
+    if launcher_of(workers) is not None:
+        check_can_be_sent(kind, recipe)
     options = {**kind.options(), **asked.options(kind.left_out)}
     folder = folder_module.output_for(kind.name, recipe.name, output, options, overwrite)
     callbacks = events.callbacks_for(folder, tensorboard)
@@ -97,6 +102,9 @@ def _made(kind, trainer, what, started):
     results = {**folder_module.head(what, trainer.settings(), test), **chosen, **judged.results}
     if trainer.fixed is not None:
         results["seeds_vary"] = trainer.recipe.seeds_vary
+    machines = machines_of([trainer.folder, *trainer.folder.glob("seed_*")])
+    if len(machines) > 1:
+        results["machines"] = machines
     results["seconds"] = time.perf_counter() - started + sum(trainer.earlier)
     folder_module.finish(trainer.folder, results)
     judged.draw()

@@ -81,6 +81,19 @@ class Kind:
         """Return whatever `judge` asks for: all is trained and chosen, the test split unread."""
         return trainer.train_all(self.trainings)
 
+    def train_piece(self, trainer, piece):
+        """Train a piece of what `train` trains, where several processes share it.
+
+        Args:
+            trainer: a `Trainer` in another process, of the same folder.
+            piece: one of those that `workers.shared` was given.
+        """
+        raise NotImplementedError
+
+    def title_of_piece(self, piece):
+        """Return what people call a piece; empty where what is said of it tells."""
+        return ""
+
     def judge(self, trainer, trained, test):
         """Return a `Judged`.
 

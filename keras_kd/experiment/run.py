@@ -25,6 +25,7 @@ class Run(Kind):
 
     name = noun = "run"
     title_of_page = "one run"
+    left_out = ("workers",)
 
     def __init__(self, seed):
         self.seeds = [seed]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_kd._common.backend import require_extra
-from keras_kd._common.checks import MOST_WORKERS, check_integer, check_seed
+from keras_kd._common.checks import check_integer, check_seed
 from keras_kd._common.typing import PathLike
 from keras_kd.experiment import search_picture, tables
 from keras_kd.experiment import space as space_module
@@ -15,9 +15,12 @@ from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.kind import Judged, Kind
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result
+from keras_kd.experiment.workers import shared
+from keras_kd.launchers import Launcher
 from keras_kd.runs import folder as folder_module
 from keras_kd.runs.evaluation import describe_models, evaluate, figures_of, predict
 from keras_kd.runs.fingerprints import digest_of
+from keras_kd.runs.progress import Progress
 from keras_kd.runs.storage import check_storage, with_password, without_password
 
 
@@ -28,24 +31,19 @@ class Search(Kind):
     title_of_page = "a search"
     left_out = ("budget", "tensorboard")
 
-    def __init__(self, space, trials, workers, seed, storage):
+    def __init__(self, space, trials, seed, storage):
         self.seeds = [seed]
         self.axes = space_module.DEFAULT if space is None else space
-        self.trials, self.workers, self.storage = trials, workers, storage
+        self.trials, self.storage = trials, storage
 
     def check(self, recipe):
         check_integer("trials", self.trials, minimum=1)
-        check_integer("workers", self.workers, minimum=1, maximum=MOST_WORKERS)
         check_seed(*self.seeds)
         require_extra("optuna", "search", "A search")
         require_extra("matplotlib", "report", "A search's picture")
         check_storage(self.storage)
         self.storage = with_password(self.storage)
-        self.space = space_module.Space(recipe, self.axes)
-        if self.workers > 1:
-            from keras_kd.experiment.workers import check_can_be_sent
-
-            check_can_be_sent(recipe)
+        self.axes = space_module.Space(recipe, self.axes).axes
 
     @property
     def varied(self):
@@ -54,8 +52,7 @@ class Search(Kind):
     def options(self):
         storage = self.storage and without_password(str(self.storage))
         return {
-            "space": self.space.axes, "trials": self.trials, "workers": self.workers,
-            "seed": self.seeds[0], "storage": storage,
+            "space": self.axes, "trials": self.trials, "seed": self.seeds[0], "storage": storage,
         }  # fmt: skip
 
     def trainings(self, trainer, teacher):
@@ -65,29 +62,31 @@ class Search(Kind):
         """Reach a study that other machines share."""
         recipe, data = trainer.recipe, folder_module.describe(trainer.data)
         # Of another search the trials would not count.
-        digest = digest_of(trainer.settings(), data, self.space.axes, trainer.seed)[:12]
+        digest = digest_of(trainer.settings(), data, self.axes, trainer.seed)[:12]
         self.study = f"{recipe.name}_{digest}"
         if self.storage is not None:
-            self._opened(trainer)
+            self._study(trainer, create=True)
 
     def train(self, trainer):
         """Return `{name: Trained}`, the finished trials, and the name of the best one."""
         # They import Optuna, and may be imported only now.
         from keras_kd.experiment import study as study_module
         from keras_kd.experiment import trial as trial_module
-        from keras_kd.experiment import workers as workers_module
 
         if self.storage is None:
             study_module.mend_journal(trainer.folder / "study.journal")
-        job, study = self._opened(trainer)
+        study = self._study(trainer, create=True)
         # Of what was chosen meanwhile.
         space = space_module.Space(trainer.recipe, self.axes)
         trained = super().train(trainer)
         teacher = trained.get("teacher")
-        began = time.perf_counter()
         objective = trial_module.Objective(trainer, space, teacher)
-        workers_module.run_trials(study, job, objective, self.workers)
-        waited = time.perf_counter() - began
+        while (num_left := self.trials - study_module.num_finished(study)) > 0:
+            study_module.take_up_again(study, study_module.place_of(trainer.folder))
+            if shared(self, trainer, range(num_left)) is trainer:
+                began = time.perf_counter()
+                self._try(study, objective, range(num_left))
+                trainer.earlier.append(began - time.perf_counter())
         finished = study_module.finished(study)
         best = study_module.best_of(finished)
         # On a shared study it may have been another machine's: then it is trained here too.
@@ -96,33 +95,38 @@ class Search(Kind):
             elsewhere, space, best["name"], best["settings"], teacher
         )
         # The trials count once, whoever ran them, and not the waiting for them.
-        trainer.earlier.append(sum(trial["seconds"] for trial in finished) - waited)
+        trainer.earlier.append(sum(trial["seconds"] for trial in finished))
         return trained, finished, best["name"]
 
-    def _opened(self, trainer):
-        """Return the `Job` of the search, and its study."""
-        from keras_kd.experiment.study import open_study
-        from keras_kd.experiment.workers import Job
+    def train_piece(self, trainer, piece):
+        """Run a trial: the one that a process was killed in while at this piece, or a new one."""
+        from keras_kd.experiment import study as study_module
+        from keras_kd.experiment.trial import Objective
 
-        job = Job(
-            recipe=trainer.recipe,
-            axes=self.space.axes,
-            study=self.study,
-            storage=str(self.storage or trainer.folder / "study.journal"),
-            trials=self.trials,
-            seed=trainer.seed,
-            folder=trainer.folder,
-            data_dir=trainer.asked.data_dir,
-            verbose=trainer.progress.verbose,
-        )
-        return job, open_study(job.study, job.storage, create=True, epochs=trainer.recipe.epochs)
+        study = self._study(trainer, create=False)
+        study_module.take_up_again(study, study_module.place_of(trainer.folder), piece)
+        space = space_module.Space(trainer.recipe, self.axes)
+        # What is found trained is said by the one that trained it.
+        teacher = dataclasses.replace(trainer, progress=Progress(verbose=False)).teacher()
+        self._try(study, Objective(trainer, space, teacher, piece), [piece], worker=1 + piece)
+
+    def _try(self, study, objective, tickets, worker=0):
+        from keras_kd.experiment.study import work
+
+        work(study, objective, tickets, trials=self.trials, seed=self.seeds[0], worker=worker)
+
+    def _study(self, trainer, *, create):
+        from keras_kd.experiment.study import open_study
+
+        storage = str(self.storage or trainer.folder / "study.journal")
+        return open_study(self.study, storage, create=create, epochs=trainer.recipe.epochs)
 
     def judge(self, trainer, trained, test):
         trained, finished, best = trained
         validation = _validate(trained, trainer.data.validation)
         _, figures = evaluate(trained, test, trainer.folder)
         results = {
-            "space": self.space.axes,
+            "space": self.axes,
             "trials": finished,
             "validation": {name: validation[name] for name in trained if name != "student"},
             "best": best,
@@ -163,7 +167,7 @@ def search(
     *,
     space: Mapping[str, Sequence[Any]] | None = None,
     trials: int = 20,
-    workers: int = 1,
+    workers: int | Launcher = 1,
     seed: int = 0,
     storage: PathLike | None = None,
     epochs: int | None = None,
@@ -199,8 +203,8 @@ def search(
             `keras_kd.losses` on logits), `batch_size` (integers). `{"temperature": (1, 16),
             "alpha": (0.1, 0.9)}` if `None`. What it leaves out is the recipe's.
         trials: how many are to be finished, pruned ones among them.
-        workers: processes; call from a script whose main part is under
-            `if __name__ == "__main__"` when there are several.
+        workers: processes, or a launcher, as in `experiment.compare`. Which settings are drawn
+            depends on what is finished by then, so several may try others than one does.
         seed: integer, at least 0. One worker draws the same settings from the same seed again.
         storage: where the study is: the path of a journal file, which may lie on a shared folder,
             or the URL of a database, such as `"sqlite:///search.db"`, in which the trial of a
@@ -233,8 +237,8 @@ def search(
         T. Akiba et al., Optuna: A Next-generation Hyperparameter Optimization Framework, 2019.
     """
     return carry_out(
-        Search(space, trials, workers, seed, storage), recipe, epochs=epochs, quick=quick,
-        output=output, overwrite=overwrite, data_dir=data_dir, verbose=verbose,
+        Search(space, trials, seed, storage), recipe, epochs=epochs, quick=quick, output=output,
+        overwrite=overwrite, data_dir=data_dir, workers=workers, verbose=verbose,
     )  # fmt: skip
 
 

@@ -113,28 +113,26 @@ def place_of(folder):
     return f"{platform.node()}:{Path(folder).resolve()}"
 
 
-def take_up_again(study, place):
+def take_up_again(study, place, piece=None):
     """Queue the trials of a place that were killed or failed, with the settings they had.
 
     Args:
         study: of `open_study`.
         place: of `place_of`, in which nobody is at work.
+        piece: for one of several at work there: number of its piece of the work, whose trials are
+            meant alone.
     """
     with _quiet():
-        trials = study.get_trials(deepcopy=False)
-        lost = {}
-        for trial in trials:
-            if trial.user_attrs.get("place") != place:
-                continue
-            if trial.state is TrialState.RUNNING:
-                study.tell(trial.number, state=TrialState.FAIL)
-            if trial.state in (TrialState.RUNNING, TrialState.FAIL):
-                lost[trial.user_attrs["name"]] = trial
-        still_going = {
-            trial.user_attrs.get("name")
-            for trial in trials
-            if trial.state in (*FINISHED, TrialState.WAITING)
-        }
+        lost, still_going = {}, set()
+        for trial in study.get_trials(deepcopy=False):
+            said = trial.user_attrs
+            is_meant = said.get("place") == place and piece in (None, said.get("piece"))
+            if is_meant and trial.state in (TrialState.RUNNING, TrialState.FAIL):
+                if trial.state is TrialState.RUNNING:
+                    study.tell(trial.number, state=TrialState.FAIL)
+                lost[said["name"]] = trial
+            elif trial.state is not TrialState.FAIL:
+                still_going.add(said.get("name"))
         for name in lost.keys() - still_going:
             _retry()(study, lost[name])
 

@@ -14,6 +14,8 @@ from keras_kd.experiment.grid import cells_of
 from keras_kd.experiment.kind import Judged, Kind, worth
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result
+from keras_kd.experiment.workers import num_pieces_of, shared
+from keras_kd.launchers import Launcher
 from keras_kd.runs.evaluation import describe_models, evaluate, figures_of, predict
 
 
@@ -52,11 +54,37 @@ class Sweep(Kind):
             distillers[cell.name] = trainer.distilled(teacher, **changes)
         return trainer.together(distillers)
 
+    def title_of_piece(self, piece):
+        return "Part {} of {}".format(*piece)
+
+    def train_piece(self, trainer, piece):
+        teacher = trainer.teacher()
+        return self._train_parts(trainer, teacher and teacher.model, [piece])
+
     def train(self, trainer):
         """Return what was trained, the validation figures of each, and the best cell."""
-        trained = super().train(trainer)
+        teacher = trainer.teacher()
+        count = min(num_pieces_of(trainer.asked.workers), len(self.cells) + 1)
+        pieces = [(number, count) for number in range(1, count + 1)]
+        trainer = shared(self, trainer, pieces)
+        trained = {} if teacher is None else {"teacher": teacher}
+        found = self._train_parts(trainer, teacher and teacher.model, pieces)
+        # In one order, whoever trained them.
+        names = ["student_alone", *(cell.name for cell in self.cells)]
+        trained |= {name: found[name] for name in names}
         validation = _validate(trained, trainer.data.validation)
         return trained, validation, max(self.cells, key=lambda cell: worth(validation[cell.name]))
+
+    def _train_parts(self, trainer, teacher, pieces):
+        """Return `{name: Trained}` of the students of some parts, each part trained together."""
+        trained = {}
+        for distillers in self.trainings(trainer, teacher):
+            for number, count in pieces:
+                part = dict([*distillers.items()][number - 1 :: count])
+                name = f"students_{number}_of_{count}" if count > 1 and len(part) > 1 else None
+                if part:
+                    trained |= trainer.students(part, teacher, name)
+        return trained
 
     def judge(self, trainer, trained, test):
         trained, validation, best = trained
@@ -128,6 +156,7 @@ def sweep(
     output: PathLike | None = None,
     overwrite: bool = False,
     data_dir: PathLike | None = None,
+    workers: int | Launcher = 1,
     verbose: bool = True,
 ) -> Result:
     """Distil a student for each cell of a grid, choose the best on validation, and test that one.
@@ -159,6 +188,8 @@ def sweep(
         output: the same.
         overwrite: the same.
         data_dir: the same.
+        workers: as in `experiment.compare`: each process trains a part of the students together.
+            It pays where one process leaves processors idle: each part asks the teacher anew.
         verbose: the same.
 
     Returns:
@@ -177,7 +208,7 @@ def sweep(
     options = {"budget": budget, "tensorboard": tensorboard, "data_dir": data_dir}
     return carry_out(
         Sweep(seed, temperature, alpha, loss), recipe, epochs=epochs, quick=quick, output=output,
-        overwrite=overwrite, verbose=verbose, **options,
+        overwrite=overwrite, workers=workers, verbose=verbose, **options,
     )  # fmt: skip
 
 

@@ -74,7 +74,22 @@ def notes(results):
             f"The teacher spoke of {unlabelled:,} examples more than there are labels for; who "
             "learns from labels alone saw the labelled ones more often, for as many steps."
         )
+    if "machines" in results:
+        found.append(
+            f"Trained on several kinds of machines: {'; '.join(_kinds(results['machines']))}. "
+            "Where processors differ, so may the last digits."
+        )
     return [*found, *filter(None, [calibration_note(results["models"])])]
+
+
+def _kinds(machines):
+    """Return what differs between machines, a few words each."""
+    differ = [key for key in machines[0] if len({each.get(key) for each in machines}) > 1]
+    return [
+        ", ".join(f"{each.get(key)}" if key in ("device", "system") else f"{key} {each.get(key)}"
+                  for key in differ)
+        for each in machines
+    ]  # fmt: skip
 
 
 def calibration_note(models):

@@ -11,6 +11,7 @@ from keras_kd._common.backend import on_gpu
 from keras_kd.data.joining import taught
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.distillers.precision import computing_in, policy_for
+from keras_kd.launchers import Launcher
 from keras_kd.losses import LabelSmoothing
 from keras_kd.runs.fingerprints import description, digest_of
 from keras_kd.runs.keeper import Keeper, Trained
@@ -35,10 +36,11 @@ class Asked:
     tensorboard: bool = False
     data_dir: object = None
     overwrite: bool = False
+    workers: int | Launcher = 1
 
     def options(self, left_out=()):
         """Return what `config.json` says of it, by name, but for some names."""
-        said = dataclasses.asdict(self)
+        said = {**vars(self), "workers": 1 if callable(self.workers) else self.workers}
         return {name: said[name] for name in said if name not in ("overwrite", *left_out)}
 
 

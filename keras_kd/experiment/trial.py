@@ -26,11 +26,13 @@ class Objective:
         trainer: a `Trainer` of the recipe that trials vary.
         space: a `Space`.
         teacher: the teacher, a `Trained`; `None` where soft labels stand for it.
+        piece: number of the piece of work that it is, where several share the search.
     """
 
     trainer: object
     space: object
     teacher: object
+    piece: int | None = None
 
     def __call__(self, trial):
         """Return the validation accuracy of the student of a trial.
@@ -41,6 +43,7 @@ class Objective:
         name = trial.user_attrs.get("name", f"trial_{trial.number:03d}")
         trial.set_user_attr("name", name)
         trial.set_user_attr("place", place_of(self.trainer.folder))
+        trial.set_user_attr("piece", self.piece)
         settings = self.space.sample(trial)
         trial.set_user_attr("settings", settings)
         say = self.trainer.progress.say

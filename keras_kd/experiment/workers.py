@@ -1,149 +1,139 @@
-"""Processes that share the trials of a search.
+"""What other processes train of an experiment: pieces of it, in the same folder.
 
-Imported where a search runs, once it is known that Optuna is there.
+Each reads the data and opens the teacher by itself, and leaves the files that one process leaves.
+So the one that asked them finds everything trained, and chooses and judges as if it had done all.
 """
 
-import contextlib
+import copy
 import dataclasses
-import multiprocessing
+import functools
 import pickle
-import sys
+import platform
+import time
+from pathlib import Path
 
+from keras_kd._common.checks import MOST_WORKERS, check_integer
 from keras_kd._common.console import Console
-from keras_kd.device import call_in_new_process, visible_gpus
-from keras_kd.experiment.space import Space
-from keras_kd.experiment.study import num_finished, open_study, place_of, take_up_again, work
-from keras_kd.experiment.training import Trainer
-from keras_kd.experiment.trial import Objective
-from keras_kd.launchers.processes import end_with_parent
+from keras_kd._common.locks import alone
+from keras_kd.experiment.kind import Kind
+from keras_kd.experiment.training import Asked, Trainer
+from keras_kd.launchers import Launcher, Processes
+from keras_kd.runs import events
+from keras_kd.runs.folder import is_begun
 from keras_kd.runs.progress import Progress
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a worker must know.
+def launcher_of(workers: int | Launcher) -> Launcher | None:
+    """Return the launcher that is asked for; `None` for this process alone.
 
     Args:
-        recipe: the `Recipe`.
-        axes: of the `Space`.
-        study: name of the study, which is there.
-        storage: of `open_study`.
-        trials: how many are to be finished.
-        seed: of the search.
-        folder: with the trained teacher.
-        data_dir: as in `data.load`.
-        verbose: say a line for each trial.
-    """
-
-    recipe: object
-    axes: dict
-    study: str
-    storage: str = dataclasses.field(repr=False)  # May hold a password.
-    trials: int
-    seed: int
-    folder: object
-    data_dir: object
-    verbose: bool
-
-    def options(self, worker):
-        """Return what `work` asks of a worker by number."""
-        return {"trials": self.trials, "seed": self.seed, "worker": worker}
-
-
-def check_can_be_sent(recipe):
-    """Refuse a recipe that no other process could be given.
+        workers: how many processes of this machine, or a launcher.
 
     Raises:
-        ValueError: if it holds a function that has no name in a module.
+        ValueError: if it is neither.
+    """
+    if callable(workers):
+        return workers
+    check_integer("workers", workers, minimum=1, maximum=MOST_WORKERS)
+    return Processes(workers) if workers > 1 else None
+
+
+def num_pieces_of(workers: int | Launcher) -> int:
+    """Return into how many pieces to cut what can be cut anywhere."""
+    if isinstance(workers, int):
+        return workers
+    return getattr(workers, "num_workers", None) or MOST_WORKERS
+
+
+def check_can_be_sent(*parts):
+    """Refuse what no other process could be given.
+
+    Args:
+        *parts: of an experiment, such as its recipe.
+
+    Raises:
+        ValueError: if one holds a function that has no name in a module.
     """
     try:
-        pickle.dumps(recipe)
+        pickle.dumps(parts)
     except (AttributeError, TypeError, pickle.PicklingError) as error:
         raise ValueError(
             "With several workers, the functions of a recipe must be those of a module, no lambdas "
-            f"or inner functions. Received: the recipe {recipe.name} ({error}). Use `workers=1`."
+            f"or inner functions. Received: {error}. Use `workers=1`."
         ) from error
 
 
-def run_trials(study, job, objective, num_workers):
-    """Run trials until as many are finished as were asked for.
+def shared(kind, trainer, pieces):
+    """Have other processes train pieces, if they were asked for.
 
     Args:
-        study: the study of the job.
-        job: a `Job`, in whose folder nobody else is at work.
-        objective: an `Objective`, for one worker: this process.
-        num_workers: how many processes.
+        kind: a `Kind`, whose `train_piece` they call.
+        trainer: a `Trainer`, whose folder this process holds.
+        pieces: that can be pickled; one alone is left to this process.
+
+    Returns:
+        The `Trainer` to go on with, which says nothing of what it finds trained.
 
     Raises:
-        Exception: what a worker raised.
-        ChildProcessError: if all workers were killed.
+        Exception: what a process raised.
+        ChildProcessError: if they are killed again and again.
     """
-    while (num_left := job.trials - num_finished(study)) > 0:
-        take_up_again(study, place_of(job.folder))
-        if num_workers == 1:
-            work(study, objective, range(num_left), **job.options(worker=0))
-        else:
-            _run_workers(job, num_workers, num_left)
+    launcher = launcher_of(trainer.asked.workers)
+    if launcher is None or len(pieces) < 2:
+        return trainer
+    began, say = time.perf_counter(), trainer.progress.say
+    for count, piece in enumerate(launcher(_Work.of(kind, trainer), pieces), start=1):
+        if title := kind.title_of_piece(piece):
+            say(f"{title} is trained: {count} of {len(pieces)}")
+    # The seconds of all trainings count, whoever did them, and not the waiting for them.
+    trainer.earlier.append(began - time.perf_counter())
+    return dataclasses.replace(trainer, progress=Progress(verbose=False))
 
 
-def _run_workers(job, num_workers, num_trials):
-    """Run trials in processes of their own, until each has ended."""
-    # Not forked: TensorFlow does not survive that.
-    context = multiprocessing.get_context("spawn")
-    left, errors = context.Value("i", num_trials), context.SimpleQueue()
-    processes = [
-        context.Process(
-            target=call_in_new_process,
-            args=(pickle.dumps((_worker, job)), visible_gpus(), number, left, errors),
-        )
-        for number in range(min(num_workers, num_trials))
-    ]
-    try:
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-    finally:
-        for process in processes:
-            if process.pid is not None:
-                process.terminate()
-                process.join()
-    if not errors.empty():
-        raise errors.get()
-    codes = [process.exitcode for process in processes]
-    if all(codes):
-        raise ChildProcessError(
-            f"The workers of a search must end by themselves. Received: exit codes {codes}. Look "
-            "for what killed them, such as memory, and begin again: the search goes on."
-        )
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Trains a piece, in whatever process it is unpickled in."""
 
+    kind: Kind
+    recipe: object
+    seed: int
+    folder: Path
+    asked: Asked
+    says: bool
 
-def _worker(job, number, left, errors):
-    end_with_parent()
-    try:
-        # One line is drawn over by one process at most.
-        progress = Progress(console=Console(quiet=not job.verbose, force_terminal=False))
-        data, quiet = job.recipe.load(job.seed, job.data_dir), Progress(verbose=False)
-        fixed = job.recipe.opened_teacher(data, progress=quiet)
-        trainer = Trainer(job.recipe, data, job.seed, job.folder, quiet, fixed=fixed)
-        teacher = trainer.teacher()
-        objective = Objective(
-            dataclasses.replace(trainer, progress=progress), Space(job.recipe, job.axes), teacher
-        )
-        study = open_study(job.study, job.storage, create=False, epochs=job.recipe.epochs)
-        work(study, objective, _tickets(left), **job.options(worker=number))
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        with contextlib.suppress(Exception):  # Not every one can be sent.
-            errors.put(error)
-        raise
+    @classmethod
+    def of(cls, kind, trainer):
+        """Return the work of a `Trainer`."""
+        # A log of the program's own is in this process alone.
+        says = trainer.progress.verbose and not trainer.progress.console.is_logged
+        asked = dataclasses.replace(trainer.asked, workers=1)
+        return cls(
+            kind=copy.copy(kind), recipe=trainer.recipe, seed=trainer.seed, folder=trainer.folder,
+            asked=asked, says=says,
+        )  # fmt: skip
 
+    @functools.cached_property
+    def _trainer(self):
+        data, quiet = self.recipe.load(self.seed, self.asked.data_dir), Progress(verbose=False)
+        callbacks = events.callbacks_for(self.folder, self.asked.tensorboard)
+        fixed = self.recipe.opened_teacher(data, progress=quiet)
+        return Trainer(
+            self.recipe, data, self.seed, self.folder, quiet, callbacks, fixed=fixed,
+            asked=self.asked,
+        )  # fmt: skip
 
-def _tickets(left):
-    while True:
-        with left.get_lock():
-            if left.value <= 0:
-                return
-            left.value -= 1
-        yield
+    def __call__(self, piece):
+        title = self.kind.title_of_piece(piece)
+        if not is_begun(self.folder):
+            raise FileNotFoundError(
+                "All machines must see the folder that a run is written in. Received: "
+                f"{self.folder.absolute()}, where {platform.node()} finds no run. Name a folder "
+                "that they share."
+            )
+        # Bars of several processes would be drawn over each other.
+        console = Console(quiet=not self.says, force_terminal=False)
+        progress = Progress(False, console, who=f"{title}: " if title else "")
+        trainer = dataclasses.replace(self._trainer, progress=progress, earlier=[])
+        # Who was taken for dead may still be at it.
+        with alone(self.folder / (title or f"piece {piece}").replace(" ", "_"), progress.say):
+            self.kind.train_piece(trainer, piece)

@@ -5,6 +5,8 @@ wherever and in whatever order, and yields each piece when it is done. Work can 
 may be done twice: what is done by a process that dies is done again by another.
 
     labels = kd.SoftLabels.create("labels", teacher, data, launcher=kd.launchers.Processes(4))
+
+Its `num_workers`, if it has one, says into how many pieces to cut what can be cut anywhere.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -49,8 +49,8 @@ class Processes:
         pickled = pickle.dumps(work)
         workers = {}
         try:
-            while waiting or any(worker.piece is not None for worker in workers.values()):
-                while waiting and len(workers) < self.num_workers:
+            while left := len(waiting) + sum(each.piece is not None for each in workers.values()):
+                while len(workers) < min(left, self.num_workers):
                     worker = _Worker()
                     workers[worker.connection] = worker
                 for worker in workers.values():

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from keras_kd import export
+from keras_kd._common.backend import describe_machine
 from keras_kd._common.files import sha256_of, written_whole
 from keras_kd._common.json_files import NUMBER, misfit, parsed
 from keras_kd.callbacks import EarlyStopping
@@ -152,9 +153,28 @@ class Keeper:
             "made_of": made_of,
             "sha256": {each: sha256_of(path) for each, path in paths.items()},
             "curves": curves,
+            "machine": describe_machine(),
         }
         with written_whole(self.folder / f"{name}.json") as unfinished:
             unfinished.write_text(json.dumps(record) + "\n")
+
+
+def machines_of(folders):
+    """Return where the models in some folders were trained, each kind of machine once.
+
+    Args:
+        folders: of a `Keeper`.
+    """
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.glob("*.json"))):
+        try:
+            record = parsed(path)
+        except ValueError:
+            continue
+        # Former versions did not note it.
+        if misfit(record, {"made_of": str, "machine": {str: str}}) is None:
+            found += [record["machine"]] * (record["machine"] not in found)
+    return found
 
 
 class _Last(EarlyStopping):

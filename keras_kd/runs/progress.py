@@ -33,12 +33,17 @@ class Progress:
     Args:
         verbose: show anything at all.
         console: where to, a `Console`; a new one if `None`.
+        who: what each line begins with, where several show theirs in one place.
     """
 
-    def __init__(self, verbose=True, console=None):
-        self.verbose = verbose
+    def __init__(self, verbose=True, console=None, who=""):
+        self.verbose, self.who = verbose, who
         self.console = console or Console(quiet=not verbose)
-        self.say, self.show = self.console.say, self.console.show
+        self.show = self.console.show
+
+    def say(self, *lines):
+        """Show sentences."""
+        self.console.say(*(f"{self.who}{line}" for line in lines))
 
     @contextlib.contextmanager
     def of(self, name, epochs, stoppings, checkpoint):

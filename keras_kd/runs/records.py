@@ -13,9 +13,10 @@ _ANY = {str: object}
 # Former versions had fewer.
 _OF_RECIPES = {"epochs?": (int, None), "quick?": bool, "data_dir?": (str, None)}
 _OF_BUDGETS = {"budget?": (*NUMBER, None), "tensorboard?": bool}
+_OF_WORKERS = {"workers?": int}
 _OPTIONS = {
     "run": {"seed?": int, **_OF_RECIPES, **_OF_BUDGETS},
-    "compare": {"seeds?": [int], **_OF_RECIPES, **_OF_BUDGETS},
+    "compare": {"seeds?": [int], **_OF_RECIPES, **_OF_BUDGETS, **_OF_WORKERS},
     "sweep": {
         "seed?": int,
         "temperature?": [NUMBER],
@@ -23,14 +24,15 @@ _OPTIONS = {
         "loss?": ([str], None),
         **_OF_RECIPES,
         **_OF_BUDGETS,
+        **_OF_WORKERS,
     },
     "search": {
         "seed?": int,
         "space?": {str: [(*NUMBER, str)]},
         "trials?": int,
-        "workers?": int,
         "storage?": (str, None),
         **_OF_RECIPES,
+        **_OF_WORKERS,
     },
     "seed": _ANY,
     "distill": {

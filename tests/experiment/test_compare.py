@@ -9,11 +9,14 @@ import sys
 import keras
 import numpy as np
 import pytest
+import warm
+from dying import Dying, but_for_seconds
 from scipy import stats
 
 import keras_kd as kd
 from keras_kd.experiment import compare, statistics, tables
 from keras_kd.experiment.compare import summary
+from keras_kd.launchers import processes
 from keras_kd.runs import checkpoint
 
 ARRANGEMENTS = ["teacher", "student_alone", "label_smoothing", "student"]
@@ -148,6 +151,39 @@ def test_interrupted_in_its_second_seed_it_goes_on_to_the_same_figures(
         ]
 
     assert figures(resumed) == figures(results)
+
+
+def test_two_processes_one_of_them_killed_find_what_one_finds(
+    tmp_path, results, monkeypatch, capsys
+):
+    monkeypatch.setattr(processes, "_context", warm._context)
+    workers = Dying("students", tmp_path / "shared")
+    options = {**OPTIONS, "verbose": True}
+    found = compare(kd.recipes.digits, output=workers.folder, workers=workers, **options)
+    assert but_for_seconds(dict(found)) == but_for_seconds(dict(results))
+    # It went on after the epoch that was done.
+    path, epochs = workers.killed()
+    assert epochs == [1, 2] and path.endswith("/students.checkpoint.npz")
+    assert not [*workers.folder.rglob("*.checkpoint.npz"), *workers.folder.rglob(".*")]
+    said = capsys.readouterr().out
+    assert said.count(" is trained: ") == 2 and "is trained: 2 of 2" in said
+    # All trainings count, whoever did them.
+    trainings = [run["models"][name] for run in found["runs"] for name in ("teacher", "student")]
+    assert found["seconds"] > sum(each["seconds"] for each in trainings)
+
+
+def test_models_of_several_machines_are_said_to_be(folder, results, tmp_path):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    record = tmp_path / "seed_1" / "students.json"
+    trained = json.loads(record.read_text())
+    trained["machine"]["device"] = "CPU (another)"
+    record.write_text(json.dumps(trained))
+    (tmp_path / "results.json").unlink()
+    again = compare(kd.recipes.digits, output=tmp_path, **OPTIONS)
+    assert "machines" not in results
+    assert again["machines"] == [results["machine"], trained["machine"]]
+    (sentence,) = (line for line in tables.notes(again) if "kinds of machines" in line)
+    assert "CPU (another). Where processors differ" in sentence and "Linux" not in sentence
 
 
 def test_the_table_fits_a_terminal_and_says_the_verdict(results, capsys):

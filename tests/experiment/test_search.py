@@ -12,6 +12,7 @@ import numpy as np
 import optuna
 import pytest
 import warm
+from dying import Dying
 
 import keras_kd as kd
 from keras_kd import cli
@@ -19,6 +20,7 @@ from keras_kd.experiment import search, search_picture, tables
 from keras_kd.experiment import space as space_module
 from keras_kd.experiment import study as study_module
 from keras_kd.experiment.workers import check_can_be_sent
+from keras_kd.launchers import processes
 
 SPACE = {"alpha": (0.1, 0.9), "loss": ["SoftTargets", "LogitMatching"], "temperature": (1.0, 8.0)}
 RATES = {**SPACE, "learning_rate": (1e-6, 3e-2)}
@@ -180,12 +182,18 @@ def test_killed_in_a_trial_it_goes_on_with_that_one(tmp_path, capsys):
     assert all(trial["epochs"] == 12 for trial in results["trials"])
 
 
-def test_two_workers_share_a_study_in_a_database(tmp_path):
+def test_two_workers_share_a_study_in_a_database(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "_context", warm._context)
     storage = f"sqlite:///{tmp_path}/search.db"
     options = {"space": SPACE, "epochs": 1, "storage": storage, "verbose": False}
     # They must find the same images by themselves.
     recipe = dataclasses.replace(kd.recipes.digits, share=0.2)
-    together = search(recipe, trials=2, workers=2, output=tmp_path / "two", **options)
+    # One of them is killed in its trial, which is not lost: another goes on with it.
+    workers = Dying("trial_", tmp_path / "two")
+    together = search(recipe, trials=2, workers=workers, output=workers.folder, **options)
+    assert workers.killed()[1] == [1] and workers.killed()[0].removesuffix(".checkpoint.npz") in [
+        trial["name"] for trial in together["trials"]
+    ]
     assert len(together["trials"]) == 2
     assert together["seconds"] > sum(trial["seconds"] for trial in together["trials"])
     assert len({json.dumps(trial["settings"]) for trial in together["trials"]}) == 2
@@ -257,6 +265,16 @@ class TestTakingUpAgain:
         waiting = study.get_trials(states=(optuna.trial.TrialState.WAITING,))
         assert [trial.user_attrs["name"] for trial in waiting] == ["trial_000"]
         assert waiting[0].params == here.params
+
+    def test_of_several_at_work_only_the_piece_of_the_one_that_died_is(self, study):
+        for number, piece in enumerate((0, 0, 1)):
+            self.began(study, f"trial_00{number}", "here").set_user_attr("piece", piece)
+        study.tell(0, state=optuna.trial.TrialState.FAIL)
+        # Taken up before, and under way in another piece.
+        self.began(study, "trial_000", "here").set_user_attr("piece", 1)
+        study_module.take_up_again(study, "here", 0)
+        waiting = study.get_trials(states=(optuna.trial.TrialState.WAITING,))
+        assert [trial.user_attrs["name"] for trial in waiting] == ["trial_001"]
 
     def test_what_was_finished_since_is_not(self, study):
         study.tell(self.began(study, "trial_000", "here"), state=optuna.trial.TrialState.FAIL)

@@ -4,10 +4,13 @@ import json
 
 import keras
 import pytest
+import warm
+from dying import Dying, but_for_seconds
 
 import keras_kd as kd
 from keras_kd.experiment import heat_map, sweep, tables
 from keras_kd.experiment.grid import cells_of
+from keras_kd.launchers import processes
 
 GRID = {"temperature": [1.0, 4.0], "alpha": [0.2, 0.9], "loss": ["SoftTargets", "LogitMatching"]}
 NAMES = [
@@ -78,6 +81,18 @@ def test_cells_are_judged_on_validation_and_the_best_is_tested(folder, results, 
     chosen = {cell["name"]: cell["validation"]["accuracy"] for cell in results["cells"]}
     assert chosen[results["best"]] == best
     assert "test" not in results["cells"][0]
+
+
+def test_two_processes_one_of_them_killed_find_what_one_finds(tmp_path, results, monkeypatch):
+    monkeypatch.setattr(processes, "_context", warm._context)
+    workers = Dying("students", tmp_path / "shared")
+    options = {"epochs": 3, "output": workers.folder, "verbose": False, **GRID}
+    found = sweep(kd.recipes.digits, workers=workers, **options)
+    assert but_for_seconds(dict(found)) == but_for_seconds(dict(results))
+    path, epochs = workers.killed()
+    assert epochs == [1, 2, 3] and path in [
+        f"students_{number}_of_2.checkpoint.npz" for number in (1, 2)
+    ]
 
 
 def test_the_heat_map_shows_every_cell_and_frames_the_best(folder, results):
