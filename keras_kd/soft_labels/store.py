@@ -47,8 +47,14 @@ from keras_kd.soft_labels.source import (
 from keras_kd.soft_labels.writing import Writer, unfinished_of
 from keras_kd.teachers.ensemble import TeacherLike
 
-# A shard has at most so many rows, and so many bytes.
-_ROWS_PER_SHARD, _BYTES_PER_SHARD = 65536, 2**27
+# A block, see `Writer`, has at most so many rows, and so many bytes.
+# NOTE: Stores were made by them; with others the same call would draw other views.
+_ROWS_PER_BLOCK, _BYTES_PER_BLOCK = 65536, 2**27
+# A shard is no more than a block, and no less than so many rows, of which a small teacher says in
+# an instant. Between the two there are about so many shards: enough for many workers, few files.
+_ROWS_PER_SHARD, _SHARDS = 1024, 256
+# Up to so many bytes lie in memory, a view in one piece: rows are found at once.
+_SMALL = 2**26
 # Of logits that are there already.
 _ROWS_AT_ONCE = 4096
 
@@ -131,9 +137,15 @@ class SoftLabels:
                     f"{self.path}, which is damaged. Delete the folder and create them again."
                 )
         self._others = read_others(self.path, others)
-        self._shards = [
-            np.load(self.path / shard["file"], mmap_mode="r") for shard in self._made_of["shards"]
+        shards = [
+            np.asarray(np.load(self.path / shard["file"], mmap_mode="r"))
+            for shard in self._made_of["shards"]
         ]
+        self._rows_per_piece, self._pieces = self._made_of["rows_per_shard"], shards
+        if sum(shard.nbytes for shard in shards) <= _SMALL:
+            self._rows_per_piece, count = self.num_examples, len(shards) // self.views
+            firsts = range(0, len(shards), count)
+            self._pieces = [np.concatenate(shards[first : first + count]) for first in firsts]
 
     def __repr__(self):
         shown = {name: getattr(self, name) for name in ("views", "num_examples", "num_classes")}
@@ -481,12 +493,12 @@ class SoftLabels:
 
     def _rows(self, positions, view):
         """Return the rows of the images at `positions`, `[n]`."""
-        shards_a_view = len(self._shards) // self.views
-        numbers, places = np.divmod(positions, self._made_of["rows_per_shard"])
-        rows = np.empty(len(positions), self._shards[0].dtype)
+        pieces_a_view = len(self._pieces) // self.views
+        numbers, places = np.divmod(positions, self._rows_per_piece)
+        rows = np.empty(len(positions), self._pieces[0].dtype)
         for number in np.unique(numbers):
             chosen = numbers == number
-            rows[chosen] = self._shards[view * shards_a_view + number][places[chosen]]
+            rows[chosen] = self._pieces[view * pieces_a_view + number][places[chosen]]
         if not np.array_equal(rows["index"], positions):
             raise ValueError(f"The rows in {self.path} are not those of the images asked for.")
         return rows
@@ -544,9 +556,16 @@ def _asked(
 
 
 def _writer(path, made_of, verbose):
-    rows_per_shard = _BYTES_PER_SHARD // row_dtype(outputs_of(made_of)).itemsize
-    rows_per_shard = min(_ROWS_PER_SHARD, max(1, rows_per_shard))
-    return Writer(path, made_of | {"rows_per_shard": rows_per_shard}, verbose)
+    block = _BYTES_PER_BLOCK // row_dtype(outputs_of(made_of)).itemsize
+    block = min(_ROWS_PER_BLOCK, max(1, block))
+    fair = made_of["views"] * made_of["num_examples"] // _SHARDS
+    # A power of two, as the teacher's batches are: few of them lie in two shards.
+    rows_per_shard = min(block, max(_ROWS_PER_SHARD, 1 << max(fair, 1).bit_length() - 1))
+    found = read_unfinished(unfinished_of(path) / "store.json") or {}
+    # What was begun is gone on with as it is cut.
+    if all(found.get(name) == value for name, value in made_of.items()):
+        rows_per_shard = found.get("rows_per_shard", rows_per_shard)
+    return Writer(path, made_of | {"rows_per_shard": rows_per_shard}, verbose, block)
 
 
 def _checked_part(part):

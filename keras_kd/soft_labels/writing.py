@@ -4,9 +4,11 @@ import concurrent.futures
 import contextlib
 import json
 import math
+import operator
 import platform
 import shutil
 
+import keras
 import numpy as np
 
 from keras_kd._common import json_files
@@ -45,14 +47,19 @@ class Writer:
     of writers may be at work in one folder, die, and begin again. Whoever finds all shards there
     finishes the store.
 
+    A row depends on the shards in nothing: the seeds of views are drawn, and the teacher is asked,
+    by blocks of rows, whatever part of a block a shard is.
+
     Args:
         path: its final place.
         made_of: everything its rows depend on, and `rows_per_shard`, as `store.json` says it.
         verbose: show a progress bar.
+        rows_per_block: of a block.
     """
 
-    def __init__(self, path, made_of, verbose):
+    def __init__(self, path, made_of, verbose, rows_per_block=None):
         self.path, self.made_of, self.verbose = path, made_of, verbose
+        self.rows_per_block = rows_per_block
         self.outputs = outputs_of(made_of)
         self.unfinished = unfinished_of(path)
         self.record = self.unfinished / "store.json"
@@ -109,7 +116,10 @@ class Writer:
         self._take_up(found)
 
     def _check_same(self, found):
-        check_same(_made_of(found), self.made_of, self.path, "unfinished soft labels")
+        there = _made_of(found)
+        # What tells more comes first: how they are cut follows from it.
+        for wanted in (_without_cut(self.made_of), self.made_of):
+            check_same(there, wanted, self.path, "unfinished soft labels")
         check_versions(found, self._versions, self.path)
 
     def _take_up(self, found):
@@ -190,8 +200,8 @@ class Writer:
         with progress_bar("soft labels", self.verbose) as bar:
             task = bar.add_task("", total=total, pace="")
             bar.advance(task, total - sum(map(self._num_rows, missing)))
-            work = _Work(Writer(self.path, self.made_of, False), asked)
-            for number in launcher(work, missing):
+            writer = Writer(self.path, self.made_of, False, self.rows_per_block)
+            for number in launcher(_Work(writer, asked), missing):
                 bar.advance(task, self._num_rows(number))
                 bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
         self.progress()  # Where a folder is shared, who lists it sees what others wrote.
@@ -282,16 +292,29 @@ class Writer:
         view, start, stop = self._place(number)
         rows = np.zeros(stop - start, row_dtype(self.outputs))
         rows["index"] = np.arange(start, stop)
-        generator = np.random.default_rng([self.made_of["seed"], view, start])
-        rows["seed"] = generator.integers(0, 2**31 - 1, (len(rows), 2))
-        for first in range(0, len(rows), batch_size):
-            some = rows[first : first + batch_size]
-            begun = start + first
-            images = examples_of(split.images, slice(begun, begun + len(some)))
-            self._keep(some, ask(images, some["seed"]))
+        for first, seeds in self._batches(view, start, stop, batch_size):
+            last = first + len(seeds)
+            # NOTE: Of a batch that lies in two shards both ask about all of it: in another batch
+            # an image's logits may differ in the last bit.
+            answers = ask(examples_of(split.images, slice(first, last)), seeds)
+            some = rows[max(first - start, 0) : last - start]
+            own = slice(max(start - first, 0), max(start - first, 0) + len(some))
+            some["seed"] = seeds[own]
+            self._keep(some, keras.tree.map_structure(operator.itemgetter(own), answers))
             bar.advance(task, len(some))
             bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
         return rows
+
+    def _batches(self, view, start, stop, batch_size):
+        """Yield the first row of each batch that some rows lie in, and the seeds of its views."""
+        size, count = self.rows_per_block, self.made_of["num_examples"]
+        for block in range(start // size * size, stop, size):
+            generator = np.random.default_rng([self.made_of["seed"], view, block])
+            seeds = generator.integers(0, 2**31 - 1, (min(size, count - block), 2)).astype("int32")
+            for first in range(0, len(seeds), batch_size):
+                some = seeds[first : first + batch_size]
+                if block + first < stop and block + first + len(some) > start:
+                    yield block + first, some
 
     def _keep(self, rows, answers):
         """Write what the teacher answered into rows."""
@@ -350,6 +373,11 @@ class _Work:
                     f"files on {here} than on {self.known_on}. Share them, or copy them there."
                 )
         self.known_on = here
+
+
+def _without_cut(made_of):
+    """Return what a store is made of, without how it is cut into shards."""
+    return {name: value for name, value in made_of.items() if name != "rows_per_shard"}
 
 
 def _made_of(found):

@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ def teacher():
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(store, "_ROWS_PER_SHARD", 64)  # 2 views of 7 shards.
+    monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 64)  # 2 views of 7 shards, a block each.
 
 
 def content(folder):
@@ -42,7 +43,7 @@ def content(folder):
 def whole(teacher, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "labels"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_ROWS_PER_SHARD", 64)
+        patch.setattr(store, "_ROWS_PER_BLOCK", 64)
         kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
     return content(path)
 
@@ -92,7 +93,7 @@ class TestParts:
 
         def late(self):
             monkeypatch.undo()  # Others finish between the first look and the first shard.
-            monkeypatch.setattr(store, "_ROWS_PER_SHARD", 64)
+            monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 64)
             kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
             join(self)
 
@@ -203,6 +204,61 @@ def test_what_the_former_version_left_unfinished_is_gone_on_with(teacher, tmp_pa
         file.unlink()
     kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
     assert content(path) == whole
+
+
+def rows_of(folder):
+    return np.concatenate([np.load(path) for path in sorted(folder.glob("rows-*.npy"))])
+
+
+class TestShards:
+    @pytest.mark.parametrize("size", [16, 24])
+    def test_rows_are_those_of_blocks_however_they_are_cut(
+        self, teacher, tmp_path, monkeypatch, size
+    ):
+        options = {**OPTIONS, "batch_size": 10, "verbose": False}
+        kd.SoftLabels.create(tmp_path / "blocks", teacher, IMAGES, **options)
+        monkeypatch.setattr(store, "_ROWS_PER_SHARD", size)
+        monkeypatch.setattr(store, "_SMALL", 0)
+        shift = OPTIONS["augmentation"]
+        cut = kd.SoftLabels.create(tmp_path / "cut", teacher, IMAGES, **options)
+        assert len([*cut.path.glob("rows-*")]) == 2 * -(-400 // size)
+        rows = rows_of(tmp_path / "blocks")
+        np.testing.assert_array_equal(rows_of(cut.path), rows)
+        # The former version drew them so, and kept a block in a file.
+        drawn = np.random.default_rng([0, 1, 128]).integers(0, 2**31 - 1, (64, 2))
+        np.testing.assert_array_equal(rows["seed"][400 + 128 : 400 + 192], drawn)
+        # Found in the files, or in memory.
+        chosen = np.random.default_rng(0).integers(0, 400, 99)
+        monkeypatch.undo()
+        held = kd.SoftLabels(cut.path, augmentation=shift)
+        assert len(held._pieces) == 2 < len(cut._pieces)
+        np.testing.assert_array_equal(cut._rows(chosen, 1), held._rows(chosen, 1))
+        np.testing.assert_array_equal(cut._rows(chosen, 1), rows[400 + chosen])
+
+    def test_what_was_begun_is_gone_on_with_as_it_is_cut(
+        self, teacher, tmp_path, whole, monkeypatch
+    ):
+        path = tmp_path / "labels"
+        part(path, teacher, 1, 2)
+        monkeypatch.setattr(store, "_ROWS_PER_SHARD", 16)
+        assert part(path, teacher, 2, 2) and content(path) == whole
+
+    def test_there_are_many_of_many_images_and_few_of_few(self, monkeypatch):
+        monkeypatch.undo()
+        made_of = {"head": "logits", "num_classes": 10, "places": [], "dtype": "float16"}
+        made_of |= {"top_k": None}
+
+        def cut(count, views=1):
+            writer = store._writer(
+                Path("nowhere"), {**made_of, "views": views, "num_examples": count}, False
+            )
+            return writer.made_of["rows_per_shard"], len(writer.numbers())
+
+        assert cut(1000) == (1024, 1)
+        assert cut(54_000) == (1024, 53)
+        assert cut(54_000, views=100) == (16_384, 400)
+        assert cut(1_281_167) == (4096, 313)
+        assert cut(10**8) == (65_536, 1526)
 
 
 class Killing:
