@@ -222,12 +222,6 @@ def _add_soft_labels(commands):
     )
     _add_workers(soft_labels)
     soft_labels.add_argument(
-        "--ray",
-        metavar="ADDRESS",
-        help="workers in this Ray cluster (auto, HOST:PORT, ray://HOST:PORT, local); one a GPU or "
-        "a machine, or more with --workers",
-    )
-    soft_labels.add_argument(
         "--top-k", type=int, metavar="N", help="keep the N largest logits, for many classes"
     )
     _add_overwrite(soft_labels)
@@ -402,6 +396,12 @@ def _add_workers(parser):
         default=1,
         metavar="N",
         help="processes that share the work (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="workers in this Ray cluster: auto, HOST:PORT, ray://HOST:PORT or local; one a GPU or "
+        "a machine, or more with --workers",
     )
 
 

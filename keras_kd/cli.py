@@ -168,6 +168,7 @@ def _soft_labels(options):
     """Ask the teacher, or say how far a store is."""
     if options.asked:
         return _show(keras_kd.SoftLabels.status(options.asked[1]))
+    from keras_kd.experiment.workers import launcher_of
     from keras_kd.runs.progress import Progress
 
     recipe = _recipe(options)
@@ -178,17 +179,9 @@ def _soft_labels(options):
     if options.shard is not None:
         keras_kd.SoftLabels.create_part(*about, options.shard, **how)
     else:
-        how |= {"overwrite": options.overwrite, "launcher": _launcher(options)}
-        keras_kd.SoftLabels.create(*about, **how)
+        launcher = launcher_of(_workers(options))
+        keras_kd.SoftLabels.create(*about, overwrite=options.overwrite, launcher=launcher, **how)
     return _show(keras_kd.SoftLabels.status(options.output), options.quiet)
-
-
-def _launcher(options):
-    """Return who shares the work, `None` for this process alone."""
-    several = options.workers if options.workers > 1 else None
-    if options.ray is not None:
-        return keras_kd.launchers.Ray(options.ray, several)
-    return several and keras_kd.launchers.Processes(several)
 
 
 def _resume(options):
@@ -237,10 +230,18 @@ def _class_names(options):
 
 def _options_of_recipes(options):
     """Return the options that every experiment takes."""
-    names = ("epochs", "quick", "output", "overwrite", "data_dir", "budget", "tensorboard",
-             "workers")  # fmt: skip
+    names = ("epochs", "quick", "output", "overwrite", "data_dir", "budget", "tensorboard")
     given = {name: getattr(options, name) for name in names if name in vars(options)}
+    if "workers" in vars(options):
+        given["workers"] = _workers(options)
     return {**given, "verbose": not options.quiet}
+
+
+def _workers(options):
+    """Return how many processes share the work, or the launcher of a Ray cluster."""
+    if options.ray is None:
+        return options.workers
+    return keras_kd.launchers.Ray(options.ray, options.workers if options.workers > 1 else None)
 
 
 def _export(options):

@@ -63,6 +63,10 @@ def judge(options):
         OSError: if a file is not there.
         ImportError: if a package of an extra is missing.
     """
+    if getattr(options, "ray", None) is not None:
+        from keras_kd._common.backend import require_extra
+
+        require_extra("ray", "ray", "A Ray cluster")
     _JUDGES.get(options.command, lambda options: None)(options)
 
 
@@ -257,10 +261,6 @@ def _distill(options):
 
 
 def _soft_labels(options):
-    from keras_kd._common.backend import require_extra
-
-    if options.ray is not None:
-        require_extra("ray", "ray", "A Ray cluster")
     if not options.asked:
         _own(options)
 

@@ -8,6 +8,7 @@ import pickle
 import platform
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -70,7 +71,7 @@ class Ray:
         with _connected(self.address) as ray:
             new, count = _actors(ray, self.num_workers)
             # In a list it is fetched by whom it is sent to.
-            given = versions(), os.getcwd(), [ray.put(_packed(ray, work))]
+            given = versions(), place(), [ray.put(_packed(ray, work))]
             actors = [new.remote() for _ in range(min(count, len(waiting)))]
             # By what is awaited: of whom, and the piece; `None` is that it begins.
             awaited, idle = {actor.begin.remote(*given): (actor, None) for actor in actors}, []
@@ -141,12 +142,17 @@ def _actors(ray, num_workers):
     return ray.remote(**options)(Worker), num_workers or num_gpus or max(1, num_machines)
 
 
-def arrived(wanted, folder, sent):
+def place():
+    """Return the folder in which this process is, and where it looks for modules."""
+    return os.getcwd(), sys.path
+
+
+def arrived(wanted, place, sent):
     """Return what a worker calls for a piece, and an error, one of which is `None`.
 
     Args:
         wanted: the versions of who shares the work.
-        folder: in which that is, and which relative paths are of.
+        place: of that, from `place`: relative paths and modules are the same.
         sent: a list of the reference to what `_packed` made.
     """
     import ray
@@ -162,8 +168,10 @@ def arrived(wanted, folder, sent):
     try:
         with quiet_native_stderr():
             use_device("auto")  # What Ray gave it.
+            folder, paths = place
             with contextlib.suppress(OSError):  # Nothing may be there that is needed.
                 os.chdir(folder)
+            sys.path += [path for path in paths if path not in sys.path]
             pickled, buffers = ray.get(sent[0])
             work = pickle.loads(pickled, buffers=buffers)
     except Exception as error:

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
-from keras_kd.launchers import on_ray
+from keras_kd import cli
+from keras_kd.launchers import on_ray, processes
 from keras_kd.soft_labels import store
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
@@ -79,7 +80,7 @@ def test_a_store_is_that_of_one_process_though_a_worker_is_killed(
     ("found", "error", "sentence"),
     [
         ("None", ImportError, rf"must have keras_kd .*keras_kd.* on {socket.gethostname()}\."),
-        ("Ends()", ChildProcessError, "ActorUnavailableError of Ray's, 3 times before they began"),
+        ("Ends()", ChildProcessError, "Error of Ray's, 2 times before they began"),
     ],
 )
 def test_a_machine_without_keras_kd_is_named_and_one_that_dies_is_told(
@@ -91,6 +92,7 @@ def test_a_machine_without_keras_kd_is_named_and_one_that_dies_is_told(
         "    def __getattr__(self, name): os._exit(1)\n"
         f"sys.modules['keras_kd'] = {found}\n"
     )
+    monkeypatch.setattr(processes, "_MOST_DEATHS", 2)
     monkeypatch.setitem(on_ray._ENVIRONMENT, "PYTHONPATH", str(tmp_path))
     with pytest.raises(error, match=sentence):
         list(kd.launchers.Ray(num_workers=1)(print, [0]))
@@ -98,7 +100,7 @@ def test_a_machine_without_keras_kd_is_named_and_one_that_dies_is_told(
 
 def test_a_machine_with_other_versions_is_refused(address):
     wanted = on_ray.versions() | {"keras": "3.1"}
-    work, error = on_ray.arrived(wanted, os.getcwd(), [])
+    work, error = on_ray.arrived(wanted, on_ray.place(), [])
     here = on_ray.versions()["keras"]
     assert work is None and f"keras {here} on {socket.gethostname()}, 3.1 here." in str(error)
 
@@ -109,7 +111,7 @@ def test_what_cannot_be_read_there_is_told_with_the_name_of_the_machine(address,
     sent = ray.put(on_ray._packed(ray, kd.data.Split(np.load(file, mmap_mode="r"), None)))
     reads = ray.put(on_ray._packed(ray, lambda piece: file.read_bytes()))
     file.unlink()
-    here = on_ray.versions(), os.getcwd()
+    here = on_ray.versions(), on_ray.place()
     work, error = on_ray.arrived(*here, [sent])
     assert work is None and isinstance(error, OSError)
     assert "images.npy" in str(error) and str(error).endswith(f"on {socket.gethostname()}.")
@@ -156,3 +158,12 @@ def test_an_address_is_one(given):
         kd.launchers.Ray(given)
     with pytest.raises(ValueError, match="num_workers"):
         kd.launchers.Ray(num_workers=0)
+
+
+@pytest.mark.parametrize("command", ["compare", "sweep", "search"])
+def test_experiments_are_shared_in_the_cluster_that_is_named(command, monkeypatch):
+    asked = {}
+    monkeypatch.setattr(kd.experiment, command, lambda recipe, **given: asked.update(given))
+    for more, num_workers in (([], None), (["--workers", "3"], 3)):
+        assert cli.main([command, "digits", "--ray", "here:6379", *more]) == 0
+        assert asked["workers"] == kd.launchers.Ray("here:6379", num_workers)
