@@ -2,7 +2,8 @@
 
 Command: `keras-kd compare hinton_mnist_all --seeds 3`.
 Cost: as `hinton_mnist`.
-Result: not measured yet.
+Result, 3 seeds, errors on 10 000 test images: teacher 58 ± 7, student distilled 79 ± 2, the same
+student alone 140 ± 3, on smoothed labels 130 ± 3. The paper has 67, 74 and 146.
 
 `hinton_mnist` holds a tenth of the images back, and chooses the epoch by them. Its settings are
 kept here, nothing is left to choose, and the last epoch counts. The validation figures are of
