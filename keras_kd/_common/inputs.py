@@ -1,6 +1,7 @@
 """What a model takes: in which shapes and dtypes, and whether it is numbers of words."""
 
 import keras
+import numpy as np
 
 from keras_kd._common.graph import graph_of, has_graph, name_of_operation
 
@@ -25,6 +26,40 @@ def as_taken(values, shape):
     if shape[-1:] == (1,) and _fits(given, shape[:-1]):
         return values[..., None]
     return None
+
+
+def taken_by(ends, inputs, *, what):
+    """Return arrays as something takes them, by name.
+
+    Args:
+        ends: what it takes, shapes of one example by name.
+        inputs: a dict of arrays by name; the array itself, of one input.
+        what: what takes them, for an error.
+
+    Raises:
+        ValueError: if one is missing or of another shape, or they are not equally many.
+    """
+    if len(ends) == 1 and not isinstance(inputs, dict):
+        inputs = dict.fromkeys(ends, inputs)
+    if not isinstance(inputs, dict) or not set(ends) <= set(inputs):
+        given = ", ".join(map(str, inputs)) if isinstance(inputs, dict) else type(inputs).__name__
+        raise ValueError(
+            f"{what} takes a dict of arrays, one for each input: {', '.join(ends)}. "
+            f"Received: {given}."
+        )
+    taken = {}
+    for name, shape in ends.items():
+        array = np.asarray(inputs[name])
+        taken[name] = as_taken(array, shape)
+        if taken[name] is None:
+            kind = "images" if len(ends) == 1 else name
+            raise ValueError(
+                f"{what} takes {kind} of shape {tuple(shape)}. Received: {array.shape[1:]}."
+            )
+    if len({len(array) for array in taken.values()}) > 1:
+        counts = ", ".join(f"{len(array)} of {name}" for name, array in taken.items())
+        raise ValueError(f"{what} takes as many of each input. Received: {counts}.")
+    return taken
 
 
 def vocabularies(model):

@@ -17,8 +17,8 @@ from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.kind import Judged, Kind
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result, decoded
+from keras_kd.export.ends import refusal_of
 from keras_kd.export.proof import check_formats, export_held
-from keras_kd.export.saved_model import refusal_of
 from keras_kd.runs.evaluation import Predictions
 from keras_kd.runs.students import AUTO
 

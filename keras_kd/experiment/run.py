@@ -12,8 +12,8 @@ from keras_kd.experiment import report
 from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.kind import Judged, Kind
 from keras_kd.experiment.result import Result
+from keras_kd.export.ends import refusal_of
 from keras_kd.export.measuring import range_of, taken_of
-from keras_kd.export.saved_model import refusal_of
 from keras_kd.runs.evaluation import describe_models, evaluate
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """How LiteRT's converter makes an integer file from images; also a program of its own.
 
-    python calibrating.py SERVING SIGNATURE QUANTIZATION IMAGES.npy FILE
+    python calibrating.py SERVING SIGNATURE QUANTIZATION INPUTS.npz FILE
 
 The converter learns the ranges by running the model, which may end the process that it runs in:
 a model with a loop in it does (a recurrent layer that is not unrolled). The program imports
@@ -31,25 +31,30 @@ def converter_of(serving, signature):
     return tf.lite.TFLiteConverter.from_saved_model(str(serving), signature_keys=[signature])
 
 
-def configure(converter, quantization, images):
-    """Have a converter make integers of everything, with the ranges that it sees on images.
+def configure(converter, quantization, inputs):
+    """Have a converter make integers of everything, with the ranges that it sees.
 
     Args:
         converter: a `tf.lite.TFLiteConverter`.
         quantization: one of `INTEGER`.
-        images: `[n, ...]`; the file takes integers (numbers of words) as they are.
+        inputs: arrays `[n, ...]` by name; the file takes integers (numbers of words) as they are.
     """
     operations, image_type, logits_type = INTEGER[quantization]
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_ops = [operations]
     converter.inference_input_type = image_type
     converter.inference_output_type = logits_type
-    converter.representative_dataset = lambda: ({"image": image[None]} for image in images)
+    count = len(next(iter(inputs.values())))
+    converter.representative_dataset = lambda: (
+        {name: array[number : number + 1] for name, array in inputs.items()}
+        for number in range(count)
+    )
 
 
-def _main(serving, signature, quantization, images_path, path):
+def _main(serving, signature, quantization, inputs_path, path):
     converter = converter_of(serving, signature)
-    configure(converter, quantization, np.load(images_path))
+    with np.load(inputs_path) as file:
+        configure(converter, quantization, dict(file))
     Path(path).write_bytes(converter.convert())
 
 

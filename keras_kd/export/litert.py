@@ -11,21 +11,17 @@ import numpy as np
 from keras_kd._common.backend import quiet_native_stderr, require_extra
 from keras_kd._common.checks import check_choice
 from keras_kd._common.files import written_whole
-from keras_kd._common.inputs import as_taken, vocabularies
+from keras_kd._common.inputs import taken_by, vocabularies
 from keras_kd._common.reprs import call_of
-from keras_kd._common.typing import PathLike, Tensor
+from keras_kd._common.typing import PathLike, Structure
 from keras_kd.export import metadata
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.conversion import convert
-from keras_kd.export.runner import LiteRTFile, logits_of, microseconds_of
-from keras_kd.export.saved_model import (
-    check_equal_answers,
-    check_model,
-    in_float32,
-    probe_images,
-)
+from keras_kd.export.ends import check_equal_answers, check_model, inputs_of, probes
+from keras_kd.export.runner import LiteRTFile, answers_of, microseconds_of
+from keras_kd.export.saved_model import in_float32
 from keras_kd.quantize import float_layers, float_share, weight_bits
-from keras_kd.quantize.calibration import calibration_images
+from keras_kd.quantize.calibration import calibration_images, calibration_inputs
 
 QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
 
@@ -46,7 +42,7 @@ def litert(
     class_names: Sequence[str] | None = None,
     batch_size: int | None = 1,
 ) -> Path:
-    """Write a model that returns logits as a `.tflite` file.
+    """Write a model as a `.tflite` file.
 
     | `quantization` | weights | computes in | `image` | `logits` |
     | --- | --- | --- | --- | --- |
@@ -66,8 +62,11 @@ def litert(
     int8 and takes and returns int8.
 
     The file holds builtin operations only, so that it runs wherever LiteRT does; its signature
-    `serve` takes `image` (raw pixels) and returns `logits` and `probabilities`. It is run and
-    compared with the model before it is moved into place. The same model and calibration give
+    `serve` takes `image` (raw pixels) and returns `logits` and `probabilities`. Several inputs,
+    several outputs and outputs of other axes than `[batch, num_classes]` go by the model's own
+    names; of several inputs, numbers that are no floats are taken as int32. The file is run and
+    compared with the model, every output at every place, before it is moved into place. The same
+    model and calibration give
     the same bytes. Names of inner tensors, which weigh in a small file and which no runtime reads,
     are left out. A model trained in mixed precision is written with the float32 weights that it
     holds.
@@ -77,17 +76,17 @@ def litert(
     `export.embedded`).
 
     Args:
-        model: a built `keras.Model` with one input of known shape and logits `[batch,
-            num_classes]`.
+        model: a built `keras.Model` whose inputs have known shapes. One that classifies, logits
+            `[batch, num_classes]`, must return logits.
         path: the file to write; an older one is replaced.
         quantization: one of the table above.
         calibration: images such as the model was trained on, for the ranges of `"int8"`,
             `"int8_uint8_input"` and `"16x8"`, which need it: an array `[n, ...]`, a `Split`, or a
-            `tf.data.Dataset` of batches. Up to 500 are used. Other formats are compared with the
-            model on it, if it is given.
-        input_range: lowest and highest pixel that the model expects.
+            `tf.data.Dataset` of batches; of several inputs, dicts by name. Up to 500 are used.
+            Other formats are compared with the model on it, if it is given.
+        input_range: lowest and highest pixel that the model expects, of one input.
         class_names: one string a class, to be kept in and beside the file.
-        batch_size: images a call; `None` for any number, to evaluate many at once.
+        batch_size: examples a call; `None` for any number, to evaluate many at once.
 
     Returns:
         The path.
@@ -120,23 +119,28 @@ def litert(
     is_twin = _is_twin(model, quantization)
     if quantization == "int4" and not is_twin:
         require_extra("ai_edge_quantizer", "int4", "An int4 file")
-    images, words = probe_images(model, input_range), vocabularies(model)
+    if quantization == "int8_uint8_input" and len(model.inputs) > 1:
+        raise ValueError(
+            "A file that takes a camera's bytes must have one input. Received: "
+            f"{len(model.inputs)} ({', '.join(inputs_of(model))}). Pass quantization='int8'."
+        )
+    inputs = probes(model, input_range)
     if calibration is not None or (quantization in INTEGER and not is_twin):
-        images = calibration_images(calibration, model.inputs[0].shape[1:], input_range, words)
+        inputs = _calibration_inputs(model, calibration, input_range)
     model = in_float32(model)
     with written_whole(path) as unfinished:
-        unfinished.write_bytes(convert(model, quantization, images, batch_size, input_range))
+        unfinished.write_bytes(convert(model, quantization, inputs, batch_size, input_range))
         _check_types(
             unfinished, quantization, may_hold_floats=is_twin and bool(float_layers(model))
         )
         tolerance = _TOLERANCES.get(quantization, _TOLERANCE_OF_INTEGERS)
-        answers = run_litert(unfinished, images).logits
-        check_equal_answers(answers, model, images, path, tolerance)
+        answers = run_litert(unfinished, inputs).outputs
+        check_equal_answers(answers, model, inputs, path, tolerance)
         description = metadata.describe_litert(
             unfinished,
             quantization=quantization,
             class_names=class_names,
-            input_range=(0, max(words) - 1) if words else input_range,
+            input_range=_range_of(model, input_range),
             float_layers=float_layers(model) if is_twin else None,
             float_share=float_share(model) if is_twin else None,
         )
@@ -145,49 +149,71 @@ def litert(
     return Path(path)
 
 
+def _calibration_inputs(model, calibration, input_range):
+    shapes = {name: end.shape[1:] for name, end in inputs_of(model).items()}
+    if len(shapes) > 1:
+        return calibration_inputs(calibration, shapes)
+    words = vocabularies(model)
+    return {"image": calibration_images(calibration, shapes["image"], input_range, words)}
+
+
+def _range_of(model, input_range):
+    """Return the lowest and the highest number that the one input takes; `None` of several."""
+    if len(model.inputs) > 1:
+        return None
+    words = vocabularies(model)
+    return (0, max(words) - 1) if words else input_range
+
+
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class LiteRTRun:
     """What the interpreter answered.
 
     Args:
-        logits: float32 `[n, num_classes]`; those of an integer file are scaled back.
+        outputs: arrays `[n, ...]` by the names of the file's outputs, `logits` and
+            `probabilities` of a classifier; float32, those of an integer file scaled back.
         microseconds: median time of one call on one thread.
     """
 
-    logits: np.ndarray
+    outputs: dict[str, np.ndarray]
     microseconds: float
 
+    @property
+    def logits(self) -> np.ndarray:
+        """The logits, float32 `[n, num_classes]`; of a file with another output alone, that."""
+        if "logits" not in self.outputs and len(self.outputs) > 1:
+            raise AttributeError(
+                f"The file has no `logits` but {', '.join(self.outputs)}. Take one of `outputs`."
+            )
+        return self.outputs.get("logits", next(iter(self.outputs.values())))
+
     def __repr__(self):
-        return call_of(self, logits=self.logits, microseconds=self.microseconds)
+        return call_of(self, **self.outputs, microseconds=self.microseconds)
 
 
-def run_litert(path: PathLike, images: Tensor) -> LiteRTRun:
-    """Run a `.tflite` file on images, one at a time on one thread, as a phone would.
+def run_litert(path: PathLike, images: Structure) -> LiteRTRun:
+    """Run a `.tflite` file on examples, one at a time on one thread, as a phone would.
 
     Args:
-        path: a file that `litert` wrote. Images are quantised for it and its logits scaled back
+        path: a file that `litert` wrote. Inputs are quantised for it and its outputs scaled back
             as it says of itself.
-        images: `[n, height, width, channels]`, raw pixels; an axis of 1 at the end may be missing.
+        images: `[n, height, width, channels]`, raw pixels; an axis of 1 at the end may be
+            missing. Of several inputs a dict of arrays by name.
 
     Returns:
         A `LiteRTRun`.
 
     Raises:
-        ValueError: if the images are not of the shape that the file takes.
+        ValueError: if these are not what the file takes.
         ImportError: if LiteRT is not installed (extra `export`).
     """
     _require_litert()
     with quiet_native_stderr():
         file = LiteRTFile(path)
-    images = np.asarray(images, "float32")
-    taken = as_taken(images, file.image["shape"][1:])
-    if taken is None:
-        raise ValueError(
-            f"{path} takes images of shape {tuple(file.image['shape'][1:].tolist())}. "
-            f"Received: {images.shape[1:]}."
-        )
-    logits = logits_of(file, taken)
-    return LiteRTRun(logits, float(np.median(microseconds_of(file, taken[:1]))))
+    shapes = {name: tuple(each["shape"][1:].tolist()) for name, each in file.inputs.items()}
+    taken = taken_by(shapes, images, what=path)
+    answers = answers_of(file, taken)
+    return LiteRTRun(answers, float(np.median(microseconds_of(file, taken))))
 
 
 def _is_twin(model, quantization):

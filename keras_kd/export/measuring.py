@@ -8,10 +8,10 @@ import keras
 import numpy as np
 
 from keras_kd import metrics
-from keras_kd._common.inputs import as_taken
+from keras_kd._common.inputs import taken_by
 from keras_kd._common.structures import part_for
 from keras_kd.export import runner
-from keras_kd.export.saved_model import probe_images
+from keras_kd.export.ends import inputs_of, probes
 
 _MADE_UP_IMAGES = 256
 # A file that answers otherwise on every second image is broken, whatever its budget.
@@ -25,22 +25,20 @@ class Question:
     def __init__(self, model, data, teacher, input_range, workshop):
         self.model, self.data, self.teacher = model, data, teacher
         self.input_range, self.workshop = input_range, workshop
+        shapes = {name: end.shape[1:] for name, end in inputs_of(model).items()}
         if data is None:
-            self.images, self.labels = probe_images(model, input_range, _MADE_UP_IMAGES), None
+            inputs, self.labels = probes(model, input_range, _MADE_UP_IMAGES), None
             self.calibration = None
+            asked = inputs if len(shapes) > 1 else inputs["image"]
         else:
-            self.images, self.labels = taken_of(model, data.test), data.test.labels
+            inputs, self.labels = taken_of(model, data.test), data.test.labels
             self.calibration = taken_of(model, data.train)
-        taken = as_taken(self.images, model.inputs[0].shape[1:])
-        if taken is None:
-            raise ValueError(
-                f"The test images must be of shape {model.inputs[0].shape[1:]}, as {model.name} "
-                f"takes them. Received: {self.images.shape[1:]}."
-            )
-        self.images_file = workshop / "images.npy"
-        np.save(self.images_file, taken)
-        self.student_logits = _predicted(model, self.images)
-        asked = self.images if data is None else data.test.images
+            asked = data.test.images
+        taken = taken_by(shapes, inputs, what=f"The model {model.name}")
+        self.num_examples = len(next(iter(taken.values())))
+        self.inputs_file = workshop / "inputs.npz"
+        np.savez(self.inputs_file, **taken)
+        self.student_logits = _predicted(model, asked)
         self.teacher_logits = None if teacher is None else _predicted(teacher, asked)
 
     def accuracy(self, logits):
@@ -59,14 +57,17 @@ class Question:
 
 
 def taken_of(model, split):
-    """Return what a model with one input takes of a split: of several inputs, that one."""
-    (taken,) = keras.tree.flatten(part_for(model, split.images))
-    return taken
+    """Return what a model takes of a split: an array, or of several inputs a dict by name."""
+    taken = keras.tree.flatten(part_for(model, split.images))
+    if len(taken) == 1:
+        return taken[0]
+    names = keras.tree.flatten(part_for(model, {name: name for name in inputs_of(model)}))
+    return dict(zip(names, taken, strict=True))
 
 
 def range_of(model, data):
-    """Return the lowest and the highest number that a model is given."""
-    if data is None or data.is_images:
+    """Return the lowest and the highest number that a model of one input is given."""
+    if data is None or data.is_images or len(model.inputs) > 1:
         return 0.0, 255.0
     numbers = taken_of(model, data.train)
     return float(numbers.min()), float(numbers.max())
@@ -110,14 +111,15 @@ def measured(path, question):
 
 def _run_afresh(path, question, num_threads):
     """Return what `runner.py` prints, and the logits, from a process without keras_kd."""
-    logits_file = question.workshop / "logits.npy"
+    answers_file = question.workshop / "answers.npz"
     # -P: the folder of runner.py, which has an `onnx.py`, is no place to import from.
-    command = [sys.executable, "-P", runner.__file__, path, question.images_file, logits_file]
+    command = [sys.executable, "-P", runner.__file__, path, question.inputs_file, answers_file]
     run = subprocess.run([*command, str(num_threads)], capture_output=True, text=True)
     if run.returncode != 0:
         reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
         raise ValueError(f"{path.name} must run in a fresh process. Received: {reason}")
-    logits = np.load(logits_file)
+    with np.load(answers_file) as file:
+        logits = file["logits"]
     if not np.isfinite(logits).all():
         raise ValueError(f"{path.name} must answer with finite logits. Received: NaN or infinity.")
     return json.loads(run.stdout.splitlines()[-1]), logits

@@ -11,6 +11,7 @@ from keras_kd._common.typing import Config, PathLike
 from keras_kd.export.runner import LiteRTFile
 
 _NAME = "keras_kd.json"
+_OF_A_CLASSIFIER = {"logits", "probabilities"}
 # Names of a hundred thousand classes are a few.
 _MOST_BYTES = 10_000_000
 
@@ -24,7 +25,7 @@ def describe_litert(
         path: the file.
         quantization: as in `litert`.
         class_names: one string a class, or `None`.
-        input_range: lowest and highest pixel that the model expects.
+        input_range: lowest and highest number that the one input takes; `None` of several.
         float_layers: of a model of `quantize.prepare`, the layers that stayed in float32.
         float_share: of such a model, the share of the multiply-adds that these make.
 
@@ -33,26 +34,45 @@ def describe_litert(
     """
     with quiet_native_stderr():
         file = LiteRTFile(path)
-    num_classes = int(file.logits["shape"][-1])
-    if class_names is not None and len(class_names) != num_classes:
-        raise ValueError(
-            f"`class_names` must be one for each of the {num_classes} logits. "
-            f"Received: {len(class_names)}."
-        )
+    _check_class_names(class_names, file)
     return {
         "format": "litert",
         "quantization": quantization,
         "signature": "serve",
-        "input": {
-            "name": "image",
-            **_tensor(file.image),
-            "range": [float(limit) for limit in input_range],
-        },
-        "output": {"name": "logits", **_tensor(file.logits)},
+        **_ends(file, input_range),
         "float_layers": float_layers,
         "float_share": float_share,
         "class_names": None if class_names is None else list(class_names),
         "written_by": f"keras_kd {keras_kd.__version__}",
+    }
+
+
+def _check_class_names(class_names, file):
+    sizes = [int(tensor["shape"][-1]) for tensor in file.outputs.values()]
+    if class_names is None or len(class_names) in sizes:
+        return
+    if file.outputs.keys() == _OF_A_CLASSIFIER:
+        raise ValueError(
+            f"`class_names` must be one for each of the {sizes[0]} logits. "
+            f"Received: {len(class_names)}."
+        )
+    raise ValueError(
+        "`class_names` must be as many as the last axis of an output: "
+        f"{', '.join(map(str, sizes))}. Received: {len(class_names)}."
+    )
+
+
+def _ends(file, input_range):
+    """Return what a file takes and returns: one image and its logits, or a list of each."""
+    if file.outputs.keys() == _OF_A_CLASSIFIER and file.inputs.keys() == {"image"}:
+        limits = [float(limit) for limit in input_range]
+        return {
+            "input": {"name": "image", **_tensor(file.inputs["image"]), "range": limits},
+            "output": {"name": "logits", **_tensor(file.outputs["logits"])},
+        }
+    return {
+        key: [{"name": name, **_tensor(tensor)} for name, tensor in tensors.items()]
+        for key, tensors in (("inputs", file.inputs), ("outputs", file.outputs))
     }
 
 

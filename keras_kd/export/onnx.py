@@ -1,5 +1,7 @@
 """ONNX: what ONNX Runtime and the tools around it read."""
 
+import contextlib
+import logging
 from pathlib import Path
 
 import keras
@@ -8,14 +10,15 @@ import tensorflow as tf
 from keras_kd._common.backend import quiet_native_stderr, require_extra
 from keras_kd._common.files import written_whole
 from keras_kd._common.typing import PathLike
-from keras_kd.export.runner import ONNXFile, logits_of
-from keras_kd.export.saved_model import (
+from keras_kd.export.ends import (
     check_equal_answers,
     check_model,
-    in_float32,
-    probe_images,
+    probes,
     serving_function,
+    signature_of,
 )
+from keras_kd.export.runner import ONNXFile, answers_of
+from keras_kd.export.saved_model import in_float32
 
 # Of 2021: old enough for every runtime in use.
 _OPSET = 15
@@ -24,15 +27,15 @@ _OPSET = 15
 def onnx(
     model: keras.Model, path: PathLike, *, input_range: tuple[float, float] = (0.0, 255.0)
 ) -> Path:
-    """Write a model that returns logits as a float32 `.onnx` file for batches of any size.
+    """Write a model as a float32 `.onnx` file for batches of any size.
 
-    The file takes `image` (raw pixels as float32) and returns `logits` and `probabilities`. It is
-    run by ONNX Runtime and compared with the model before it is moved into place. The same model
-    gives the same bytes, unless it has a loop in it (a recurrent layer).
+    The file takes `image` (raw pixels as float32) and returns `logits` and `probabilities`; the
+    ends of other models go by their own names, as in `litert`. It is run by ONNX Runtime and
+    compared with the model, every output at every place, before it is moved into place. The same
+    model gives the same bytes, unless it has a loop in it (a recurrent layer).
 
     Args:
-        model: a built `keras.Model` with one input of known shape and logits `[batch,
-            num_classes]`.
+        model: as in `litert`.
         path: the file to write; an older one is replaced.
         input_range: lowest and highest pixel that the model expects.
 
@@ -48,22 +51,41 @@ def onnx(
     model = in_float32(check_model(model))
     with written_whole(path) as unfinished:
         unfinished.write_bytes(_convert(model))
-        images = probe_images(model, input_range)
-        answers = logits_of(ONNXFile(unfinished), images)
-        check_equal_answers(answers, model, images, path)
+        inputs = probes(model, input_range)
+        try:
+            answers = answers_of(ONNXFile(unfinished), inputs)
+        except Exception as error:  # ONNX Runtime has classes of its own.
+            raise ValueError(
+                f"The model {model.name} must consist of operations that ONNX Runtime has. "
+                f"Received: {str(error).strip().splitlines()[0]}"
+            ) from error
+        check_equal_answers(answers, model, inputs, path)
     return path
 
 
 def _convert(model):
     import tf2onnx
 
-    image = tf.TensorSpec((None, *model.inputs[0].shape[1:]), tf.float32, name="image")
-    serve = tf.function(serving_function(model), input_signature=[image])
-    with quiet_native_stderr():
-        written, _ = tf2onnx.convert.from_function(serve, input_signature=[image], opset=_OPSET)
+    signature = signature_of(model, batch_size=None)
+    serve = tf.function(serving_function(model), input_signature=signature)
+    with quiet_native_stderr(), _sentences_alone("tf2onnx"):
+        written, _ = tf2onnx.convert.from_function(serve, input_signature=signature, opset=_OPSET)
     _keep_constants(written.graph, serve.get_concrete_function())
+    _write_erfc_as_erf(written.graph)
     _name_by_order(written.graph)
     return written.SerializeToString(deterministic=True)
+
+
+@contextlib.contextmanager
+def _sentences_alone(name):
+    """Hold back what a logger says, of which the error that follows says the same."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _keep_constants(graph, function):
@@ -80,6 +102,24 @@ def _keep_constants(graph, function):
         graph.input.remove(end)
         value = onnx.numpy_helper.from_array(held[end.name].numpy(), end.name)
         graph.initializer.append(value)
+
+
+def _write_erfc_as_erf(graph):
+    """Write `erfc`, which ONNX lacks and TensorFlow computes a GELU by, as `1 - erf`."""
+    import onnx
+
+    nodes = []
+    for node in graph.node:
+        nodes.append(node)
+        if node.op_type == "Erfc":
+            (complement,) = node.output
+            node.op_type, node.output[0] = "Erf", f"{complement}/erf"
+            one = f"{complement}/one"
+            graph.initializer.append(onnx.helper.make_tensor(one, 1, [], [1.0]))
+            nodes.append(onnx.helper.make_node("Sub", [one, node.output[0]], [complement]))
+    if len(nodes) > len(graph.node):
+        del graph.node[:]
+        graph.node.extend(nodes)
 
 
 def _name_by_order(graph):

@@ -24,10 +24,11 @@ from keras_kd._common.locks import at_work
 from keras_kd._common.typing import PathLike
 from keras_kd.data.splits import Data
 from keras_kd.export import report
+from keras_kd.export.ends import check_model, is_classifier
 from keras_kd.export.litert import litert
 from keras_kd.export.measuring import Question, measured, range_of
 from keras_kd.export.onnx import onnx
-from keras_kd.export.saved_model import check_model, saved_model
+from keras_kd.export.saved_model import saved_model
 from keras_kd.quantize import float_layers, float_share, weight_bits
 
 _FLOAT = ("saved_model", "onnx", "float32", "float32_any_batch", "float16", "dynamic", "int4")
@@ -66,16 +67,16 @@ def export(
     image after warm-up (p50, p90, p99 on one and on two threads); bytes; memory.
 
     Args:
-        model: a built `keras.Model` with one input and logits `[batch, num_classes]`, or the
-            integer twin of one (`quantize.prepare`).
+        model: a built `keras.Model` that returns logits `[batch, num_classes]`, or the integer
+            twin of one (`quantize.prepare`).
         folder: where to write.
         formats: some of `FORMATS`. By default all that the model can have and that the installed
             packages can write.
         data: a `data.Data`: the training images calibrate, the test images measure. If `None`,
             no format that needs calibration is written, and made-up images stand for the test.
         teacher: a `keras.Model` on the same images, to compare with.
-        input_range: lowest and highest number that the model expects; if `None`, those of the
-            training examples where `data` holds no images, else 0 and 255.
+        input_range: lowest and highest number that the model expects, of one input; if `None`,
+            those of the training examples where `data` holds no images, else 0 and 255.
         max_kb: budget of a file in kilobytes (1000 bytes).
         max_drop: budget of the drop in accuracy, in points.
         max_us: budget of the median microseconds for one image on one thread.
@@ -94,7 +95,7 @@ def export(
     """
     require_extra("ai_edge_litert", "export", "Running a LiteRT file")
     require_extra("matplotlib", "report", "The picture of an export")
-    model = check_model(model)
+    model = _checked_model(model)
     budgets = {"max_kb": max_kb, "max_drop": max_drop, "max_us": max_us}
     formats = _checked_formats(formats, model, data)
     check_budgets(budgets, data)
@@ -135,7 +136,7 @@ def export_held(
         "made_of": made_of,
         "machine": describe_machine(),
         "data": None if data is None else data.name,
-        "images": len(question.images),
+        "images": question.num_examples,
         "budgets": {name: value for name, value in budgets.items() if value is not None},
         "float_layers": float_layers(model) if weight_bits(model) else None,
         "float_share": float_share(model) if weight_bits(model) else None,
@@ -149,6 +150,18 @@ def export_held(
     report.draw(folder / "export.png", results)
     console.show(report.table(results))
     return results
+
+
+def _checked_model(model):
+    model = check_model(model)
+    if not is_classifier(model):
+        shapes = ", ".join(str(tuple(end.shape)) for end in model.outputs)
+        raise ValueError(
+            "A model whose files are proved must return logits [batch, num_classes] alone. "
+            f"Received: {shapes}. Write each file by itself: `export.litert`, "
+            "`export.saved_model` and `export.onnx` compare every output with the model's."
+        )
+    return model
 
 
 def _make_room(folder, made_of, overwrite):

@@ -1,8 +1,9 @@
 """The images from which an integer file learns its ranges, and what may be wrong with them."""
 
+import keras
 import numpy as np
 
-from keras_kd._common.inputs import as_taken
+from keras_kd._common.inputs import as_taken, taken_by
 
 # More than these change the ranges no further, and cost time.
 _MOST_IMAGES = 500
@@ -25,11 +26,7 @@ def calibration_images(calibration, image_shape, input_range, vocabularies=()):
         ValueError: if there are no images, or their shape, dtype, scale or content cannot be what
             the model was trained on.
     """
-    if calibration is None:
-        raise ValueError(
-            "An integer file needs `calibration`, images such as the model was trained on. "
-            "Received: none. Pass the training images."
-        )
+    _check_given(calibration)
     images = _as_array(calibration)
     if images.dtype.kind not in "buif":
         raise ValueError(
@@ -56,18 +53,59 @@ def calibration_images(calibration, image_shape, input_range, vocabularies=()):
     return images
 
 
+def calibration_inputs(calibration, shapes):
+    """Return up to 500 examples of several inputs, evenly spread, as float32 and int32.
+
+    Args:
+        calibration: as in `calibration_images`, with a dict of arrays by name for the images.
+        shapes: of one example of each input, by name.
+
+    Raises:
+        ValueError: if there are none, they do not fit, or are not finite.
+    """
+    _check_given(calibration)
+    taken = taken_by(shapes, _as_array(calibration), what="The calibration")
+    count = len(next(iter(taken.values())))
+    if count == 0:
+        raise ValueError("The calibration set must hold examples. Received: an empty one.")
+    chosen = np.linspace(0, count - 1, min(count, _MOST_IMAGES)).astype(int)
+    inputs = {name: array[chosen] for name, array in taken.items()}
+    for name, array in inputs.items():
+        if array.dtype.kind not in "buif" or not np.isfinite(array).all():
+            raise ValueError(
+                f"The calibration inputs must be finite numbers. Received: {name} of "
+                f"{array.dtype}{' with NaN or infinity' if array.dtype.kind == 'f' else ''}."
+            )
+    return {
+        name: array.astype("float32" if array.dtype.kind == "f" else "int32")
+        for name, array in inputs.items()
+    }
+
+
+def _check_given(calibration):
+    if calibration is None:
+        raise ValueError(
+            "An integer file needs `calibration`, images such as the model was trained on. "
+            "Received: none. Pass the training images."
+        )
+
+
 def _as_array(calibration):
-    if hasattr(calibration, "images"):
-        return np.asarray(calibration.images)
+    """Return the images of a calibration set, or a dict of arrays by name of several inputs."""
+    calibration = getattr(calibration, "images", calibration)
+    if isinstance(calibration, dict):
+        return {name: np.asarray(each) for name, each in calibration.items()}
     if not hasattr(calibration, "as_numpy_iterator"):
         return np.asarray(calibration)
     batches, count = [], 0
     for batch in calibration.as_numpy_iterator():
         batches.append(batch[0] if isinstance(batch, tuple) else batch)
-        count += len(batches[-1])
+        count += len(keras.tree.flatten(batches[-1])[0])
         if count >= _MOST_IMAGES:
             break
-    return np.concatenate(batches) if batches else np.zeros((0,), "float32")
+    if not batches:
+        return np.zeros((0,), "float32")
+    return keras.tree.map_structure(lambda *parts: np.concatenate(parts), *batches)
 
 
 def _check_words(numbers, vocabulary):

@@ -67,7 +67,9 @@ class TestExport:
         assert results["student"]["accuracy"] == results["teacher"]["accuracy"] == accuracy
         for file in results["files"][1:]:
             path = folder / file["file"]
-            logits = runner.logits_of(runner.open_file(path), digits.test.images)
+            logits = runner.answers_of(runner.open_file(path), {"image": digits.test.images})[
+                "logits"
+            ]
             assert file["bytes"] == path.stat().st_size
             assert file["accuracy"] == kd.metrics.accuracy(digits.test.labels, logits)
             assert file["drop_points"] == pytest.approx(100 * (accuracy - file["accuracy"]))
@@ -127,6 +129,22 @@ def test_a_student_of_features_is_exported_by_their_own_range(by_name, tmp_path)
     int8, *float32 = results["files"]
     assert int8["agreement_with_teacher"] > 0.8
     assert [file["drop_points"] for file in float32] == ([0] if by_name else [])
+
+
+def test_a_student_of_several_inputs_is_exported_by_its_own_names(tmp_path):
+    random = np.random.default_rng(0)
+    inputs = {"table": random.normal(size=(60, 5)), "word": np.arange(60).reshape(60, 1) % 7}
+    data = kd.data.from_arrays((inputs, np.arange(60) % 3), (inputs, np.arange(60) % 3))
+    table, word = keras.Input((5,), name="table"), keras.Input((1,), dtype="int32", name="word")
+    known = layers.Flatten()(layers.Embedding(7, 8)(word))
+    logits = layers.Dense(3)(layers.Concatenate()([layers.Dense(300)(table), known]))
+    student = keras.Model([word, table], logits)
+    results = kd.export.export(
+        student, tmp_path, formats=["float32", "int8"], data=data, verbose=False
+    )
+    assert results["ok"]
+    assert all(file["agreement_with_student"] > 0.9 for file in results["files"])
+    assert results["files"][0]["largest_logit_error"] < 1e-4
 
 
 def imported_by(module):
@@ -263,7 +281,7 @@ class TestCommand:
         [
             (lambda: None, "must be a .keras file. Received: .*, no file"),
             (lambda: with_lambda(), "without code of its own such as a Lambda layer"),
-            (lambda: two_outputs(), "one input and one output. Received: 1 and 2"),
+            (lambda: two_outputs(), "must return logits .* alone. Received: .*, .*2"),
         ],
     )
     def test_a_model_that_cannot_be_exported_is_one_sentence(

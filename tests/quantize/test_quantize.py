@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
-from keras_kd.export.runner import LiteRTFile, logits_of
+from keras_kd.export.runner import LiteRTFile, answers_of
 from keras_kd.quantize.layers import ActivationRange, on_learned_grid, symmetric
 
 LAYERS = importlib.import_module("keras_kd.quantize.layers")
@@ -245,7 +245,7 @@ class TestPrepare:
         )
         assert kd.quantize.float_layers(twin) == ["unit"]
         path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
-        assert LiteRTFile(path).image["quantization"] == (1.0, -128)
+        assert LiteRTFile(path).inputs["image"]["quantization"] == (1.0, -128)
 
     @pytest.mark.parametrize(
         ("build", "arguments", "sentence"),
@@ -441,8 +441,8 @@ class TestGraphs:
         types = {tensor["dtype"] for tensor in file.interpreter.get_tensor_details()}
         assert not types & {np.float32, np.float16}
         images = digits.test.images[:100].astype("float32")
-        scale, _ = file.logits["quantization"]
-        steps = np.abs(logits_of(file, images) - twin(images)) / scale
+        scale, _ = file.outputs["logits"]["quantization"]
+        steps = np.abs(answers_of(file, {"image": images})["logits"] - twin(images)) / scale
         # A value half-way between two steps falls to either side, and is carried through the rest.
         assert steps.mean() < 1 and steps.max() < 6.5
 
@@ -505,8 +505,8 @@ class TestGraphs:
         path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
         images = digits.test.images[:50].astype("float32")
         file = LiteRTFile(path)
-        scale, _ = file.logits["quantization"]
-        assert np.abs(logits_of(file, images) - twin(images)).mean() < scale
+        scale, _ = file.outputs["logits"]["quantization"]
+        assert np.abs(answers_of(file, {"image": images})["logits"] - twin(images)).mean() < scale
 
     def test_a_grid_holds_all_that_is_joined_on_it(self, digits):
         image = keras.Input((8, 8, 1))
@@ -575,7 +575,7 @@ class TestTheFile:
         expected = twin.predict(images, verbose=0)
         assert kd.metrics.agreement(logits, expected) >= 0.99
         # Both lie on the grid of the logits; where they differ it is by a step or two of it.
-        scale, _ = LiteRTFile(file).logits["quantization"]
+        scale, _ = LiteRTFile(file).outputs["logits"]["quantization"]
         assert np.mean(np.abs(logits - expected) < 2.5 * scale) > 0.99
 
     def test_it_holds_integers_with_a_scale_for_each_filter(self, file):
