@@ -18,7 +18,7 @@ VENV := .venv
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 
-.PHONY: demo test quick docs fuzz bench memory kills notebooks data page dist browser lint format clean
+.PHONY: demo test quick docs fuzz bench memory kills notebooks data page dist browser hub lint format clean
 
 demo: $(INSTALLED) ## One command from nothing to .tflite files that were run: where it pays, and where not.
 	@if $(MAKE) --no-print-directory data; then \
@@ -37,6 +37,7 @@ demo: $(INSTALLED) ## One command from nothing to .tflite files that were run: w
 test: $(INSTALLED) ## All tests, the slow ones too.
 	@$(MAKE) --no-print-directory data || echo "Tests on Fashion-MNIST will be skipped."
 	@$(MAKE) -k --no-print-directory page browser || echo "Tests in a browser will be skipped."
+	@$(MAKE) --no-print-directory hub || echo "Tests on KerasHub will be skipped."
 	$(VENV)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder \
 		$(PYTEST_ARGS)
 
@@ -110,6 +111,11 @@ browser: $(INSTALLED)
 		DEBIAN_FRONTEND=noninteractive apt-get install -y chromium chromium-driver; }; \
 	install >$(VENV)/apt.log 2>&1 || install >$(VENV)/apt.log 2>&1 || \
 		{ tail -n 3 $(VENV)/apt.log; exit 1; }
+
+# For the tests on KerasHub's models: without what it depends on, which is another TensorFlow.
+hub: $(INSTALLED)
+	@$(VENV)/bin/python -m pip install --quiet --no-deps \
+		'keras-hub>=0.32,<0.33' 'tokenizers>=0.23,<1' 'sentencepiece>=0.2,<0.3' regex
 
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "keras_kd needs Python 3.11, 3.12 or 3.13. Received: none."; exit 1; }
