@@ -35,9 +35,9 @@ _ENVIRONMENT = {
 class Ray:
     """Workers of a Ray cluster. It needs the extra `ray`.
 
-    A worker is a process that does one piece after the other. Where one dies, Ray starts another,
-    on any machine with room, and what it had begun is done again. All machines have one version
-    of what computes, and see what work names, such as folders, under the same path.
+    A worker is a process that does one piece after the other. Where one dies, or its machine,
+    another begins wherever there is room, and what it had begun is done again. All machines have
+    one version of what computes, and see what work names, such as folders, under the same path.
 
     Where the caller is connected already, by `ray.init`, that cluster is taken.
 
@@ -73,28 +73,36 @@ class Ray:
             # In a list it is fetched by whom it is sent to.
             given = versions(), place(), [ray.put(_packed(ray, work))]
             actors = [new.remote() for _ in range(min(count, len(waiting)))]
-            # By what is awaited: of whom, and the piece; `None` is that it begins.
-            awaited, idle = {actor.begin.remote(*given): (actor, None) for actor in actors}, []
+            # By what is awaited: of which actor, and the piece; `None` is that it begins.
+            awaited = {each.begin.remote(*given): (n, None) for n, each in enumerate(actors)}
+            idle, deaths_at_start = [], [{} for _ in actors]
             try:
                 while waiting or any(piece is not None for _, piece in awaited.values()):
                     while waiting and idle:
-                        actor, piece = idle.pop(), waiting.pop()
-                        awaited[actor.do.remote(piece, *given)] = actor, piece
+                        number, piece = idle.pop(), waiting.pop()
+                        awaited[actors[number].do.remote(piece)] = number, piece
                     answer = ray.wait([*awaited])[0][0]
-                    actor, piece = awaited.pop(answer)
+                    number, piece = awaited.pop(answer)
                     try:
                         error = ray.get(answer)
                     except ray.exceptions.RayError as death:
-                        if piece is not None:
+                        how = f"{type(death).__name__} of Ray's"
+                        if piece is None:
+                            count_death(deaths_at_start[number], None, how)
+                        else:
                             waiting.append(piece)
-                        count_death(deaths, piece, f"{type(death).__name__} of Ray's")
-                        awaited[actor.begin.remote(*given)] = actor, None
+                            count_death(deaths, piece, how)
+                        # NOTE: Ray itself could start it again, but answers for whom it cannot
+                        # reach at once, again and again. A new one waits until there is room.
+                        ray.kill(actors[number])
+                        actors[number] = new.remote()
+                        awaited[actors[number].begin.remote(*given)] = number, None
                         continue
                     if error is not None:
                         raise error
-                    idle.append(actor)
+                    idle.append(number)
                     if piece is None:
-                        deaths.pop(None, None)
+                        deaths_at_start[number].clear()
                     else:
                         yield piece
             finally:
@@ -111,8 +119,6 @@ def _actors(ray, num_workers):
     # NOTE: Ray sends it as it is, not by its name, since it is within a function: it can tell that
     # there is no keras_kd, or another.
     class Worker:
-        work = None
-
         def begin(self, *given):
             """Fetch the work; return what went wrong."""
             import socket
@@ -127,15 +133,13 @@ def _actors(ray, num_workers):
             self.work, error = on_ray.arrived(*given)
             return error
 
-        def do(self, piece, *given):
-            """Do a piece; return what went wrong. Ray may have begun this process anew."""
-            error = self.begin(*given) if self.work is None else None
-            return error or self.work(piece)
+        def do(self, piece):
+            """Do a piece; return what went wrong."""
+            return self.work(piece)
 
     options = {
         "num_cpus": 1,
         "num_gpus": 1 if num_gpus else 0,
-        "max_restarts": -1,  # What dies again and again is counted here.
         "scheduling_strategy": "SPREAD",
         "runtime_env": {"env_vars": _ENVIRONMENT},
     }

@@ -1,10 +1,13 @@
 """Workers of a Ray cluster: a store is the same bytes, and what is wrong there is told here."""
 
+import contextlib
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
+import types
 
 import keras
 import numpy as np
@@ -15,6 +18,8 @@ from keras_kd import cli
 from keras_kd.launchers import on_ray, processes
 from keras_kd.soft_labels import store
 
+# It waits so long for a process of its own, on a machine with much to do.
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 IMAGES = np.random.default_rng(0).uniform(0, 255, (300, 4, 4, 1)).astype("uint8")
 
@@ -119,6 +124,59 @@ def test_what_cannot_be_read_there_is_told_with_the_name_of_the_machine(address,
     assert error is None and str(work(0)) == (
         f"[Errno 2] No such file or directory: '{file}'. That was on {socket.gethostname()}."
     )
+
+
+class FewerAndFewer:
+    """A cluster: the second of its actors has lost its machine once it has begun."""
+
+    exceptions = ray.exceptions
+
+    def __init__(self):
+        self.made, self.asked = [], {}
+
+    def remote(self, **options):
+        def make():
+            self.made.append(types.SimpleNamespace())
+            number = len(self.made)
+            for name in ("begin", "do"):
+                asked = functools.partial(self.ask, number, name)
+                setattr(self.made[-1], name, types.SimpleNamespace(remote=asked))
+            return self.made[-1]
+
+        return lambda kind: types.SimpleNamespace(remote=make)
+
+    def ask(self, number, name, *given):
+        self.asked[object()] = number == 2 and (name == "do" or self.is_lost())
+        return [*self.asked][-1]
+
+    def is_lost(self):
+        return any(self.asked.values())
+
+    def get(self, answer):
+        if self.asked[answer]:
+            raise ray.exceptions.ActorUnavailableError("its machine is gone", b"0" * 16)
+
+    def wait(self, answers):
+        return answers[:1], answers[1:]
+
+    def nodes(self):
+        return [{"Alive": True, "Resources": {"CPU": 1.0}}] * 2
+
+    def put(self, packed):
+        return packed
+
+    def kill(self, actor):
+        pass
+
+    cloudpickle = ray.cloudpickle
+
+
+def test_a_worker_whose_machine_is_lost_is_replaced_and_not_asked_again(monkeypatch):
+    """Ray answers for it at once, whenever it is asked."""
+    cluster = FewerAndFewer()
+    monkeypatch.setattr(on_ray, "_connected", lambda _: contextlib.nullcontext(cluster))
+    assert sorted(kd.launchers.Ray()(print, range(9))) == [*range(9)]
+    assert cluster.is_lost() and len(cluster.made) == 3
 
 
 def test_a_process_of_its_own_connects_by_the_address(address):
