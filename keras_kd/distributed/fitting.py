@@ -44,7 +44,7 @@ def fit_distributed(
     epochs: int = 1,
     folder: PathLike | None = None,
     validation_data: Structure = None,
-    callbacks: Sequence[keras.callbacks.Callback] = (),
+    callbacks: Sequence[keras.callbacks.Callback] | None = None,
     verbose: str | int = "auto",
 ) -> keras.callbacks.History:
     """Train a distiller on several machines, to the weights that one would give it.
@@ -61,6 +61,7 @@ def fit_distributed(
 
     A loss that looks across the batch, such as `RelationalDistance`, sees the whole minibatch.
     Distillers that play against others train so as well; those that make their own data do not.
+    What layers draw at random, such as `Dropout`, is not what one device would draw.
 
     Args:
         distiller: a `Distiller`, or one of its kin, built and compiled in the scope.
@@ -104,14 +105,14 @@ def fit_distributed(
     """
     check_integer("epochs", epochs, minimum=1)
     cluster = Cluster.of_environment()
-    strategy = _checked(distiller, data, cluster)
+    strategy = _checked(distiller, data)
     training = _Training(distiller, strategy, cluster, epochs, folder and Path(folder))
     verbose = (1 if verbose == "auto" else verbose) if cluster.is_chief else 0
     with training.exchange.told(training.way_out), training.in_folder():
-        return training.run(data, validation_data, as_list(list(callbacks)), verbose)
+        return training.run(data, validation_data, as_list(callbacks), verbose)
 
 
-def _checked(distiller, data, cluster):
+def _checked(distiller, data):
     """Return the strategy of a distiller, if both can be trained so."""
     if not isinstance(distiller, Trainer):
         raise ValueError(
@@ -152,6 +153,11 @@ def _checked(distiller, data, cluster):
             "Workers share the minibatches of a tf.data.Dataset. Received: "
             f"{type(data).__name__}. Make one of arrays: "
             "`kd.data.Split(images, labels).batches(64, shuffle_seed=0)`."
+        )
+    if int(data.cardinality()) == tf.data.INFINITE_CARDINALITY:
+        raise ValueError(
+            "An epoch must have an end. Received: an endless tf.data.Dataset. Leave `repeat` out, "
+            "or end it with `data.take(minibatches)`."
         )
     return strategy
 
@@ -304,7 +310,7 @@ class _Training:
         self.exchange.check_same(
             [*named, "weights at the start"],
             texts,
-            "All run the same script on the same data: seed what shuffles, load the same files.",
+            "All must run one script on the same data: seed what shuffles, load the same files.",
         )
 
     def _epochs(self, data, validation, callbacks, mine, verbose):
@@ -346,6 +352,8 @@ class _Training:
             self._end_epoch(logs)
         if minibatches is not None:  # Also where nothing was left to train.
             minibatches.next_epoch.assign(before + state.epoch)
+        # As Keras's `fit` ends: an optimizer may keep an average of the weights.
+        distiller.optimizer.finalize_variable_values(distiller.trainable_variables)
         hooks.on_train_end()
         warn_of_weights(distiller)
         return history
