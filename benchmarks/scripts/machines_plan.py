@@ -38,15 +38,23 @@ def document():
                 [f"writing a store, {name}", f"{store['images_a_second']:,} images/s"]
                 for name, store in stores.items()
             ),
+            ["opening a store", f"{stores['all, float16']['opened_mb_a_second']:,} MB/s"],
             ["starting a process", f"{rates['start_s']} s"],
             ["a piece of work, by the launcher", f"{found['scaling']['ms_a_piece']} ms"],
         ],
     )
     lines += ["### The store, 1,000 classes", ""]
     lines += _table(
-        ["kept", "bytes an image", f"{IMAGES // 10**6} million images", "shards", "a shard"],
         [
-            [name, f"{store['bytes_an_image']:g}", *_of_store(store)]
+            "kept",
+            "bytes an image",
+            f"{IMAGES // 10**6} million images",
+            f"each of {PARTS:,} stores",
+            "shards in it",
+            "files in all",
+        ],
+        [
+            [name, f"{store['bytes_an_image']:,.0f}", *_of_store(store)]
             for name, store in stores.items()
         ],
     )
@@ -101,8 +109,12 @@ def _lost(rates, store, rate, life):
 
 
 def _of_store(store):
-    size, shards = IMAGES * store["bytes_an_image"], math.ceil(IMAGES / store["rows_a_shard"])
-    return f"{size / 1e9:,.0f} GB", f"{shards:,}", f"{size / shards / 1e6:,.0f} MB"
+    size, shards = (
+        IMAGES * store["bytes_an_image"],
+        math.ceil(IMAGES / PARTS / store["rows_a_shard"]),
+    )
+    files = PARTS * (shards + 1)
+    return f"{size / 1e9:,.0f} GB", f"{size / PARTS / 1e6:,.0f} MB", f"{shards}", f"{files:,}"
 
 
 def _digest_rate(rates):
