@@ -13,6 +13,8 @@ import keras
 from keras_kd._common.limits import check_archive, check_hdf5
 
 _KINDS = (".keras", ".h5", ".hdf5")
+# For the processes that this one begins.
+_imported: list[str] = []
 # OSError is h5py's: the file itself could be opened.
 _DAMAGE = (EOFError, NotImplementedError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
@@ -44,6 +46,16 @@ def load_model_file(path, what):
         ) from error
 
 
+class Imported:
+    """Where it is unpickled, the modules are imported that `import_modules` imported here.
+
+    A process that is given a user's layers needs them first: it comes in front of these.
+    """
+
+    def __reduce__(self):
+        return import_modules, (tuple(_imported),)
+
+
 def import_modules(names):
     """Import the modules that register a user's own layers and models.
 
@@ -53,6 +65,7 @@ def import_modules(names):
     Raises:
         ImportError: if one cannot be imported.
     """
+    _imported.extend(names)
     here = os.getcwd()
     if names and here not in sys.path:
         sys.path.insert(0, here)

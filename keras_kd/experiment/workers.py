@@ -15,6 +15,7 @@ from pathlib import Path
 from keras_kd._common.checks import MOST_WORKERS, check_integer
 from keras_kd._common.console import Console
 from keras_kd._common.locks import alone
+from keras_kd._common.model_files import Imported
 from keras_kd.experiment.kind import Kind
 from keras_kd.experiment.training import Asked, Trainer
 from keras_kd.launchers import Launcher, Processes
@@ -94,6 +95,7 @@ def shared(kind, trainer, pieces):
 class _Work:
     """Trains a piece, in whatever process it is unpickled in."""
 
+    imported: Imported = dataclasses.field(default_factory=Imported)  # In front of the recipe.
     kind: Kind
     recipe: object
     seed: int

@@ -14,6 +14,7 @@ import numpy as np
 from keras_kd._common import json_files
 from keras_kd._common.backend import versions
 from keras_kd._common.files import move, move_new, remove_leftovers, sha256_of, written_whole
+from keras_kd._common.model_files import Imported
 from keras_kd.soft_labels.others import Others, num_sampled
 from keras_kd.soft_labels.predict import asking, examples_of, progress_bar
 from keras_kd.soft_labels.record import (
@@ -352,6 +353,7 @@ class _Work:
     """Writes a shard by its number, in whatever process it is unpickled in."""
 
     def __init__(self, writer, asked):
+        self.imported = Imported()  # In front of the teacher.
         self.writer, self.asked = writer, asked
         # On which machine the data are what the store is made of.
         self.known_on = platform.node()

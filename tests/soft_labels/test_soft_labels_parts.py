@@ -17,6 +17,7 @@ import warm
 
 import keras_kd as kd
 from keras_kd import cli
+from keras_kd.launchers import processes
 from keras_kd.soft_labels import store, writing
 
 SHAPE = {"image_shape": (4, 4, 1), "num_classes": 3}
@@ -326,6 +327,25 @@ def test_processes_that_are_killed_leave_the_store_of_one(teacher, tmp_path, who
     assert launcher.killed and content(path) == whole
 
 
+OWN_LAYERS = """
+import keras
+
+@keras.saving.register_keras_serializable()
+class Doubled(keras.layers.Layer):
+    def __init__(self, units, **options):
+        super().__init__(**options)
+        self.units, self.dense = units, keras.layers.Dense(units)
+    def build(self, shape):
+        self.dense.build((None, 16))
+    def call(self, inputs):
+        return 2 * self.dense(keras.ops.reshape(inputs, (-1, 16)))
+    def compute_output_shape(self, shape):
+        return (shape[0], self.units)
+    def get_config(self):
+        return {**super().get_config(), "units": self.units}
+"""
+
+
 class TestCommand:
     @pytest.fixture
     def place(self, teacher, tmp_path, monkeypatch):
@@ -351,6 +371,20 @@ class TestCommand:
         student = kd.models.mlp([4], **SHAPE)
         distiller = kd.Distiller(student=student, soft_labels="labels").compile()
         distiller.fit(kd.data.read("d.npz", seed=0).train.batches(64), verbose=0)
+
+    def test_processes_have_the_layers_that_a_module_registers(self, place, capsys, monkeypatch):
+        monkeypatch.setattr(processes, "_context", warm._context)
+        (place / "own_layers.py").write_text(OWN_LAYERS)
+        monkeypatch.syspath_prepend(place)
+        import own_layers
+
+        keras.Sequential([keras.Input((4, 4, 1)), own_layers.Doubled(3)]).save("own.keras")
+        asked = ["--teacher", "own.keras", "--data", "d.npz", "--output", "labels", "--quiet"]
+        code = cli.main(
+            ["soft-labels", *asked, "--import", "own_layers", "--head", "logits", "--workers", "2"]
+        )
+        assert code == 0, capsys.readouterr().err
+        assert len([*(place / "labels").glob("rows-*.npy")]) == 6
 
     def test_interrupted_it_says_how_it_goes_on(self, place, capsys, monkeypatch):
         def interrupt(*_):
