@@ -1,8 +1,8 @@
 """Measure what several processes gain on a teacher's pass or a student's training, and kill them.
 
-Command: `python benchmarks/scripts/machines.py kills`, `scaling`, `students`, `nudged`, `steps`,
-`rates`, `stores`.
-Cost: about five minutes each on two cores; the last three half a minute.
+Command: `python benchmarks/scripts/machines.py kills`, `scaling`, `seeds`, `paces`,
+`students`, `nudged`, `steps`, `rates`, `stores`.
+Cost: about five minutes each on two cores; `seeds` two, `paces` and the last three one.
 Writes: `benchmarks/results/machines.json`, its sections of `benchmarks/robust.md`, and the plan in
 `benchmarks/many_images.md`.
 
@@ -12,6 +12,11 @@ that a single process makes, byte for byte.
 
 `scaling`: eight processes against one, with work that waits a quarter of a second in the place of
 a teacher: so eight can be looked at on two cores, and what is seen is the launcher's own cost.
+
+`seeds`: a comparison over four seeds by one process, and by two of which one is killed with SIGKILL
+while its students train: what is found must be the same.
+
+`paces`: the epochs a second of one process that trains three students, and of each of two at once.
 
 `students`: two workers of `fit_distributed`, processes that talk over the loopback address, against
 `fit` in one, 100 steps of each kind. Then one is killed with SIGKILL in the middle, and both are
@@ -60,7 +65,7 @@ import keras_kd as kd
 from keras_kd.soft_labels import store
 
 if __name__ == "__main__":
-    store._ROWS_PER_SHARD = {rows}
+    store._ROWS_PER_BLOCK = {rows}
     launcher = kd.launchers.Processes({workers}) if {workers} > 1 else None
     teacher = kd.load_teacher(sys.argv[1] + "/teacher.keras")
     kd.SoftLabels.create(
@@ -69,6 +74,41 @@ if __name__ == "__main__":
     )
 """
 WAIT, SIMULATED = 0.25, 8
+# What a seed of a comparison trains together, on digits or on a few MNIST images.
+PACE = """
+import sys, time
+import keras
+import keras_kd as kd
+
+name = sys.argv[1]
+data = kd.data.load("digits" if name == "mlp" else "mnist", seed=0)
+data = data if name == "mlp" else data.share(0.05)
+shape = {"image_shape": data.image_shape, "num_classes": 10}
+widths = [32] if name == "mlp" else [8, 16]
+build = kd.models.mlp if name == "mlp" else kd.models.conv_net
+distillers = [
+    kd.Distiller(student=build(widths, **shape), teacher=build(widths, **shape), alpha=alpha)
+    for alpha in (0.0, 0.3, 0.9)
+]
+for each in distillers:
+    each.compile("adam", metrics=["accuracy"])
+ends = []
+
+class Ends(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        ends.append(time.perf_counter())
+        self.model.stop_training = ends[-1] > began + 9
+
+began = time.perf_counter()
+kd.train_together(
+    distillers, data.train.batches(32, shuffle_seed=0), epochs=3000,
+    validation_data=data.validation.batches(1000),
+    callbacks=lambda each: [Ends()] if each is distillers[0] else [], verbose=0,
+)
+ends = [end for end in ends if end > began + 4]  # Compiled, and the other one too.
+print((len(ends) - 1) / (ends[-1] - ends[0]))
+"""
+SEEDS = ["compare", "digits", "--seeds", "4", "--epochs", "5"]
 EPOCHS, EXAMPLES, BATCH = 10, 320, 32
 KEPT = {"all, float16": {}, "top_k=16": {"top_k": 16}}
 WORKER = Path(__file__).with_name("machines_worker.py")
@@ -193,6 +233,58 @@ def _rate(num_workers, work, num_pieces):
     third = len(ends) // 3
     stretches = [ends[third * k : third * (k + 1)] for k in range(3)]
     return statistics.median((len(each) - 1) / (each[-1] - each[0]) for each in stretches)
+
+
+def seeds():
+    """Return whose training was killed, and whether two processes found what one finds."""
+    with tempfile.TemporaryDirectory() as folder:
+        one, two = Path(folder) / "one", Path(folder) / "two"
+        assert _compare(one, 1).wait() == 0
+        killed = _killed(two)
+        assert _found(one) == _found(two)
+    return {"command": " ".join(SEEDS), "killed": killed}
+
+
+def paces():
+    """Return the epochs a second of one process and of each of two at once."""
+    return {
+        name: {str(count): pace_of(name, count) for count in (1, 2)} for name in ("mlp", "conv_net")
+    }
+
+
+def pace_of(name, count):
+    """Return the epochs a second of each of some processes that train at once."""
+    command = [sys.executable, "-c", PACE, name]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(count)]
+    return [round(float(process.communicate()[0]), 2) for process in processes]
+
+
+def _killed(folder):
+    """Have two processes compare, kill the first that trained students for some epochs."""
+    process = _compare(folder, 2)
+    while not (found := [*folder.glob("seed_*/students.checkpoint.npz")]):
+        assert process.poll() is None
+        time.sleep(0.05)
+    # Both do, or are about to.
+    _kill(random.choice(_workers_of(process.pid)))
+    assert process.wait() == 0
+    return str(found[0].relative_to(folder))
+
+
+def _compare(folder, workers):
+    words = [*SEEDS, "--workers", str(workers), "--output", folder, "--quiet"]
+    return subprocess.Popen([sys.executable, "-m", "keras_kd", *words])
+
+
+def _found(folder):
+    """Return what a comparison found, without the seconds that it took."""
+
+    def without(part):
+        if isinstance(part, dict):
+            return {key: without(each) for key, each in part.items() if key != "seconds"}
+        return [without(each) for each in part] if isinstance(part, list) else part
+
+    return without(json.loads((folder / "results.json").read_text()))
 
 
 def students():
@@ -356,7 +448,10 @@ def _difference(one, other, kind):
         return float(max(np.abs(first[name] - second[name]).max() for name in first.files))
 
 
-PARTS = {each.__name__: each for each in (kills, scaling, students, nudged, steps, rates, stores)}
+PARTS = {
+    each.__name__: each
+    for each in (kills, scaling, seeds, paces, students, nudged, steps, rates, stores)
+}
 
 
 def of_students():
@@ -426,7 +521,31 @@ def document():
             "seconds for each process, and a disk that all share.",
             "",
         ]
+    if "seeds" in found:
+        seeds = found["seeds"]
+        lines += [
+            f"`keras-kd {seeds['command']} --workers 2`, one of the two killed with SIGKILL when "
+            f"`{seeds['killed']}` was there: but for the seconds, `results.json` is that of one "
+            "process.",
+            "",
+        ]
+    if "paces" in found:
+        (name, each), (other, of_other) = found["paces"].items()
+        lines += [
+            f"What a seed gains from a second process, on two cores: {_pace(name, each)}; "
+            f"{_pace(other, of_other)}. Each process begins with imports of some five seconds.",
+            "",
+        ]
     return "\n".join(lines)
+
+
+def _pace(name, pace):
+    """Return what is said of one model."""
+    ((alone,), both) = pace.values()
+    return (
+        f"three students `{name}` train {alone} epochs a second in one process, and "
+        f"{' and '.join(map(str, both))} in each of two at once"
+    )
 
 
 if __name__ == "__main__":
