@@ -284,7 +284,7 @@ def _own(options):
             check_spec(student)
     if options.scale is not None:
         check_scale(options.scale)
-    if options.data not in NAMES or os.path.exists(options.data):
+    if options.data not in NAMES:
         reading.check_path(options.data, image_size=options.image_size)
     if options.class_map is not None:
         reading.check_class_names_path(options.class_map)

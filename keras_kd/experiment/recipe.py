@@ -359,7 +359,7 @@ class Recipe:
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         values = {name: getattr(self, name) for name in defaults}
         said = {name: each for name, each in values.items() if each is not defaults[name]}
-        for name in set(_PATHS) & said.keys():
+        for name in {*_PATHS} & said.keys() - ({"data"} if self._is_known else set()):
             said[name] = _absolute(said[name])
         try:
             return json.loads(json.dumps(said))
@@ -412,9 +412,8 @@ class Recipe:
 
     @property
     def _is_known(self):
-        """Whether the data is one that `data.load` knows by name."""
-        given = self.data
-        return isinstance(given, str) and given in data_module.NAMES and not os.path.exists(given)
+        """Whether the data is one that `data.load` knows by name; `./digits` is a folder's."""
+        return isinstance(self.data, str) and self.data in data_module.NAMES
 
     def _choices(self):
         return [each for each in (self.temperature, self.alpha, self.student) if _is_text(each)]

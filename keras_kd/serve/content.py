@@ -126,7 +126,7 @@ def _data_of(file, made_from, data_dir):
     path = made_from.get("data")
     if path is None:
         return None
-    if str(path) in NAMES and not os.path.exists(path):
+    if str(path) in NAMES:
         found = data_module.load(path, data_dir=data_dir)
     else:
         options = {"class_names": file["class_names"], **(made_from.get("data_options") or {})}

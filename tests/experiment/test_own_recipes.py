@@ -107,33 +107,40 @@ def test_a_grid_is_swept_over_several_inputs(teacher_of_several, tmp_path):
     assert len(kd.experiment.sweep(recipe, **options)["cells"]) == 2
 
 
-def test_several_inputs_are_distilled_and_no_file_is_promised(teacher_of_several, tmp_path, capsys):
+def test_several_inputs_are_distilled_and_exported_by_their_names(teacher_of_several, tmp_path):
     settings = {
         "student": two_inputs,
         **SETTINGS,
+        "formats": ["float32"],
         "output": tmp_path,
         "unlabelled": several().test.images,
     }
-    result = kd.distill(teacher_of_several, several(), **settings)
-    logits = np.asarray(result.student({"table": TABLE[TEST], "words": WORDS[TEST]}))
+    result = kd.distill(teacher_of_several, several(), **settings, **QUIET)
+    inputs = {"table": TABLE[TEST], "words": WORDS[TEST]}
+    logits = np.asarray(result.student(inputs))
     accuracy = result["models"]["student"]["test"]["accuracy"]
     assert kd.metrics.accuracy(LABELS[TEST], logits) == accuracy
-    assert result["to_ship"] is None
-    sentence = "NO FILE was written. A model to export must have one input and one output."
+    run = kd.export.run_litert(tmp_path / result["to_ship"], inputs)
+    np.testing.assert_allclose(run.logits, logits, rtol=1e-4, atol=1e-4)
+
+
+def test_a_student_without_a_file_says_why(teacher_of_several, tmp_path, capsys):
+    settings = {"student": two_inputs, **SETTINGS, "formats": ["dynamic"], "output": tmp_path}
+    assert kd.distill(teacher_of_several, several(), **settings)["to_ship"] is None
+    sentence = "NO FILE was written. A file of dynamic must hold int8 weights."
     assert sentence in " ".join(capsys.readouterr().out.split())
     kd.experiment.write_report(tmp_path)
     assert sentence in (tmp_path / "report.html").read_text()
 
 
-def test_a_dataset_is_distilled_with_everything_chosen(teacher_of_table):
-    train, test = (
-        tf.data.Dataset.from_tensor_slices(part(TABLE, chosen)).batch(32)
-        for chosen in (TRAIN, TEST)
-    )
-    data = kd.data.from_dataset(train, test, validation_fraction=0.25)
-    result = kd.distill(teacher_of_table, data, epochs=1, max_kb=8, **QUIET)
-    assert all(each["student"].startswith("mlp:") for each in result["proposals"])
-    assert result["chosen"]["temperature"] >= 1 and result["chosen"]["alpha"] in (0.5, 0.9)
+def test_a_known_data_set_is_meant_though_a_folder_has_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()  # As `keras-kd run digits --output digits` leaves one.
+    recipe = dataclasses.replace(kd.recipes.digits, name="of_digits")
+    assert recipe.load(seed=0).image_shape == (8, 8, 1)
+    assert recipe.words() is None or recipe.words()["data"] == "digits"
+    with pytest.raises((ValueError, OSError), match="digits"):
+        dataclasses.replace(recipe, data="./digits").load(seed=0)
 
 
 def test_unlabelled_inputs_go_together_with_the_others():
