@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.util
 import os
 import signal
 import socket
@@ -216,6 +217,19 @@ def test_an_address_is_one(given):
         kd.launchers.Ray(given)
     with pytest.raises(ValueError, match="num_workers"):
         kd.launchers.Ray(num_workers=0)
+
+
+def test_without_the_extra_it_is_named_before_anything_is_done(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    find = importlib.util.find_spec
+    without = {"ray": None}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: without[name] if name in without else find(name)
+    )
+    assert cli.main(["compare", "digits", "--output", "here", "--ray", "auto"]) == 1
+    said = capsys.readouterr().err
+    assert 'Run `pip install "keras-kd[ray]"`.' in said and said.count("\n") == 1
+    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize("command", ["compare", "sweep", "search"])
