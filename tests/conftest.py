@@ -18,6 +18,8 @@ from tensorflow.python.framework.ops import gradient_registry
 import keras_kd as kd
 from keras_kd._common.backend import processor_flags
 from keras_kd.distillers.precision import BFLOAT16, onednn_may_use_it
+from keras_kd.experiment import heat_map, report, search_picture
+from keras_kd.export import report as export_report
 
 
 def _freeze():
@@ -97,16 +99,9 @@ def graphs_as_they_are():
 @pytest.fixture(scope="module")
 def no_pictures():
     """Leave an empty file where a run would be drawn: its picture takes a third of a short run."""
-    from matplotlib.figure import Figure
-
-    def savefig(self, file, *, draw=Figure.savefig, **options):
-        if isinstance(file, str | os.PathLike):
-            Path(file).touch()
-        else:  # A part of a page.
-            draw(self, file, **options)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "savefig", savefig)
+        for each in (export_report, heat_map, report, search_picture):
+            patch.setattr(each, "draw", lambda path, *_, **__: Path(path).touch())
         yield
 
 

@@ -29,7 +29,7 @@ CODE = """
 import dataclasses, sys
 import keras_kd as kd
 recipe = dataclasses.replace(
-    kd.recipes.digits, epochs=20, augmentation=kd.data.RandomShift(1), views=4, share=0.5
+    kd.recipes.digits, epochs=10, augmentation=kd.data.RandomShift(1), views=4, share=0.5
 )
 kd.experiment.run(recipe, output=sys.argv[1], verbose=False)
 """

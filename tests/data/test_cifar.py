@@ -120,6 +120,16 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path):
     assert not target.exists()
 
 
+@pytest.mark.parametrize("change", [{b"data": np.zeros((20, 3072))}, {b"labels": [0] * 19}])
+def test_a_pickle_of_other_arrays_is_refused(tmp_path, change):
+    folder = write_pickle(tmp_path / "cifar")
+    planes, labels = batch(0)
+    content = {b"data": planes, b"labels": labels.tolist(), **change}
+    (folder / "data_batch_4").write_bytes(pickle.dumps(content, protocol=3))
+    with pytest.raises(ValueError, match="data_batch_4 must hold uint8 rows of 3072, one a label"):
+        read_cifar10(folder)
+
+
 def test_a_truncated_binary_batch_is_refused(tmp_path):
     folder = write_binary(tmp_path / "cifar")
     path = folder / "data_batch_3.bin"

@@ -22,9 +22,9 @@ import keras
 import keras_kd as kd
 from keras import layers
 
-images = np.random.default_rng(0).uniform(0, 255, (128, 4, 4, 1)).astype("float32")
-one_label = np.arange(128) % 3
-several_labels = np.random.default_rng(1).integers(0, 2, (128, 3)).astype("float32")
+images = np.random.default_rng(0).uniform(0, 255, (64, 4, 4, 1)).astype("float32")
+one_label = np.arange(64) % 3
+several_labels = np.random.default_rng(1).integers(0, 2, (64, 3)).astype("float32")
 
 
 def net(width, activation=None):
@@ -175,7 +175,7 @@ with strategy.scope():
     else:
         sys.exit("a loss of unknown scale was taken")
     try:
-        contrastive = kd.losses.Contrastive("hidden", "hidden", num_examples=128)
+        contrastive = kd.losses.Contrastive("hidden", "hidden", num_examples=64)
         run(lambda: distiller([contrastive]))
     except ValueError as error:
         assert "on one device" in str(error), error
@@ -185,7 +185,7 @@ with strategy.scope():
 
 
 def test_two_replicas_give_the_weights_of_one_device():
-    """Every loss and distiller, 8 steps: weights to 1e-6, metrics included; orders of epochs."""
+    """Every loss and distiller, 4 steps: weights to 1e-6, metrics included; orders of epochs."""
     result = warm.run(code=SCRIPT)
     assert result.returncode == 0, result.stderr[-3000:]
 

@@ -333,7 +333,7 @@ def test_teachers_of_other_kinds_are_distilled_by_the_same_command(
     ("name", "last", "scale"),
     [
         ("MobileNetV3Small", "expanded_conv_4_add", "0..255"),
-        ("EfficientNetV2B0", "block4b_add", "0..255"),
+        ("EfficientNetV2B0", "block2b_add", "0..255"),
         ("ResNet50", "conv2_block2_out", "caffe"),
     ],
 )

@@ -39,7 +39,12 @@ def mixed(policy):
         keras.config.set_dtype_policy("float32")
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=pytest.mark.bfloat16 if "bfloat16" in name else ())
+        for name in MODELS
+    ]
+)
 def model(request):
     return MODELS[request.param]()
 

@@ -74,6 +74,7 @@ class TestEveryPath:
         expected = [soft_targets(*pair, 2.0)[MASK].mean() for pair in (logits, logits[::-1])]
         assert history["distillation_loss"][0] == pytest.approx(np.mean(expected), rel=1e-4)
 
+    @pytest.mark.bfloat16
     def test_in_half_precision(self):
         with_half = distillation_loss(L.SoftTargets(), precision="mixed_bfloat16")
         assert with_half == pytest.approx(self.EXPECTED, rel=0.05)

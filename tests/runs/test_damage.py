@@ -321,3 +321,25 @@ def test_reading_json(tmp_path):
     shutil.rmtree(tmp_path)
     with pytest.raises(FileNotFoundError):
         parsed(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("a pipe", "which is no file"),
+        ("a folder", "which is no file"),
+        ("a link to nothing", "which is a link to nothing"),
+        ("a link to itself", "which cannot be read (Too many levels of symbolic links)"),
+        (b" \n", "which is empty"),
+        (b"\xff\xfe", "which is no text"),
+        (b"{", "which is damaged: it is no JSON"),
+        (b"[" * 100_000, "which is damaged: it is no JSON"),
+    ],
+    ids=lambda given: str(given)[:20],
+)
+def test_json_that_cannot_be_read_is_told_in_a_few_words(content, reason, tmp_path):
+    path = tmp_path / "x.json"
+    damage(path, content)
+    with pytest.raises(ValueError) as caught:
+        parsed(path)
+    assert str(caught.value) == reason

@@ -105,6 +105,12 @@ class TestContent:
             atol=1e-3,
         )
 
+    def test_where_a_teacher_or_data_are_gone_it_says_how_to_name_them(self, folder, tmp_path):
+        for name in ("teacher", "data"):
+            with pytest.raises(FileNotFoundError) as caught:
+                CONTENT.content_of(folder, **{name: str(tmp_path / "gone.keras")})
+            assert str(caught.value).endswith(f" Say where it lies now: `--{name} PATH`.")
+
     def test_of_a_teacher_that_litert_cannot_run_it_says_so(self, folder, digits, tmp_path):
         image = keras.Input(digits.image_shape)
         flat = layers.Flatten()(layers.Rescaling(1 / 256)(image))

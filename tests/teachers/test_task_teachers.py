@@ -173,6 +173,7 @@ class TestSeveralHeads:
         np.testing.assert_allclose(ops.softmax(said["open"]), wanted["open"], atol=1e-6)
         assert np.asarray(said["open"]).max() > 0
 
+    @pytest.mark.bfloat16
     def test_in_half_precision_answers_are_float32(self):
         image = keras.Input((6,))
         kind = layers.Dense(3, activation="softmax", dtype="mixed_bfloat16")(image)
