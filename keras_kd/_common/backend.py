@@ -76,6 +76,27 @@ def is_distributed():
     return tf.distribute.has_strategy()
 
 
+def apply_gradients(optimizer, gradients_and_variables):
+    """Call `optimizer.apply_gradients`, without its sum over replicas where there is but one.
+
+    TensorFlow keeps the gradient of that sum for as long as the process lives, and with it the
+    whole graph that it was traced in: some megabytes of each training.
+
+    Args:
+        optimizer: of Keras.
+        gradients_and_variables: pairs, as `apply_gradients` takes them.
+    """
+    import keras
+    import tensorflow as tf
+
+    # One that scales losses asks to be among replicas.
+    if is_distributed() or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        optimizer.apply_gradients(gradients_and_variables)
+        return
+    among = tf.distribute.get_replica_context()
+    among.merge_call(lambda _: optimizer.apply_gradients(gradients_and_variables))
+
+
 def on_gpu():
     """Return whether TensorFlow has a GPU to compute on."""
     import tensorflow as tf

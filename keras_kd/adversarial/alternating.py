@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._common.backend import num_replicas
+from keras_kd._common import backend
 from keras_kd._common.typing import Config
 from keras_kd.distillers.precision import scaled, unscaled
 from keras_kd.losses.base import is_labelled, label_probabilities, target_class
@@ -44,7 +44,9 @@ def apply_gradients(tape, loss, *, variables, optimizer):
     gradients = tape.gradient(loss, [variable.value for variable in variables])
     # An adversarial loss on an inner layer says nothing to the layers after it.
     pairs = zip(gradients, variables, strict=True)
-    optimizer.apply_gradients([(slope, variable) for slope, variable in pairs if slope is not None])
+    backend.apply_gradients(
+        optimizer, [(slope, variable) for slope, variable in pairs if slope is not None]
+    )
 
 
 class OtherPlayers:
@@ -184,7 +186,7 @@ def _mean(values, sample_weight, probabilities=None):
             sample_weight = ops.mean(sample_weight, axis=tuple(range(1, len(sample_weight.shape))))
         values = values * ops.reshape(sample_weight, (-1, 1))
     mean = ops.mean(values)
-    return mean / num_replicas() if num_replicas() > 1 else mean
+    return mean / backend.num_replicas() if backend.num_replicas() > 1 else mean
 
 
 def scores(discriminator, features, classes=None, *, training=False):

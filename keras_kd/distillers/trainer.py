@@ -11,7 +11,13 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from keras_kd._common.backend import is_distributed, num_replicas, on_gpu, xla_by_default
+from keras_kd._common.backend import (
+    apply_gradients,
+    is_distributed,
+    num_replicas,
+    on_gpu,
+    xla_by_default,
+)
 from keras_kd._common.structures import part_for
 from keras_kd._common.typing import Config, PathLike, Structure
 from keras_kd.data.minibatches import Stack
@@ -445,7 +451,8 @@ class Trainer(keras.Model):
         gradients = tape.gradient(scaled_loss, self.trainable_variables)
 
         def apply():
-            self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+            pairs = zip(gradients, self.trainable_variables, strict=True)
+            apply_gradients(self.optimizer, pairs)
 
         self.guard.update(apply, teacher, self.optimizer.iterations)
 

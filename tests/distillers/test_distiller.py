@@ -1,8 +1,12 @@
 """What is particular to `Distiller`: its arguments, its logs, its losses."""
 
+import gc
+import weakref
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers, ops
 
 import keras_kd as kd
@@ -286,6 +290,21 @@ def test_a_subclassed_student_is_distilled():
     history = trained(distiller, optimizer="adam", epochs=5)
     assert history["loss"][-1] < history["loss"][0]
     assert not np.array_equal(before[0], student.get_weights()[0])
+
+
+def test_what_a_training_traced_is_freed_with_it():
+    graphs = []
+
+    class Watching(kd.losses.SoftTargets):
+        def call(self, teacher_outputs, student_outputs):
+            graphs.append(weakref.ref(tf.compat.v1.get_default_graph()))
+            return super().call(teacher_outputs, student_outputs)
+
+    trained(
+        kd.Distiller(student=net(), teacher=net(), distillation_loss=Watching()), run_eagerly=False
+    )
+    gc.collect()
+    assert graphs and not any(graph() for graph in graphs)
 
 
 def test_a_trailing_channel_of_one_is_no_other_shape():
