@@ -2,11 +2,10 @@
 
 import json
 import os
-import uuid
 
 import numpy as np
 
-from keras_kd._common.files import write_through, written_whole
+from keras_kd._common.files import written_whole
 from keras_kd._common.json_files import NUMBER, misfit
 from keras_kd._common.limits import check_archive
 from keras_kd.distillers.variables import of_optimizers
@@ -145,20 +144,3 @@ def _read(path):
             f"A checkpoint must be as it was written. Received: {path}, which is damaged. Remove "
             "it to begin anew."
         ) from error
-
-
-def leave_token(folder):
-    """Write a number into a folder, and return it: who reads it there sees the same folder."""
-    token = uuid.uuid4().int >> 65
-    with written_whole(folder / "workers.json") as unfinished:
-        unfinished.write_text(json.dumps({"token": token}))
-        write_through(unfinished)
-    return token
-
-
-def sees_token(folder, token):
-    """Return whether a folder holds this number."""
-    try:
-        return json.loads((folder / "workers.json").read_text())["token"] == token
-    except (OSError, ValueError, KeyError, TypeError):
-        return False

@@ -24,7 +24,7 @@ import numpy as np
 import tensorflow as tf
 import keras_kd as kd
 from keras import layers
-from keras_kd.distributed import fitting
+from keras_kd.distributed import folder as shared_folder
 
 images = np.random.default_rng(0).uniform(0, 255, (66, 4, 4, 1)).astype("float32")
 labels = np.arange(66) % 3
@@ -87,7 +87,7 @@ tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 with strategy.scope():
     first = distiller()
 if phase == "begin":
-    fitting._SEEN_WITHIN = 0.1
+    shared_folder._SEEN_WITHIN = 0.1
     told["refused"] = {
         "order": refused(data=batches(32, seed=index)),
         "epochs": refused(epochs=1 + index),
@@ -100,7 +100,7 @@ if phase == "begin":
         first.student.layers[-1].bias.assign([0.0, 1.0, 0.0])
     told["refused"]["weights"] = refused()
     first.set_weights(before)
-    fitting._SEEN_WITHIN = 60
+    shared_folder._SEEN_WITHIN = 60
 try:
     history = kd.fit_distributed(
         first, batches(32), epochs=6, folder=f"{folder}/run", validation_data=validation,
