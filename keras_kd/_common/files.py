@@ -25,8 +25,9 @@ def move_new(path, place):
         os.link(path, place)
     except FileExistsError:
         return
-    except OSError:  # There are no links here: who comes last is seen.
-        path.replace(place)
+    except OSError:  # There are no links here, and a moment in which two may come.
+        if not place.exists():
+            path.replace(place)
     _sync(place.parent)
 
 

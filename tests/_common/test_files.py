@@ -1,11 +1,12 @@
 """Files appear whole or not at all."""
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from keras_kd._common.files import remove_leftovers, size_of, written_whole
+from keras_kd._common.files import move_new, remove_leftovers, size_of, written_whole
 
 
 def test_a_finished_file_replaces_the_old_one(tmp_path):
@@ -15,6 +16,21 @@ def test_a_finished_file_replaces_the_old_one(tmp_path):
             unfinished.write_text(text)
     assert path.read_text() == "new"
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_what_must_be_new_replaces_nothing(tmp_path, monkeypatch, has_links):
+    def refused(*_):
+        raise OSError(errno.EPERM, "no links here")
+
+    if not has_links:
+        monkeypatch.setattr(os, "link", refused)
+    path = tmp_path / "it"
+    for text in ("first", "second"):
+        with written_whole(path, move_new) as unfinished:
+            unfinished.write_text(text)
+    assert path.read_text() == "first"
+    assert [*tmp_path.iterdir()] == [path]
 
 
 def test_a_folder_replaces_the_old_one(tmp_path):
