@@ -45,7 +45,10 @@ _STORE = {
     "others?": {str: SHARD},
     "versions?": {str: str},  # The former version told none.
 }
-_UNFINISHED = {name: _STORE[name] for name in ("others?", "versions?")} | {"shards?": [SHARD]}
+_UNFINISHED = {name: _STORE[name] for name in ("others?", "versions?")} | {
+    "shards?": [SHARD],
+    "rows_per_shard?": _count,
+}
 
 
 @dataclasses.dataclass(frozen=True)

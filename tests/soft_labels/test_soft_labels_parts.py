@@ -244,6 +244,14 @@ class TestShards:
         monkeypatch.setattr(store, "_ROWS_PER_SHARD", 16)
         assert part(path, teacher, 2, 2) and content(path) == whole
 
+    def test_what_says_no_cut_is_begun_anew(self, teacher, tmp_path, whole):
+        path = tmp_path / "labels"
+        part(path, teacher, 1, 2)
+        record = tmp_path / ".labels.unfinished" / "store.json"
+        record.write_text(record.read_text().replace('"rows_per_shard": 64', '"rows_per_shard": 0'))
+        kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
+        assert content(path) == whole
+
     def test_there_are_many_of_many_images_and_few_of_few(self, monkeypatch):
         monkeypatch.undo()
         made_of = {"head": "logits", "num_classes": 10, "places": [], "dtype": "float16"}
