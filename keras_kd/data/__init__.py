@@ -5,6 +5,7 @@ from keras_kd.data.archive import read_npz
 from keras_kd.data.arrays import from_arrays
 from keras_kd.data.augmentation import RandomAffine, RandomShift
 from keras_kd.data.datasets import NAMES, load
+from keras_kd.data.files import files
 from keras_kd.data.idx import read_idx
 from keras_kd.data.image_folder import image_folder, unlabelled
 from keras_kd.data.reading import read
@@ -18,6 +19,7 @@ __all__ = [
     "RandomAffine",
     "RandomShift",
     "Split",
+    "files",
     "from_arrays",
     "from_dataset",
     "image_folder",

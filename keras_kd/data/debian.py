@@ -1,0 +1,54 @@
+"""Files of Debian packages, fetched by name and unpacked without root."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from keras_kd._common.files import move
+
+
+def unpacked(names, folder, say=lambda _: None):
+    """Fetch packages that are not in a folder yet, and unpack each into a folder of its own.
+
+    Nothing is installed, and no script of a package runs.
+
+    Args:
+        names: of the packages.
+        folder: where they are unpacked to, as `folder/<name>`; each whole or not at all.
+        say: is told in a line what takes time.
+
+    Returns:
+        The folders, in the order of the names.
+
+    Raises:
+        FileNotFoundError: if this is no machine of Debian's kind.
+        OSError: if a package cannot be fetched.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [name for name in names if not (folder / name).is_dir()]
+    for tool in ("apt-get", "dpkg"):
+        if missing and shutil.which(tool) is None:
+            raise FileNotFoundError(
+                f"Packages are fetched by `apt-get` and unpacked by `dpkg`. Received: a machine "
+                f"without {tool}. Use Debian or Ubuntu, or folders of your own."
+            )
+    for number, name in enumerate(missing, start=1):
+        say(f"Package {number} of {len(missing)}: {name}")
+        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder) as unfinished:
+            _call(["apt-get", "download", "--quiet", name], unfinished, name)
+            (file,) = Path(unfinished).glob("*.deb")
+            _call(["dpkg", "--extract", file.name, name], unfinished, name)
+            move(Path(unfinished) / name, folder / name)
+    return [folder / name for name in names]
+
+
+def _call(command, folder, name):
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        raise OSError(
+            f"The package {name} must be one that `{command[0]}` gives. Received: {reason}. Say "
+            "`apt-get update` as root, look at the network, or use folders of your own."
+        )

@@ -1,0 +1,46 @@
+"""Packages: fetched by name, each unpacked whole, or a sentence."""
+
+import os
+
+import pytest
+
+from keras_kd.data.debian import unpacked
+
+# Stand for the two programs: one writes an archive, the other unpacks it.
+APT_GET = """#!/bin/sh
+[ "$3" = gone ] && echo "E: Unable to locate gone" >&2 && exit 100
+touch "$3_1.deb"
+"""
+DPKG = '#!/bin/sh\nmkdir -p "$3/usr"; cp "$2" "$3/usr/file"\n'
+
+
+@pytest.fixture
+def tools(tmp_path, monkeypatch):
+    (tmp_path / "bin").mkdir()
+    for name, script in (("apt-get", APT_GET), ("dpkg", DPKG)):
+        (tmp_path / "bin" / name).write_text(script)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    return tmp_path / "bin"
+
+
+def test_each_is_unpacked_into_a_folder_of_its_own_once(tools, tmp_path):
+    said = []
+    folders = unpacked(["one", "two"], tmp_path / "packages", said.append)
+    assert [each.name for each in folders] == ["one", "two"]
+    assert all((each / "usr" / "file").is_file() for each in folders)
+    assert said == ["Package 1 of 2: one", "Package 2 of 2: two"]
+    unpacked(["one", "two"], tmp_path / "packages", said.append)
+    assert len(said) == 2
+
+
+def test_one_that_is_not_given_is_named_and_leaves_nothing(tools, tmp_path):
+    with pytest.raises(OSError, match=r"package gone .* Unable to locate gone\. Say"):
+        unpacked(["gone"], tmp_path / "packages")
+    assert list((tmp_path / "packages").iterdir()) == []
+
+
+def test_without_apt_get_the_way_out_is_said(tools, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"without apt-get\. .* folders of your own\."):
+        unpacked(["one"], tmp_path / "packages")
