@@ -12,9 +12,10 @@ from keras_kd import data as data_module
 from keras_kd import export
 from keras_kd._common.json_files import read_json
 from keras_kd.data.datasets import NAMES
+from keras_kd.data.files import BLOCK, FEWEST, KEPT, PADDING
 from keras_kd.data.splits import Data, Split
 from keras_kd.runs.evaluation import logits_of
-from keras_kd.serve.files import files_of, shape_of_image, teacher_in
+from keras_kd.serve.files import files_of, is_of_bytes, shape_of_image, teacher_in
 from keras_kd.teachers.fitting import opened_teacher
 
 # What a browser should be asked to load at once: all of Fashion-MNIST or CIFAR-10, and a part of
@@ -28,6 +29,9 @@ _MADE_FROM = {
     "scale?": str,
     "head?": (None, str),
 }
+# How the bytes of a file are drawn, and what the page must know to read them as `data.files` does.
+_BYTES_AS_IMAGE = [32, 2 * KEPT // 32, 1]
+_OF_BYTES = {"block": BLOCK, "kept": KEPT, "padding": PADDING, "fewest": FEWEST}
 # What tells of data and teacher, in this order.
 _RECORDS = {
     "config.json": ("What a run was asked for", {"made_from?": (None, _MADE_FROM)}),
@@ -63,12 +67,14 @@ def content_of(folder, *, data_dir=None, say=lambda _: None, **made_from):
     files, contents = files_of(folder, say)
     told = {name: each for name, each in made_from.items() if each is not None}
     made_from = {"teacher": teacher_in(folder)} | _made_from(folder) | told
+    of_bytes = is_of_bytes(files[0])
     content = {f"models/{file['name']}": each for file, each in zip(files, contents, strict=True)}
     description = {
         "title": folder.resolve().name,
         "files": files,
-        "image_shape": shape_of_image(files[0]),
-        "range": files[0]["input"]["range"],
+        "image_shape": _BYTES_AS_IMAGE if of_bytes else shape_of_image(files[0]),
+        "range": [0, PADDING] if of_bytes else files[0]["input"]["range"],
+        "bytes": _OF_BYTES if of_bytes else None,
         "class_names": files[0]["class_names"] or list(map(str, range(_num_classes(files[0])))),
         "images": None,
         "teacher": None,
@@ -89,7 +95,7 @@ def content_of(folder, *, data_dir=None, say=lambda _: None, **made_from):
         if shown is not None:
             logits = logits_of(opened, Split(images, labels))
             content["teacher_logits"] = logits.astype("<f4").tobytes()
-        description["teacher"], file = _in_the_browser(opened, description)
+        description["teacher"], file = _in_the_browser(opened, files[0], description)
         content |= file
     content["description.json"] = json.dumps(description).encode()
     return content
@@ -147,7 +153,7 @@ def _teacher_of(file, made_from, data):
     data = data or _made_up(file)
     options = {name: made_from[name] for name in ("scale", "head") if name in made_from}
     opened = _there("teacher", given, lambda: opened_teacher(given, data, **options))
-    _check_fit(file, f"The teacher {given}", data.image_shape, opened.num_classes)
+    _check_fit(file, f"The teacher {given}", data.input_shape, opened.num_classes)
     return opened
 
 
@@ -162,9 +168,11 @@ def _there(name, path, opened):
 def _made_up(file):
     """Return a `Data` of noise, to try a teacher on where no images are shown."""
     shape = (8, *shape_of_image(file))
-    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    of_bytes = is_of_bytes(file)
+    dtype = np.int32 if of_bytes else np.uint8
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=dtype)
     split = Split(noise, np.zeros(8, np.int32))
-    return Data("noise", split, split, split, (), "made up")
+    return Data("noise", split, split, split, (), "made up", is_images=not of_bytes)
 
 
 def _shown_part(test):
@@ -176,9 +184,10 @@ def _shown_part(test):
     return images, test.labels[:count].astype("<i4")
 
 
-def _in_the_browser(teacher, description):
+def _in_the_browser(teacher, file, description):
     """Return what the page is told of the teacher, and the teacher as a file for LiteRT."""
-    image = keras.Input(description["image_shape"])
+    dtype = "int32" if is_of_bytes(file) else "float32"
+    image = keras.Input(shape_of_image(file), dtype=dtype)
     model = keras.Model(image, teacher(image), name="teacher")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "teacher.tflite"

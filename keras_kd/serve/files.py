@@ -6,6 +6,7 @@ from pathlib import Path
 
 from keras_kd import export
 from keras_kd._common.model_files import load_model_file
+from keras_kd.data.files import KEPT, PADDING
 
 
 def files_of(folder, say):
@@ -50,6 +51,12 @@ def shape_of_image(file):
     """Return the shape of an image of which a model may leave out the one channel."""
     shape = file["input"]["shape"][1:]
     return [*shape, 1] if len(shape) == 2 else list(shape)
+
+
+def is_of_bytes(file):
+    """Return whether a file takes the bytes of `data.files`."""
+    taken = file["input"]
+    return list(taken["shape"][1:]) == [2 * KEPT] and list(taken["range"]) == [0, PADDING]
 
 
 def _exported(folder):
@@ -100,8 +107,10 @@ def _check_alike(folder, files):
                 f"classes. Received: {files[0]['name']} and {file['name']}, which do not."
             )
     shape = shape_of_image(files[0])
+    if is_of_bytes(files[0]):
+        return
     if len(shape) != 3 or shape[-1] not in (1, 3):
         raise ValueError(
-            "The page shows images of one or three channels. Received: files in "
-            f"{folder} that take inputs of shape {tuple(shape)}."
+            "The page shows images of one or three channels, or the bytes of files. Received: "
+            f"files in {folder} that take inputs of shape {tuple(shape)}."
         )

@@ -27,6 +27,7 @@ from PIL import Image
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd._common.looks import look_of
+from keras_kd.data.files import ends_of
 from keras_kd.serve import content as CONTENT
 from keras_kd.serve import runtime as RUNTIME
 from keras_kd.serve import server as SERVER
@@ -60,10 +61,29 @@ def content(folder):
     return CONTENT.content_of(folder)
 
 
+@pytest.fixture(scope="module")
+def of_bytes(tmp_path_factory):
+    """A folder with a student and a teacher that take the bytes of files."""
+    folder = tmp_path_factory.mktemp("bytes")
+    for name in ("student", "teacher"):
+        keras.utils.set_random_seed(len(name) + (name == "teacher"))
+        numbers = keras.Input((2048,), dtype="int32")
+        x = layers.GlobalAveragePooling1D()(layers.Embedding(257, 4)(numbers))
+        model = keras.Model(numbers, layers.Dense(30, kernel_initializer="he_normal")(x))
+        model.save(folder / f"{name}.keras")
+    kd.export.litert(keras.models.load_model(folder / "student.keras"), folder / "student.tflite")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content_of_bytes(of_bytes):
+    return CONTENT.content_of(of_bytes)
+
+
 @pytest.fixture
 def no_conversion(monkeypatch):
     """Leave the teacher out of the browser: its file takes longer than all else that is shown."""
-    monkeypatch.setattr(CONTENT, "_in_the_browser", lambda teacher, description: ({}, {}))
+    monkeypatch.setattr(CONTENT, "_in_the_browser", lambda *_: ({}, {}))
 
 
 class TestContent:
@@ -239,6 +259,12 @@ class TestOwnRun:
         ]
         assert content["models/student.keras"] != content["models/student_alone.keras"]
         assert description["class_names"] == ["plane", "frog"] and "teacher_logits" in content
+
+    def test_of_bytes_it_says_how_they_are_read_and_drawn(self, content_of_bytes):
+        description = json.loads(content_of_bytes["description.json"])
+        assert description["image_shape"] == [32, 64, 1] and description["range"] == [0, 256]
+        read = {"block": 4096, "kept": 1024, "padding": 256, "fewest": 8}
+        assert description["bytes"] == read and description["teacher"]["runs_in_browser"]
 
     def test_what_is_no_image_is_told_in_a_sentence(self, tmp_path):
         student = kd.models.from_spec("mlp:4", input_shape=(13,), num_classes=2)
@@ -538,6 +564,12 @@ const wait = () => {
 };
 wait();
 """
+# The same of any of its elements and words.
+SAYS = (
+    READY.replace("const done = arguments[0]", "const [place, word, done] = arguments")
+    .replace('"summary"', "place")
+    .replace('"right"', "word")
+)
 CHOOSE = """
 document.getElementById("summary").textContent = "";
 const file = document.getElementById("file");
@@ -694,3 +726,32 @@ class TestPage:
             section = browser.find_element("id", "differences").text
             assert section.startswith("On the test images\n") and "student" in section
             assert "differ" not in section
+
+    @pytest.mark.parametrize(
+        "written", [b" \n\t" + bytes(range(33, 127)) * 60 + b"\r\n ", b"A few words."]
+    )
+    def test_of_a_file_it_reads_the_bytes_that_the_package_reads(
+        self, browser, of_bytes, content_of_bytes, tmp_path, written
+    ):
+        (tmp_path / "some.file").write_bytes(written)
+        with serving(content_of_bytes) as url:
+            browser.get(url)
+            assert browser.execute_async_script(SAYS, "about", " ms ") == ""
+            assert browser.find_element("id", "verdict").text == "Choose a file, or drop one here."
+            browser.find_element("id", "own-file").send_keys(str(tmp_path / "some.file"))
+            assert browser.execute_async_script(SAYS, "shown", " ms") == ""
+            found = browser.execute_async_script(SHOWN)
+        images = ends_of(tmp_path / "some.file")[None].astype("int32")
+        seen = (images < 256).sum()
+        assert found["name"].startswith(f"some.file: {seen:,} bytes looked at of {len(written):,}.")
+        for who in ("student", "teacher"):
+            model = keras.models.load_model(of_bytes / f"{who}.keras")
+            np.testing.assert_allclose(found[who], model.predict_on_batch(images)[0], atol=1e-5)
+
+    def test_of_too_few_bytes_it_says_so(self, browser, content_of_bytes, tmp_path):
+        (tmp_path / "small").write_bytes(b"  1234567")
+        with serving(content_of_bytes) as url:
+            browser.get(url)
+            assert browser.execute_async_script(SAYS, "about", " ms ") == ""
+            browser.find_element("id", "own-file").send_keys(str(tmp_path / "small"))
+            assert browser.execute_async_script(SAYS, "verdict", "fewer than 8 bytes") == ""

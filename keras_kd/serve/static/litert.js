@@ -10,6 +10,7 @@ const ARRAYS = {
   uint8: Uint8Array,
   int8: Int8Array,
   int16: Int16Array,
+  int32: Int32Array,
 };
 const LIMITS = { uint8: [0, 255], int8: [-128, 127], int16: [-32768, 32767] };
 

@@ -1,9 +1,11 @@
 // The page: an image, what teacher and student say of it, and where they differ.
 
+import { endsOf } from "./bytes.js";
 import { Drawing, paint } from "./drawing.js";
 import { LiteRTFile, loadRuntime } from "./litert.js";
 
 const GRID_STEP = 48;
+const FEW_CLASSES = 20; // Of more, those are listed that somebody gives a hundredth.
 const BREATH = 30; // Milliseconds of computing, after which the browser may answer its user.
 
 const element = (id) => document.getElementById(id);
@@ -13,6 +15,7 @@ let labels, teacherLogits;
 let index = null; // Of the test image that is shown, or null while a drawing is.
 let files = 0; // Files opened so far: what an older one was still at is given up.
 let differing = [];
+let own = null; // What is said of the user's file whose bytes are shown.
 
 /** The student's logits for the test images, as far as they are computed; for tests too. */
 export let studentLogits = [];
@@ -31,6 +34,7 @@ async function start() {
   buildBars();
   buildDrawing();
   buildFiles();
+  if (description.bytes) buildOwnFile();
   if (images) buildTestImages();
   await openFile();
 }
@@ -76,7 +80,7 @@ async function openFile() {
   const time = student.milliseconds(drawing.pixels);
   element("about").textContent =
     `${counted(Math.round(file.bytes / 1000))} KB, ${file.quantization ?? "float32"}, ` +
-    `${time.toPrecision(2)} ms an image in this browser`;
+    `${time.toPrecision(2)} ms ${description.bytes ? "a file" : "an image"} in this browser`;
   answer();
   if (images) await answerAll(opening);
 }
@@ -121,6 +125,49 @@ function buildDrawing() {
     drawing.clear();
     leaveTestImage();
   });
+}
+
+// The bytes of a file of the user's own: they stay on this page.
+
+function buildOwnFile() {
+  element("own").hidden = false;
+  element("tools").hidden = true;
+  element("drawing-hint").hidden = true;
+  element("image-heading").textContent = "The bytes looked at";
+  element("canvas").setAttribute("aria-label", "The bytes that the models see");
+  element("own-file").addEventListener("change", (event) => open(event.target.files[0]));
+  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("drop", (event) => {
+    event.preventDefault();
+    open(event.dataTransfer.files[0]);
+  });
+  const open = (file) => file && showFile(file).catch(report);
+}
+
+async function showFile(file) {
+  const bytes = await endsOf(file, description.bytes);
+  if (bytes === null) {
+    element("verdict").textContent =
+      `${file.name} holds fewer than ${description.bytes.fewest} bytes: nothing can be told.`;
+    return;
+  }
+  drawing.show(bytes);
+  const seen = bytes.filter((each) => each !== description.bytes.padding).length;
+  const times = [["Student", student], ["Teacher", teacher]]
+    .filter(([, model]) => model)
+    .map(([who, model]) => `${who} ${millisecondsOf(() => model.logits(bytes)).toPrecision(2)} ms`);
+  own = `${file.name}: ${counted(seen)} bytes looked at of ${counted(file.size)}. ${times.join(", ")}`;
+  leaveTestImage();
+}
+
+/** Return the median milliseconds of five calls. */
+function millisecondsOf(call) {
+  const times = Array.from({ length: 5 }, () => {
+    const start = performance.now();
+    call();
+    return performance.now() - start;
+  });
+  return times.sort((one, other) => one - other)[2];
 }
 
 function leaveTestImage() {
@@ -172,12 +219,16 @@ function players() {
 }
 
 function answer() {
+  if (description.bytes && own === null) {
+    element("verdict").textContent = "Choose a file, or drop one here.";
+    return;
+  }
   shown = { student: student.logits(drawing.pixels), teacher: teacherAnswer() };
   drawBars();
   const name = (logits) => description.class_names[largest(logits)];
   const label = index === null ? null : description.class_names[labels[index]];
   element("shown").textContent =
-    label === null ? "A drawing of yours" : `Test image ${index}: ${label}`;
+    label === null ? own ?? "A drawing of yours" : `Test image ${index}: ${label}`;
   element("verdict").textContent = players()
     .filter((who) => shown[who])
     .map((who) => `${capitalised(who)}: ${name(shown[who])}`)
@@ -207,6 +258,17 @@ function drawBars() {
       row.querySelector(`.number .${who}`).textContent =
         probabilities ? (100 * share).toFixed(1) : "–";
     });
+  }
+  hideTheUnlikely();
+}
+
+/** Hide the classes that nobody thinks of, where there are many. */
+function hideTheUnlikely() {
+  const rows = element("bars").rows;
+  if (rows.length <= FEW_CLASSES) return;
+  for (const row of rows) {
+    const shares = [...row.querySelectorAll(".bar")].map((bar) => parseFloat(bar.style.width) || 0);
+    row.hidden = Math.max(...shares) < 1;
   }
 }
 
