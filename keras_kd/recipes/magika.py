@@ -1,8 +1,11 @@
 """A classifier of file contents that people use, in a tenth of its bytes: Google's `magika`.
 
 Command: `keras-kd run magika`, after `pip install "keras-kd[cpu,data,export,report,magika]"`.
-Cost: the teacher is asked about 44,000 files, @TEACHER@; then a minute or two a student.
-Result, five seeds, on files of packages that were never seen: @RESULT@
+Cost: once, some hundred MB of packages, and the teacher's answers to 44,000 files at 8 ms on a
+quiet core; then a minute or two a student.
+Result, five seeds, on packages that were never seen: the student distilled agrees with its teacher
+on 68.5 % of the files, on hard answers 67.2 %, on suffixes alone 55.7 %; 97 % was wanted. As int8
+it has 136 KB and takes 38 microseconds a file, its teacher 3.2 MB and 8.3 milliseconds.
 
 The teacher lies inside the package `magika`: 3.1 MB of ONNX that tell 214 kinds of content by the
 bytes at both ends of a file. It is asked once about files of Debian packages and of this machine;
