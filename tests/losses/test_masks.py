@@ -63,7 +63,9 @@ class TestEveryPath:
         log_mean = np.log(np.mean([softmax(logits_of(each)) for each in teachers], axis=0))
         expected = soft_targets(log_mean, logits_of(tagger(1)), 2.0)[MASK].mean()
         received = distillation_loss(L.SoftTargets(), teacher=kd.Ensemble(teachers))
-        assert received == pytest.approx(expected, rel=1e-4)
+        # The two nearly agree: what is left of log-probabilities of 1.4, each known to 1e-7, times
+        # T^2. With AVX2, oneDNN's products have other last digits.
+        assert received == pytest.approx(expected, rel=1e-4, abs=4e-7)
 
     def test_between_students(self):
         students = [tagger(0), tagger(1)]
