@@ -24,8 +24,8 @@ def hard_losses_of(loss, heads):
         if untaught:
             raise ValueError(
                 f"The output {untaught[0]} has no distillation loss, so it learns from labels "
-                "alone. Received: no loss for them. Pass `loss={...}` to `compile`, one for each "
-                f"output: {', '.join(heads)}."
+                f"alone. Received: no loss for them. Pass `loss={{...}}` to `compile`, by output: "
+                f"{', '.join(heads)}; one that is left out there learns from no labels."
             )
         return {name: default_hard_loss(head) for name, head in heads.items()}
     if isinstance(loss, (dict, list, tuple)):

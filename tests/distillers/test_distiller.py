@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from helpers import assert_equal_weights
 from keras import layers, ops
 
 import keras_kd as kd
@@ -380,7 +381,7 @@ class TestOutputsWithoutLabels:
     X = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
     KIND = np.arange(8) % 3
 
-    def distiller(self, **options):
+    def distiller(self, compared=("kind", "size"), **options):
         def net(units):
             x = keras.Input((4,))
             hidden = layers.Dense(units)(x)
@@ -389,7 +390,18 @@ class TestOutputsWithoutLabels:
             )
 
         losses = {"kind": kd.losses.SoftTargets(), "size": kd.losses.ValueMatching()}
-        return kd.Distiller(student=net(2), teacher=net(5), distillation_loss=losses, **options)
+        options["distillation_loss"] = {name: losses[name] for name in compared}
+        return kd.Distiller(student=net(2), teacher=net(5), **options)
+
+    @pytest.mark.filterwarnings("ignore:Gradients do not exist")
+    def test_an_output_that_nobody_speaks_of_is_left_alone(self):
+        distiller = self.distiller(["kind"], alpha=1.0)
+        with pytest.raises(ValueError, match="The output size .*one that is left out there learns"):
+            distiller.compile("sgd")
+        distiller.compile("sgd", loss={}, run_eagerly=True)
+        before = [np.array(each) for each in distiller.student.layers[-1].weights]
+        distiller.fit(self.X, verbose=0)
+        assert_equal_weights(distiller.student.layers[-1].weights, before)
 
     @pytest.mark.parametrize("options", [{}, {"steps_per_execution": 1}, {"run_eagerly": True}])
     def test_the_teacher_alone_speaks_of_them(self, options):
