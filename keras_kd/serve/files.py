@@ -29,6 +29,12 @@ def files_of(folder, say):
             f"Received: {folder}, no folder."
         )
     found = _exported(folder) or _converted(folder, say)
+    if others := [each["name"] for each, _ in found if "input" not in each]:
+        raise ValueError(
+            "The page shows what one image is told as. Received: "
+            f"{folder / others[0]}, with several inputs, several outputs or an answer at every "
+            "place. Run such a file with `export.run_litert`."
+        )
     if not found:
         raise FileNotFoundError(
             f"{folder} must hold a .tflite file for one image that keras_kd wrote. Received: none. "
@@ -67,7 +73,13 @@ def _exported(folder):
         except (zipfile.BadZipFile, KeyError):
             continue
     # The browser's runtime takes files for one image only.
-    return [each for each in found if each[0]["input"]["shape"][0] == 1]
+    return [each for each in found if _num_images(each[0]) == 1]
+
+
+def _num_images(file):
+    """Return how many images a call of a file takes, -1 for any number."""
+    ends = [file["input"]] if "input" in file else file["inputs"]
+    return ends[0]["shape"][0]
 
 
 def _described(path, name):

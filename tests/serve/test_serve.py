@@ -156,6 +156,15 @@ class TestContent:
         assert (images["count"], images["total"]) == (10, 359)
         assert content["images"] == digits.test.images[:10].tobytes()
 
+    def test_a_file_of_several_inputs_is_no_page(self, tmp_path):
+        left, right = keras.Input((4,), name="left"), keras.Input((4,), name="right")
+        model = keras.Model([left, right], layers.Dense(3)(left - right))
+        kd.export.litert(model, tmp_path / "student.tflite")
+        with pytest.raises(
+            ValueError, match="one image is told as. Received: .*student.tflite, with"
+        ):
+            CONTENT.content_of(tmp_path)
+
     def test_what_does_not_fit_is_refused(self, folder, digits_teacher, tmp_path):
         with pytest.raises(FileNotFoundError, match="must be a folder.*Received: .*no folder"):
             CONTENT.content_of(tmp_path / "none")
