@@ -59,7 +59,7 @@ def test_arrays_are_told_by_their_shapes(tmp_path):
     targets = kd.Targets(SPLIT.labels, tf.zeros((6, 3)))
     assert repr(targets) == "Targets(labels=int64 [6], teacher_logits=float32 [6, 3])"
     run = kd.export.LiteRTRun
-    assert repr(run(np.zeros((2, 3), "float32"), 5.0)) == (
+    assert repr(run({"logits": np.zeros((2, 3), "float32")}, 5.0)) == (
         "LiteRTRun(logits=float32 [2, 3], microseconds=5.0)"
     )
     teacher = kd.models.mlp([4], image_shape=(4, 4, 1), num_classes=3)
