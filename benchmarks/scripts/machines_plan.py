@@ -24,7 +24,7 @@ def document():
         ],
         f"a GPU, assumed {GPU_RATE:,} images/s": GPU_RATE,
     }
-    lines = ["", f"### Measured, one process on {found['machine']['device']}", ""]
+    lines = ["", f"## Measured, one process on {found['machine']['device']}", ""]
     lines += _table(
         ["", "figure"],
         [
@@ -43,7 +43,7 @@ def document():
             ["a piece of work, by the launcher", f"{found['scaling']['ms_a_piece']} ms"],
         ],
     )
-    lines += ["### The store, 1,000 classes", ""]
+    lines += ["## The store, 1,000 classes", ""]
     lines += _table(
         [
             "kept",
@@ -58,13 +58,13 @@ def document():
             for name, store in stores.items()
         ],
     )
-    lines += [f"### Hours, {WORKERS} workers", ""]
+    lines += [f"## Hours, {WORKERS} workers", ""]
     rows = {}
     for rate in kinds.values():
         for name, hours in _hours(rates, stores["all, float16"], rate).items():
             rows.setdefault(name, []).append(_hours_text(hours))
     lines += _table(["", *kinds], [[name, *hours] for name, hours in rows.items()])
-    lines += ["### Machines that are lost", ""]
+    lines += ["## Machines that are lost", ""]
     lost = []
     for life, hours in LIVES.items():
         cells = [_lost(rates, stores["all, float16"], rate, hours) for rate in kinds.values()]

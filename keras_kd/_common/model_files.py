@@ -65,7 +65,6 @@ def import_modules(names):
     Raises:
         ImportError: if one cannot be imported.
     """
-    _imported.extend(names)
     here = os.getcwd()
     if names and here not in sys.path:
         sys.path.insert(0, here)
@@ -77,6 +76,7 @@ def import_modules(names):
                 f"--import must name a module that can be imported. Received: {name!r}: "
                 f"{first_sentence(error)}."
             ) from error
+        _imported.append(name)
 
 
 def check_path(path, what, *, kinds="a .keras file"):

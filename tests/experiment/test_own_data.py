@@ -297,6 +297,7 @@ def test_teachers_of_other_kinds_are_distilled_by_the_same_command(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("keras_kd._common.model_files._imported", [])
     (tmp_path / "my_classes.py").write_text(SUBCLASSED)
     if kind == "subclassed":
         model = importlib.import_module("my_classes").Subclassed()

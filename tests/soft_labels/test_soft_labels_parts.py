@@ -381,6 +381,7 @@ class TestCommand:
         distiller.fit(kd.data.read("d.npz", seed=0).train.batches(64), verbose=0)
 
     def test_processes_have_the_layers_that_a_module_registers(self, place, capsys, monkeypatch):
+        monkeypatch.setattr("keras_kd._common.model_files._imported", [])
         monkeypatch.setattr(processes, "_context", warm._context)
         (place / "own_layers.py").write_text(OWN_LAYERS)
         monkeypatch.syspath_prepend(place)
