@@ -16,6 +16,8 @@ from keras_kd._common.backend import quiet_native_stderr, require_extra
 from keras_kd._common.model_files import first_sentence
 
 _COLOURS = (1, 3)
+# Examples; more at once are hardly faster.
+_MOST_AT_ONCE = 64
 # Of a graph that is asked for its answers; these read, write or run something else.
 _REFUSED = re.compile(
     r"(Eager)?PyFunc\w*|ReadFile|WriteFile|MatchingFiles|\w*Reader(V2)?|\w*Dataset\w*"
@@ -272,15 +274,19 @@ def _as_real(array, tensor):
 
 
 def _in_batches(run, batch_size):
-    """Return a function that asks about any number of examples, whatever number the file takes."""
-    if batch_size is None:
-        return run
+    """Return a function that asks about any number of examples, whatever number the file takes.
+
+    Of any number a few at a time: a runtime may keep a thousand times the size of what it is given.
+    """
 
     def answer(inputs):
         count, parts = len(inputs[0]), []
-        for start in range(0, count, batch_size):
-            some = [array[start : start + batch_size] for array in inputs]
-            missing = batch_size - len(some[0])
+        if batch_size is None and count <= _MOST_AT_ONCE:
+            return run(inputs)
+        size = batch_size or _MOST_AT_ONCE
+        for start in range(0, count, size):
+            some = [array[start : start + size] for array in inputs]
+            missing = batch_size - len(some[0]) if batch_size else 0
             if missing:
                 some = [np.concatenate([array, array[:1].repeat(missing, 0)]) for array in some]
             parts.append(run(some))
