@@ -1,14 +1,13 @@
 """A training of several workers between two epochs, in a folder that all of them see."""
 
 import json
-import os
 
 import numpy as np
 
 from keras_kd._common.files import written_whole
-from keras_kd._common.json_files import NUMBER, misfit
-from keras_kd._common.limits import check_archive
+from keras_kd._common.json_files import NUMBER
 from keras_kd.distillers.variables import of_optimizers
+from keras_kd.runs.checkpoint import read_archive
 
 # What Keras's callbacks know of the epochs before.
 _OF_CALLBACKS = ("best", "best_epoch", "wait", "stopped_epoch", "cooldown_counter")
@@ -49,10 +48,11 @@ class State:
         Raises:
             ValueError: if it is damaged, or of another training.
         """
-        found = self.path and _read(self.path)
+        way_out = "Remove it to begin anew."
+        found = self.path and read_archive(self.path, _HEAD, _taken, way_out)
         if not found:
             return
-        head, arrays = found
+        head, variables, best = found
         if head["made_of"] != self.made_of:
             raise ValueError(
                 "A folder must hold the checkpoint of this training alone. Received: "
@@ -60,11 +60,10 @@ class State:
                 f"remove {self.path.name} to begin anew."
             )
         self.epoch, self.stopped, self.logs = head["epoch"], head["stopped"], head["logs"]
-        for number, variable in enumerate(self.variables()):
-            variable.assign(arrays[f"variables/{number}"])
+        for variable, value in zip(self.variables(), variables, strict=True):
+            variable.assign(value)
         for name, each in head["callbacks"].items():
-            best = [arrays[f"{name}/{number}"] for number in range(each["best_weights"])]
-            self._of_callbacks[name] = each["knows"], best
+            self._of_callbacks[name] = each["knows"], best[name]
 
     def restore_callbacks(self):
         """Tell callbacks what they knew: after `on_train_begin`, in which they forget."""
@@ -123,24 +122,11 @@ def _known(callback):
             if hasattr(callback, name)}  # fmt: skip
 
 
-def _read(path):
-    """Return `(head, arrays)` of a checkpoint, or `None` if there is none."""
-    if not os.path.lexists(path):
-        return None
-    try:
-        if not path.is_file():  # A pipe would be waited for, for ever.
-            raise ValueError("no file")
-        check_archive(path)
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-            arrays = {name: found[name] for name in found.files}
-        head = json.loads(str(arrays.pop("head")))
-        if reason := misfit(head, _HEAD):
-            raise ValueError(reason)
-        return head, arrays
-    except MemoryError:
-        raise
-    except Exception as error:  # A damaged archive fails in any way: of zip, NumPy, JSON, ...
-        raise ValueError(
-            f"A checkpoint must be as it was written. Received: {path}, which is damaged. Remove "
-            "it to begin anew."
-        ) from error
+def _taken(head, arrays):
+    """Return `(head, variables, best weights by callback)` of a checkpoint's archive."""
+
+    def several(name, count):
+        return [arrays[f"{name}/{number}"] for number in range(count)]
+
+    best = {name: several(name, each["best_weights"]) for name, each in head["callbacks"].items()}
+    return head, several("variables", head["variables"]), best

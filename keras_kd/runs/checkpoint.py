@@ -198,6 +198,29 @@ def read(path):
     Raises:
         ValueError: if it is damaged.
     """
+
+    def taken(head, arrays):
+        for name, state in head["states"].items():
+            for part in ("variables", "best_weights"):
+                state[part] = [arrays[f"{name}/{part}/{n}"] for n in range(state[part])]
+        return head
+
+    way_out = "Remove it: this training then begins anew, and what is finished is kept."
+    return read_archive(path, _HEAD, taken, way_out)
+
+
+def read_archive(path, shape, taken, way_out):
+    """Return what is made of an archive of arrays with a `head` of JSON, `None` if there is none.
+
+    Args:
+        path: of the archive.
+        shape: of the head, as `json_files.misfit` takes it.
+        taken: a function `(head, arrays)` that returns what is wanted.
+        way_out: what to do about a damaged one, in a sentence.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     if not os.path.lexists(path):
         return None
     try:
@@ -207,19 +230,14 @@ def read(path):
         # NumPy leaves a file open that it cannot read.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             head = json.loads(str(arrays["head"]))
-            reason = misfit(head, _HEAD)
-            if reason is not None:
+            if reason := misfit(head, shape):
                 raise ValueError(reason)
-            for name, state in head["states"].items():
-                for part in ("variables", "best_weights"):
-                    state[part] = [arrays[f"{name}/{part}/{n}"] for n in range(state[part])]
-        return head
+            return taken(head, arrays)
     except MemoryError:
         raise
     except Exception as error:  # A damaged archive fails in any way: of zip, NumPy, JSON, ...
         raise ValueError(
-            f"A checkpoint must be as it was written. Received: {path}, which is damaged. Remove "
-            "it: this training then begins anew, and what is finished is kept."
+            f"A checkpoint must be as it was written. Received: {path}, which is damaged. {way_out}"
         ) from error
 
 
