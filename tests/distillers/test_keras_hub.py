@@ -37,11 +37,15 @@ def images(size):
     return RANDOM.normal(size=(N, size, size, 3)).astype("float32")
 
 
-def bert(width):
-    return models.BertBackbone(
+def of_text(kind, width):
+    return kind(
         vocabulary_size=WORDS, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=width,
         max_sequence_length=LENGTH, dropout=0.0,
     )  # fmt: skip
+
+
+def bert(width):
+    return of_text(models.BertBackbone, width)
 
 
 def resnet(size, stages=2):
@@ -61,19 +65,11 @@ def image_classifier(width):
 
 
 def causal_lm(width):
-    backbone = models.GPT2Backbone(
-        vocabulary_size=WORDS, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=width,
-        max_sequence_length=LENGTH, dropout=0.0,
-    )  # fmt: skip
-    return models.GPT2CausalLM(backbone=backbone)
+    return models.GPT2CausalLM(backbone=of_text(models.GPT2Backbone, width))
 
 
 def seq_2_seq_lm(width):
-    backbone = models.BartBackbone(
-        vocabulary_size=WORDS, num_layers=1, num_heads=2, hidden_dim=16, intermediate_dim=width,
-        max_sequence_length=LENGTH, dropout=0.0,
-    )  # fmt: skip
-    return models.BartSeq2SeqLM(backbone=backbone)
+    return models.BartSeq2SeqLM(backbone=of_text(models.BartBackbone, width))
 
 
 def image_segmenter(width):
