@@ -71,9 +71,8 @@ def check_model(model):
 
 
 def _tried(model):
-    for name, answers in by_name(
-        try_out(model).outputs, output_names(model), what="Outputs"
-    ).items():
+    outputs = by_name(try_out(model).outputs, output_names(model), what="Outputs")
+    for name, answers in outputs.items():
         if not np.isfinite(answers).all():
             raise NotTriedError(f"The output {name} must be finite. Received: NaN or infinity.")
 
@@ -229,12 +228,11 @@ def check_equal_answers(answers, model, inputs, path, tolerance=1e-3):
         squares = np.square(answers[name] - expected)
         # Two runtimes order their sums differently; a lost weight or a wrong scale is far above.
         allowed = tolerance * max(1.0, float(np.sqrt(np.mean(np.square(expected)))))
-        # Of many places one alone may be wrong, which the mean over all would hide.
-        over = (0,) if squares.ndim < 3 else (0, squares.ndim - 1)
-        places = np.sqrt(np.mean(squares, axis=over))
-        error = float(np.sqrt(np.mean(squares)) if squares.ndim < 3 else places.max())
+        error, where = float(np.sqrt(np.mean(squares))), ""
+        if squares.ndim > 2:  # Of many places one alone may be wrong, which the mean would hide.
+            places = np.sqrt(np.mean(squares, axis=(0, -1)))
+            error, where = float(places.max()), f" at {_worst(places)}"
         if not error <= allowed:  # NaN is not, either.
-            where = "" if name == "logits" or squares.ndim < 3 else _worst(places)
             raise ValueError(
                 f"{path} must answer as the model does. Received: {name} that differ by {error:g}"
                 f"{where}, where {allowed:g} is rounding. The file was not kept."
@@ -243,4 +241,4 @@ def check_equal_answers(answers, model, inputs, path, tolerance=1e-3):
 
 def _worst(places):
     place = np.unravel_index(np.argmax(np.nan_to_num(places, nan=np.inf)), places.shape)
-    return f" at {tuple(map(int, place))}"
+    return tuple(map(int, place))

@@ -78,6 +78,7 @@ def _negate_in_integers(model, subgraph, schema):
     A LayerNormalization negates its mean. Times -1 is what an integer kernel can do instead.
     """
     makers = {int(end): each for each in subgraph.operators for end in each.outputs}
+    mended = False
     for operator in list(subgraph.operators):
         if (
             _kind(model, operator) != _NEG
@@ -103,8 +104,9 @@ def _negate_in_integers(model, subgraph, schema):
         subgraph.operators.remove(after)
         if not any(int(before.outputs[0]) in _ends(each.inputs) for each in subgraph.operators):
             subgraph.operators.remove(before)
+        mended = True
+    if mended:
         _leave_out_unused_tensors(model, subgraph)
-        makers = {int(end): each for each in subgraph.operators for end in each.outputs}
 
 
 def _leave_out_unused_tensors(model, subgraph):

@@ -92,6 +92,9 @@ def embed(path, description):
 def embedded(path: PathLike) -> Config:
     """Return the description inside a `.tflite` file that `litert` wrote.
 
+    A file from `image` to `logits` is described by `input` and `output`; any other by lists of all
+    its `inputs` and `outputs`.
+
     Args:
         path: of the file.
     """

@@ -16,7 +16,7 @@ from keras_kd._common.backend import quiet_native_stderr, require_extra
 from keras_kd._common.model_files import first_sentence
 
 _COLOURS = (1, 3)
-# Examples; more at once are hardly faster.
+# Examples that a file which takes any number is asked about in one call.
 _MOST_AT_ONCE = 64
 # Of a graph that is asked for its answers; these read, write or run something else.
 _REFUSED = re.compile(
