@@ -241,7 +241,9 @@ def _workers(options):
     """Return how many processes share the work, or the launcher of a Ray cluster."""
     if options.ray is None:
         return options.workers
-    return keras_kd.launchers.Ray(options.ray, options.workers if options.workers > 1 else None)
+    launcher = keras_kd.launchers.Ray(options.ray, options.workers if options.workers > 1 else None)
+    launcher.check_reachable()  # Before a teacher is trained whose students nobody would take.
+    return launcher
 
 
 def _export(options):

@@ -56,6 +56,14 @@ class Ray:
         if self.num_workers is not None:
             check_integer("num_workers", self.num_workers, minimum=1)
 
+    def check_reachable(self) -> None:
+        """Refuse an address at which nobody listens; of `"auto"` Ray alone knows.
+
+        Raises:
+            ConnectionError: in one sentence.
+        """
+        _check_reachable(self.address)
+
     def __call__(self, work: Callable[[Any], None], pieces: Iterable[Any]) -> Iterator[Any]:
         """Have work done, and yield each piece when it is.
 

@@ -236,6 +236,18 @@ def test_without_the_extra_it_is_named_before_anything_is_done(tmp_path, monkeyp
 def test_experiments_are_shared_in_the_cluster_that_is_named(command, monkeypatch):
     asked = {}
     monkeypatch.setattr(kd.experiment, command, lambda recipe, **given: asked.update(given))
-    for more, num_workers in (([], None), (["--workers", "3"], 3)):
-        assert cli.main([command, "digits", "--ray", "here:6379", *more]) == 0
-        assert asked["workers"] == kd.launchers.Ray("here:6379", num_workers)
+    with socket.create_server(("127.0.0.1", 0)) as somebody:
+        address = f"127.0.0.1:{somebody.getsockname()[1]}"
+        for more, num_workers in (([], None), (["--workers", "3"], 3)):
+            assert cli.main([command, "digits", "--ray", address, *more]) == 0
+            assert asked["workers"] == kd.launchers.Ray(address, num_workers)
+
+
+@pytest.mark.parametrize("command", ["compare", "sweep", "search"])
+def test_where_nobody_listens_it_is_told_before_a_teacher_is_trained(
+    command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([command, "digits", "--ray", "127.0.0.1:1"]) == 1
+    assert "must be that of a Ray cluster" in capsys.readouterr().err
+    assert not [*tmp_path.iterdir()]
