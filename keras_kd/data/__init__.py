@@ -11,6 +11,7 @@ from keras_kd.data.image_folder import image_folder, unlabelled
 from keras_kd.data.reading import read
 from keras_kd.data.records import read_records
 from keras_kd.data.splits import Data, Split
+from keras_kd.data.texts import decode_texts, encode_texts
 from keras_kd.data.tf_datasets import from_dataset
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "RandomAffine",
     "RandomShift",
     "Split",
+    "decode_texts",
+    "encode_texts",
     "files",
     "from_arrays",
     "from_dataset",

@@ -26,6 +26,7 @@ def from_arrays(
     *,
     validation: tuple[Structure, Tensor] | None = None,
     is_images: bool | None = None,
+    is_text: bool = False,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
     validation_fraction: float = 0.1,
@@ -50,6 +51,7 @@ def from_arrays(
         validation: the same, for every choice, instead of a part of `train`.
         is_images: whether `x` holds images; by the number of its axes if `None`. Say `False` of
             series `[n, steps, features]`: students of words, such as `"mlp:16"`, scale pixels.
+        is_text: whether `x` holds texts, as `encode_texts` returns them.
         class_names: one string a class; `"0"`, `"1"`, ... by default.
         seed: integer that the validation split depends on.
         validation_fraction: share of each class's training examples, above 0 and below 1.
@@ -98,14 +100,21 @@ def from_arrays(
     if validation is None:
         del pairs["validation"]
     pairs = {part: _pair(part, pair) for part, pair in pairs.items()}
-    is_images = _are_images(pairs["train"][0], is_images)
+    is_images = _are_images(pairs["train"][0], False if is_text else is_images)
     splits = {part: _checked(part, *pair, is_images) for part, pair in pairs.items()}
     what = "images" if is_images else "examples"
     _check_alike(splits, what)
     class_names = _class_names(splits, class_names, what)
     if validation is None:
         splits |= _carved(splits["train"], validation_fraction, seed, what)
-    return Data(name=name, **splits, class_names=class_names, source=source, is_images=is_images)
+    return Data(
+        name=name,
+        **splits,
+        class_names=class_names,
+        source=source,
+        is_images=is_images,
+        is_text=is_text,
+    )
 
 
 def _carved(train, fraction, seed, what):

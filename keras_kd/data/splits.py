@@ -180,11 +180,12 @@ class Data:
         source: where the files were found.
         left_out: files that could not be read, each with the reason, if that was allowed.
         is_images: whether the examples are images `[n, height, width, channels]`.
+        is_text: whether they are texts as `encode_texts` returns them, int32 `[n, num_bytes]`.
         unlabelled: further training examples that nobody labelled, as in `Split.images`, for a
             teacher to speak of; `None` if there are none.
 
     Raises:
-        ValueError: if they are called images and are none.
+        ValueError: if they are called images or texts and are none.
     """
 
     name: str
@@ -196,6 +197,7 @@ class Data:
     left_out: tuple[str, ...] = ()
     is_images: bool = True
     unlabelled: object = None
+    is_text: bool = False
 
     def __post_init__(self):
         shapes = self.input_shape
@@ -203,6 +205,11 @@ class Data:
             raise ValueError(
                 f"Images must be [n, height, width, channels]. Received: examples of {shapes}. "
                 "Say of other data `is_images=False`."
+            )
+        if self.is_text and not _are_texts(self.train.images):
+            raise ValueError(
+                "Texts must be int32 [n, num_bytes], as `data.encode_texts` returns them. "
+                f"Received: examples of {shapes}. Encode them, or leave `is_text` out."
             )
 
     @property
@@ -302,6 +309,10 @@ def few_of_each(labels, count, seed):
 def is_shape(shapes):
     """Return whether a `Data.input_shape` is one shape, not a structure of several."""
     return isinstance(shapes, tuple) and all(isinstance(size, int) for size in shapes)
+
+
+def _are_texts(array):
+    return not keras.tree.is_nested(array) and array.dtype == "int32" and array.ndim == 2
 
 
 def _arrived(*parts):

@@ -67,7 +67,8 @@ def taken_of(model, split):
 
 def range_of(model, data):
     """Return the lowest and the highest number that a model of one input is given."""
-    if data is None or data.is_images or len(model.inputs) > 1:
+    # Of texts any byte, whichever there were.
+    if data is None or data.is_images or data.is_text or len(model.inputs) > 1:
         return 0.0, 255.0
     numbers = taken_of(model, data.train)
     return float(numbers.min()), float(numbers.max())

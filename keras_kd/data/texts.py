@@ -1,0 +1,81 @@
+"""Texts <-> numbers: the first bytes of each, which a small model reads without a vocabulary."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from keras_kd._common.checks import check_integer
+from keras_kd._common.typing import Tensor
+
+NUM_BYTES = 256
+# Of a place where no byte stands. A NUL is in no text.
+PADDING = 0
+# No text is read so far by a model for a phone.
+MOST_BYTES = 65_536
+
+
+def encode_texts(texts: Iterable[str], num_bytes: int = NUM_BYTES) -> np.ndarray:
+    """Return texts as models take them: the first bytes of their UTF-8, as numbers.
+
+    Of each text, without white space at its ends, the first `num_bytes` bytes are kept, cut back
+    to a whole character, and padded with 0 at the end. They are int32, as numbers of words are: to
+    be looked up in a table, not to be scaled as the uint8 of pixels is.
+
+    Args:
+        texts: the texts.
+        num_bytes: how many bytes of each, from 1 to 65,536.
+
+    Returns:
+        int32 `[n, num_bytes]`, values from 0 to 255.
+
+    Raises:
+        ValueError: if one is no text, or has nothing in it, or holds a NUL.
+
+    Example:
+
+    ```python
+    import keras_kd as kd
+
+    numbers = kd.data.encode_texts(["Grüße", "Hi"], num_bytes=4)
+    assert numbers.tolist() == [[71, 114, 195, 188], [72, 105, 0, 0]]
+    assert kd.data.decode_texts(numbers) == ["Grü", "Hi"]
+    ```
+    """
+    check_integer("num_bytes", num_bytes, minimum=1, maximum=MOST_BYTES)
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    numbers = np.full((len(texts), num_bytes), PADDING, np.int32)
+    for row, (number, text) in zip(numbers, enumerate(texts), strict=True):
+        if not isinstance(text, str):
+            raise ValueError(f"Each text must be a string. Received: {text!r} as number {number}.")
+        if reason := why_no_text(text):
+            raise ValueError(
+                f"Each text must hold characters. Received: {reason}, number {number}."
+            )
+        found = _beginning(text.strip(), num_bytes)
+        row[: len(found)] = np.frombuffer(found, np.uint8)
+    return numbers
+
+
+def decode_texts(numbers: Tensor) -> list[str]:
+    """Return the beginnings of texts that `encode_texts` turned into numbers.
+
+    Args:
+        numbers: integers `[n, num_bytes]`.
+    """
+    rows = np.asarray(numbers).astype(np.uint8)
+    # What was not written by `encode_texts` may be no UTF-8.
+    return [row[row != PADDING].tobytes().decode("utf-8", "replace") for row in rows]
+
+
+def why_no_text(text):
+    """Return what is wrong with a string, `None` if there is a text in it."""
+    if not text.strip():
+        return "one with nothing in it"
+    return "one with a NUL in it" if "\0" in text else None
+
+
+def _beginning(text, num_bytes):
+    """Return the first bytes of a text's UTF-8, none of them of a part of a character."""
+    # No character has more than four bytes, so what follows is not looked at.
+    found = text[:num_bytes].encode("utf-8", "replace")[:num_bytes]
+    return found.decode("utf-8", "ignore").encode()
