@@ -9,11 +9,15 @@ import numpy as np
 
 from keras_kd._common.checks import MOST_SIDE, check_integer, check_number, check_part, check_seed
 from keras_kd.data.cache import cached
+from keras_kd.data.class_folders import (
+    carved,
+    check_classes_kept,
+    check_unreadable,
+    refuse_unreadable,
+)
 from keras_kd.data.encoded import EncodedImages, name_of, read
 from keras_kd.data.image_file import FITS, Form, facts_of
-from keras_kd.data.splits import Data, Split, stratified
-
-_MOST_NAMED = 3
+from keras_kd.data.splits import Data, Split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,11 +47,7 @@ class Reading:
             raise ValueError(f"`channels` must be 1 or 3. Received: channels={self.channels!r}.")
         if self.fit not in FITS:
             raise ValueError(f"`fit` must be one of {', '.join(FITS)}. Received: {self.fit!r}.")
-        if self.unreadable not in ("refuse", "leave_out"):
-            raise ValueError(
-                "`unreadable` must be 'refuse' or 'leave_out'. "
-                f"Received: unreadable={self.unreadable!r}."
-            )
+        check_unreadable(self.unreadable)
         check_number("memory_limit", self.memory_limit, (0, math.inf))
         check_integer("background", self.background, minimum=0)
         if self.background > 255:
@@ -85,11 +85,19 @@ def assembled(sources, labels, reading):
         for split, kept in facts.items()
     }
     form = form_of([each for kept in facts.values() for each in kept if each], reading)
-    images = {split: EncodedImages(each, form) for split, each in sources.items()}
-    images, labels = _carved(images, labels, reading)
-    splits = _decoded(images, labels, left_out, reading)
+    splits = carved(
+        {split: Split(EncodedImages(each, form), labels[split]) for split, each in sources.items()},
+        what="images",
+        source=reading.source,
+        seed=reading.seed,
+        validation_fraction=reading.validation_fraction,
+        test_fraction=reading.test_fraction,
+    )
+    splits = _decoded(splits, left_out, reading)
     if left_out:
-        _check_classes(splits["train"].labels, reading)
+        check_classes_kept(
+            splits["train"].labels, reading.class_names, what="images", source=reading.source
+        )
     return Data(
         name=reading.name,
         class_names=reading.class_names,
@@ -134,17 +142,6 @@ def form_of(facts, reading):
     return Form(*map(int, size), channels, reading.fit, reading.background)
 
 
-def _check_classes(labels, reading):
-    """Refuse data of which leaving out what is unreadable has left a class without images."""
-    missing = np.setdiff1d(np.arange(len(reading.class_names)), labels)
-    if len(missing):
-        raise ValueError(
-            "Every class must keep training images. Received: none that can be read of "
-            f"{reading.class_names[missing[0]]!a} in {reading.source}. Repair them, or remove "
-            "the class."
-        )
-
-
 def _with_facts(sources, left_out):
     """Return the sources whose header can be read, and the `Facts` of all, `None` for others."""
     facts = {
@@ -167,56 +164,24 @@ def _facts_or_note(source, left_out):
 
 
 def _refuse(left_out, unreadable):
-    if left_out and unreadable == "refuse":
-        some = [f"{name} ({reason})" for name, reason in sorted(left_out.items())[:_MOST_NAMED]]
-        more = f" and {len(left_out) - _MOST_NAMED} more" if len(left_out) > _MOST_NAMED else ""
-        raise ValueError(
-            f"Every image must be readable. Received: {len(left_out)} that cannot be decoded: "
-            f"{', '.join(some)}{more}. Repair or remove them, or go on without them by "
-            'unreadable="leave_out" (--leave-out-unreadable).'
-        )
+    refuse_unreadable(left_out, unreadable, one="image", fault="that cannot be decoded")
 
 
-def _carved(images, labels, reading):
-    """Return images and labels of all three splits, those that were missing carved from train."""
-    images, labels = dict(images), dict(labels)
-    # The test images are the same for every seed of ours.
-    for split, fraction, seed in (
-        ("test", reading.test_fraction, 0),
-        ("validation", reading.validation_fraction, reading.seed),
-    ):
-        if split in images:
-            if not len(labels[split]):
-                raise ValueError(
-                    f"There must be {split} images where there is a folder for them. Received: "
-                    f"none in {reading.source}. Fill or remove the folder."
-                )
-            continue
-        chosen = stratified(labels["train"], fraction, seed)
-        if not chosen.any() or chosen.all():
-            raise ValueError(
-                f"There must be enough images to carve {split} images from. Received: "
-                f"{len(chosen)} training images, of which a share of {fraction} a class leaves "
-                f"one side empty. Add images, or pass another `{split}_fraction`."
-            )
-        images[split], labels[split] = images["train"].take(chosen), labels["train"][chosen]
-        images["train"], labels["train"] = images["train"].take(~chosen), labels["train"][~chosen]
-    return images, labels
-
-
-def _decoded(images, labels, left_out, reading):
+def _decoded(splits, left_out, reading):
     """Decode every image once; return `{split: Split}` with the images where they fit."""
-    in_memory = sum(each.nbytes for each in images.values()) <= reading.memory_limit
-    splits = {}
-    for split, encoded in images.items():
-        kept, array = _checked(encoded, left_out, keep=in_memory)
-        splits[split] = (array[kept] if not kept.all() else array) if in_memory else encoded
-        splits[split] = splits[split] if in_memory else encoded.take(kept)
-        labels[split] = labels[split][kept].astype(np.int32)
+    in_memory = sum(each.nbytes for each in splits.values()) <= reading.memory_limit
+    images, labels = {}, {}
+    for split, each in splits.items():
+        kept, array = _checked(each.images, left_out, keep=in_memory)
+        if in_memory:
+            images[split] = array if kept.all() else array[kept]
+        else:
+            images[split] = each.images.take(kept)
+        labels[split] = each.labels[kept].astype(np.int32)
     _refuse(left_out, reading.unreadable)
     if not in_memory and reading.cache is not None:
-        splits = {split: cached(each, Path(reading.cache)) for split, each in splits.items()}
-    return {split: Split(each, labels[split]) for split, each in splits.items()}
+        images = {split: cached(each, Path(reading.cache)) for split, each in images.items()}
+    return {split: Split(each, labels[split]) for split, each in images.items()}
 
 
 def _checked(encoded, left_out, keep):

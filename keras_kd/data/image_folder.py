@@ -1,6 +1,5 @@
 """A folder with a folder of images for each class -> train, validation and test."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,15 +7,12 @@ import numpy as np
 
 from keras_kd._common.typing import PathLike
 from keras_kd.data.assembly import Reading, assembled, checked_images
+from keras_kd.data.class_folders import Sought, files_by_class
 from keras_kd.data.encoded import EncodedImages, name_of
 from keras_kd.data.image_file import OTHER_SUFFIXES, SUFFIXES, Form, require_decoder
-from keras_kd.data.splits import Data, check_class_names
+from keras_kd.data.splits import Data
 
-SPLITS = {
-    "train": ("train",),
-    "validation": ("validation", "val", "valid"),
-    "test": ("test",),
-}
+IMAGES = Sought("image", SUFFIXES, OTHER_SUFFIXES)
 
 
 def image_folder(
@@ -104,22 +100,8 @@ def image_folder(
     """
     require_decoder()
     root = Path(path)
-    if not root.is_dir():
-        raise FileNotFoundError(
-            f"The data must be a folder with one folder of images for each class. "
-            f"Received: {name_of((root, None, None))}, no folder."
-        )
-    folders = _split_folders(root)
-    found = {split: _files_by_class(folder) for split, folder in folders.items()}
-    class_names = _class_names(root, found, class_names)
-    for folder in {root, *folders.values()}:
-        _check_no_strays(folder)
-    sources, labels = {}, {}
-    for split, by_class in found.items():
-        ordered = [(label, file) for label, each in enumerate(class_names)
-                   for file in by_class.get(each, ())]  # fmt: skip
-        labels[split] = [label for label, _ in ordered]
-        sources[split] = [(file, None, None) for _, file in ordered]
+    files, labels, class_names = files_by_class(root, IMAGES, class_names)
+    sources = {split: [(file, None, None) for file in each] for split, each in files.items()}
     return assembled(
         sources,
         labels,
@@ -166,7 +148,7 @@ def unlabelled(
             "Unlabelled images must lie in a folder. Received: "
             f"{name_of((path, None, None))}, no folder."
         )
-    files = image_files(path)
+    files = IMAGES.below(path)
     if not files:
         raise ValueError(
             f"A folder of unlabelled images must hold some ({', '.join(SUFFIXES)}). Received: "
@@ -175,97 +157,3 @@ def unlabelled(
     form = getattr(like.train.images, "form", None) or Form(*map(int, like.image_shape))
     images = EncodedImages([(file, None, None) for file in files], form)
     return checked_images(images, keep=type(like.train.images) is np.ndarray, unreadable=unreadable)
-
-
-def image_files(folder):
-    """Return the image files below a folder, hidden ones left out, sorted, as strings.
-
-    Links to folders are not followed, so that none can lead in circles.
-    """
-    files = []
-    for parent, folders, names in os.walk(folder):
-        folders[:] = [each for each in folders if not each.startswith(".")]
-        files += [os.path.join(parent, each) for each in names if _is_image(each)]
-    return sorted(files)
-
-
-def _is_image(name):
-    return name.lower().endswith(SUFFIXES + OTHER_SUFFIXES) and not name.startswith(".")
-
-
-def _check_no_strays(folder):
-    strays = sorted(each for each in folder.iterdir() if _is_image(each.name))
-    strays = [each.name for each in strays if not each.is_dir()]
-    if strays:
-        raise ValueError(
-            f"Each image must lie in the folder of its class. Received: {strays[0]!a}"
-            f"{f' and {len(strays) - 1} more' if strays[1:] else ''} in {folder} itself. Move it "
-            "into its folder, or away."
-        )
-
-
-def _split_folders(root):
-    folders = {each.name: each for each in _subfolders(root)}
-    if "train" not in folders:
-        return {"train": root}
-    split_folders, known = {}, []
-    for split, names in SPLITS.items():
-        there = [name for name in names if name in folders]
-        known += there
-        if len(there) > 1:
-            raise ValueError(
-                f"There must be one folder of {split} images. Received: {' and '.join(there)} in "
-                f"{root}. Remove one."
-            )
-        if there:
-            split_folders[split] = folders[there[0]]
-    others = sorted(set(folders) - set(known))
-    if others:
-        raise ValueError(
-            "Beside `train` there must be nothing but `validation` and `test`. "
-            f"Received: {', '.join(map(ascii, others[:5]))} in {root}. Move it away."
-        )
-    return split_folders
-
-
-def _files_by_class(folder):
-    return {each.name: image_files(each) for each in _subfolders(folder)}
-
-
-def _subfolders(folder):
-    return sorted(
-        each
-        for each in folder.iterdir()
-        if each.is_dir() and not each.name.startswith((".", "__MACOSX"))
-    )
-
-
-def _class_names(root, found, class_names):
-    if not any(found["train"].values()):
-        raise ValueError(
-            f"The data must hold one folder of images ({', '.join(SUFFIXES)}) for each class. "
-            f"Received: {name_of((root, None, None))}, where no folder holds any. Sort the images "
-            "into folders, or name another folder."
-        )
-    there = {name for by_class in found.values() for name, files in by_class.items() if files}
-    if class_names is None:
-        class_names = sorted(found["train"])
-    class_names = check_class_names(class_names)
-    unknown = sorted(there - set(class_names))
-    missing = [each for each in class_names if not found["train"].get(each)]
-    for split, by_class in found.items():
-        empty = [each for each in class_names if by_class.get(each) == []]
-        if empty and not unknown and not missing:
-            raise ValueError(
-                f"A folder of a class must hold images. Received: none in the {split} folder of "
-                f"{empty[0]!a}. Fill or remove it."
-            )
-    if unknown or missing:
-        what = "no training images" if missing else "a folder that is no class"
-        some = ", ".join(map(ascii, (missing or unknown)[:5]))
-        raise ValueError(
-            f"There must be a folder of training images for each of the {len(class_names)} "
-            f"classes, and no other. Received: {what}: {some}. Fill, remove or rename the folders, "
-            "or give the names in the teacher's order with `class_names` (or class_names.json)."
-        )
-    return class_names
