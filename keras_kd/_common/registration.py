@@ -60,6 +60,7 @@ REGISTERED = {
     "teachers.fitting": ("TeacherInput",),
     "quantize.layers": (
         "ActivationRange",
+        "Float32",
         "IntegerConv2D",
         "IntegerDense",
         "IntegerDepthwiseConv2D",

@@ -5,12 +5,12 @@ import copy
 import numpy as np
 
 # Operations and dtypes in LiteRT's schema.
-_DEQUANTIZE, _FULLY_CONNECTED, _MUL, _NEG, _QUANTIZE = 6, 9, 18, 59, 114
-_INT16, _INT8 = 7, 9
+_DEQUANTIZE, _FULLY_CONNECTED, _MUL, _CAST, _NEG, _QUANTIZE = 6, 9, 18, 53, 59, 114
+_INT16, _INT8, _FLOAT64 = 7, 9, 10
 
 
 def mended(content, byte_range):
-    """Return the converter's file with right biases, negations in integers, and without notes.
+    """Return the converter's file with right biases, negations in integers, and without detours.
 
     Args:
         content: the file.
@@ -23,6 +23,7 @@ def mended(content, byte_range):
     for subgraph in model.subgraphs:
         _give_biases_of_their_own(model, subgraph)
         _negate_in_integers(model, subgraph, schema)
+        _leave_out_detours(model, subgraph)
         if byte_range is not None:
             _take_bytes_as_they_are(subgraph, byte_range)
     _leave_out_notes(model)
@@ -106,6 +107,23 @@ def _negate_in_integers(model, subgraph, schema):
             subgraph.operators.remove(before)
         mended = True
     if mended:
+        _leave_out_unused_tensors(model, subgraph)
+
+
+def _leave_out_detours(model, subgraph):
+    """Leave out the casts to float64 and back that kept a layer in float32 (`quantize.Float32`)."""
+    makers = {int(end): each for each in subgraph.operators for end in each.outputs}
+    source, casts = {}, []  # By the number of a tensor: that of the one it is a copy of.
+    for operator in subgraph.operators:
+        between = int(operator.inputs[0]) if _kind(model, operator) == _CAST else None
+        if between in makers and subgraph.tensors[between].type == _FLOAT64:
+            source[int(operator.outputs[0])] = int(makers[between].inputs[0])
+            casts += [operator, makers[between]]
+    if source:
+        subgraph.operators = [each for each in subgraph.operators if each not in casts]
+        for operator in subgraph.operators:
+            ends = [source.get(end, end) for end in _ends(operator.inputs)]
+            operator.inputs = np.asarray(ends, "int32")
         _leave_out_unused_tensors(model, subgraph)
 
 

@@ -5,6 +5,7 @@ from keras_kd.quantize.arithmetic import float_layers, float_share
 
 # Not shown: `prepare` makes them.
 from keras_kd.quantize.layers import ActivationRange as ActivationRange
+from keras_kd.quantize.layers import Float32 as Float32
 from keras_kd.quantize.layers import IntegerConv2D as IntegerConv2D
 from keras_kd.quantize.layers import IntegerDense as IntegerDense
 from keras_kd.quantize.layers import IntegerDepthwiseConv2D as IntegerDepthwiseConv2D

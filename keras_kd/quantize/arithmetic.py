@@ -7,6 +7,7 @@ from keras import layers
 
 from keras_kd._common.graph import graph_of, name_of_operation
 from keras_kd.quantize import roles
+from keras_kd.quantize.kernels import has_integer_kernel
 
 # Layers that put their weights to each place of what they return; the others, of what they take.
 _PLACES_OF_OUTPUTS = (
@@ -73,7 +74,9 @@ def multiply_adds(call):
 
 
 def _is_float(call):
-    return roles.role_of(call) == roles.FLOAT
+    # In a twin a layer that could have integer weights and has none was to stay in float32.
+    was_kept = has_integer_kernel(call.operation, call.args)
+    return was_kept or roles.role_of(call) == roles.FLOAT
 
 
 def _size(shape):

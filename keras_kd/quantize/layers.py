@@ -172,6 +172,19 @@ class ActivationRange(keras.layers.Layer):
         )
 
 
+@keras.saving.register_keras_serializable(package="keras_kd")
+class Float32(keras.layers.Layer):
+    """Passes values on as they are, to a layer that is to compute in float32 in the file too.
+
+    NOTE: by way of float64. LiteRT's converter makes integers of any layer that has them before
+    and behind it, unless an operation without integers stands between; the export takes the two
+    casts out again.
+    """
+
+    def call(self, inputs):
+        return ops.cast(ops.cast(inputs, "float64"), inputs.dtype)
+
+
 class _WithIntegerKernel:
     """What the three layers below share: the width of their weights, in their configuration."""
 

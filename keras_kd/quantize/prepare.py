@@ -1,5 +1,6 @@
 """From a student to its integer twin."""
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import keras
@@ -11,7 +12,7 @@ from keras_kd.quantize import roles
 from keras_kd.quantize.calibration import calibration_images
 from keras_kd.quantize.kernels import INTEGER_KERNELS
 from keras_kd.quantize.layers import ActivationRange
-from keras_kd.quantize.rewriting import Rewriting
+from keras_kd.quantize.rewriting import Names, Rewriting
 
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
 
@@ -22,7 +23,8 @@ _RANGES = ("moving", "learned")
 def prepare(
     student: keras.Model,
     *,
-    weights: str = "int8",
+    weights: str | Mapping[str, str] = "int8",
+    keep_float: Collection[str] = (),
     activations: str = "int8",
     ranges: str = "moving",
     calibration: Any = None,
@@ -50,7 +52,9 @@ def prepare(
         student: a built Functional or Sequential `keras.Model` in float32. It is not changed; a
             layer of the twin has the name of the layer it stands for, with the names of the
             models around it in front where two would be equal.
-        weights: `"int8"` or `"int4"`.
+        weights: `"int8"` or `"int4"`, or a dict of these by the names of layers; the others have
+            int8. `sensitivity` tells which layers bear int4.
+        keep_float: names of layers that are to compute in float32.
         activations: `"int8"`.
         ranges: where activations are cut off: `"moving"`, at a moving average of the batches'
             lowest and highest values (Jacob et al. 2018), or `"learned"`, where the optimizer
@@ -85,7 +89,8 @@ def prepare(
         Integer-Arithmetic-Only Inference, 2018.
         S. K. Esser et al., Learned Step Size Quantization, 2020.
     """
-    check_choice("weights", weights, _WEIGHT_BITS)
+    for each in weights.values() if isinstance(weights, Mapping) else [weights]:
+        check_choice("weights", each, _WEIGHT_BITS)
     check_choice("activations", activations, ("int8",))
     check_choice("ranges", ranges, _RANGES)
     if ranges == "learned" and calibration is None:
@@ -100,9 +105,11 @@ def prepare(
     graph = graph_of(taking(student, "float32") if is_whole else student)
     _check_layers(student, graph)
     pixels = None if tables else input_range
-    rewriting = Rewriting(graph, _WEIGHT_BITS[weights], pixels, ranges == "learned")
-    image, logits = rewriting.ends()
-    twin = keras.Model(image, logits, name=f"{student.name}_{weights}")
+    names = Names(graph)
+    bits = _bits(kernel_names(graph, names), weights, keep_float)
+    image, logits = Rewriting(graph, names, bits, pixels, ranges == "learned").ends()
+    suffix = weights if isinstance(weights, str) else "mixed"
+    twin = keras.Model(image, logits, name=f"{student.name}_{suffix}")
     if calibration is not None:
         _observe(twin, calibration_images(calibration, image.shape[1:], input_range, tables))
     return twin
@@ -112,12 +119,45 @@ def weight_bits(model: keras.Model) -> int | None:
     """Return 4 or 8 for a model that `prepare` made, `None` for any other.
 
     Args:
-        model: any `keras.Model`.
+        model: any `keras.Model`; of one with both, the fewest of any layer count.
     """
-    for layer in getattr(model, "layers", ()):
-        if isinstance(layer, INTEGER_KERNELS):
-            return layer.weight_bits
-    return None
+    integers = (each for each in getattr(model, "layers", ()) if isinstance(each, INTEGER_KERNELS))
+    return min((layer.weight_bits for layer in integers), default=None)
+
+
+def kernel_names(graph, names):
+    """Return the names in a twin of the layers that have integer weights, in their order.
+
+    Args:
+        graph: of the student.
+        names: its `Names`.
+    """
+    kernels = [call for call in graph.calls if roles.role_of(call) == roles.KERNEL]
+    return list(dict.fromkeys(map(names.of, kernels)))
+
+
+def _bits(names, weights, keep_float):
+    """Return the bits of each layer's weights by its name, `None` for float32."""
+    given = weights if isinstance(weights, Mapping) else {}
+    if isinstance(keep_float, str):
+        keep_float = [keep_float]
+    for argument, named in (("weights", given), ("keep_float", keep_float)):
+        for name in named:
+            check_choice(argument, name, names)
+    both = set(given) & set(keep_float)
+    if both:
+        raise ValueError(
+            "A layer has integer weights or stays in float32. Received: "
+            f"{', '.join(sorted(both))} in both `weights` and `keep_float`."
+        )
+    if set(names) <= set(keep_float):
+        raise ValueError(
+            "`keep_float` must leave a layer to integers. Received: all of them, "
+            f"{', '.join(names)}. Export the student itself."
+        )
+    usual = weights if isinstance(weights, str) else "int8"
+    bits = {name: _WEIGHT_BITS[given.get(name, usual)] for name in names}
+    return bits | dict.fromkeys(keep_float)
 
 
 def _observe(twin, images):

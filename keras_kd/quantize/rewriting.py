@@ -9,7 +9,7 @@ from keras import layers
 from keras_kd._common.graph import name_of_operation
 from keras_kd.quantize import roles
 from keras_kd.quantize.kernels import can_fold, integer_kernels, is_fused
-from keras_kd.quantize.layers import ActivationRange
+from keras_kd.quantize.layers import ActivationRange, Float32
 
 # By the class names of layers and operations: what to do with what the first has more.
 _EXTREMA = {"Maximum": layers.Add, "Minimum": layers.Subtract}
@@ -20,18 +20,20 @@ class Rewriting:
 
     Args:
         graph: of the student.
-        num_bits: of the weights, 4 or 8.
+        names: its `Names`.
+        bits: of the weights of each layer, 4 or 8, by its name in the twin; `None` leaves it in
+            float32.
         input_range: lowest and highest pixel; `None` for numbers of words.
         learned: whether the ends of ranges are to be learned.
     """
 
-    def __init__(self, graph, num_bits, input_range, learned):
-        self.graph = graph
-        self.num_bits, self.input_range, self.learned = num_bits, input_range, learned
+    def __init__(self, graph, names, bits, input_range, learned):
+        self.graph, self.names = graph, names
+        self.bits, self.input_range, self.learned = bits, input_range, learned
         self.takers = _takers(graph)
-        self.names = _Names(graph)
         self.copies = {}  # By the id of an operation: what stands for it, also if it is shared.
-        self.folded = _folded(graph, self.takers)
+        kernels = {id(call.operation) for call in graph.calls if bits.get(names.of(call))}
+        self.folded = _folded(graph, self.takers, kernels)
         # By the id of a student's tensor: the twin's.
         self.now = {}
         # By the id of a twin's tensor: itself (which keeps the id its own), the same on a grid,
@@ -60,6 +62,10 @@ class Rewriting:
         role = roles.role_of(call)
         if role == roles.NOTHING:
             return args[0]
+        if self._is_kept(call):
+            x = self.on_grid(args[0])
+            outside = self._called((id(call), "float"), (Float32(), None), x)
+            return self._copy(call, outside, *args[1:], **kwargs)
         if role == roles.KERNEL:
             return self._kernels(call, self.on_grid(args[0]))
         if role == roles.SCALE_AND_OFFSET:
@@ -93,6 +99,10 @@ class Rewriting:
             grid = self._grid("float")
             self._remember(tensor, grid(tensor), grid)
         return self.known[id(tensor)][1]
+
+    def _is_kept(self, call):
+        """Return whether a layer that has integer weights was to stay in float32."""
+        return self.bits.get(self.names.of(call), False) is None
 
     def _of_twin(self, structure):
         return keras.tree.map_structure(lambda x: self.now.get(id(x), x), structure)
@@ -191,7 +201,7 @@ class Rewriting:
         batch_norm = self.folded.get(id(layer))
         if batch_norm is not None:
             (last,) = self.takers[id(call.outputs)]
-        *inner, kernel = integer_kernels(layer, batch_norm, self.num_bits, name)
+        *inner, kernel = integer_kernels(layer, batch_norm, self.bits[name], name)
         for twin, weights in inner:
             grid = self._grid(twin.name)
             x = grid(self._called((id(layer), "depthwise"), (twin, weights), x))
@@ -261,7 +271,7 @@ def copied(operation, name):
         ) from error
 
 
-class _Names:
+class Names:
     """The names in a twin: the student's own, unless models inside the student share one."""
 
     def __init__(self, graph):
@@ -299,15 +309,21 @@ def _takers(graph):
     return takers
 
 
-def _folded(graph, takers):
-    """Return, by the id of a layer, the BatchNormalization that goes into its weights."""
+def _folded(graph, takers, kernels):
+    """Return, by the id of a layer, the BatchNormalization that goes into its weights.
+
+    Args:
+        graph: of the student.
+        takers: as `_takers` returns them.
+        kernels: the ids of the layers that get integer weights.
+    """
     calls = collections.defaultdict(list)
     for call in graph.calls:
         calls[id(call.operation)].append(call)
     folded = {}
     for key, own in calls.items():
         followers = [takers[id(call.outputs)] for call in own]
-        if roles.role_of(own[0]) != roles.KERNEL or any(len(each) != 1 for each in followers):
+        if key not in kernels or any(len(each) != 1 for each in followers):
             continue
         batch_norms = [follower.operation for (follower,) in followers]
         batch_norm = batch_norms[0]

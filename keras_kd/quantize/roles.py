@@ -6,7 +6,7 @@ from keras import layers
 
 from keras_kd._common.graph import name_of_operation
 from keras_kd.quantize.kernels import INTEGER_KERNELS, has_integer_kernel
-from keras_kd.quantize.layers import ActivationRange
+from keras_kd.quantize.layers import ActivationRange, Float32
 
 # The roles. All but the last compute in integers.
 KERNEL = "integer weights"
@@ -65,6 +65,7 @@ _LAYERS = {
         ),
         TRAINING,
     ),
+    Float32: NOTHING,
     layers.Concatenate: CONCATENATION,
     layers.Identity: NOTHING,
 }

@@ -19,6 +19,7 @@ from keras_kd.losses.contrastive import ContrastiveMemory
 from keras_kd.losses.feature import Projector
 from keras_kd.losses.hard import as_loss_on_logits
 from keras_kd.losses.values import TeacherUnits
+from keras_kd.quantize.layers import Float32
 
 PACKAGE = Path(kd.__file__).parent
 IMAGES = np.random.default_rng(0).uniform(0, 255, (16, 8, 8, 1)).astype("float32")
@@ -172,7 +173,7 @@ def saved_models():
 
 def parts_of_a_file():
     """Return layers that distillers make by themselves, as a model could hold them."""
-    return [Projector(3), ContrastiveMemory(16, 4, 0.1, 0.5, 8), TeacherUnits(3)]
+    return [Projector(3), ContrastiveMemory(16, 4, 0.1, 0.5, 8), TeacherUnits(3), Float32()]
 
 
 def registered_names(config):
