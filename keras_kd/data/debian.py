@@ -1,11 +1,34 @@
 """Files of Debian packages, fetched by name and unpacked without root."""
 
+import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 from keras_kd._common.files import move
+
+
+class Place(os.PathLike):
+    """A path below the folder of a recipe, looked up when it is used.
+
+    That folder is the first one of its name in those that KERAS_KD_DATA names, or else in
+    `~/.keras/datasets`.
+
+    Args:
+        recipe: its name.
+        *names: of folders below, and of a file.
+    """
+
+    def __init__(self, recipe, *names):
+        self.recipe = recipe
+        self.names = names
+
+    def __fspath__(self):
+        folders = filter(None, os.environ.get("KERAS_KD_DATA", "").split(os.pathsep))
+        home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets"
+        found = next((each for each in folders if Path(each, self.recipe).is_dir()), home)
+        return str(Path(found, self.recipe, *self.names))
 
 
 def unpacked(names, folder, say=lambda _: None):

@@ -21,7 +21,6 @@ import collections
 import functools
 import importlib.resources
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -33,7 +32,7 @@ from keras_kd import data as data_module
 from keras_kd._common.backend import require_extra
 from keras_kd._common.console import Console
 from keras_kd._common.files import sha256_of, written_whole
-from keras_kd.data.debian import unpacked
+from keras_kd.data import debian
 from keras_kd.data.files import PADDING
 from keras_kd.experiment import Recipe
 from keras_kd.experiment.optimizers import one_cycle
@@ -77,6 +76,7 @@ _AMBIGUOUS = {"P", "cat", "cl", "cls", "doc", "hlp", "l", "obj", "one", "pkg", "
 _PIECE = 2048
 # Numbers that stand for a byte.
 _BYTE = 8
+Place = functools.partial(debian.Place, "magika")
 
 
 def package():
@@ -115,19 +115,6 @@ def suffixes():
     }
 
 
-class Place(os.PathLike):
-    """A path below the folder of the recipe, looked up when it is used."""
-
-    def __init__(self, *names):
-        self.names = names
-
-    def __fspath__(self):
-        folders = filter(None, os.environ.get("KERAS_KD_DATA", "").split(os.pathsep))
-        home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets"
-        found = next((each for each in folders if Path(each, "magika").is_dir()), home)
-        return str(Path(found, "magika", *self.names))
-
-
 def answered(seed=0):
     """Return the files as a `Data`, labelled by the teacher; it is asked about each once.
 
@@ -150,8 +137,9 @@ def answered(seed=0):
                 Path(Place("answers", split)), logits, splits[split], overwrite=True
             )
     return data_module.Data(
-        "magika", class_names=names, source=str(Path(Place())), is_images=False, **splits
-    )
+        "magika", class_names=names, source=str(Path(Place())), is_images=False,
+        is_files=True, **splits,
+    )  # fmt: skip
 
 
 def student(input_shape, num_classes):
@@ -240,8 +228,8 @@ def _gathered():
         train, test = ([each] for each in own)
     else:
         folder = Path(Place("packages"))
-        train = [*unpacked(TRAIN, folder, Console().say), MACHINE]
-        test = unpacked(TEST, folder, Console().say)
+        train = [*debian.unpacked(TRAIN, folder, Console().say), MACHINE]
+        test = debian.unpacked(TEST, folder, Console().say)
     taught = data_module.files(train, suffixes=suffixes(), per_folder=16, per_suffix=800)
     unseen = data_module.files(test, suffixes=suffixes(), per_folder=16, per_suffix=120)
     known = {each.tobytes() for each in taught.images}
