@@ -181,6 +181,7 @@ class Data:
         left_out: files that could not be read, each with the reason, if that was allowed.
         is_images: whether the examples are images `[n, height, width, channels]`.
         is_text: whether they are texts as `encode_texts` returns them, int32 `[n, num_bytes]`.
+        is_files: whether they are the ends of files as `files` returns them, int32 `[n, 2048]`.
         unlabelled: further training examples that nobody labelled, as in `Split.images`, for a
             teacher to speak of; `None` if there are none.
 
@@ -198,6 +199,7 @@ class Data:
     is_images: bool = True
     unlabelled: object = None
     is_text: bool = False
+    is_files: bool = False
 
     def __post_init__(self):
         shapes = self.input_shape
@@ -232,6 +234,12 @@ class Data:
                 "Ask for `input_shape`."
             )
         return self.input_shape
+
+    @property
+    def reads(self) -> str:
+        """What a model of the examples reads: `"images"`, `"texts"`, `"files"` or `"numbers"`."""
+        kinds = {"images": self.is_images, "texts": self.is_text, "files": self.is_files}
+        return next((kind for kind, holds in kinds.items() if holds), "numbers")
 
     @property
     def num_classes(self) -> int:

@@ -48,7 +48,7 @@ class Run(Kind):
         if refusal_of(student) is None:
             export.saved_model(student, trainer.folder / "student_savedmodel")
             path, numbers = trainer.folder / "student.tflite", range_of(student, data)
-            export.litert(student, path, input_range=numbers)
+            export.litert(student, path, input_range=numbers, reads=data.reads)
         return trained
 
     def judge(self, trainer, trained, test):

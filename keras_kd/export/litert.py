@@ -23,6 +23,8 @@ from keras_kd.export.saved_model import in_float32
 from keras_kd.quantize import float_layers, float_share, weight_bits
 from keras_kd.quantize.calibration import calibration_images, calibration_inputs
 
+# What a file may say that it reads: what `Data.reads` tells.
+READS = ("images", "texts", "files", "numbers")
 QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
 
 # By how much, of the logits' own size, a file may differ from the model. Float formats differ by
@@ -41,6 +43,7 @@ def litert(
     input_range: tuple[float, float] = (0.0, 255.0),
     class_names: Sequence[str] | None = None,
     batch_size: int | None = 1,
+    reads: str | None = None,
 ) -> Path:
     """Write a model as a `.tflite` file.
 
@@ -87,6 +90,9 @@ def litert(
         input_range: lowest and highest pixel that the model expects, of one input.
         class_names: one string a class, to be kept in and beside the file.
         batch_size: examples a call; `None` for any number, to evaluate many at once.
+        reads: what the one input stands for, to be kept in and beside the file: `"images"`,
+            `"texts"` (see `data.encode_texts`), `"files"` (see `data.files`) or other
+            `"numbers"`; `None` to say nothing. `Data.reads` tells.
 
     Returns:
         The path.
@@ -114,6 +120,7 @@ def litert(
     ```
     """
     check_choice("quantization", quantization, QUANTIZATIONS)
+    check_choice("reads", reads, (None, *READS))
     _require_litert()
     model = check_model(model)
     is_twin = _is_twin(model, quantization)
@@ -141,6 +148,7 @@ def litert(
             quantization=quantization,
             class_names=class_names,
             input_range=_range_of(model, input_range),
+            reads=reads,
             float_layers=float_layers(model) if is_twin else None,
             float_share=float_share(model) if is_twin else None,
         )

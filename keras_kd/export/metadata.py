@@ -17,7 +17,7 @@ _MOST_BYTES = 10_000_000
 
 
 def describe_litert(
-    path, *, quantization, class_names, input_range, float_layers=None, float_share=None
+    path, *, quantization, class_names, input_range, reads, float_layers=None, float_share=None
 ):
     """Return what is to be known of a `.tflite` file, as a dict for JSON.
 
@@ -26,6 +26,7 @@ def describe_litert(
         quantization: as in `litert`.
         class_names: one string a class, or `None`.
         input_range: lowest and highest number that the one input takes; `None` of several.
+        reads: what that input stands for, as in `litert`.
         float_layers: of a model of `quantize.prepare`, the layers that stayed in float32.
         float_share: of such a model, the share of the multiply-adds that these make.
 
@@ -39,7 +40,7 @@ def describe_litert(
         "format": "litert",
         "quantization": quantization,
         "signature": "serve",
-        **_ends(file, input_range),
+        **_ends(file, input_range, reads),
         "float_layers": float_layers,
         "float_share": float_share,
         "class_names": None if class_names is None else list(class_names),
@@ -62,12 +63,12 @@ def _check_class_names(class_names, file):
     )
 
 
-def _ends(file, input_range):
+def _ends(file, input_range, reads):
     """Return what a file takes and returns: one image and its logits, or a list of each."""
     if file.outputs.keys() == _OF_A_CLASSIFIER and file.inputs.keys() == {"image"}:
-        limits = [float(limit) for limit in input_range]
+        said = {"range": [float(limit) for limit in input_range], "reads": reads}
         return {
-            "input": {"name": "image", **_tensor(file.inputs["image"]), "range": limits},
+            "input": {"name": "image", **_tensor(file.inputs["image"]), **said},
             "output": {"name": "logits", **_tensor(file.outputs["logits"])},
         }
     return {

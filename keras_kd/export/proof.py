@@ -231,6 +231,7 @@ def _write(form, question, workplace):
         input_range=question.input_range,
         class_names=None if data is None else data.class_names,
         batch_size=None if form.endswith("any_batch") else 1,
+        reads=None if data is None else data.reads,
     )
 
 

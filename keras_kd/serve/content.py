@@ -15,7 +15,7 @@ from keras_kd.data.datasets import NAMES
 from keras_kd.data.files import BLOCK, FEWEST, KEPT, PADDING
 from keras_kd.data.splits import Data, Split
 from keras_kd.runs.evaluation import logits_of
-from keras_kd.serve.files import files_of, is_of_bytes, shape_of_image, teacher_in
+from keras_kd.serve.files import files_of, read_by, shape_of_image, teacher_in
 from keras_kd.teachers.fitting import opened_teacher
 
 # What a browser should be asked to load at once: all of Fashion-MNIST or CIFAR-10, and a part of
@@ -31,7 +31,7 @@ _MADE_FROM = {
 }
 # How the bytes of a file are drawn, and what the page must know to read them as `data.files` does.
 _BYTES_AS_IMAGE = [32, 2 * KEPT // 32, 1]
-_OF_BYTES = {"block": BLOCK, "kept": KEPT, "padding": PADDING, "fewest": FEWEST}
+_OF_FILES = {"block": BLOCK, "kept": KEPT, "padding": PADDING, "fewest": FEWEST}
 # What tells of data and teacher, in this order.
 _RECORDS = {
     "config.json": ("What a run was asked for", {"made_from?": (None, _MADE_FROM)}),
@@ -67,22 +67,24 @@ def content_of(folder, *, data_dir=None, say=lambda _: None, **made_from):
     files, contents = files_of(folder, say)
     told = {name: each for name, each in made_from.items() if each is not None}
     made_from = {"teacher": teacher_in(folder)} | _made_from(folder) | told
-    of_bytes = is_of_bytes(files[0])
+    reads = read_by(files[0])
     content = {f"models/{file['name']}": each for file, each in zip(files, contents, strict=True)}
     description = {
         "title": folder.resolve().name,
         "files": files,
-        "image_shape": _BYTES_AS_IMAGE if of_bytes else shape_of_image(files[0]),
-        "range": [0, PADDING] if of_bytes else files[0]["input"]["range"],
-        "bytes": _OF_BYTES if of_bytes else None,
+        "reads": reads,
+        "image_shape": _as_image(files[0]),
+        "range": files[0]["input"]["range"],
+        "bytes": _OF_FILES if reads == "files" else None,
         "class_names": files[0]["class_names"] or list(map(str, range(_num_classes(files[0])))),
         "images": None,
         "teacher": None,
     }
     shown = _data_of(files[0], made_from, data_dir)
     if shown is not None:
-        images, labels = _shown_part(shown.test)
-        content |= {"images": images.tobytes(), "labels": labels.tobytes()}
+        part = _shown_part(shown.test)
+        images = part.images if part.images.dtype == np.uint8 else part.images.astype("<f4")
+        content |= {"images": images.tobytes(), "labels": part.labels.astype("<i4").tobytes()}
         description["class_names"] = list(shown.class_names)
         description["images"] = {
             "name": shown.name,
@@ -93,12 +95,20 @@ def content_of(folder, *, data_dir=None, say=lambda _: None, **made_from):
     opened = _teacher_of(files[0], made_from, shown)
     if opened is not None:
         if shown is not None:
-            logits = logits_of(opened, Split(images, labels))
+            logits = logits_of(opened, part)
             content["teacher_logits"] = logits.astype("<f4").tobytes()
         description["teacher"], file = _in_the_browser(opened, files[0], description)
         content |= file
     content["description.json"] = json.dumps(description).encode()
     return content
+
+
+def _as_image(file):
+    """Return the shape of what the page shows: an image, or bytes drawn as one."""
+    reads = read_by(file)
+    if reads == "files":
+        return _BYTES_AS_IMAGE
+    return [1, *file["input"]["shape"][1:], 1] if reads == "texts" else shape_of_image(file)
 
 
 def _num_classes(file):
@@ -109,7 +119,7 @@ def _check_fit(file, name, image_shape, num_classes):
     wanted, received = (*shape_of_image(file), _num_classes(file)), (*image_shape, num_classes)
     if received != wanted:
         raise ValueError(
-            f"{name} must be for images {wanted[:-1]} of {wanted[-1]} classes, as "
+            f"{name} must be for {read_by(file)} {wanted[:-1]} of {wanted[-1]} classes, as "
             f"{file['name']} is. Received: {received[:-1]} of {received[-1]} classes."
         )
 
@@ -136,12 +146,12 @@ def _data_of(file, made_from, data_dir):
         found = data_module.load(path, data_dir=data_dir)
     else:
         options = {"class_names": file["class_names"], **(made_from.get("data_options") or {})}
-        if os.path.isdir(path):
+        if os.path.isdir(path) and read_by(file) == "images":
             height, width, channels = shape_of_image(file)
             options |= {"image_size": (height, width), "channels": channels}
         found = _there("data", path, lambda: data_module.read(path, **options))
     name = f"The test images of {found.name}"
-    _check_fit(file, name, found.image_shape, found.num_classes)
+    _check_fit(file, name, found.input_shape, found.num_classes)
     return found
 
 
@@ -168,25 +178,21 @@ def _there(name, path, opened):
 def _made_up(file):
     """Return a `Data` of noise, to try a teacher on where no images are shown."""
     shape = (8, *shape_of_image(file))
-    of_bytes = is_of_bytes(file)
-    dtype = np.int32 if of_bytes else np.uint8
+    is_images = read_by(file) == "images"
+    dtype = np.uint8 if is_images else np.int32
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=dtype)
     split = Split(noise, np.zeros(8, np.int32))
-    return Data("noise", split, split, split, (), "made up", is_images=not of_bytes)
+    return Data("noise", split, split, split, (), "made up", is_images=is_images)
 
 
 def _shown_part(test):
-    """Return images and labels of a `Split` as a browser reads them."""
-    count = max(1, _MOST_IMAGE_BYTES // test.images[0].nbytes)
-    images = test.images[:count]
-    if images.dtype != np.uint8:
-        images = images.astype("<f4")
-    return images, test.labels[:count].astype("<i4")
+    """Return a `Split` of what a browser should be asked to load."""
+    return test.take(slice(max(1, _MOST_IMAGE_BYTES // test.images[0].nbytes)))
 
 
 def _in_the_browser(teacher, file, description):
     """Return what the page is told of the teacher, and the teacher as a file for LiteRT."""
-    dtype = "int32" if is_of_bytes(file) else "float32"
+    dtype = "float32" if read_by(file) == "images" else "int32"
     image = keras.Input(shape_of_image(file), dtype=dtype)
     model = keras.Model(image, teacher(image), name="teacher")
     with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ from pathlib import Path
 from keras_kd import export
 from keras_kd._common.model_files import load_model_file
 from keras_kd.data.files import KEPT, PADDING
+from keras_kd.data.texts import MOST_BYTES
 
 
 def files_of(folder, say):
@@ -59,10 +60,21 @@ def shape_of_image(file):
     return [*shape, 1] if len(shape) == 2 else list(shape)
 
 
-def is_of_bytes(file):
-    """Return whether a file takes the bytes of `data.files`."""
+def read_by(file):
+    """Return what a file reads: `"images"`, `"texts"`, `"files"` or `"numbers"`, as it says.
+
+    One that says nothing is an older one, or was written without data: there its shape tells.
+    """
     taken = file["input"]
-    return list(taken["shape"][1:]) == [2 * KEPT] and list(taken["range"]) == [0, PADDING]
+    if taken.get("reads"):
+        return taken["reads"]
+    shape, limits = list(taken["shape"][1:]), list(taken["range"])
+    if len(shape) > 1:
+        return "images"
+    if shape == [2 * KEPT] and limits == [0, PADDING]:
+        return "files"
+    is_text = taken["dtype"] == "int32" and limits == [0, 255] and shape[0] <= MOST_BYTES
+    return "texts" if is_text else "numbers"
 
 
 def _exported(folder):
@@ -112,17 +124,19 @@ def _of_models(folder):
 
 def _check_alike(folder, files):
     for file in files:
-        ends = [(each["input"]["shape"], each["output"]["shape"]) for each in (file, files[0])]
+        ends = [
+            (read_by(each), each["input"]["shape"], each["output"]["shape"])
+            for each in (file, files[0])
+        ]
         if ends[0] != ends[1]:
             raise ValueError(
                 f"The .tflite files in {folder} must take the same images and know the same "
                 f"classes. Received: {files[0]['name']} and {file['name']}, which do not."
             )
-    shape = shape_of_image(files[0])
-    if is_of_bytes(files[0]):
-        return
-    if len(shape) != 3 or shape[-1] not in (1, 3):
+    shape, reads = shape_of_image(files[0]), read_by(files[0])
+    is_shown = len(shape) == 3 and shape[-1] in (1, 3) if reads == "images" else reads != "numbers"
+    if not is_shown:
         raise ValueError(
-            "The page shows images of one or three channels, or the bytes of files. Received: "
-            f"files in {folder} that take inputs of shape {tuple(shape)}."
+            "The page shows images of one or three channels, texts, or the bytes of files. "
+            f"Received: files in {folder} that take {reads} of shape {tuple(shape)}."
         )

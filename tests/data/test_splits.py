@@ -313,3 +313,18 @@ class TestDatasets:
         dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
         with pytest.raises(ValueError, match=sentence):
             kd.data.from_dataset(change(dataset), dataset, **options)
+
+
+@pytest.mark.parametrize(
+    ("told", "reads"),
+    [
+        ({}, "images"),
+        ({"is_images": False, "is_text": True}, "texts"),
+        ({"is_images": False, "is_files": True}, "files"),
+        ({"is_images": False}, "numbers"),
+    ],
+)
+def test_data_say_what_a_model_of_them_reads(told, reads):
+    shape = (4, 2, 2, 1) if not told else (4, 8)
+    split = kd.data.Split(np.zeros(shape, np.int32), np.zeros(4, np.int32))
+    assert kd.data.Data("some", split, split, split, ("one",), "here", **told).reads == reads

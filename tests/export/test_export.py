@@ -255,6 +255,7 @@ class TestQuantized:
             quantization="int8",
             calibration=digits.train,
             class_names=names,
+            reads=digits.reads,
         )
         inside = kd.export.embedded(path)
         assert inside["class_names"] == names and inside["quantization"] == "int8"
@@ -265,6 +266,7 @@ class TestQuantized:
             "scale": 1.0,
             "zero_point": -128,
             "range": [0.0, 255.0],
+            "reads": "images",
         }
         beside = json.loads((tmp_path / "file.tflite.json").read_text())
         assert beside.pop("sha256") == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -278,6 +280,10 @@ class TestQuantized:
     def test_an_unknown_quantization_is_refused_with_the_known_ones(self, student, tmp_path):
         with pytest.raises(ValueError, match="'int8_uint8_input'.*Received: quantization='int9'"):
             kd.export.litert(student, tmp_path / "file.tflite", quantization="int9")
+
+    def test_what_it_reads_is_one_of_four(self, student, tmp_path):
+        with pytest.raises(ValueError, match="'images', 'texts', 'files'.*Received: reads='sound'"):
+            kd.export.litert(student, tmp_path / "file.tflite", reads="sound")
 
     def test_a_file_that_stayed_in_floats_is_not_kept(self, tmp_path):
         """The converter leaves small layers alone, and says nothing."""

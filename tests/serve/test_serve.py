@@ -32,6 +32,7 @@ from keras_kd.serve import content as CONTENT
 from keras_kd.serve import runtime as RUNTIME
 from keras_kd.serve import server as SERVER
 from keras_kd.serve import vendor as VENDOR
+from keras_kd.serve.files import read_by
 from keras_kd.teachers.fitting import opened_teacher
 
 FORMATS = (None, "float16", "dynamic", "int8", "int8_uint8_input", "16x8")
@@ -78,6 +79,27 @@ def of_bytes(tmp_path_factory):
 @pytest.fixture(scope="module")
 def content_of_bytes(of_bytes):
     return CONTENT.content_of(of_bytes)
+
+
+@pytest.fixture(scope="module")
+def of_texts(tmp_path_factory):
+    """A folder with a student and a teacher that take the beginnings of texts."""
+    folder = tmp_path_factory.mktemp("texts")
+    for name in ("student", "teacher"):
+        keras.utils.set_random_seed(len(name) + (name == "teacher"))
+        numbers = keras.Input((12,), dtype="int32")
+        x = layers.GlobalAveragePooling1D()(layers.Embedding(256, 4)(numbers))
+        model = keras.Model(numbers, layers.Dense(3, kernel_initializer="he_normal")(x))
+        model.save(folder / f"{name}.keras")
+    names = ["German", "French", "Thai"]
+    student = keras.models.load_model(folder / "student.keras")
+    kd.export.litert(student, folder / "student.tflite", class_names=names, reads="texts")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def content_of_texts(of_texts):
+    return CONTENT.content_of(of_texts)
 
 
 @pytest.fixture
@@ -275,10 +297,35 @@ class TestOwnRun:
         read = {"block": 4096, "kept": 1024, "padding": 256, "fewest": 8}
         assert description["bytes"] == read and description["teacher"]["runs_in_browser"]
 
+    def test_of_texts_it_says_how_many_bytes_are_read(self, content_of_texts):
+        description = json.loads(content_of_texts["description.json"])
+        assert description["reads"] == "texts" and description["image_shape"] == [1, 12, 1]
+        assert description["bytes"] is None and description["teacher"]["runs_in_browser"]
+        assert description["class_names"] == ["German", "French", "Thai"]
+
+    @pytest.mark.parametrize(
+        ("shape", "dtype", "limits", "expected"),
+        [
+            ((28, 28, 1), "float32", (0, 255), "images"),
+            ((28, 28), "uint8", (0, 255), "images"),
+            ((2048,), "int32", (0, 256), "files"),
+            ((64,), "int32", (0, 255), "texts"),
+            ((64,), "int32", (0, 9999), "numbers"),
+            ((13,), "float32", (0, 255), "numbers"),
+        ],
+    )
+    def test_of_a_file_that_does_not_say_what_it_reads_its_shape_tells(
+        self, shape, dtype, limits, expected
+    ):
+        taken = {"shape": [1, *shape], "dtype": dtype, "range": limits}
+        assert read_by({"input": taken}) == expected  # As the former version wrote it.
+        assert read_by({"input": {**taken, "reads": None}}) == expected
+        assert read_by({"input": {**taken, "reads": "numbers"}}) == "numbers"
+
     def test_what_is_no_image_is_told_in_a_sentence(self, tmp_path):
         student = kd.models.from_spec("mlp:4", input_shape=(13,), num_classes=2)
         kd.export.litert(student, tmp_path / "student.tflite")
-        with pytest.raises(ValueError, match=r"shows images of .* take inputs of shape \(13,\)"):
+        with pytest.raises(ValueError, match=r"shows images of .* take numbers of shape \(13,\)"):
             CONTENT.content_of(tmp_path)
 
 
@@ -764,3 +811,26 @@ class TestPage:
             assert browser.execute_async_script(SAYS, "about", " ms ") == ""
             browser.find_element("id", "own-file").send_keys(str(tmp_path / "small"))
             assert browser.execute_async_script(SAYS, "verdict", "fewer than 8 bytes") == ""
+
+    @pytest.mark.parametrize("written", ["Grüße aus Köln", "  où ça ?\n", "ไทย"])
+    def test_a_text_that_is_typed_is_answered_as_by_the_models(
+        self, browser, of_texts, content_of_texts, written
+    ):
+        from selenium.webdriver import Keys
+
+        with serving(content_of_texts) as url:
+            browser.get(url)
+            assert browser.execute_async_script(SAYS, "about", " ms a text") == ""
+            assert browser.find_element("id", "verdict").text == "Type some words."
+            assert not browser.find_element("id", "canvas").is_displayed()
+            browser.find_element("id", "own-text").send_keys(written)
+            assert browser.execute_async_script(SAYS, "shown", "texts a second") == ""
+            found = browser.execute_async_script(SHOWN)
+            browser.find_element("id", "own-text").send_keys(Keys.CONTROL, "a", Keys.DELETE)
+            assert browser.find_element("id", "verdict").text == "Type some words."
+        texts = kd.data.encode_texts([written], num_bytes=12)
+        whole = len(written.strip().encode())
+        assert found["name"].startswith(f"{(texts > 0).sum()} bytes read of {whole}.")
+        for who in ("student", "teacher"):
+            model = keras.models.load_model(of_texts / f"{who}.keras")
+            np.testing.assert_allclose(found[who], model.predict_on_batch(texts)[0], atol=1e-5)

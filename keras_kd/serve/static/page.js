@@ -3,10 +3,17 @@
 import { endsOf } from "./bytes.js";
 import { Drawing, paint } from "./drawing.js";
 import { LiteRTFile, loadRuntime } from "./litert.js";
+import { decoded, encoded } from "./texts.js";
 
 const GRID_STEP = 48;
 const FEW_CLASSES = 20; // Of more, those are listed that somebody gives a hundredth.
 const BREATH = 30; // Milliseconds of computing, after which the browser may answer its user.
+// What a model is asked about, what it is called among the test data, and what is asked for.
+const READS = {
+  images: { one: "an image", test: "Test image", own: "A drawing of yours" },
+  texts: { one: "a text", test: "Test text", wanted: "Type some words." },
+  files: { one: "a file", test: "Test file", wanted: "Choose a file, or drop one here." },
+};
 
 const element = (id) => document.getElementById(id);
 
@@ -15,7 +22,8 @@ let labels, teacherLogits;
 let index = null; // Of the test image that is shown, or null while a drawing is.
 let files = 0; // Files opened so far: what an older one was still at is given up.
 let differing = [];
-let own = null; // What is said of the user's file whose bytes are shown.
+let reads; // One of `READS`.
+let own = null; // What is said of the user's file or text that is shown, if one is asked for.
 
 /** The student's logits for the test images, as far as they are computed; for tests too. */
 export let studentLogits = [];
@@ -25,6 +33,8 @@ export let shown = { student: null, teacher: null };
 
 async function start() {
   description = await (await fetched("description.json")).json();
+  reads = READS[description.reads];
+  own = reads.own ?? null;
   element("title").textContent = description.title;
   document.title = `${description.title} · keras_kd`;
   await Promise.all([loadRuntime(), loadImages()]);
@@ -34,7 +44,8 @@ async function start() {
   buildBars();
   buildDrawing();
   buildFiles();
-  if (description.bytes) buildOwnFile();
+  if (description.reads === "files") buildOwnFile();
+  if (description.reads === "texts") buildOwnText();
   if (images) buildTestImages();
   await openFile();
 }
@@ -80,8 +91,10 @@ async function openFile() {
   const time = student.milliseconds(drawing.pixels);
   element("about").textContent =
     `${counted(Math.round(file.bytes / 1000))} KB, ${file.quantization ?? "float32"}, ` +
-    `${time.toPrecision(2)} ms ${description.bytes ? "a file" : "an image"} in this browser`;
-  answer();
+    `${time.toPrecision(2)} ms ${reads.one} in this browser`;
+  // Of a text that was typed the time is the file's.
+  if (description.reads === "texts" && index === null) readText();
+  else answer();
   if (images) await answerAll(opening);
 }
 
@@ -95,7 +108,7 @@ async function answerAll(opening) {
     studentLogits.push(student.logits(image));
     if (performance.now() - paused < BREATH) continue;
     element("summary").textContent =
-      `Running ${counted(studentLogits.length)} of ${counted(images.length)} test images …`;
+      `Running ${counted(studentLogits.length)} of ${counted(images.length)} test ${description.reads} …`;
     await new Promise((resume) => setTimeout(resume));
     if (opening !== files) return;
     paused = performance.now();
@@ -160,6 +173,29 @@ async function showFile(file) {
   leaveTestImage();
 }
 
+// A text of the user's own.
+
+function buildOwnText() {
+  element("own-text-row").hidden = false;
+  for (const name of ["stage", "tools", "drawing-hint"]) element(name).hidden = true;
+  element("image-heading").textContent = "The text";
+  element("own-text").addEventListener("input", readText);
+}
+
+function readText() {
+  const [, count] = description.image_shape;
+  const found = encoded(element("own-text").value, count);
+  own = null;
+  if (found !== null) {
+    drawing.show(found.numbers);
+    const each = millisecondsOf(() => student.logits(found.numbers));
+    own =
+      `${counted(found.read)} bytes read of ${counted(found.of)}. ` +
+      `Student ${each.toPrecision(2)} ms, ${counted(Math.round(1000 / each))} texts a second`;
+  }
+  leaveTestImage();
+}
+
 /** Return the median milliseconds of five calls. */
 function millisecondsOf(call) {
   const times = Array.from({ length: 5 }, () => {
@@ -184,14 +220,19 @@ function buildTestImages() {
   element("next").addEventListener("click", () => show((index ?? -1) + 1));
   element("any").addEventListener("click", () => show(Math.floor(count * Math.random())));
   index = 0;
-  drawing.show(images[0]);
+  showTestImage();
+}
+
+function showTestImage() {
+  drawing.show(images[index]);
+  if (description.reads === "texts") element("own-text").value = decoded(images[index]);
 }
 
 function show(place) {
   if (!Number.isInteger(place)) place = 0;
   index = (place + images.length) % images.length;
   element("index").value = index;
-  drawing.show(images[index]);
+  showTestImage();
   answer();
 }
 
@@ -219,8 +260,11 @@ function players() {
 }
 
 function answer() {
-  if (description.bytes && own === null) {
-    element("verdict").textContent = "Choose a file, or drop one here.";
+  if (index === null && own === null) {
+    shown = { student: null, teacher: null };
+    element("verdict").textContent = reads.wanted;
+    element("shown").textContent = "";
+    drawBars();
     return;
   }
   shown = { student: student.logits(drawing.pixels), teacher: teacherAnswer() };
@@ -228,7 +272,7 @@ function answer() {
   const name = (logits) => description.class_names[largest(logits)];
   const label = index === null ? null : description.class_names[labels[index]];
   element("shown").textContent =
-    label === null ? own ?? "A drawing of yours" : `Test image ${index}: ${label}`;
+    label === null ? own : `${reads.test} ${index}: ${label}`;
   element("verdict").textContent = players()
     .filter((who) => shown[who])
     .map((who) => `${capitalised(who)}: ${name(shown[who])}`)
@@ -247,7 +291,7 @@ function teacherAnswer() {
 function drawBars() {
   const temperature = Number(element("temperature").value);
   element("temperature-value").textContent = temperature.toFixed(1);
-  const likeliest = largest(shown.student);
+  const likeliest = shown.student && largest(shown.student);
   for (const who of players()) {
     const probabilities = shown[who] && softmax(shown[who], temperature);
     description.class_names.forEach((_, place) => {
@@ -299,7 +343,7 @@ function summarise() {
   const right = (logits) =>
     percent(logits.filter((each, place) => largest(each) === labels[place]).length);
   const which = count < total ? `the first ${counted(count)} of ` : "";
-  const facts = [`On ${which}${counted(total)} test images of ${name}: student ${right(studentLogits)} right`];
+  const facts = [`On ${which}${counted(total)} test ${description.reads} of ${name}: student ${right(studentLogits)} right`];
   if (teacherLogits) {
     differing = [...images.keys()].filter(
       (place) => largest(studentLogits[place]) !== largest(teacherLogits[place]),
@@ -307,7 +351,7 @@ function summarise() {
     facts.push(`teacher ${right(teacherLogits)}`);
     facts.push(`they differ on ${counted(differing.length)} (${percent(differing.length)})`);
   } else {
-    element("differences-heading").textContent = "On the test images";
+    element("differences-heading").textContent = `On the test ${description.reads}`;
   }
   element("summary").textContent = `${facts.join(", ")}.`;
   element("more").onclick = growGrid;
@@ -325,8 +369,6 @@ function growGrid() {
 function thumbnail(place) {
   const button = Object.assign(document.createElement("button"), { type: "button" });
   button.dataset.index = place;
-  const canvas = document.createElement("canvas");
-  paint(canvas, images[place], description.image_shape, description.range);
   const names = [
     ["teacher", teacherLogits[place]],
     ["student", studentLogits[place]],
@@ -336,13 +378,23 @@ function thumbnail(place) {
   });
   const label = `label: ${description.class_names[labels[place]]}`;
   names.push(Object.assign(document.createElement("span"), { className: "name", textContent: label }));
-  button.append(canvas, ...names);
+  button.append(pictured(images[place]), ...names);
   button.addEventListener("click", () => {
     show(place);
     const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
     element("image-heading").scrollIntoView({ behavior: calm ? "auto" : "smooth" });
   });
   return button;
+}
+
+/** Return an image as an element; of a text, its words. */
+function pictured(image) {
+  if (description.reads === "texts") {
+    return Object.assign(document.createElement("span"), { className: "text", textContent: decoded(image) });
+  }
+  const canvas = document.createElement("canvas");
+  paint(canvas, image, description.image_shape, description.range);
+  return canvas;
 }
 
 function markShown() {
