@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # What `__getattr__` finds, for editors and type checkers.
     from keras_kd import losses as losses
     from keras_kd import metrics as metrics
     from keras_kd import models as models
+    from keras_kd import pruning as pruning
     from keras_kd import quantize as quantize
     from keras_kd import recipes as recipes
     from keras_kd import schedules as schedules
@@ -63,6 +64,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "pruning",
     "quantize",
     "recipes",
     "schedules",

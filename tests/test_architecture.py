@@ -11,7 +11,7 @@ PACKAGE = Path(keras_kd.__file__).parent
 FLOORS = [
     {"_common"},
     {"device", "metrics", "schedules", "callbacks", "models", "data", "losses", "quantize", "zoo"},
-    {"launchers", "teachers"},
+    {"launchers", "pruning", "teachers"},
     {"export", "soft_labels"},
     {"distillers"},
     {"adversarial"},

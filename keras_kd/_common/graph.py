@@ -91,15 +91,16 @@ def walk(model, visit):
     return clone.input, clone.output
 
 
-def model_between(inputs, outputs):
+def model_between(inputs, outputs, name=None):
     """Return a `keras.Model` from symbolic inputs to outputs, both in any structure.
 
     Args:
         inputs: of a model that is there already: of keys that are no names its owner was told.
         outputs: tensors that are made of them.
+        name: of the model.
     """
     with _silence_about_names():
-        return keras.Model(inputs, outputs)
+        return keras.Model(inputs, outputs, name=name)
 
 
 @contextlib.contextmanager
