@@ -203,12 +203,13 @@ def _add_soft_labels(commands):
         "soft-labels",
         "ask a teacher once about every training image, with as many machines as there are",
         "Store what a teacher says of the training images, for `--soft-labels` of what trains. "
-        "Machines that see one folder share the work: each does a part with `--shard`, in "
-        "any order, and the last one finishes the store. What was killed is said again.",
+        "Machines that see one folder or bucket share the work: each does a part with `--shard`, "
+        "in any order, and the last one finishes the store. What was killed is said again.",
         [
             "{} --teacher t.keras --data photos --output labels",
             "{} --teacher t.keras --data photos --output labels --shard 3/16",
             "{} --teacher t.keras --data photos --output labels --ray auto",
+            "{} --teacher t.keras --data photos --output s3://bucket/labels --shard 3/16",
             "{} status labels",
         ],
     )
@@ -216,7 +217,7 @@ def _add_soft_labels(commands):
     soft_labels.add_argument(
         "asked", nargs="*", metavar="status STORE", help="only say how far a store is"
     )
-    soft_labels.add_argument("--output", metavar="STORE", help="folder of the store")
+    soft_labels.add_argument("--output", metavar="STORE", help="folder of the store, or s3://...")
     soft_labels.add_argument(
         "--shard", type=_part, metavar="K/N", help="do part K of N, as another machine does others"
     )

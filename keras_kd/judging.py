@@ -18,6 +18,7 @@ from keras_kd._common.checks import (
     check_text,
     check_writable,
 )
+from keras_kd._common.files import is_url
 
 
 def judge_words(options):
@@ -42,11 +43,14 @@ def judge_words(options):
             if name in _WORDS and value is not None:
                 _WORDS[name](value)
     for name in ("output", "to", "cache"):
-        if getattr(options, name, None) is not None:
-            check_writable(name, getattr(options, name))
+        place = getattr(options, name, None)
+        # Soft labels alone may lie in an object store.
+        if place is not None and not (options.command == "soft-labels" and is_url(place)):
+            check_writable(name, place)
     for name in ("data_dir", "unlabelled", "soft_labels"):
-        if getattr(options, name, None) is not None:
-            _check_folder(name, getattr(options, name))
+        place = getattr(options, name, None)
+        if place is not None and not (name == "soft_labels" and is_url(place)):
+            _check_folder(name, place)
     must_be = options.command in ("resume", "report", "serve")
     if must_be or (options.command == "list" and os.path.lexists(options.folder)):
         _check_folder("DIR", options.folder)

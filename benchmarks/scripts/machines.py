@@ -1,6 +1,6 @@
 """Measure what several processes gain on a teacher's pass or a student's training, and kill them.
 
-Command: `python benchmarks/scripts/machines.py kills`, `scaling`, `seeds`, `paces`,
+Command: `python benchmarks/scripts/machines.py kills`, `objects`, `scaling`, `seeds`, `paces`,
 `students`, `nudged`, `steps`, `rates`, `stores`.
 Cost: about five minutes each on two cores; `seeds` two, `paces` and the last three one.
 Writes: `benchmarks/results/machines.json`, its sections of `benchmarks/robust.md`, and the plan in
@@ -9,6 +9,8 @@ Writes: `benchmarks/results/machines.json`, its sections of `benchmarks/robust.m
 `kills`: while four processes make a store, one of them or the one that began them is killed with
 SIGKILL at a random moment, twenty times in all, and the store is gone on with. It must be the one
 that a single process makes, byte for byte.
+
+`objects`: the same where the processes share an object store: a server that speaks S3, on loopback.
 
 `scaling`: eight processes against one, with work that waits a quarter of a second in the place of
 a teacher: so eight can be looked at on two cores, and what is seen is the launcher's own cost.
@@ -44,7 +46,9 @@ import tempfile
 import time
 from pathlib import Path
 
+import fsspec
 import keras
+import moto.server
 import numpy as np
 import PIL.Image
 import tensorflow as tf
@@ -69,7 +73,7 @@ if __name__ == "__main__":
     launcher = kd.launchers.Processes({workers}) if {workers} > 1 else None
     teacher = kd.load_teacher(sys.argv[1] + "/teacher.keras")
     kd.SoftLabels.create(
-        sys.argv[1] + "/" + sys.argv[2], teacher, np.load(sys.argv[1] + "/images.npy"),
+        sys.argv[2], teacher, np.load(sys.argv[1] + "/images.npy"),
         views={views}, augmentation=kd.data.RandomShift(1), launcher=launcher, verbose=False,
     )
 """
@@ -138,21 +142,26 @@ def main():
         write_section("many_images.md", "plan", plan())
 
 
-def kills():
-    """Return what was killed, and whether the store came out the same."""
+def kills(objects=None):
+    """Return what was killed, and whether the store came out the same.
+
+    Args:
+        objects: URL to write below, of an object store; a folder is written to if `None`.
+    """
     seed = random.SystemRandom().randrange(10**6)
     draw, killed = random.Random(seed), []
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         _prepare(folder)
+        place = str(folder / "killed") if objects is None else f"{objects}/killed"
         began = time.perf_counter()
-        _begin(folder, "whole", workers=1).wait()
+        _begin(folder, folder / "whole", workers=1).wait()
         alone = time.perf_counter() - began
         while True:
-            process = _begin(folder, "killed", workers=NUM_WORKERS)
+            process = _begin(folder, place, workers=NUM_WORKERS)
             # From the first shard of these processes on: before it nothing is at stake.
-            before = _num_shards(folder)
-            while process.poll() is None and _num_shards(folder) == before:
+            before = _num_shards(place)
+            while process.poll() is None and _num_shards(place) == before:
                 time.sleep(0.05)
             while len(killed) < NUM_KILLS and process.poll() is None:
                 time.sleep(draw.uniform(0.1, 3))
@@ -162,18 +171,45 @@ def kills():
                 is_launcher = draw.random() < 0.2
                 _kill(process.pid if is_launcher else draw.choice(workers))
                 killed.append("the launcher" if is_launcher else "a worker")
-                print(f"killed {killed[-1]}, {_num_shards(folder)} shards are there", flush=True)
+                print(f"killed {killed[-1]}, {_num_shards(place)} shards are there", flush=True)
             if process.wait() == 0:
                 break
-        same = _content(folder / "killed") == _content(folder / "whole")
-        shards = len([*(folder / "whole").glob("rows-*.npy")])
+        whole = _content(folder / "whole")
+        same = _content(place) == whole
         left = sorted(each.name for each in folder.iterdir() if each.name.startswith("."))
     assert same and not left, left
+    shards = sum(name.startswith("rows-") for name in whole)
     return {"seed": seed, "killed": killed, "shards": shards, "alone_s": round(alone, 1)}
 
 
-def _num_shards(folder):
-    return len([*(folder / ".killed.unfinished").glob("rows-*.npy")])
+def objects():
+    """Return the same of an object store."""
+    server = moto.server.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    address = "http://{}:{}".format(*server.get_host_and_port())
+    os.environ |= {"AWS_ENDPOINT_URL": address, "AWS_DEFAULT_REGION": "us-east-1"}
+    os.environ |= {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing"}
+    fsspec.filesystem("s3").mkdir("bucket")
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["KERAS_HOME"] = home
+        return kills("s3://bucket")
+
+
+def _num_shards(place):
+    if "://" in place:
+        there = _objects_at(place)
+        return sum(path.endswith(".npy") for path in there)
+    place = Path(place)
+    return len([*place.with_name(f".{place.name}.unfinished").glob("rows-*.npy")])
+
+
+def _objects_at(url):
+    files, root = fsspec.core.url_to_fs(url)
+    files.invalidate_cache()
+    try:
+        return files.ls(root, detail=False)
+    except FileNotFoundError:
+        return []
 
 
 def _prepare(folder):
@@ -185,8 +221,8 @@ def _prepare(folder):
         (folder / f"make_{workers}.py").write_text(script)
 
 
-def _begin(folder, name, workers):
-    command = [sys.executable, folder / f"make_{workers}.py", folder, name]
+def _begin(folder, place, workers):
+    command = [sys.executable, folder / f"make_{workers}.py", folder, place]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
@@ -207,8 +243,11 @@ def _kill(number):
         os.kill(number, signal.SIGKILL)
 
 
-def _content(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+def _content(place):
+    if "://" in str(place):
+        files, _ = fsspec.core.url_to_fs(place)
+        return {path.rpartition("/")[2]: files.cat_file(path) for path in _objects_at(place)}
+    return {path.name: path.read_bytes() for path in Path(place).iterdir()}
 
 
 def scaling():
@@ -451,7 +490,7 @@ def _difference(one, other, kind):
 
 PARTS = {
     each.__name__: each
-    for each in (kills, scaling, seeds, paces, students, nudged, steps, rates, stores)
+    for each in (kills, objects, scaling, seeds, paces, students, nudged, steps, rates, stores)
 }
 
 
@@ -501,11 +540,14 @@ def document():
     """Return what the page says of it."""
     found = read("machines")
     lines = ["", "Written by `python benchmarks/scripts/machines.py`.", ""]
-    if "kills" in found:
-        kills = found["kills"]
+    for name, where in (("kills", "a folder"), ("objects", "an object store")):
+        if name not in found:
+            continue
+        kills = found[name]
         count = collections.Counter(kills["killed"])
         lines += [
-            f"{kills['shards']} shards, {NUM_WORKERS} processes, {len(kills['killed'])} kills with "
+            f"{kills['shards']} shards in {where}, {NUM_WORKERS} processes, "
+            f"{len(kills['killed'])} kills with "
             f"SIGKILL at random moments (seed {kills['seed']}): {count['a worker']} times a "
             f"worker, {count['the launcher']} times the launcher. The store is that of one "
             "process, byte for byte, and nothing else was left.",

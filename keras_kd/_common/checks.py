@@ -9,6 +9,8 @@ import re
 import tempfile
 from pathlib import Path
 
+from keras_kd._common.files import is_url
+
 # Counters, steps and sizes are 32-bit integers in TensorFlow.
 MOST = 2**31 - 1
 # NumPy's and Keras's generators take seeds of 32 bits.
@@ -157,6 +159,10 @@ def check_writable(name, path, what="a folder"):
     Raises:
         ArgumentError: in one sentence.
     """
+    if is_url(path):
+        raise ArgumentError(
+            f"`{name}` must be {what} on this machine. Received: {path}. Write it here and copy it."
+        )
     whole = Path(os.path.abspath(path))  # No ".." leads out of where it is tried.
     there = next(each for each in (whole, *whole.parents) if os.path.lexists(each))
     try:

@@ -9,8 +9,14 @@ import shutil
 import tempfile
 from pathlib import Path
 
+_URL = re.compile(r"[a-z][a-z0-9+.-]+://.+")
 # A full disk, a quota, a limit on the size of files.
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def is_url(path):
+    """Return whether a path is the URL of a place elsewhere."""
+    return isinstance(path, str) and _URL.fullmatch(path) is not None
 
 
 def move(path, place):

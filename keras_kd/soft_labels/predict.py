@@ -172,12 +172,12 @@ def asking(teacher, augmentation):
     return ask
 
 
-def progress_bar(title, verbose):
-    """Return a progress bar of images; its tasks need a field `pace`."""
+def progress_bar(title, verbose, unit="images"):
+    """Return a progress bar of images, or another unit; its tasks need a field `pace`."""
     console = Console(quiet=not verbose)
     columns = [
         rich.progress.TextColumn(title),
-        rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} images"),
+        rich.progress.TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit),
     ]
     if console.width >= _WIDE:  # A number that is cut is another.
         columns.insert(1, rich.progress.BarColumn())

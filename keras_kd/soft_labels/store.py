@@ -5,7 +5,6 @@ import hashlib
 import math
 import shutil
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Self
 
 import keras
@@ -13,7 +12,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_kd._common.checks import check_integer, check_seed
-from keras_kd._common.files import size_of
 from keras_kd._common.json_files import misfit
 from keras_kd._common.locks import alone
 from keras_kd._common.reprs import call_of
@@ -23,6 +21,8 @@ from keras_kd.data.minibatches import Minibatches
 from keras_kd.data.splits import Split
 from keras_kd.data.targets import Targets
 from keras_kd.launchers import Launcher
+from keras_kd.soft_labels.objects_writing import ObjectsWriter
+from keras_kd.soft_labels.places import Folder, place_of
 from keras_kd.soft_labels.predict import examples_of, images_at_once, shapes_of
 from keras_kd.soft_labels.record import (
     ALONE,
@@ -32,8 +32,6 @@ from keras_kd.soft_labels.record import (
     is_whole,
     listed,
     outputs_of,
-    read_store,
-    read_unfinished,
 )
 from keras_kd.soft_labels.rows import at_kept, dense_logits, parts_of, read_others, row_dtype
 from keras_kd.soft_labels.source import (
@@ -44,7 +42,7 @@ from keras_kd.soft_labels.source import (
     kept_of,
     what_it_does,
 )
-from keras_kd.soft_labels.writing import Writer, unfinished_of
+from keras_kd.soft_labels.writing import Writer
 from keras_kd.teachers.ensemble import TeacherLike
 
 # A block, see `Writer`, has at most so many rows, and so many bytes.
@@ -74,7 +72,8 @@ class SoftLabels:
     checked against its SHA-256 when the store is opened.
 
     Args:
-        path: folder that `SoftLabels.create` or `SoftLabels.from_logits` wrote.
+        path: folder that `SoftLabels.create` or `SoftLabels.from_logits` wrote; or a place in an
+            object store, such as `s3://bucket/labels`, which is copied to this machine.
         augmentation: the one it was created with, if there was one.
 
     Attributes:
@@ -88,6 +87,7 @@ class SoftLabels:
     Raises:
         FileNotFoundError: if there is no finished store at `path`.
         ValueError: if a shard is damaged.
+        OSError: if an object store is not reached, or there is no room for the copy.
 
     Example:
 
@@ -114,14 +114,16 @@ class SoftLabels:
     """
 
     def __init__(self, path: PathLike, *, augmentation: Callable[..., Any] | None = None):
-        self.path = Path(path)
+        place = place_of(path)
+        self.path = place.folder
         self.augmentation = augmentation
-        self._made_of = read_store(self.path)
+        self._made_of = place.record()
         if self._made_of is None:
             raise FileNotFoundError(
-                f"There are no soft labels at {self.path}. Make them with "
+                f"There are no soft labels at {place}. Make them with "
                 "`SoftLabels.create(path, teacher, data)`."
             )
+        place.fetch(self._made_of)
         for name in ("views", "num_examples", "num_classes", "head"):
             setattr(self, name, self._made_of[name])
         self._outputs = outputs_of(self._made_of)
@@ -134,7 +136,7 @@ class SoftLabels:
             if not is_whole(self.path, shard):
                 raise ValueError(
                     f"The soft labels must be as they were written. Received: {shard['file']} in "
-                    f"{self.path}, which is damaged. Delete the folder and create them again."
+                    f"{place}, which is damaged. Delete the folder and create them again."
                 )
         self._others = read_others(self.path, others)
         shards = [
@@ -175,7 +177,7 @@ class SoftLabels:
         one asks, and the others wait for it.
 
         Args:
-            path: the folder.
+            path: the folder, or a place in an object store, such as `s3://bucket/labels`.
             teacher: as in `Distiller`.
             data: a `Split`; `(images, labels)`, each an array or a structure of arrays as in
                 `keras.Model.fit`; or images, or other inputs, alone.
@@ -246,16 +248,16 @@ class SoftLabels:
         """
         number, count = _checked_part(part)
         made_of, asked = _asked(teacher, data, **options)
-        path = Path(path)
-        if _is_made(path, made_of, overwrite=False):
+        place = place_of(path)
+        if _is_made(place, made_of, overwrite=False):
             return True
-        writer = _writer(path, made_of, verbose)
+        writer = _writer(place, made_of, verbose)
         writer.join()
         numbers = writer.numbers()
         own = numbers[(number - 1) * len(numbers) // count : number * len(numbers) // count]
         writer.write(own, *asked)
-        with alone(path, print if verbose else _nothing):
-            if _is_made(path, made_of, overwrite=False):  # By who was waited for.
+        with alone(place.folder, print if verbose else _nothing):
+            if _is_made(place, made_of, overwrite=False):  # By who was waited for.
                 shutil.rmtree(writer.unfinished, ignore_errors=True)
                 return True
             if writer.progress()[0] < len(numbers):
@@ -270,25 +272,25 @@ class SoftLabels:
         """Return a sentence on how far a store is.
 
         Args:
-            path: its folder, finished or not.
+            path: its place, finished or not.
 
         Raises:
             FileNotFoundError: if nobody has begun one there.
         """
-        path = Path(path)
-        record = read_store(path)
+        place = place_of(path)
+        record = place.record()
         if record is None:
-            found = read_unfinished(unfinished_of(path) / "store.json")
+            found = place.unfinished()
             if found is None or misfit(found, {"views": int, "num_examples": int}) is not None:
                 raise FileNotFoundError(
-                    f"There are no soft labels at {path}, and nobody has begun any."
+                    f"There are no soft labels at {place}, and nobody has begun any."
                 )
-            done, total = Writer(path, found, verbose=False).progress()
-            return f"{path}: {done} of {total} shards are written"
+            done, total = _writer_to(place)(place, found, verbose=False).progress()
+            return f"{place}: {done} of {total} shards are written"
         views = f", {record['views']} views each" if record["views"] > 1 else ""
         return (
-            f"{path}: finished, {record['num_examples']:,} images{views}, "
-            f"{size_of(path) / 1e6:,.1f} MB in shards of {record['rows_per_shard']:,}"
+            f"{place}: finished, {record['num_examples']:,} images{views}, "
+            f"{place.nbytes() / 1e6:,.1f} MB in shards of {record['rows_per_shard']:,}"
         )
 
     @classmethod
@@ -314,7 +316,7 @@ class SoftLabels:
         teacher's weights.
 
         Args:
-            path: the folder.
+            path: as in `create`.
             logits: `[n, ..., num_classes]`, in the order of the images and of the student's
                 classes: an array, or a file of some, `np.load("logits.npy", mmap_mode="r")`. A
                 dict of such by the names of the outputs, for a student with several.
@@ -376,11 +378,11 @@ class SoftLabels:
     def _made(cls, path, made_of, making, verbose, launcher=None):
         """Open the folder if it is made of the same; make it, as `Writer.write` does, if not."""
         *asked, overwrite = making
-        path = Path(path)
-        if not _is_made(path, made_of, overwrite):
-            with alone(path, print if verbose else _nothing):
-                if not _is_made(path, made_of, overwrite):  # By who was waited for.
-                    writer = _writer(path, made_of, verbose)
+        place = place_of(path)
+        if not _is_made(place, made_of, overwrite):
+            with alone(place.folder, print if verbose else _nothing):
+                if not _is_made(place, made_of, overwrite):  # By who was waited for.
+                    writer = _writer(place, made_of, verbose)
                     writer.begin(overwrite)
                     if launcher is None:
                         writer.write(writer.numbers(), *asked)
@@ -555,17 +557,21 @@ def _asked(
     return made_of, (teacher, split, augmentation, batch_size)
 
 
-def _writer(path, made_of, verbose):
+def _writer_to(place):
+    return Writer if isinstance(place, Folder) else ObjectsWriter
+
+
+def _writer(place, made_of, verbose):
     block = _BYTES_PER_BLOCK // row_dtype(outputs_of(made_of)).itemsize
     block = min(_ROWS_PER_BLOCK, max(1, block))
     fair = made_of["views"] * made_of["num_examples"] // _SHARDS
     # A power of two, as the teacher's batches are: few of them lie in two shards.
     rows_per_shard = min(block, max(_ROWS_PER_SHARD, 1 << max(fair, 1).bit_length() - 1))
-    found = read_unfinished(unfinished_of(path) / "store.json") or {}
+    found = place.unfinished() or {}
     # What was begun is gone on with as it is cut.
     if all(found.get(name) == value for name, value in made_of.items()):
         rows_per_shard = found.get("rows_per_shard", rows_per_shard)
-    return Writer(path, made_of | {"rows_per_shard": rows_per_shard}, verbose, block)
+    return _writer_to(place)(place, made_of | {"rows_per_shard": rows_per_shard}, verbose, block)
 
 
 def _checked_part(part):
@@ -593,17 +599,17 @@ def _digest_of(logits):
     return digest.hexdigest()
 
 
-def _is_made(path, made_of, overwrite):
+def _is_made(place, made_of, overwrite):
     """Return whether the soft labels are there; refuse what is there instead of them."""
-    stored = read_store(path)
+    stored = place.record()
     if stored is not None:
         same = all(stored.get(name) == value for name, value in made_of.items())
         if not (same or overwrite):
-            check_same(stored, made_of, path)
+            check_same(stored, made_of, place)
         return same
-    if path.exists():
+    if place.holds_something_else():
         raise ValueError(
-            f"`path` must be a new folder, or one of soft labels. Received: {path}, which is "
+            f"`path` must be a new folder, or one of soft labels. Received: {place}, which is "
             "something else."
         )
     return False

@@ -16,6 +16,7 @@ from keras_kd._common.backend import versions
 from keras_kd._common.files import move, move_new, remove_leftovers, sha256_of, written_whole
 from keras_kd._common.model_files import Imported
 from keras_kd.soft_labels.others import Others, num_sampled
+from keras_kd.soft_labels.places import unfinished_of
 from keras_kd.soft_labels.predict import asking, examples_of, progress_bar
 from keras_kd.soft_labels.record import (
     SHARD,
@@ -35,11 +36,6 @@ _FEWEST_ASKED = 256
 _ROWS = "rows-*.npy"
 
 
-def unfinished_of(path):
-    """Return the folder beside a store's place in which it is written."""
-    return path.with_name(f".{path.name}.unfinished")
-
-
 class Writer:
     """Writes one store, shard by shard.
 
@@ -52,21 +48,29 @@ class Writer:
     by blocks of rows, whatever part of a block a shard is.
 
     Args:
-        path: its final place.
+        place: its final place, a `Folder`.
         made_of: everything its rows depend on, and `rows_per_shard`, as `store.json` says it.
         verbose: show a progress bar.
         rows_per_block: of a block.
     """
 
-    def __init__(self, path, made_of, verbose, rows_per_block=None):
-        self.path, self.made_of, self.verbose = path, made_of, verbose
+    def __init__(self, place, made_of, verbose, rows_per_block=None):
+        self.place, self.made_of, self.verbose = place, made_of, verbose
         self.rows_per_block = rows_per_block
         self.outputs = outputs_of(made_of)
-        self.unfinished = unfinished_of(path)
-        self.record = self.unfinished / "store.json"
         self._versions = versions()
         # By the number of an output with `top_k`: what is common to its places, and the file of it.
         self._others, self._files = {}, {}
+
+    @property
+    def unfinished(self):
+        """The folder that is written to."""
+        return unfinished_of(self.place.folder)
+
+    @property
+    def record(self):
+        """The file in it that says what the store is made of."""
+        return self.unfinished / "store.json"
 
     def begin(self, overwrite):
         """Make the folder that shards are written to, or take up what is in it.
@@ -80,8 +84,9 @@ class Writer:
             ValueError: if it holds shards of something else, or by other versions.
         """
         found = read_unfinished(self.record)
-        shards = [] if found is None else [*found.get("shards", []), *self.unfinished.glob(_ROWS)]
-        if not overwrite and shards:
+        # The former version kept digests in the record.
+        has_shards = found is not None and (found.get("shards") or self.progress()[0])
+        if not overwrite and has_shards:
             self._check_same(found)
         if not self._take_up(found):
             shutil.rmtree(self.unfinished, ignore_errors=True)
@@ -120,8 +125,8 @@ class Writer:
         there = _made_of(found)
         # What tells more comes first: how they are cut follows from it.
         for wanted in (_without_cut(self.made_of), self.made_of):
-            check_same(there, wanted, self.path, "unfinished soft labels")
-        check_versions(found, self._versions, self.path)
+            check_same(there, wanted, self.place, "unfinished soft labels")
+        check_versions(found, self._versions, self.place)
 
     def _take_up(self, found):
         """Go on with what the record says, if it is of the same and whole; return whether it is."""
@@ -153,8 +158,8 @@ class Writer:
         Args:
             numbers: of shards.
         """
-        done = {number: self._done(number) for number in numbers}
-        return [n for n, shard in done.items() if not (shard and is_whole(self.unfinished, shard))]
+        done = self._done(numbers)
+        return [n for n, shard in done.items() if not (shard and self._is_whole(shard))]
 
     def write(self, numbers, teacher, split, augmentation, batch_size):
         """Write those of some shards that are missing, and what a reader must know beside them.
@@ -201,12 +206,12 @@ class Writer:
         with progress_bar("soft labels", self.verbose) as bar:
             task = bar.add_task("", total=total, pace="")
             bar.advance(task, total - sum(map(self._num_rows, missing)))
-            writer = Writer(self.path, self.made_of, False, self.rows_per_block)
+            writer = type(self)(self.place, self.made_of, False, self.rows_per_block)
             for number in launcher(_Work(writer, asked), missing):
                 bar.advance(task, self._num_rows(number))
                 bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
         self.progress()  # Where a folder is shared, who lists it sees what others wrote.
-        elsewhere = [number for number in missing if self._done(number) is None]
+        elsewhere = [n for n, shard in self._done(missing).items() if shard is None]
         if elsewhere:
             raise FileNotFoundError(
                 "All machines must see the folder that a store is written in. Received: "
@@ -216,14 +221,17 @@ class Writer:
 
     def finish(self):
         """Move the store to its place, all shards of which are there."""
-        done = [self._done(number) for number in self.numbers()]
-        self._write_record(shards=done)  # First: who is killed here finds the digests in it.
+        done = self._done(self.numbers())
+        self._write_record(
+            shards=[*done.values()]
+        )  # First: who is killed here finds the digests in it.
         for number in self.numbers():
             self._digest_file(number).unlink()
         remove_leftovers(self.unfinished)
-        if self.path.exists():
-            shutil.rmtree(self.path)  # Others, that are to be replaced: these are whole now.
-        move(self.unfinished, self.path)
+        path = self.place.folder
+        if path.exists():
+            shutil.rmtree(path)  # Others, that are to be replaced: these are whole now.
+        move(self.unfinished, path)
 
     def _prepare(self, ask, split, batch_size):
         """Write what shards and their readers must know beside the record, if nobody did."""
@@ -248,8 +256,15 @@ class Writer:
     def _digest_file(self, number):
         return self.unfinished / f"rows-{number:05d}.json"
 
-    def _done(self, number):
-        """Return what the record says of a shard, or `None` if it is not there."""
+    def _done(self, numbers):
+        """Return what the record says of some shards, `None` of one that is not there."""
+        return {number: self._said_of(number) for number in numbers}
+
+    def _is_whole(self, shard):
+        """Return whether a shard is what the record says of it."""
+        return is_whole(self.unfinished, shard)
+
+    def _said_of(self, number):
         file = self._digest_file(number)
         if not (self.unfinished / f"{file.stem}.npy").is_file():
             return None

@@ -8,7 +8,6 @@ import random
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -18,7 +17,7 @@ import warm
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd.launchers import processes
-from keras_kd.soft_labels import store, writing
+from keras_kd.soft_labels import places, store, writing
 
 SHAPE = {"image_shape": (4, 4, 1), "num_classes": 3}
 IMAGES = np.random.default_rng(0).uniform(0, 255, (400, 4, 4, 1)).astype("uint8")
@@ -198,8 +197,10 @@ def test_what_the_former_version_left_unfinished_is_gone_on_with(teacher, tmp_pa
     """It kept the digests of the shards in the record alone."""
     path = tmp_path / "labels"
     part(path, teacher, 1, 2)
-    writer = store._writer(path, store._asked(teacher, IMAGES, **OPTIONS)[0], False)
-    done = [writer._done(number) for number in range(7)]
+    writer = store._writer(
+        places.place_of(path), store._asked(teacher, IMAGES, **OPTIONS)[0], False
+    )
+    done = [*writer._done(range(7)).values()]
     writer._write_record(shards=done)
     for file in (tmp_path / ".labels.unfinished").glob("rows-*.json"):
         file.unlink()
@@ -259,7 +260,7 @@ class TestShards:
 
         def cut(count, views=1):
             writer = store._writer(
-                Path("nowhere"), {**made_of, "views": views, "num_examples": count}, False
+                places.Folder("nowhere"), {**made_of, "views": views, "num_examples": count}, False
             )
             return writer.made_of["rows_per_shard"], len(writer.numbers())
 
