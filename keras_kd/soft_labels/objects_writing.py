@@ -28,7 +28,7 @@ class ObjectsWriter(Writer):
 
     def join(self):
         if self.place.unfinished() is None:
-            self._write_record()
+            self.write_record()
         self.go_on()
 
     def go_on(self):
@@ -40,7 +40,7 @@ class ObjectsWriter(Writer):
 
     def finish(self):
         done = self._done(self.numbers())
-        super()._write_record(shards=[*done.values()])
+        self.write_record(shards=[*done.values()])
         self.place.write("store.json", self.record.read_bytes())  # From now on it is there.
         self.place.remove(["unfinished.json", *self._marks()])
         for file in self.unfinished.glob("rows-*.json"):
@@ -73,19 +73,20 @@ class ObjectsWriter(Writer):
         # Its object appeared whole, before what says so; readers look once more.
         return True
 
-    def _write_shard(self, number, rows):
-        super()._write_shard(number, rows)
+    def write_shard(self, number, rows):
+        super().write_shard(number, rows)
         digest = self._digest_file(number)
         self.place.send(digest.with_suffix(".npy"))
         self.place.send(digest)
 
-    def _write_record(self, move=move, **shards):
-        super()._write_record(move, **shards)
-        self.place.write("unfinished.json", self.record.read_bytes(), new=not self._files)
-        self._pull()  # Who came first said what it is of.
+    def write_record(self, move=move, **shards):
+        super().write_record(move, **shards)
+        if not shards:  # It is begun, not finished.
+            self.place.write("unfinished.json", self.record.read_bytes(), new=not self._files)
+            self._pull()  # Who came first said what it is of.
 
-    def _find_others(self, ask, split, batch_size):
-        super()._find_others(ask, split, batch_size)
+    def find_others(self, ask, split, batch_size):
+        super().find_others(ask, split, batch_size)
         for name, file in self._files.items():
             path = self.unfinished / file["file"]
             self.place.write(path.name, path.read_bytes(), new=True)

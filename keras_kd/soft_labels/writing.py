@@ -91,7 +91,7 @@ class Writer:
         if not self._take_up(found):
             shutil.rmtree(self.unfinished, ignore_errors=True)
             self.unfinished.mkdir()
-            self._write_record()
+            self.write_record()
 
     def join(self):
         """The same for one of many at it: nothing is removed. Who comes first says what it is of.
@@ -101,7 +101,7 @@ class Writer:
         """
         self.unfinished.mkdir(parents=True, exist_ok=True)
         if not self.record.is_file():
-            self._write_record(move_new)
+            self.write_record(move_new)
         self.go_on()
 
     def go_on(self):
@@ -188,7 +188,7 @@ class Writer:
                 rows = self._rows(ask, split, number, batch_size, bar, task)
                 if waiting:
                     waiting.result()
-                waiting = writer.submit(self._write_shard, number, rows)
+                waiting = writer.submit(self.write_shard, number, rows)
             if waiting:
                 waiting.result()
 
@@ -222,7 +222,7 @@ class Writer:
     def finish(self):
         """Move the store to its place, all shards of which are there."""
         done = self._done(self.numbers())
-        self._write_record(
+        self.write_record(
             shards=[*done.values()]
         )  # First: who is killed here finds the digests in it.
         for number in self.numbers():
@@ -236,8 +236,8 @@ class Writer:
     def _prepare(self, ask, split, batch_size):
         """Write what shards and their readers must know beside the record, if nobody did."""
         if len(self._files) < len(self._with_others()):
-            self._find_others(ask, split, batch_size)
-            self._write_record()
+            self.find_others(ask, split, batch_size)
+            self.write_record()
 
     def _shards_a_view(self):
         return -(-self.made_of["num_examples"] // self.made_of["rows_per_shard"])
@@ -279,7 +279,7 @@ class Writer:
         numbered = enumerate(listed(self.outputs))
         return {str(number): output for number, output in numbered if output.top_k}
 
-    def _find_others(self, ask, split, batch_size):
+    def find_others(self, ask, split, batch_size):
         """Find what the logits of each such output have in common, from examples all over."""
         wanted = self._with_others()
         counts = {name: num_sampled(output.num_classes) for name, output in wanted.items()}
@@ -346,7 +346,8 @@ class Writer:
                 worst = int(np.argmin(finite))
                 raise _not_finite(answer[worst], output, rows["index"][worst])
 
-    def _write_shard(self, number, rows):
+    def write_shard(self, number, rows):
+        """Write a shard, and before it what it is."""
         name = f"rows-{number:05d}.npy"
         with written_whole(self.unfinished / name) as unfinished:
             np.save(unfinished, rows)
@@ -357,7 +358,8 @@ class Writer:
         with written_whole((self.unfinished / shard["file"]).with_suffix(".json")) as unfinished:
             unfinished.write_text(json.dumps(shard))
 
-    def _write_record(self, move=move, **shards):
+    def write_record(self, move=move, **shards):
+        """Write what the store is made of; with its shards, that it is whole."""
         others = {"others": self._files} if self._files else {}
         record = self.made_of | {"versions": self._versions} | shards | others
         with written_whole(self.record, move) as unfinished:

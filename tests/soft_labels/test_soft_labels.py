@@ -203,7 +203,7 @@ test_soft_labels.create_slowly(sys.argv[2])
 def create_slowly(path):
     """Create soft labels, and stand still after the fifth of ten shards, to be killed."""
     store._ROWS_PER_BLOCK = 16
-    write = writing.Writer._write_shard
+    write = writing.Writer.write_shard
 
     def slowly(self, number, rows):
         shard = write(self, number, rows)
@@ -212,7 +212,7 @@ def create_slowly(path):
             time.sleep(600)
         return shard
 
-    writing.Writer._write_shard = slowly
+    writing.Writer.write_shard = slowly
     keras.utils.set_random_seed(5)
     create(path, kd.models.mlp([9], **SHAPE))
 

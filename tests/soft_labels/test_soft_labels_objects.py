@@ -125,10 +125,10 @@ class TestWriting:
         with pytest.raises(FileNotFoundError, match="There are no soft labels at memory://killed"):
             kd.SoftLabels(url)
         forget(monkeypatch, tmp_path, "elsewhere")
-        wrote, write = [], objects_writing.ObjectsWriter._write_shard
+        wrote, write = [], objects_writing.ObjectsWriter.write_shard
         monkeypatch.setattr(
             objects_writing.ObjectsWriter,
-            "_write_shard",
+            "write_shard",
             lambda self, number, rows: wrote.append(number) or write(self, number, rows),
         )
         kd.SoftLabels.create(url, teacher, IMAGES, **OPTIONS)
@@ -139,14 +139,14 @@ class TestWriting:
         kd.SoftLabels.create(tmp_path / "folder", teacher, IMAGES, **(OPTIONS | options))
         part(url, teacher, 1, 2, **options)
         forget(monkeypatch, tmp_path, "elsewhere")
-        find = objects_writing.Writer._find_others
+        find = objects_writing.Writer.find_others
 
         def other_bits(self, *arguments):
             find(self, *arguments)
             table = self._others["0"].table + np.float32(1e-3)
             np.save(self.unfinished / "others-0.npy", table)
 
-        monkeypatch.setattr(objects_writing.Writer, "_find_others", other_bits)
+        monkeypatch.setattr(objects_writing.Writer, "find_others", other_bits)
         assert part(url, teacher, 2, 2, **options)
         folder = {path.name: path.read_bytes() for path in (tmp_path / "folder").iterdir()}
         assert content(url) == folder

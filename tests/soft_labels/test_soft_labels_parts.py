@@ -105,10 +105,10 @@ class TestParts:
         path = tmp_path / "labels"
         part(path, teacher, 2, 2)
         written = []
-        write = writing.Writer._write_shard
+        write = writing.Writer.write_shard
         monkeypatch.setattr(
             writing.Writer,
-            "_write_shard",
+            "write_shard",
             lambda self, number, rows: written.append(number) or write(self, number, rows),
         )
         kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
@@ -201,7 +201,7 @@ def test_what_the_former_version_left_unfinished_is_gone_on_with(teacher, tmp_pa
         places.place_of(path), store._asked(teacher, IMAGES, **OPTIONS)[0], False
     )
     done = [*writer._done(range(7)).values()]
-    writer._write_record(shards=done)
+    writer.write_record(shards=done)
     for file in (tmp_path / ".labels.unfinished").glob("rows-*.json"):
         file.unlink()
     kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
@@ -401,7 +401,7 @@ class TestCommand:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(writing.Writer, "_write_shard", interrupt)
+            patch.setattr(writing.Writer, "write_shard", interrupt)
             asked = ["--teacher", "t.keras", "--data", "d.npz", "--output", "labels", "--quiet"]
             assert cli.main(["soft-labels", *asked]) == 130
         assert capsys.readouterr().err.endswith(
