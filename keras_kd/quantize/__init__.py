@@ -9,12 +9,17 @@ from keras_kd.quantize.layers import Float32 as Float32
 from keras_kd.quantize.layers import IntegerConv2D as IntegerConv2D
 from keras_kd.quantize.layers import IntegerDense as IntegerDense
 from keras_kd.quantize.layers import IntegerDepthwiseConv2D as IntegerDepthwiseConv2D
-from keras_kd.quantize.prepare import prepare, weight_bits
+from keras_kd.quantize.prepare import prepare
+from keras_kd.quantize.sensitivity import LayerSensitivity, Sensitivity, sensitivity
+from keras_kd.quantize.students import weight_bits
 
 __all__ = [
+    "LayerSensitivity",
+    "Sensitivity",
     "float_layers",
     "float_share",
     "prepare",
+    "sensitivity",
     "weight_bits",
 ]
 

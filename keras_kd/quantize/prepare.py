@@ -5,14 +5,12 @@ from typing import Any
 
 import keras
 
-from keras_kd._common.checks import check_choice
-from keras_kd._common.graph import graph_of, has_graph
-from keras_kd._common.inputs import taking, vocabularies
-from keras_kd.quantize import roles
+from keras_kd._common.checks import check_budgets, check_choice
+from keras_kd.quantize.budget import within
 from keras_kd.quantize.calibration import calibration_images
-from keras_kd.quantize.kernels import INTEGER_KERNELS
 from keras_kd.quantize.layers import ActivationRange
 from keras_kd.quantize.rewriting import Names, Rewriting
+from keras_kd.quantize.students import graph_to_quantise, kernel_names
 
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
 
@@ -29,6 +27,7 @@ def prepare(
     ranges: str = "moving",
     calibration: Any = None,
     input_range: tuple[float, float] = (0.0, 255.0),
+    budget_kb: float | None = None,
 ) -> keras.Model:
     """Return a trainable twin of a student that computes what its integer file will compute.
 
@@ -63,12 +62,17 @@ def prepare(
             `export.litert`. If `None`, the first batch of the training sets them; learned ones
             need it.
         input_range: lowest and highest pixel.
+        budget_kb: what the file may have, in kilobytes of 1000 bytes. If int8 is too large, the
+            layers that bear it best have int4 weights: those whose errors on `calibration`, as
+            `sensitivity` finds them, have the least sum of squares of all choices that are small
+            enough. Without `weights`. `weight_bits` tells which format the file is to have.
 
     Returns:
         A `keras.Model` with weights of its own, which can be saved as `.keras`.
 
     Raises:
-        ValueError: if an argument does not fit, or no layer of the student has a twin.
+        ValueError: if an argument does not fit, no layer of the student has a twin, or int4 in
+            all layers is larger than the budget.
 
     Example:
 
@@ -98,12 +102,12 @@ def prepare(
             "`ranges='learned'` needs `calibration`, images that the ranges begin with. "
             "Received: calibration=None."
         )
-    _check_student(student)
-    tables = vocabularies(student)
-    # Pixels become real numbers on a grid, whatever they come in; numbers of words stay.
-    is_whole = not tables and "float" not in student.inputs[0].dtype
-    graph = graph_of(taking(student, "float32") if is_whole else student)
-    _check_layers(student, graph)
+    if budget_kb is not None:
+        _check_budget(budget_kb, weights, calibration)
+        whole = prepare(student, keep_float=keep_float, input_range=input_range)
+        chosen = within(1000 * budget_kb, student, whole, keep_float, calibration, input_range)
+        weights = chosen or "int8"
+    graph, tables = graph_to_quantise(student)
     pixels = None if tables else input_range
     names = Names(graph)
     bits = _bits(kernel_names(graph, names), weights, keep_float)
@@ -115,25 +119,14 @@ def prepare(
     return twin
 
 
-def weight_bits(model: keras.Model) -> int | None:
-    """Return 4 or 8 for a model that `prepare` made, `None` for any other.
-
-    Args:
-        model: any `keras.Model`; of one with both, the fewest of any layer count.
-    """
-    integers = (each for each in getattr(model, "layers", ()) if isinstance(each, INTEGER_KERNELS))
-    return min((layer.weight_bits for layer in integers), default=None)
-
-
-def kernel_names(graph, names):
-    """Return the names in a twin of the layers that have integer weights, in their order.
-
-    Args:
-        graph: of the student.
-        names: its `Names`.
-    """
-    kernels = [call for call in graph.calls if roles.role_of(call) == roles.KERNEL]
-    return list(dict.fromkeys(map(names.of, kernels)))
+def _check_budget(budget_kb, weights, calibration):
+    check_budgets({"budget_kb": budget_kb})
+    if weights != "int8" or calibration is None:
+        raise ValueError(
+            "`budget_kb` chooses `weights` itself, by what they do to answers on `calibration`. "
+            f"Received: weights={weights!r} and "
+            f"calibration={'none' if calibration is None else 'images'}."
+        )
 
 
 def _bits(names, weights, keep_float):
@@ -168,48 +161,3 @@ def _observe(twin, images):
     twin(images, training=False)
     for layer in ranges:
         layer.observing = False
-
-
-def _check_student(student):
-    if not has_graph(student):
-        raise ValueError(
-            "A student to quantise must be a built Functional or Sequential keras.Model. "
-            f"Received: {getattr(student, 'name', type(student).__name__)}."
-        )
-    if len(student.inputs) != 1 or len(student.outputs) != 1:
-        raise ValueError(
-            "A student to quantise must have one input and one output. "
-            f"Received: {len(student.inputs)} and {len(student.outputs)}."
-        )
-    if student.inputs[0].dtype == "string":
-        raise ValueError(
-            f"A student to quantise must take numbers. Received: {student.name}, which takes "
-            "strings. Prepare the model behind its TextVectorization or StringLookup."
-        )
-    if weight_bits(student) is not None:
-        raise ValueError(
-            f"A student to quantise must be a float model. Received: {student.name}, which "
-            "`quantize.prepare` made."
-        )
-
-
-def _check_layers(student, graph):
-    operations = [call.operation for call in graph.calls]
-    for layer in operations:
-        if getattr(layer, "compute_dtype", None) not in (None, "float32"):
-            raise ValueError(
-                "A student to quantise must compute in float32. Received: "
-                f"{layer.name} in {layer.compute_dtype}. Build it under the float32 policy and "
-                "give it these weights."
-            )
-        if getattr(layer, "quantization_mode", None) is not None:
-            raise ValueError(
-                f"A student to quantise must be a float model. Received: {layer.name}, quantised "
-                f"to {layer.quantization_mode}. Prepare the model from before `quantize`."
-            )
-    if not any(roles.role_of(call) == roles.KERNEL for call in graph.calls):
-        kinds = dict.fromkeys(type(operation).__name__ for operation in operations)
-        raise ValueError(
-            "A student to quantise must have layers with an integer twin. Received: "
-            f"{student.name} with {', '.join(kinds)}."
-        )
