@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import time
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import keras_kd as kd
 from keras_kd import cli
 from keras_kd.experiment import budget
 from keras_kd.experiment.kinds import Run
-from keras_kd.experiment.training import Trainer
+from keras_kd.experiment.training import Asked, Trainer
 from keras_kd.runs import checkpoint
 from keras_kd.runs.progress import Progress
 
@@ -120,6 +121,18 @@ class TestARun:
             recipe(output=tmp_path, budget="2h", overwrite=True, verbose=False)
         assert len(measured) == 2
 
+    def test_what_compiling_takes_is_left_for_it(self, tmp_path, digits, monkeypatch):
+        pace = budget.Pace(teacher=10.0, view=2.0, students=3.0, compiling=800.0)
+        monkeypatch.setattr(budget, "measured", lambda *given: pace)
+        asked = Asked(budget=1000.0)
+        trainer = Trainer(RECIPE, digits, 0, tmp_path, Progress(verbose=False), asked=asked)
+        recipe = budget.fitted(trainer, Run(0), time.perf_counter()).recipe
+        assert cost(recipe, pace) <= 0.9 * 1000.0 - pace.compiling
+        trainer = dataclasses.replace(trainer, asked=Asked(budget=850.0))
+        # (800 + 10 + 2 + 3) / 0.9 s.
+        with pytest.raises(ValueError, match="needs 15:0[56]"):
+            budget.fitted(trainer, Run(0), time.perf_counter())
+
     def test_a_budget_too_small_is_one_sentence(self, tmp_path, measured, capsys):
         assert cli.main(["run", "digits", "--budget", "1h", "--output", str(tmp_path)]) == 1
         error = capsys.readouterr().err
@@ -145,3 +158,25 @@ def test_measuring_keeps_nothing_and_changes_nothing(kind, digits, tmp_path):
     assert not list(trainer.folder.iterdir())
     for one, two in zip(trainer.teacher().model.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(("gpu", "expected"), [(False, 16), (True, 256)])
+def test_a_gpu_is_timed_on_more_than_an_epochs_own_cost(
+    gpu, expected, digits, tmp_path, monkeypatch
+):
+    lengths = []
+
+    def pretend(distillers, data, *, callbacks, **options):
+        lengths.append(len(data))
+        callbacks(distillers[0])[0].seconds += [9.0, 2.0, 2.0, 2.0]
+
+    monkeypatch.setattr(budget, "train_together", pretend)
+    monkeypatch.setattr(budget, "on_gpu", lambda: gpu)
+    teacher = functools.partial(kd.models.conv_net, [2])
+    recipe = dataclasses.replace(RECIPE, teacher=teacher, batch_size=4)
+    trainer = Trainer(recipe, digits, 0, tmp_path, Progress(verbose=False))
+    distillers = {"teacher": trainer.untrained_teacher()}
+    seconds, compiling = budget._seconds_of_epoch(trainer, distillers, trainer.teacher_training)
+    assert lengths[0] == pytest.approx(expected, abs=3) and compiling == 7.0
+    # The whole epoch in proportion.
+    assert seconds == pytest.approx(2.0 * len(digits.train) / 4 / lengths[0], rel=0.02)
