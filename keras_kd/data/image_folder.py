@@ -124,24 +124,8 @@ def image_folder(
     )
 
 
-def unlabelled(
-    path: PathLike, like: Data, *, unreadable: str = "refuse"
-) -> np.ndarray | EncodedImages:
-    """Read all images below a folder, whatever its folders are called, without labels.
-
-    Args:
-        path: the folder.
-        like: the `Data` whose shape they take; they lie in memory if its training images do.
-        unreadable: as in `image_folder`.
-
-    Returns:
-        uint8 images `[n, height, width, channels]`, as an array or `EncodedImages`.
-
-    Raises:
-        FileNotFoundError: if there is no such folder.
-        ValueError: if it holds no images, or one that cannot be read.
-        ImportError: if Pillow is not installed (extra `images`).
-    """
+def unlabelled_images(path, like, unreadable):
+    """Do what `data.unlabelled` does, of images."""
     require_decoder()
     if not Path(path).is_dir():
         raise FileNotFoundError(

@@ -15,6 +15,7 @@ from keras_kd._common.checks import check_integer
 from keras_kd._common.reprs import call_of
 from keras_kd._common.typing import Structure, Tensor
 from keras_kd.data.augmentation import augmenting
+from keras_kd.data.columns import Columns
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.mapped import placed, unplaced
 from keras_kd.data.minibatches import Minibatches, gathering, map_arrays
@@ -182,6 +183,7 @@ class Data:
         is_images: whether the examples are images `[n, height, width, channels]`.
         is_text: whether they are texts as `encode_texts` returns them, int32 `[n, num_bytes]`.
         is_files: whether they are the ends of files as `files` returns them, int32 `[n, 2048]`.
+        columns: how a row of a table becomes such an example, a `Columns`; `None` of all else.
         unlabelled: further training examples that nobody labelled, as in `Split.images`, for a
             teacher to speak of; `None` if there are none.
 
@@ -200,6 +202,7 @@ class Data:
     unlabelled: object = None
     is_text: bool = False
     is_files: bool = False
+    columns: Columns | None = None
 
     def __post_init__(self):
         shapes = self.input_shape

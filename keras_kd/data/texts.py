@@ -49,7 +49,7 @@ def encode_texts(texts: Iterable[str], num_bytes: int = NUM_BYTES) -> np.ndarray
             raise ValueError(f"Each text must be a string. Received: {text!r} as number {number}.")
         if reason := why_no_text(text):
             raise ValueError(
-                f"Each text must hold characters. Received: {reason}, number {number}."
+                f"Each text must hold characters. Received: one with {reason}, number {number}."
             )
         found = _beginning(text.strip(), num_bytes)
         row[: len(found)] = np.frombuffer(found, np.uint8)
@@ -68,10 +68,10 @@ def decode_texts(numbers: Tensor) -> list[str]:
 
 
 def why_no_text(text):
-    """Return what is wrong with a string, `None` if there is a text in it."""
+    """Return what a string has that is no text, `None` if it is one."""
     if not text.strip():
-        return "one with nothing in it"
-    return "one with a NUL in it" if "\0" in text else None
+        return "nothing in it"
+    return "a NUL in it" if "\0" in text else None
 
 
 def _beginning(text, num_bytes):
