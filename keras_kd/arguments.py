@@ -471,16 +471,26 @@ def _add_own_files(own, *, has_student=True):
     )
     own.add_argument(
         "--data",
-        metavar="DIR",
-        help="a folder with a folder of images for each class (in train/, validation/, test/, if "
-        "you like), a folder of TFRecord shards with schema.json, an .npz file, or a known name",
+        metavar="PATH",
+        help="a folder with a folder of images, or of .txt files, for each class (in train/, "
+        "validation/, test/, if you like), a .csv or .jsonl file of texts or of a table, a folder "
+        "of TFRecord shards with schema.json, an .npz file, or a known name",
+    )
+    own.add_argument(
+        "--label", metavar="COLUMN", help="of the labels in such a file (default: label)"
+    )
+    own.add_argument(
+        "--text",
+        metavar="COLUMN",
+        help="of the texts (default: text; without such a column the file is a table)",
     )
     if has_student:
         own.add_argument(
             "--student",
             metavar="SPEC",
-            help="mlp:128, conv:16-32, lenet5, resnet18:0.25, mobilenet_v3_small:0.5@96, a .keras "
-            "file, or (to train, by default) auto: the best of three within --max-kb and --max-us",
+            help="mlp:128, conv:16-32, bytes:16-32 (of texts), lenet5, resnet18:0.25, "
+            "mobilenet_v3_small:0.5@96, a .keras file, or (to train, by default) auto: the "
+            "best of three within --max-kb and --max-us",
         )
     _add_ends(own)
     own.add_argument(
@@ -494,11 +504,13 @@ def _add_own_files(own, *, has_student=True):
     )
     if has_student:
         own.add_argument(
-            "--unlabelled", metavar="DIR", help="images without labels, for the teacher to speak of"
+            "--unlabelled",
+            metavar="PATH",
+            help="images, texts or rows without labels, for the teacher to speak of",
         )
     own.add_argument("--cache", metavar="DIR", help="for decoded images beyond the memory")
     own.add_argument(
-        "--leave-out-unreadable", action="store_true", help="go on without broken images"
+        "--leave-out-unreadable", action="store_true", help="go on without broken images or texts"
     )
     _add_import(own)
 

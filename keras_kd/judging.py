@@ -47,7 +47,10 @@ def judge_words(options):
         # Soft labels alone may lie in an object store.
         if place is not None and not (options.command == "soft-labels" and is_url(place)):
             check_writable(name, place)
-    for name in ("data_dir", "unlabelled", "soft_labels"):
+    unlabelled = getattr(options, "unlabelled", None)
+    if unlabelled is not None and not _is_of_rows(unlabelled):
+        _check_folder("unlabelled", unlabelled)
+    for name in ("data_dir", "soft_labels"):
         place = getattr(options, name, None)
         if place is not None and not (name == "soft_labels" and is_url(place)):
             _check_folder(name, place)
@@ -72,6 +75,11 @@ def judge(options):
 
         require_extra("ray", "ray", "A Ray cluster")
     _JUDGES.get(options.command, lambda options: None)(options)
+
+
+def _is_of_rows(path):
+    # As `data.rows.SUFFIXES`; nothing heavy is imported.
+    return path.lower().endswith((".csv", ".tsv", ".jsonl", ".ndjson")) and os.path.isfile(path)
 
 
 def _check_folder(name, folder):
@@ -103,7 +111,8 @@ def _judge_whose(options):
         )
     if options.recipe is None and options.data is None:
         raise ValueError(
-            "A teacher of your own needs data: a folder of images, an .npz file or a known name. "
+            "A teacher of your own needs data: a folder of images or texts, a .csv, .jsonl or .npz "
+            "file, or a known name. "
             f"Received: no --data. Say {example}."
         )
 
@@ -181,6 +190,8 @@ def _own_recipe(options):
         "image_size": options.image_size,
         "unreadable": "leave_out" if options.leave_out_unreadable else None,
         "cache": options.cache and os.path.abspath(options.cache),
+        "label": options.label,
+        "text": options.text,
     }
     same = ("scale", "head", "student", "unlabelled", "soft_labels", "max_kb", "max_us")
     chosen = {"temperature", "alpha", "batch_size"} - set(_OTHERWISE.get(options.command, ()))
@@ -289,7 +300,8 @@ def _own(options):
     if options.scale is not None:
         check_scale(options.scale)
     if options.data not in NAMES:
-        reading.check_path(options.data, image_size=options.image_size)
+        told = {name: getattr(options, name) for name in ("image_size", "label", "text")}
+        reading.check_path(options.data, **told)
     if options.class_map is not None:
         reading.check_class_names_path(options.class_map)
     _import(options)
@@ -349,6 +361,8 @@ _OWN = {
     "scale": ("--scale", None),
     "head": ("--head", None),
     "image_size": ("--image-size", None),
+    "label": ("--label", None),
+    "text": ("--text", None),
     "class_map": ("--class-map", None),
     "cache": ("--cache", None),
     "leave_out_unreadable": ("--leave-out-unreadable", False),

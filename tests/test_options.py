@@ -45,6 +45,8 @@ TAKES = {
     "scale": (set(), None),
     "head": (set(), None),
     "image_size": (set(), None),
+    "label": (set(), None),  # Arrays have no columns.
+    "text": (set(), None),
     "modules": ({"abc"}, None),  # Python's own.
     "max_kb": ({"0", "1e-300"}, None),
     "max_drop": ({"0", "1e-300"}, None),
@@ -80,8 +82,8 @@ COMMANDS = {
 # In place of a recipe: a teacher and data of one's own, and what is said of them alone.
 OWN = ["--teacher", "model.keras", "--data", "data.npz"]
 OF_OWN = {
-    "teacher", "data", "student", "scale", "head", "image_size", "class_map", "cache", "modules",
-    "patience", "unlabelled", "soft_labels",
+    "teacher", "data", "student", "scale", "head", "image_size", "label", "text", "class_map",
+    "cache", "modules", "patience", "unlabelled", "soft_labels",
 }  # fmt: skip
 CHOSEN = {"temperature", "alpha", "batch_size"}  # Those of a sweep and of a search are axes.
 FILES = {"max_kb", "max_us"}  # A distillation asks them of a recipe too.
@@ -256,6 +258,7 @@ def test_a_device_that_is_none_ends_with_2(value, place, capsys):
         ("run --soft-labels here --data data.npz --student mlp:4 --unlabelled here", "Pass one or"),
         ("check --teacher model.keras --data data.npz --image-size 99999", "image size"),
         ("check --teacher model.keras --data data.npz --image-size 8x8", "Arrays keep their shape"),
+        ("check --teacher model.keras --data data.npz --text said", "A column is one of a file of"),
         ("check --teacher model.keras --data data.npz --student mlp:99999999", "at most 10000000"),
         ("check --teacher model.keras --data data.npz --student resnet18:99", "at most 16"),
         ("check --teacher model.keras --data data.npz --student lenet5@99999", "at most 8192"),

@@ -43,7 +43,8 @@ def _unreadable(data):
     if data.left_out:
         yield Finding(
             "unreadable",
-            f"{len(data.left_out)} images cannot be decoded, the first {data.left_out[0]}",
+            f"{len(data.left_out)} {examples_of(data)} cannot be read, the first "
+            f"{data.left_out[0]}",
             data.source,
             "Repair or remove them, or leave them out with --leave-out-unreadable.",
         )

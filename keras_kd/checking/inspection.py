@@ -264,7 +264,8 @@ def _described(data):
         " ".join([*map(str, path), "x".join(map(str, array.shape[1:])) or "1"])
         for path, array in keras.tree.flatten_with_path(data.train.images)
     ]
-    return f"{examples_of(data)} of {', '.join(shapes)}"
+    size = "bytes" if data.is_text else ""
+    return f"{examples_of(data)} of {', '.join(shapes)} {size}".rstrip()
 
 
 def _expected(data, unlabelled, figures, epochs):

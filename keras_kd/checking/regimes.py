@@ -11,7 +11,7 @@ import importlib.resources
 import json
 import math
 
-_PLAIN = "all labels"
+_PLAIN, _OTHER_DATA = "all labels", "tables and sequences"
 _MOST_NAMED = 2
 # Up to so many labels a class the atlas has rows of few labels: 10 to 200, and twice that.
 _FEW_A_CLASS = 400
@@ -105,7 +105,7 @@ class Case:
 # What makes a case one of some kinds; what decides most comes first. Rows of integers, of no data,
 # and of adversarial and mutual forms resemble no case that a check sees: it is not told of these.
 _RULES = {
-    ("tables and sequences",): lambda case: not case.is_images,
+    (_OTHER_DATA,): lambda case: not case.is_images,
     ("classes missing",): lambda case: case.classes_missing > 0,
     ("few labels", _PLAIN): lambda case: case.is_images and case.has_few_labels,
     ("shifted images",): lambda case: case.surprise is not None and case.surprise >= _SURPRISED,
@@ -191,6 +191,11 @@ def sentences(case, rows):
         first, *others = (rows[name] for name in names)
         said.append(f"Your case resembles {_there(first)}; yours may differ.{_hard_labels(first)}")
         said += [f"It also resembles {_there(row)}." for row in others]
+    elif not case.is_images and rows:
+        said.append(
+            "The atlas has no case like yours: its tables and sequences come with many examples "
+            "without labels, all others are images."
+        )
     elif plain := nearest(case, rows, (_PLAIN,), far=math.inf):
         said.append(
             "Nothing sets your case apart. It resembles the plain one of the atlas, "
@@ -239,13 +244,16 @@ def _hard_labels(row):
 
 def _to_do(case, rows, named):
     """Yield what to do to come where distillation gained, if it did."""
-    if case.is_images and case.has_few_labels and case.others == "none":
+    if case.has_few_labels and case.others == "none":
         more = dataclasses.replace(case, unlabelled=case.labels)
-        name = nearest(more, rows, ("few labels",))
+        kind, what, where = "few labels", "images", "DIR"
+        if not case.is_images:
+            kind, what, where = _OTHER_DATA, "examples", "PATH"
+        name = nearest(more, rows, (kind,))
         if name and name not in named and _is_won(rows[name]):
             yield (
-                f"You have only {case.labels_per_class:.0f} labels a class: images without labels "
-                f"(`--unlabelled DIR`) are what may pay. With {_there(rows[name])}."
+                f"You have only {case.labels_per_class:.0f} labels a class: {what} without labels "
+                f"(`--unlabelled {where}`) are what may pay. With {_there(rows[name])}."
             )
     for name in named:
         alpha = rows[name]["settings"].get("alpha", 0)

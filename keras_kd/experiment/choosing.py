@@ -129,7 +129,7 @@ def sentence(chosen):
     accuracies = [100 * each["accuracy"] for each in chosen["tried"]]
     return (
         f"{found}, alpha = {chosen['alpha']:g}, of {len(accuracies)} probed for "
-        f"{chosen['epochs']} epochs on {chosen['images']} images (validation accuracy "
+        f"{chosen['epochs']} epochs on {chosen['images']} examples (validation accuracy "
         f"{min(accuracies):.1f} to {max(accuracies):.1f} %)"
     )
 

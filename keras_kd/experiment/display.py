@@ -8,8 +8,8 @@ from keras_kd._common.terminal import printable
 # What an experiment draws into its folder, and what that shows.
 _PICTURES = {
     "picture.png": "Learning curves, and what the teacher says of three test examples",
-    "heat_map.png": "The grid of the sweep on validation images",
-    "search.png": "The trials of the search on validation images",
+    "heat_map.png": "The grid of the sweep on validation examples",
+    "search.png": "The trials of the search on validation examples",
     "export.png": "Accuracy of the exported files over their size",
 }
 

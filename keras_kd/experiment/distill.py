@@ -23,6 +23,8 @@ from keras_kd.runs.evaluation import Predictions
 from keras_kd.runs.students import AUTO
 
 FORMATS = ("float32", "dynamic", "int8")
+# In integers all columns would have one scale, which leaves nothing of the small ones.
+_OF_TABLES = ("float32",)
 # What an export leaves in a folder.
 _EXPORTED = ("student_*.tflite", "student_*.tflite.json", "student_saved_model*", "student_*.onnx")
 
@@ -33,9 +35,9 @@ class Distill(Compare):
     name, noun = "distill", "distillation"
     left_out = ("workers",)
 
-    def __init__(self, seeds, control=True, formats=FORMATS, max_drop=None, ships=True):
+    def __init__(self, seeds, control=True, formats=None, max_drop=None, ships=True):
         super().__init__(seeds)
-        self.control, self.formats = control, list(formats)
+        self.control, self.formats = control, formats if formats is None else list(formats)
         self.max_drop, self.ships = max_drop, ships
 
     def check(self, recipe):
@@ -53,7 +55,8 @@ class Distill(Compare):
         return {
             "seeds": self.seeds,
             "control": self.control,
-            "formats": self.formats,
+            # As the former version says it where none were named.
+            "formats": list(FORMATS) if self.formats is None else self.formats,
             "max_drop": self.max_drop,
         }
 
@@ -90,6 +93,7 @@ class Distill(Compare):
             title=trainer.recipe.name,
             curves=curves,
             test=test,
+            is_text=trainer.data.is_text,
             class_names=trainer.data.class_names,
             teacher_logits=said.logits.get("teacher"),
         )
@@ -101,13 +105,14 @@ class Distill(Compare):
         for path in [path for pattern in _EXPORTED for path in folder.glob(pattern)]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         _copy_student(folder / f"seed_{best}", folder)
+        formats = self._formats_of(trainer.data)
         if refusal := refusal_of(student):
-            failed = [{"format": form, "failed": refusal} for form in self.formats]
+            failed = [{"format": form, "failed": refusal} for form in formats]
             return {"export": {"files": failed}, "to_ship": None}
         files = export_held(
             student,
             folder,
-            formats=tuple(dict.fromkeys(self.formats)),
+            formats=tuple(dict.fromkeys(formats)),
             budgets=self._budgets(trainer.recipe),
             input_range=None,
             overwrite=True,
@@ -118,6 +123,12 @@ class Distill(Compare):
         kept = [file for file in files["files"] if "failed" not in file and not file["missed"]]
         best = max(kept, key=lambda file: (file["accuracy"], -file["bytes"]), default=None)
         return {"export": files, "to_ship": best and best["file"]}
+
+    def _formats_of(self, data):
+        """Return the formats that were asked for, or that suit such data."""
+        if self.formats is not None:
+            return self.formats
+        return _OF_TABLES if data.columns is not None else FORMATS
 
     def _budgets(self, recipe):
         return {"max_kb": recipe.max_kb, "max_drop": self.max_drop, "max_us": recipe.max_us}
@@ -179,7 +190,7 @@ def distill(
     *,
     seeds: int | Sequence[int] = 1,
     control: bool = True,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     max_drop: float | None = None,
     epochs: int | None = None,
     quick: bool = False,
@@ -209,7 +220,8 @@ def distill(
         seeds: how many seeds, from 0, or a list of them.
         control: whether the same student is trained alone too; without it nobody knows if
             distillation helped.
-        formats: of the exported files, see `export.FORMATS`.
+        formats: of the exported files, see `export.FORMATS`; float32, dynamic and int8 if `None`,
+            of a table float32 alone: in integers all its columns would have one scale.
         max_drop: budget of a file's drop in accuracy from the student's, in points; those of size
             and time are the recipe's.
         epochs: as in `experiment.run`, also below.

@@ -39,15 +39,16 @@ def section(said):
 
 def examples(said, class_names):
     """Return what the page's script draws, a dict for JSON."""
-    # Other data than images have nothing to look at.
+    # Other data than images and texts have nothing to look at.
+    texts = [None] * len(said.shown) if said.texts is None else said.texts
     images = map(_png, said.images) if said.images.size else [None] * len(said.shown)
     found = []
-    for index, image in zip(said.shown, images, strict=True):
+    for index, image, text in zip(said.shown, images, texts, strict=True):
         logits = np.array([said.logits[name][index] for name in _PAIR], float)
         label = int(said.labels[index])
         found.append(
             {
-                "index": int(index), "image": image, "label": label,
+                "index": int(index), "image": image, "text": text, "label": label,
                 "bars": _bars(logits, label), "logits": np.round(logits, 4).tolist(),
             }
         )  # fmt: skip

@@ -8,7 +8,7 @@ from keras_kd._common.checks import check_seed
 from keras_kd._common.typing import PathLike
 from keras_kd.data import Data
 from keras_kd.experiment.compare import check_seeds
-from keras_kd.experiment.distill import FORMATS, Distill
+from keras_kd.experiment.distill import Distill
 from keras_kd.experiment.frame import carry_out
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result
@@ -24,7 +24,7 @@ def distill(
     seed: int = 0,
     patience: int = 10,
     control: bool = True,
-    formats: Sequence[str] = FORMATS,
+    formats: Sequence[str] | None = None,
     max_drop: float | None = None,
     quick: bool = False,
     budget: float | str | None = None,

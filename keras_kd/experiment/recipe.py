@@ -242,8 +242,9 @@ class Recipe:
             return data.keep_labels(self.labels, seed=seed)
         images = self.unlabelled
         if isinstance(images, (str, Path)):
-            unreadable = (self.data_options or {}).get("unreadable", "refuse")
-            images = data_module.unlabelled(images, data, unreadable=unreadable)
+            options = self.data_options or {}
+            how = {name: options[name] for name in ("unreadable", "text") if name in options}
+            images = data_module.unlabelled(images, data, **how)
         return data if images is None else dataclasses.replace(data, unlabelled=images)
 
     def opened_teacher(
@@ -277,20 +278,24 @@ class Recipe:
         return found.teacher
 
     def with_size(self) -> "Recipe":
-        """Return the recipe with the size for images of a folder that do not agree on one.
+        """Return the recipe with the size for examples whose files do not say one.
 
-        It is the teacher's own, if that is there already and takes one size alone.
+        Of images that do not agree on a size, and of the bytes of texts, it is the teacher's own,
+        if that is there already and takes one size alone.
         """
         options = self.data_options or {}
-        is_folder = isinstance(self.data, (str, Path)) and os.path.isdir(self.data)
-        if not (is_folder and self.has_fixed_teacher) or "image_size" in options:
+        is_path = isinstance(self.data, (str, Path)) and os.path.exists(self.data)
+        # Arrays have one size.
+        is_path = is_path and not str(self.data).endswith(".npz")
+        told = {"image_size", "num_bytes"} & set(options)
+        if not (is_path and self.has_fixed_teacher) or told:
             return self
         first = self.teacher[0] if isinstance(self.teacher, (list, tuple)) else self.teacher
         if isinstance(first, (str, Path)):
             first = load_any(first)
         inputs = getattr(first, "inputs", None) or []  # A subclassed model may have none.
         size = tuple(inputs[0].shape[1:3]) if len(inputs) == 1 else ()
-        if len(size) != 2 or None in size:
+        if not size or None in size:
             return self
         return dataclasses.replace(self, data_options={"default_size": size, **options})
 

@@ -1,11 +1,15 @@
 """A run for people: the closing table, what it means, and the picture."""
 
+import textwrap
+
 import numpy as np
 
 from keras_kd import metrics
 from keras_kd._common.files import written_whole
 from keras_kd._common.looks import LOOKS, look_of
 from keras_kd._common.pictures import label, labels, plain_text
+from keras_kd._common.terminal import printable
+from keras_kd.data.texts import decode_texts
 from keras_kd.experiment.statistics import on_one_seed, sentence_of
 from keras_kd.experiment.tables import closing, kilobytes, no_file
 from keras_kd.runs.evaluation import pictures
@@ -55,8 +59,8 @@ def verdict(gain, *, quick=False):
 
 
 @plain_text()
-def draw(path, *, title, curves, test, class_names, teacher_logits):
-    """Draw the learning curves beside the soft targets of three test images.
+def draw(path, *, title, curves, test, class_names, teacher_logits, is_text=False):
+    """Draw the learning curves beside the soft targets of three test examples.
 
     Args:
         path: the PNG to write.
@@ -64,8 +68,9 @@ def draw(path, *, title, curves, test, class_names, teacher_logits):
         curves: the epoch logs of each model, by name.
         test: the test `Split`.
         class_names: one string a class.
-        teacher_logits: `[n, num_classes]`, of the test images; `None` without a teacher, of whom
+        teacher_logits: `[n, num_classes]`, of the test examples; `None` without a teacher, of whom
             nothing is drawn then.
+        is_text: as in `Data`.
     """
     # Not pyplot: it would keep state in, and choose a window for, the caller's program.
     from matplotlib.figure import Figure
@@ -77,7 +82,7 @@ def draw(path, *, title, curves, test, class_names, teacher_logits):
         figure = Figure(figsize=(15, 6.5), layout="constrained")
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
         _draw_curves(left, title, curves)
-        _draw_soft_targets(right, test, class_names, teacher_logits)
+        _draw_soft_targets(right, test, class_names, teacher_logits, is_text)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=110)
 
@@ -91,15 +96,15 @@ def _draw_curves(figure, title, curves):
         style = {"color": look.colour, "linestyle": look.line, "marker": look.marker}
         axes.plot(epochs, logs["val_accuracy"], label=title_of(name), markevery=kept, **style)
         axes.plot(epochs, logs["accuracy"], color=look.colour, linewidth=1, alpha=0.4)
-    axes.plot([], [], color="black", linewidth=1, alpha=0.4, label="pale: on training images")
+    axes.plot([], [], color="black", linewidth=1, alpha=0.4, label="pale: on training examples")
     axes.plot([], [], "o", color="black", label="best epoch, kept")
     axes.set_xlabel("epoch")
-    axes.set_ylabel("accuracy on validation images")
+    axes.set_ylabel("accuracy on validation examples")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
 
 
-def _draw_soft_targets(figure, test, class_names, teacher_logits):
+def _draw_soft_targets(figure, test, class_names, teacher_logits, is_text):
     chosen, named = _sure_to_torn(teacher_logits), labels(class_names)
     figure.suptitle(
         "What the teacher says of three test examples: softmax(logits / T); the label in blue"
@@ -114,8 +119,9 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
         if len(images):
             image, images = images[0], images[1:]
             row[0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r")
-        else:  # Other data have nothing to look at.
-            row[0].text(0.5, 0.5, f"number {index}", ha="center", va="center", fontsize=9)
+        else:
+            said = _shown(test.images[index]) if is_text else f"number {index}"
+            row[0].text(0.5, 0.5, said, ha="center", va="center", fontsize=8 if is_text else 9)
         row[0].set_axis_off()
         number = test.labels[index]
         row[0].set_title(f"label: {named[number]}", fontsize=9)
@@ -131,6 +137,12 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits):
             axes.set_yticks([])
             axes.tick_params(labelsize=7)
         row[1].set_yticks(range(len(class_names)), named, fontsize=7)
+
+
+def _shown(numbers):
+    """Return the beginning of a text, in a few lines."""
+    (text,) = decode_texts([numbers])
+    return textwrap.fill(printable(text), 28, max_lines=7, placeholder=" ...")
 
 
 def _sure_to_torn(logits):

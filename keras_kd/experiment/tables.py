@@ -150,7 +150,7 @@ def grid(results):
     """Return the table of a sweep: every cell on validation, beside teacher and student alone."""
     table = new_table(
         f"{results['recipe']}, seed {results['seed']}: "
-        f"{results['data']['validation']:,} validation images, 'worst' of the classes",
+        f"{results['data']['validation']:,} validation examples, 'worst' of the classes",
         [*(name for name, _ in METRICS.values()), "worst", "epochs"],
     )
     best = results["best"]
@@ -200,7 +200,7 @@ def trials(results):
     table = Table(
         f"{results['recipe']}, seed {results['seed']}: {len(results['trials'])} trials, "
         f"{len(results['trials']) - len(finished)} of them pruned; "
-        f"{results['data']['validation']:,} validation images",
+        f"{results['data']['validation']:,} validation examples",
         ["", "settings", *(METRICS[metric][0] for metric in shown), "epochs"],
         caption="NLL: negative log-likelihood. Agreement: with the teacher.",
         left=(0, 1),

@@ -14,6 +14,7 @@ from keras_kd._common.files import written_whole
 from keras_kd._common.inputs import taken_by, vocabularies
 from keras_kd._common.reprs import call_of
 from keras_kd._common.typing import PathLike, Structure
+from keras_kd.data.columns import Columns
 from keras_kd.export import metadata
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.conversion import convert
@@ -42,6 +43,7 @@ def litert(
     calibration: Any = None,
     input_range: tuple[float, float] = (0.0, 255.0),
     class_names: Sequence[str] | None = None,
+    columns: Columns | None = None,
     batch_size: int | None = 1,
     reads: str | None = None,
 ) -> Path:
@@ -89,6 +91,8 @@ def litert(
             Other formats are compared with the model on it, if it is given.
         input_range: lowest and highest pixel that the model expects, of one input.
         class_names: one string a class, to be kept in and beside the file.
+        columns: of a model of a table, how a row becomes what it takes (`Data.columns`), to be
+            kept in and beside the file.
         batch_size: examples a call; `None` for any number, to evaluate many at once.
         reads: what the one input stands for, to be kept in and beside the file: `"images"`,
             `"texts"` (see `data.encode_texts`), `"files"` (see `data.files`) or other
@@ -147,6 +151,7 @@ def litert(
             unfinished,
             quantization=quantization,
             class_names=class_names,
+            columns=columns,
             input_range=_range_of(model, input_range),
             reads=reads,
             float_layers=float_layers(model) if is_twin else None,

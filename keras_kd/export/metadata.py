@@ -17,7 +17,15 @@ _MOST_BYTES = 10_000_000
 
 
 def describe_litert(
-    path, *, quantization, class_names, input_range, reads, float_layers=None, float_share=None
+    path,
+    *,
+    quantization,
+    class_names,
+    input_range,
+    reads,
+    columns=None,
+    float_layers=None,
+    float_share=None,
 ):
     """Return what is to be known of a `.tflite` file, as a dict for JSON.
 
@@ -27,15 +35,17 @@ def describe_litert(
         class_names: one string a class, or `None`.
         input_range: lowest and highest number that the one input takes; `None` of several.
         reads: what that input stands for, as in `litert`.
+        columns: of a model of a table, a `Columns`.
         float_layers: of a model of `quantize.prepare`, the layers that stayed in float32.
         float_share: of such a model, the share of the multiply-adds that these make.
 
     Raises:
-        ValueError: if the class names are not as many as the logits.
+        ValueError: if the class names are not as many as the logits, or the columns as the inputs.
     """
     with quiet_native_stderr():
         file = LiteRTFile(path)
     _check_class_names(class_names, file)
+    _check_columns(columns, file)
     return {
         "format": "litert",
         "quantization": quantization,
@@ -44,6 +54,7 @@ def describe_litert(
         "float_layers": float_layers,
         "float_share": float_share,
         "class_names": None if class_names is None else list(class_names),
+        **({} if columns is None else columns.get_config()),
         "written_by": f"keras_kd {keras_kd.__version__}",
     }
 
@@ -61,6 +72,15 @@ def _check_class_names(class_names, file):
         "`class_names` must be as many as the last axis of an output: "
         f"{', '.join(map(str, sizes))}. Received: {len(class_names)}."
     )
+
+
+def _check_columns(columns, file):
+    shapes = [each["shape"][1:].tolist() for each in file.inputs.values()]
+    if columns is not None and shapes != [[len(columns.inputs)]]:
+        raise ValueError(
+            f"`columns` must make the {' and '.join(map(str, shapes))} numbers that the model "
+            f"takes. Received: columns of {len(columns.inputs)}."
+        )
 
 
 def _ends(file, input_range, reads):

@@ -230,6 +230,7 @@ def _write(form, question, workplace):
         calibration=question.calibration,
         input_range=question.input_range,
         class_names=None if data is None else data.class_names,
+        columns=None if data is None else data.columns,
         batch_size=None if form.endswith("any_batch") else 1,
         reads=None if data is None else data.reads,
     )

@@ -12,6 +12,7 @@ from keras_kd import metrics
 from keras_kd._common.files import size_of, written_whole
 from keras_kd._common.limits import check_archive
 from keras_kd._common.structures import part_for
+from keras_kd.data.texts import decode_texts
 from keras_kd.soft_labels.predict import images_at_once, shapes_of
 
 _BATCH_SIZE = 1000
@@ -19,14 +20,15 @@ _BATCH_SIZE = 1000
 _NUM_SHOWN = 24
 
 
-def evaluate(trained, split, folder):
+def evaluate(trained, split, folder, *, is_text=False):
     """Ask models for a split once, keep what they said, and return it with its figures.
 
     Args:
         trained: `{name: Trained}`; the teacher, if there is one, is called `"teacher"`.
         split: the `Split`.
         folder: where `predictions.npz` is written: labels, the logits of each model, and which
-            examples teacher and student differ most on, with those images if they can be drawn.
+            examples teacher and student differ most on, with those images or texts.
+        is_text: as in `Data`.
 
     Returns:
         `(logits, figures)`, each by name.
@@ -39,6 +41,7 @@ def evaluate(trained, split, folder):
             labels=split.labels,
             shown=shown,
             images=pictures(split, shown),
+            **({"texts": split.images[shown].astype(np.uint8)} if is_text else {}),
             **{f"logits/{name}": each for name, each in logits.items()},
         )
     return logits, {
@@ -60,6 +63,7 @@ class Predictions:
         shown: positions of the examples that teacher and student differ most on.
         images: those images, `[k, height, width, channels]`; empty if they are none that can be
             drawn.
+        texts: those texts, of as many strings; `None` of all else.
     """
 
     def __init__(self, folder, num_classes, names=("teacher", "student", "student_alone")):
@@ -76,6 +80,7 @@ class Predictions:
                 self.labels, self.shown, self.images = (
                     arrays[name] for name in ("labels", "shown", "images")
                 )
+                self.texts = decode_texts(arrays["texts"]) if "texts" in arrays.files else None
                 self.logits = {
                     name.removeprefix("logits/"): arrays[name]
                     for name in arrays.files
@@ -95,6 +100,8 @@ class Predictions:
         if self.labels.ndim != 1 or self.shown.ndim != 1:
             return False
         if self.images.size and self.images.shape[:-3] != self.shown.shape:
+            return False
+        if self.texts is not None and len(self.texts) != len(self.shown):
             return False
         count = len(self.labels)
         return (

@@ -149,6 +149,8 @@ def _data_of(file, made_from, data_dir):
         if os.path.isdir(path) and read_by(file) == "images":
             height, width, channels = shape_of_image(file)
             options |= {"image_size": (height, width), "channels": channels}
+        elif read_by(file) == "texts":
+            options["num_bytes"] = shape_of_image(file)[0]
         found = _there("data", path, lambda: data_module.read(path, **options))
     name = f"The test images of {found.name}"
     _check_fit(file, name, found.input_shape, found.num_classes)

@@ -180,6 +180,16 @@ def test_a_loss_is_said_to_be_one():
     assert "did not beat the same student alone: -0.60 points (-1.00 to -0.20, 5 seeds)" in said
 
 
+def test_no_image_is_held_against_what_is_none():
+    rows = {"plain": ROWS["plain"], "few_100": ROWS["few_100"]}
+    (said,) = sentences(case(is_images=False, labels=50_000), rows)
+    assert said.startswith("The atlas has no case like yours")
+    trees = row("tables and sequences", 2.0, 1.0, 3.0, facts={"labels_per_class": 20})
+    rows["trees"] = {**trees, "facts": {"labels_per_class": 20, "others": "many"}}
+    _, to_do = sentences(case(is_images=False, labels=200), rows)
+    assert to_do.startswith("You have only 20 labels a class: examples without labels")
+
+
 def test_few_labels_without_images_beside_them_are_told_where_to_get_more():
     plain, to_do = sentences(case(labels=120), ROWS)
     assert plain.startswith("Nothing sets your case apart")
