@@ -15,7 +15,8 @@ SHAPES = {
     "mnist": (28, 28, 1),
 }
 RECIPES = {name: getattr(kd.recipes, name) for name in kd.recipes.__all__}
-del RECIPES["magika"]  # It trains no teacher: see test_magika.py.
+# No images: see test_magika.py and test_languages.py.
+del RECIPES["magika"], RECIPES["languages"]
 RECIPES |= {recipe.best.name: recipe.best for recipe in RECIPES.values() if recipe.best}
 # Of teacher and student, from the published layers.
 PARAMETERS = {
