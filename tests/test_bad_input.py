@@ -281,8 +281,9 @@ CASES = {
     "data_missing": (
         nothing(**{"--data": "none"}),
         (
-            "The data must be a folder of images, a folder of TFRecord shards with "
-            "schema.json, or an .npz file. Received: none, which is not there."
+            "The data must be a folder of images or texts, a folder of TFRecord shards with "
+            "schema.json, a file of rows (.csv, .tsv, .jsonl, .ndjson), or an .npz file. "
+            "Received: none, which is not there."
         ),
     ),
     "data_empty_folder": (
@@ -294,11 +295,34 @@ CASES = {
         ),
     ),
     "data_is_a_text_file": (
-        writes("data.csv", "1,2", **{"--data": "data.csv"}),
+        writes("data.md", "1,2", **{"--data": "data.md"}),
         (
-            "The data must be a folder of images, a folder of TFRecord shards with "
-            "schema.json, or an .npz file. Received: data.csv, something else."
+            "The data must be a folder of images or texts, a folder of TFRecord shards with "
+            "schema.json, a file of rows (.csv, .tsv, .jsonl, .ndjson), or an .npz file. "
+            "Received: data.md, something else."
         ),
+    ),
+    "rows_without_labels": (
+        writes("data.csv", "size,kind\n1,a\n", **{"--data": "data.csv"}),
+        (
+            "The file must have a column 'label' of labels. Received: data.csv with 'size', "
+            "'kind'. Name the one that holds them with `label` (--label)."
+        ),
+    ),
+    "rows_broken": (
+        writes("data.jsonl", '{"text": "a", "label": "b"}\n{"text"\n', **{"--data": "data.jsonl"}),
+        (
+            "Each line of data.jsonl must be a JSON object. Received: line 2, which is broken "
+            "(Expecting ':' delimiter: line 2 column 1 (char 8))."
+        ),
+    ),
+    "rows_of_none": (
+        writes("data.csv", "", **{"--data": "data.csv"}),
+        "The first line of data.csv must name the columns, each once. Received: no columns.",
+    ),
+    "columns_of_images": (
+        nothing(**{"--label": "kind"}),
+        "Images are read without `label`. Received: label='kind' for data. Leave it out.",
     ),
     "data_without_classes": (
         nothing(**{"--data": "data/cat"}),
@@ -318,8 +342,9 @@ CASES = {
     "data_loop": (
         links("loop", "loop", **{"--data": "loop"}),
         (
-            "The data must be a folder of images, a folder of TFRecord shards with "
-            "schema.json, or an .npz file. Received: loop, which is not there."
+            "The data must be a folder of images or texts, a folder of TFRecord shards with "
+            "schema.json, a file of rows (.csv, .tsv, .jsonl, .ndjson), or an .npz file. "
+            "Received: loop, which is not there."
         ),
     ),
     "npz_empty": (
@@ -515,7 +540,7 @@ CASES = {
         nothing(**{"--student": "resnet:1"}),
         (
             "A student must be one of mlp, conv, lenet5, resnet18, mobilenet_v2, "
-            "mobilenet_v3_small, mobilenet_v3_large, or a .keras file. Received: "
+            "mobilenet_v3_small, mobilenet_v3_large, bytes, or a .keras file. Received: "
             "'resnet:1'. Did you mean 'resnet18'?"
         ),
     ),

@@ -19,7 +19,7 @@ def labels_of(rows, label, class_names=None):
         ValueError: if a row has no label, one of another class, or one that appears once.
     """
     for each in rows.values():
-        each.check_has(label, of=" of labels")
+        each.check_has(label, of=" of labels", option="label")
     words = {
         split: [_word(each, number, label) for number in range(len(each.rows))]
         for split, each in rows.items()

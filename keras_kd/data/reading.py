@@ -23,12 +23,12 @@ from keras_kd.data.text_folder import TEXTS, encoded, text_folder, texts_below
 CLASS_NAMES = "class_names.json"
 # What people call what each reads.
 _KINDS = {
-    image_folder: "images",
-    text_folder: "texts",
-    text_file: "texts",
-    table: "rows of a table",
-    read_records: "records",
-    read_npz: "arrays",
+    image_folder: "Images",
+    text_folder: "Texts",
+    text_file: "Texts",
+    table: "Rows of a table",
+    read_records: "Records",
+    read_npz: "Arrays",
 }
 # Arrays have one size, and there is nothing to decode.
 _NOT_OF_ARRAYS = ("image_size", "channels", "unreadable", "cache")
@@ -66,7 +66,7 @@ def read(path: PathLike, **options: Any) -> Data:
     taken = inspect.signature(reader).parameters
     for name in options.keys() - taken.keys():
         raise ValueError(
-            f"There is no `{name}` of {_KINDS[reader]}. Received: {name}={options[name]!r} for "
+            f"{_KINDS[reader]} are read without `{name}`. Received: {name}={options[name]!r} for "
             f"{name_of((path, None, None))}. Leave it out."
         )
     return reader(path, **options)
@@ -107,7 +107,7 @@ def unlabelled(
         texts = texts_below(path)
     else:
         rows = read_rows(files_of(path)["train"])
-        rows.check_has(text, of=" of texts")
+        rows.check_has(text, of=" of texts", option="text")
         texts = texts_in(rows, text)
     if not texts:
         raise ValueError(

@@ -29,17 +29,24 @@ class Rows:
     rows: list[dict[str, object]]
     lines: list[int]
 
-    def check_has(self, *columns, of=""):
+    def check_has(self, *columns, of="", option="columns"):
         """Refuse rows without some columns.
+
+        Args:
+            *columns: their names.
+            of: what one holds, such as `" of labels"`.
+            option: the argument that names them.
 
         Raises:
             ValueError: in one sentence.
         """
+        command = f" (--{option})" if of else ""
         for column in columns:
             if column not in self.columns:
                 raise ValueError(
                     f"The file must have a column {column!r}{of}. Received: {_shown(self.path)} "
-                    f"with {', '.join(map(repr, self.columns[:20]))}. Name the column that it is."
+                    f"with {', '.join(map(repr, self.columns[:20]))}. Name the one that holds them "
+                    f"with `{option}`{command}."
                 )
 
     def at(self, number):

@@ -68,7 +68,7 @@ def text_file(
     how = Reading(unreadable, seed, validation_fraction, test_fraction)
     rows = {split: read_rows(file) for split, file in files_of(path).items()}
     for each in rows.values():
-        each.check_has(text, of=" of texts")
+        each.check_has(text, of=" of texts", option="text")
     labels, class_names = labels_of(rows, label, class_names)
     return how.data_of(
         {split: texts_in(each, text) for split, each in rows.items()},

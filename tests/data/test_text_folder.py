@@ -181,7 +181,7 @@ def test_examples_without_labels_are_read_like_those_with(letters, jsonl, tmp_pa
 
 
 def test_what_is_said_of_images_is_refused_of_texts(letters):
-    with pytest.raises(ValueError, match="There is no `image_size` of texts"):
+    with pytest.raises(ValueError, match="Texts are read without `image_size`"):
         kd.data.read(letters, image_size=(8, 8))
     with pytest.raises(ValueError, match="moves images .* Of other data an augmentation"):
         kd.data.read(letters).train.batches(4, augmentation=kd.data.RandomShift(1))
