@@ -7,7 +7,8 @@ Result: `benchmarks/recipes.md`, under this question.
 
 The regime is that of `fashion_mnist_few_labels`: a hundred pieces of each language have a label,
 1,400 more have none. A convolutional teacher learns from the labels, then says what it thinks of
-all. T = 1 and alpha = 1 were chosen on the validation split, with labels of a seed that is in no table.
+all. T = 1 and alpha = 1 were chosen on the validation split, with labels of a seed that is in no
+table.
 
 What is read: packages are fetched by name and unpacked without root. Of a page the roff is taken
 away, and with it what stands in bold or italics, code, tables, options, file names, and the page's

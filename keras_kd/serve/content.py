@@ -152,7 +152,7 @@ def _data_of(file, made_from, data_dir):
         elif read_by(file) == "texts":
             options["num_bytes"] = shape_of_image(file)[0]
         found = _there("data", path, lambda: data_module.read(path, **options))
-    name = f"The test images of {found.name}"
+    name = f"The test {read_by(file)} of {found.name}"
     _check_fit(file, name, found.input_shape, found.num_classes)
     return found
 

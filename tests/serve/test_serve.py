@@ -834,3 +834,33 @@ class TestPage:
         for who in ("student", "teacher"):
             model = keras.models.load_model(of_texts / f"{who}.keras")
             np.testing.assert_allclose(found[who], model.predict_on_batch(texts)[0], atol=1e-5)
+
+    def test_test_texts_are_read_there_and_shown_as_words(self, browser, of_texts, tmp_path):
+        words = {"German": "Grüße", "French": "très", "Thai": "ไทย"}
+        lines = [f"{name},{word} {number}" for number in range(12) for name, word in words.items()]
+        (tmp_path / "some.csv").write_text("\n".join(["label,text", *lines]))
+        data = kd.data.read(
+            tmp_path / "some.csv", num_bytes=12, class_names=["German", "French", "Thai"]
+        )
+        content = CONTENT.content_of(of_texts, data=tmp_path / "some.csv")
+        said = {}
+        for who in ("student", "teacher"):
+            model = keras.models.load_model(of_texts / f"{who}.keras")
+            said[who] = model.predict(data.test.images, verbose=0).argmax(-1)
+        with serving(content) as url:
+            browser.get(url)
+            assert browser.execute_async_script(READY) == ""
+            summary = browser.find_element("id", "summary").text
+            field = browser.find_element("id", "own-text").get_property("value")
+            shown = browser.find_element("id", "shown").text
+            buttons = browser.find_elements("css selector", "#grid button .text")
+            differing = [button.text for button in buttons]
+        texts = kd.data.decode_texts(data.test.images)
+        right = 100 * (said["student"] == data.test.labels).mean()
+        assert summary.startswith(
+            f"On {len(texts)} test texts of some: student {right:.2f} % right"
+        )
+        assert field == texts[0]
+        assert shown == f"Test text 0: {data.class_names[data.test.labels[0]]}"
+        expected = np.flatnonzero(said["student"] != said["teacher"])
+        assert differing == [texts[each] for each in expected]
