@@ -508,7 +508,9 @@ def _add_own_files(own, *, has_student=True):
             metavar="PATH",
             help="images, texts or rows without labels, for the teacher to speak of",
         )
-    own.add_argument("--cache", metavar="DIR", help="for decoded images beyond the memory")
+    own.add_argument(
+        "--cache", metavar="DIR", help="for decoded images, or texts, beyond the memory"
+    )
     own.add_argument(
         "--leave-out-unreadable", action="store_true", help="go on without broken images or texts"
     )

@@ -134,7 +134,7 @@ def check(
         found, figures["student"] = student_findings(student, opened, data)
         findings += found
     figures["expected"] = _expected(data, unlabelled, figures, epochs)
-    findings += _memory(figures["expected"])
+    findings += _memory(figures["expected"], data)
     findings.sort(key=lambda finding: not finding.wasted)
     is_wasted = any(finding.wasted for finding in findings)
     # Nothing is promised of a training that would be wasted.
@@ -289,14 +289,18 @@ def _expected(data, unlabelled, figures, epochs):
     return {"seconds_at_most": seconds, "bytes": size}
 
 
-def _memory(expected):
+def _memory(expected, data):
     free = _free_bytes()
     if free is not None and expected["bytes"] > free:
         yield Finding(
             "memory",
             f"about {expected['bytes'] / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free",
             "this machine",
-            "Read the data with a smaller `memory_limit`.",
+            "Read the data with a smaller `memory_limit`."
+            if data.is_images
+            else "Read the texts into a `cache`, or fewer bytes of each."
+            if data.is_text
+            else "Leave some examples out.",
             wasted=True,
         )
 

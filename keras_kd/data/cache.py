@@ -1,4 +1,4 @@
-"""Decoded images in a file, mapped into memory."""
+"""Decoded images, or encoded texts, in a file that is mapped into memory."""
 
 import shutil
 
@@ -9,13 +9,13 @@ from keras_kd._common.locks import alone
 
 
 def cached(encoded, folder):
-    """Return encoded images decoded, as a memory-mapped file that is written if it is missing.
+    """Return what models take, as a memory-mapped file that is written if it is missing.
 
-    The file is named by the digest of the images; beside it lies its own, against which it is
-    checked whenever it is opened.
+    The file is named by the digest of what it is made of; beside it lies its own, against which it
+    is checked whenever it is opened.
 
     Args:
-        encoded: `EncodedImages`, all of which can be decoded.
+        encoded: `EncodedImages`, all of which can be decoded, or `Texts`.
         folder: the `Path` to write to.
 
     Raises:
@@ -42,14 +42,15 @@ def _write(encoded, path, record):
     free = shutil.disk_usage(path.parent).free
     if free < encoded.nbytes:
         raise OSError(
-            f"`cache` must have room for {encoded.nbytes / 1e9:.1f} GB of decoded images. "
+            f"`cache` must have room for {encoded.nbytes / 1e9:.1f} GB of what models take. "
             f"Received: {path.parent} with {free / 1e9:.1f} GB free. Name another folder, or "
-            "leave `cache` out to decode batch by batch."
+            "leave `cache` out."
         )
     with written_whole(path) as unfinished:
         # Not as a memory map: a disk that is full would end the process without a word.
         with unfinished.open("wb") as file:
-            header = {"descr": "|u1", "fortran_order": False, "shape": encoded.shape}
+            descr = np.lib.format.dtype_to_descr(encoded.dtype)
+            header = {"descr": descr, "fortran_order": False, "shape": encoded.shape}
             np.lib.format.write_array_header_1_0(file, header)
             for _, images, _ in encoded.chunks():
                 file.write(images)

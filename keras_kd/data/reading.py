@@ -18,7 +18,8 @@ from keras_kd.data.rows import SUFFIXES, files_of, read_rows
 from keras_kd.data.splits import Data, check_class_names
 from keras_kd.data.table import table
 from keras_kd.data.text_file import text_file, texts_in
-from keras_kd.data.text_folder import TEXTS, encoded, text_folder, texts_below
+from keras_kd.data.text_folder import TEXTS, readable, text_folder, texts_below
+from keras_kd.data.texts import encode_texts
 
 CLASS_NAMES = "class_names.json"
 # What people call what each reads.
@@ -115,9 +116,9 @@ def unlabelled(
             f"{name_of((path, None, None))}, which holds none."
         )
     left_out = {}
-    numbers, _ = encoded(texts, like.input_shape[0], left_out)
+    found, _ = readable(texts, left_out)
     refuse_unreadable(left_out, unreadable, one="text", fault="that hold none")
-    return numbers
+    return encode_texts(found, like.input_shape[0])
 
 
 def _reader_of(path, options):

@@ -22,6 +22,8 @@ def text_file(
     seed: int = 0,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    memory_limit: int = 1_000_000_000,
+    cache: PathLike | None = None,
     name: str | None = None,
 ) -> Data:
     """Read texts and their labels from two columns of a CSV or JSON-lines file.
@@ -42,6 +44,8 @@ def text_file(
         seed: as in `text_folder`, also below.
         validation_fraction: the same.
         test_fraction: the same.
+        memory_limit: the same.
+        cache: the same.
         name: what the data set is called in reports; the file's name by default.
 
     Returns:
@@ -65,7 +69,7 @@ def text_file(
     assert data.class_names == ("eggs", "spam") and data.is_text
     ```
     """
-    how = Reading(unreadable, seed, validation_fraction, test_fraction)
+    how = Reading(unreadable, seed, validation_fraction, test_fraction, memory_limit, cache)
     rows = {split: read_rows(file) for split, file in files_of(path).items()}
     for each in rows.values():
         each.check_has(text, of=" of texts", option="text")

@@ -1,13 +1,15 @@
 """Texts by class, a file each in the folder of its class -> train, validation and test."""
 
 import codecs
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_kd._common.checks import check_part, check_seed
+from keras_kd._common.checks import check_number, check_part, check_seed
 from keras_kd._common.typing import PathLike
+from keras_kd.data.cache import cached
 from keras_kd.data.class_folders import (
     Sought,
     carved,
@@ -18,7 +20,7 @@ from keras_kd.data.class_folders import (
 )
 from keras_kd.data.encoded import name_of
 from keras_kd.data.splits import Data, Split
-from keras_kd.data.texts import NUM_BYTES, encode_texts, why_no_text
+from keras_kd.data.texts import NUM_BYTES, Texts, check_num_bytes, encode_texts, why_no_text
 
 TEXTS = Sought("text", (".txt",))
 # Of a file no more is looked at.
@@ -34,6 +36,8 @@ def text_folder(
     seed: int = 0,
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,
+    memory_limit: int = 1_000_000_000,
+    cache: PathLike | None = None,
     name: str | None = None,
 ) -> Data:
     """Read a folder of texts: `path/<class>/*.txt`, or `path/train/<class>/*.txt` and so on.
@@ -58,6 +62,9 @@ def text_folder(
         seed: integer that the validation split depends on.
         validation_fraction: share of each class's training texts, above 0 and below 1.
         test_fraction: the same, where there is no folder `test`.
+        memory_limit: the most bytes of numbers to keep in memory, where there is a `cache`.
+        cache: a folder for numbers beyond the limit, which are memory-mapped; those of the same
+            texts are used again.
         name: what the data set is called in reports; the folder's name by default.
 
     Returns:
@@ -85,7 +92,7 @@ def text_folder(
     ```
     """
     root = Path(path)
-    how = Reading(unreadable, seed, validation_fraction, test_fraction)
+    how = Reading(unreadable, seed, validation_fraction, test_fraction, memory_limit, cache)
     files, labels, class_names = files_by_class(root, TEXTS, class_names)
     texts = {split: [(name_of((file, None, None)), file) for file in each]
              for split, each in files.items()}  # fmt: skip
@@ -102,12 +109,13 @@ def text_folder(
 class Reading:
     """How texts are read and split; the arguments are those of `text_folder`."""
 
-    def __init__(self, unreadable, seed, validation_fraction, test_fraction):
+    def __init__(self, unreadable, seed, validation_fraction, test_fraction, memory_limit, cache):
         check_seed(seed)
         check_unreadable(unreadable)
         check_part("validation_fraction", validation_fraction)
         check_part("test_fraction", test_fraction)
-        self.unreadable = unreadable
+        check_number("memory_limit", memory_limit, (0, math.inf))
+        self.unreadable, self.memory_limit, self.cache = unreadable, memory_limit, cache
         self.carving = {
             "seed": seed,
             "validation_fraction": validation_fraction,
@@ -128,13 +136,29 @@ class Reading:
         Raises:
             ValueError: if one is no text and is not to be left out, or there are too few.
         """
-        splits, left_out = {}, {}
+        check_num_bytes(num_bytes)
+        found, splits, left_out = {}, {}, {}
         for split, each in texts.items():
-            numbers, kept = encoded(each, num_bytes, left_out)
-            splits[split] = Split(numbers, np.array(labels[split], np.int32)[kept])
+            found[split], kept = readable(each, left_out)
+            # Which texts: they become numbers once it is known in which split each is.
+            places = np.arange(len(found[split]))
+            splits[split] = Split(places, np.array(labels[split], np.int32)[kept])
         refuse_unreadable(left_out, self.unreadable, one="text", fault="that hold none")
         if left_out:
             check_classes_kept(splits["train"].labels, class_names, what="texts", source=source)
+        splits = carved(splits, what="texts", source=source, **self.carving)
+        in_memory = self.cache is None or self.memory_limit >= sum(
+            Texts(each.labels, num_bytes).nbytes for each in splits.values()
+        )
+        for split, each in splits.items():
+            own = found.get(split, found["train"])  # What was carved is of the training texts.
+            chosen = Texts([own[place] for place in each.images], num_bytes)
+            numbers = (
+                encode_texts(chosen.texts, num_bytes)
+                if in_memory
+                else cached(chosen, Path(self.cache))
+            )
+            splits[split] = Split(numbers, each.labels)
         return Data(
             name=name,
             class_names=class_names,
@@ -142,16 +166,15 @@ class Reading:
             left_out=tuple(f"{place} ({reason})" for place, reason in sorted(left_out.items())),
             is_images=False,
             is_text=True,
-            **carved(splits, what="texts", source=source, **self.carving),
+            **splits,
         )
 
 
-def encoded(texts, num_bytes, left_out):
-    """Return texts as numbers, and which of all were texts.
+def readable(texts, left_out):
+    """Return those that are texts, and which of all were.
 
     Args:
         texts: `(place, text)` of each, where an exception stands for what is no text.
-        num_bytes: as in `encode_texts`.
         left_out: is told `{place: reason}` of what is no text.
     """
     kept, found = np.ones(len(texts), bool), []
@@ -161,7 +184,7 @@ def encoded(texts, num_bytes, left_out):
             kept[number], left_out[place] = False, reason
         else:
             found.append(text)
-    return encode_texts(found, num_bytes), kept
+    return found, kept
 
 
 def texts_below(path):

@@ -1,5 +1,7 @@
 """Texts <-> numbers: the first bytes of each, which a small model reads without a vocabulary."""
 
+import hashlib
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,6 +14,7 @@ NUM_BYTES = 256
 PADDING = 0
 # No text is read so far by a model for a phone.
 MOST_BYTES = 65_536
+_CHUNK = 4096
 
 
 def encode_texts(texts: Iterable[str], num_bytes: int = NUM_BYTES) -> np.ndarray:
@@ -41,7 +44,7 @@ def encode_texts(texts: Iterable[str], num_bytes: int = NUM_BYTES) -> np.ndarray
     assert kd.data.decode_texts(numbers) == ["Grü", "Hi"]
     ```
     """
-    check_integer("num_bytes", num_bytes, minimum=1, maximum=MOST_BYTES)
+    check_num_bytes(num_bytes)
     texts = [texts] if isinstance(texts, str) else list(texts)
     numbers = np.full((len(texts), num_bytes), PADDING, np.int32)
     for row, (number, text) in zip(numbers, enumerate(texts), strict=True):
@@ -65,6 +68,48 @@ def decode_texts(numbers: Tensor) -> list[str]:
     rows = np.asarray(numbers).astype(np.uint8)
     # What was not written by `encode_texts` may be no UTF-8.
     return [row[row != PADDING].tobytes().decode("utf-8", "replace") for row in rows]
+
+
+def check_num_bytes(num_bytes):
+    """Refuse what is no number of bytes of a text.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    check_integer("num_bytes", num_bytes, minimum=1, maximum=MOST_BYTES)
+
+
+class Texts:
+    """Texts that become numbers a few at a time, for a file of them.
+
+    Args:
+        texts: strings that `why_no_text` says nothing of.
+        num_bytes: as in `encode_texts`.
+    """
+
+    dtype = np.dtype(np.int32)
+
+    def __init__(self, texts, num_bytes):
+        self.texts = texts
+        self.shape = (len(texts), num_bytes)
+
+    @property
+    def nbytes(self):
+        """Bytes that their numbers take."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def digest(self):
+        """SHA-256 over their numbers."""
+        digest = hashlib.sha256(repr(self.shape).encode())
+        for _, numbers, _ in self.chunks():
+            digest.update(numbers)
+        return digest.hexdigest()
+
+    def chunks(self):
+        """Yield `(start, numbers, {})` through all, a few at a time, as `EncodedImages` does."""
+        for start in range(0, len(self.texts), _CHUNK):
+            yield start, encode_texts(self.texts[start : start + _CHUNK], self.shape[1]), {}
 
 
 def why_no_text(text):

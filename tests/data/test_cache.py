@@ -68,7 +68,7 @@ def test_a_disk_without_room_is_told_before_it_is_filled(pictures, monkeypatch):
     from keras_kd.data import cache
 
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 9}))
-    with pytest.raises(OSError, match="`cache` must have room for 0.0 GB of decoded images"):
+    with pytest.raises(OSError, match="`cache` must have room for 0.0 GB of what models take"):
         read(pictures)
     assert list((pictures.parent / "cache").iterdir()) == []
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import keras_kd as kd
@@ -202,3 +203,17 @@ def test_a_text_in_two_splits_is_found(letters):
         if each.name == "duplicates_in_test"
     )  # fmt: skip
     assert "1 of 3 texts are among the training texts too" in found.what
+
+
+def test_a_cache_holds_what_would_be_in_memory(letters, tmp_path):
+    def read():
+        how = {"memory_limit": 1, "cache": tmp_path / "cache", "num_bytes": 64}
+        return kd.data.read(letters, **how)
+
+    plain, cached, again = kd.data.read(letters, num_bytes=64), read(), read()
+    assert isinstance(cached.train.images, np.memmap) and cached.is_text
+    assert cached.digest == plain.digest and cached.test.digest == plain.test.digest
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
+    assert again.train.images.filename == cached.train.images.filename
+    batches = [next(iter(each.train.batches(8, shuffle_seed=0)))[0] for each in (plain, cached)]
+    np.testing.assert_array_equal(*batches)
