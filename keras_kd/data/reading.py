@@ -19,7 +19,7 @@ from keras_kd.data.splits import Data, check_class_names
 from keras_kd.data.table import table
 from keras_kd.data.text_file import text_file, texts_in
 from keras_kd.data.text_folder import TEXTS, readable, text_folder, texts_below
-from keras_kd.data.texts import encode_texts
+from keras_kd.data.texts import numbers_of
 
 CLASS_NAMES = "class_names.json"
 # What people call what each reads.
@@ -110,15 +110,15 @@ def unlabelled(
         rows = read_rows(files_of(path)["train"])
         rows.check_has(text, of=" of texts", option="text")
         texts = texts_in(rows, text)
-    if not texts:
+    (num_bytes,), left_out = like.input_shape, {}
+    found, _ = readable(texts, num_bytes, left_out)
+    refuse_unreadable(left_out, unreadable, one="text", fault="that hold none")
+    if not found:
         raise ValueError(
             "A folder of unlabelled texts must hold some (.txt). Received: "
             f"{name_of((path, None, None))}, which holds none."
         )
-    left_out = {}
-    found, _ = readable(texts, left_out)
-    refuse_unreadable(left_out, unreadable, one="text", fault="that hold none")
-    return encode_texts(found, like.input_shape[0])
+    return numbers_of(found, num_bytes)
 
 
 def _reader_of(path, options):

@@ -20,7 +20,14 @@ from keras_kd.data.class_folders import (
 )
 from keras_kd.data.encoded import name_of
 from keras_kd.data.splits import Data, Split
-from keras_kd.data.texts import NUM_BYTES, Texts, check_num_bytes, encode_texts, why_no_text
+from keras_kd.data.texts import (
+    NUM_BYTES,
+    Texts,
+    beginning,
+    check_num_bytes,
+    numbers_of,
+    why_no_text,
+)
 
 TEXTS = Sought("text", (".txt",))
 # Of a file no more is looked at.
@@ -94,10 +101,8 @@ def text_folder(
     root = Path(path)
     how = Reading(unreadable, seed, validation_fraction, test_fraction, memory_limit, cache)
     files, labels, class_names = files_by_class(root, TEXTS, class_names)
-    texts = {split: [(name_of((file, None, None)), file) for file in each]
-             for split, each in files.items()}  # fmt: skip
     return how.data_of(
-        {split: [(place, _text_of(file)) for place, file in each] for split, each in texts.items()},
+        {split: _texts_of(each) for split, each in files.items()},
         labels,
         num_bytes=num_bytes,
         class_names=class_names,
@@ -126,7 +131,7 @@ class Reading:
         """Return the `Data` of texts.
 
         Args:
-            texts: `{split: (place, text)}`, where an exception stands for what is no text.
+            texts: `{split: (place, text) of each}`, where an exception stands for what is no text.
             labels: `{split: integers}`, one a text.
             num_bytes: as in `encode_texts`.
             class_names: of all classes.
@@ -139,7 +144,7 @@ class Reading:
         check_num_bytes(num_bytes)
         found, splits, left_out = {}, {}, {}
         for split, each in texts.items():
-            found[split], kept = readable(each, left_out)
+            found[split], kept = readable(each, num_bytes, left_out)
             # Which texts: they become numbers once it is known in which split each is.
             places = np.arange(len(found[split]))
             splits[split] = Split(places, np.array(labels[split], np.int32)[kept])
@@ -147,14 +152,13 @@ class Reading:
         if left_out:
             check_classes_kept(splits["train"].labels, class_names, what="texts", source=source)
         splits = carved(splits, what="texts", source=source, **self.carving)
-        in_memory = self.cache is None or self.memory_limit >= sum(
-            Texts(each.labels, num_bytes).nbytes for each in splits.values()
-        )
+        size = Texts.dtype.itemsize * num_bytes * sum(len(each) for each in splits.values())
+        in_memory = self.cache is None or size <= self.memory_limit
         for split, each in splits.items():
             own = found.get(split, found["train"])  # What was carved is of the training texts.
             chosen = Texts([own[place] for place in each.images], num_bytes)
             numbers = (
-                encode_texts(chosen.texts, num_bytes)
+                numbers_of(chosen.beginnings, num_bytes)
                 if in_memory
                 else cached(chosen, Path(self.cache))
             )
@@ -170,26 +174,33 @@ class Reading:
         )
 
 
-def readable(texts, left_out):
-    """Return those that are texts, and which of all were.
+def readable(texts, num_bytes, left_out):
+    """Return the beginnings of those that are texts, and which of all were.
 
     Args:
-        texts: `(place, text)` of each, where an exception stands for what is no text.
+        texts: yields `(place, text)` of each, where an exception stands for what is no text.
+        num_bytes: as in `encode_texts`.
         left_out: is told `{place: reason}` of what is no text.
     """
-    kept, found = np.ones(len(texts), bool), []
-    for number, (place, text) in enumerate(texts):
+    kept, found = [], []
+    for place, text in texts:
         reason = str(text) if isinstance(text, Exception) else why_no_text(text)
+        kept.append(not reason)
         if reason:
-            kept[number], left_out[place] = False, reason
+            left_out[place] = reason
         else:
-            found.append(text)
-    return found, kept
+            found.append(beginning(text, num_bytes))
+    return found, np.array(kept, bool)
 
 
 def texts_below(path):
-    """Return `(place, text)` of each text file below a folder."""
-    return [(name_of((file, None, None)), _text_of(file)) for file in TEXTS.below(path)]
+    """Return an iterator of `(place, text)` of each text file below a folder."""
+    return _texts_of(TEXTS.below(path))
+
+
+def _texts_of(files):
+    # One after the other: a file may be a thousand times as long as what is kept of it.
+    return ((name_of((file, None, None)), _text_of(file)) for file in files)
 
 
 def _text_of(path):

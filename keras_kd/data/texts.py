@@ -46,17 +46,14 @@ def encode_texts(texts: Iterable[str], num_bytes: int = NUM_BYTES) -> np.ndarray
     """
     check_num_bytes(num_bytes)
     texts = [texts] if isinstance(texts, str) else list(texts)
-    numbers = np.full((len(texts), num_bytes), PADDING, np.int32)
-    for row, (number, text) in zip(numbers, enumerate(texts), strict=True):
+    for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"Each text must be a string. Received: {text!r} as number {number}.")
         if reason := why_no_text(text):
             raise ValueError(
                 f"Each text must hold characters. Received: one with {reason}, number {number}."
             )
-        found = _beginning(text.strip(), num_bytes)
-        row[: len(found)] = np.frombuffer(found, np.uint8)
-    return numbers
+    return numbers_of([beginning(text, num_bytes) for text in texts], num_bytes)
 
 
 def decode_texts(numbers: Tensor) -> list[str]:
@@ -83,15 +80,15 @@ class Texts:
     """Texts that become numbers a few at a time, for a file of them.
 
     Args:
-        texts: strings that `why_no_text` says nothing of.
+        beginnings: of `beginning`.
         num_bytes: as in `encode_texts`.
     """
 
     dtype = np.dtype(np.int32)
 
-    def __init__(self, texts, num_bytes):
-        self.texts = texts
-        self.shape = (len(texts), num_bytes)
+    def __init__(self, beginnings, num_bytes):
+        self.beginnings = beginnings
+        self.shape = (len(beginnings), num_bytes)
 
     @property
     def nbytes(self):
@@ -108,8 +105,9 @@ class Texts:
 
     def chunks(self):
         """Yield `(start, numbers, {})` through all, a few at a time, as `EncodedImages` does."""
-        for start in range(0, len(self.texts), _CHUNK):
-            yield start, encode_texts(self.texts[start : start + _CHUNK], self.shape[1]), {}
+        for start in range(0, len(self.beginnings), _CHUNK):
+            some = self.beginnings[start : start + _CHUNK]
+            yield start, numbers_of(some, self.shape[1]), {}
 
 
 def why_no_text(text):
@@ -119,8 +117,21 @@ def why_no_text(text):
     return "a NUL in it" if "\0" in text else None
 
 
-def _beginning(text, num_bytes):
-    """Return the first bytes of a text's UTF-8, none of them of a part of a character."""
-    # No character has more than four bytes, so what follows is not looked at.
-    found = text[:num_bytes].encode("utf-8", "replace")[:num_bytes]
+def beginning(text, num_bytes):
+    """Return the first bytes of a text's UTF-8, none of them of a part of a character.
+
+    Args:
+        text: a string, of which white space at its ends is not kept.
+        num_bytes: how many bytes at most.
+    """
+    # A character has at least one byte, so what follows is not looked at.
+    found = text.strip()[:num_bytes].encode("utf-8", "replace")[:num_bytes]
     return found.decode("utf-8", "ignore").encode()
+
+
+def numbers_of(beginnings, num_bytes):
+    """Return what `encode_texts` does, of beginnings that `beginning` returned."""
+    numbers = np.full((len(beginnings), num_bytes), PADDING, np.int32)
+    for row, found in zip(numbers, beginnings, strict=True):
+        row[: len(found)] = np.frombuffer(found, np.uint8)
+    return numbers

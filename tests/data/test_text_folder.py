@@ -105,6 +105,13 @@ def test_the_mark_of_a_windows_editor_is_no_part_of_a_text(letters):
     assert "Good day" in texts
 
 
+def test_a_file_is_encoded_as_its_text_is(letters):
+    text = " \nGood day," + 60 * " " + "é" * 50
+    (letters / "en" / "0.txt").write_text(text, encoding="utf-8")
+    train = kd.data.read(letters, num_bytes=40).train.images.tolist()
+    assert kd.data.encode_texts([text], 40)[0].tolist() in train
+
+
 def test_of_a_long_file_the_beginning_is_read(letters):
     (letters / "en" / "0.txt").write_text("é" * 700_000, encoding="utf-8")
     assert kd.data.read(letters).train.images.max() == "é".encode()[0]
