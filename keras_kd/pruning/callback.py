@@ -182,22 +182,22 @@ class _Mask:
 
     def __init__(self, variable):
         self.variable, self.own = variable, variable.constraint
-        self.kept = keras.Variable(np.ones(variable.shape, "float32"), trainable=False)
+        self.kept = keras.Variable(np.ones(variable.shape, bool), dtype="bool", trainable=False)
         self.variable.constraint = self
 
     def __call__(self, value):
         value = value if self.own is None else self.own(value)
-        return value * ops.cast(self.kept, value.dtype)
+        return ops.where(self.kept, value, ops.zeros_like(value))
 
     def set(self, slot, gone):
         """Keep zeros at the channels along one axis that are gone."""
         along = ~np.isin(slot.channels, list(gone))
         shape = [1] * len(self.variable.shape)
         shape[slot.axis] = -1
-        self.kept.assign(self.kept * along.reshape(shape).astype("float32"))
+        self.kept.assign(ops.logical_and(self.kept, along.reshape(shape)))
 
     def apply(self):
-        self.variable.assign(self.variable * ops.cast(self.kept, self.variable.dtype))
+        self.variable.assign(ops.where(self.kept, self.variable, ops.zeros_like(self.variable)))
 
     def take_off(self):
         self.variable.constraint = self.own

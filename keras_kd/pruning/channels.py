@@ -68,7 +68,7 @@ _ACTIVATIONS = {
 _OPERATIONS_EACH_ALONE = {
     *("Absolute", "AveragePool", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSilu", "HardSwish"),
     *("LeakyRelu", "MaxPool", "Negative", "Relu", "Relu6", "Sigmoid", "Silu", "Softplus"),
-    *("Square", "Sqrt", "Tanh"),
+    *("Square", "Tanh"),
 }
 _OPERATIONS_MERGE = {"Add", "Divide", "Maximum", "Minimum", "Multiply", "Subtract", "TrueDivide"}
 
@@ -163,7 +163,7 @@ class _Walk:
     def __init__(self, graph):
         self.graph, self.names = graph, Names(graph)
         self.same = []  # By the number of a channel: one that it is the same as, at last itself.
-        self.fixed = set()
+        self.fixed, self.unknown = set(), set()
         # By the id of a tensor: itself, and the number at each of its places, less the batch.
         self.known = {}
         self.slots, self.costs = {}, []
@@ -175,6 +175,12 @@ class _Walk:
             self._visit(call)
         for tensor in self.graph.outputs:
             self._fix(self._of(tensor))
+        for call in self.graph.calls:  # A shared layer that is called in an unknown way as well.
+            if id(call.operation) in self.unknown and isinstance(call.operation, keras.Layer):
+                own = {id(variable) for variable in call.operation.weights}
+                for slot in self.slots.values():
+                    if id(slot.variable) in own:
+                        self._fix(slot.channels)
         roots = np.asarray([self._root(number) for number in range(len(self.same))])
         fixed = {int(roots[number]) for number in self.fixed}
         slots = [
@@ -191,6 +197,7 @@ class _Walk:
         rule = self._rule(call.operation)
         found = rule(call) if rule is not None else None
         if found is None:
+            self.unknown.add(id(call.operation))
             for tensor in call.tensors():
                 self._fix(self._of(tensor))
             for tensor in keras.tree.flatten(call.outputs):
@@ -226,8 +233,7 @@ class _Walk:
         if kind in _MERGES or name in _OPERATIONS_MERGE:
             return self._merge
         if name == "Mean":
-            axes = np.atleast_1d([] if operation.axis is None else operation.axis)
-            return self._each_alone if axes.size and -1 not in axes else None
+            return self._mean
         if kind is layers.Concatenate or name == "Concatenate":
             return self._concatenate
         return self._reshape if kind in (layers.Flatten, layers.Reshape) else None
@@ -291,6 +297,11 @@ class _Walk:
             return numbers
         along = self._along(call.tensors()[0])
         return None if along is None else _spread(along, call.outputs)
+
+    def _mean(self, call):
+        rank, axis = len(call.tensors()[0].shape), call.operation.axis
+        axes = [] if axis is None else [each % rank for each in np.atleast_1d(axis)]
+        return self._each_alone(call) if axes and not {0, rank - 1} & set(axes) else None
 
     def _merge(self, call):
         tensors = call.tensors()

@@ -128,6 +128,20 @@ def test_what_others_take_as_a_whole_stays():
     assert "where" not in groups(branches)
 
 
+def test_a_mean_over_channels_and_a_layer_called_in_two_ways_keep_theirs():
+    x = layers.Conv2D(12, 3, activation="relu", name="one")(inputs := image())
+    y = layers.Conv2D(12, 3, padding="same", activation="relu", name="two")(x)
+    x, other = (layers.Conv2D(10, 1, name=name)(y) for name in ("three", "four"))
+    shared = layers.Dense(5, name="shared")
+    # Over the channels; and of one layer's beside another's, place by place.
+    means = ops.mean(x, axis=3)
+    joined = shared(layers.Concatenate(axis=1)([x, other]))
+    x = layers.Concatenate()([layers.Flatten()(each) for each in (means, joined, shared(x))])
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    found = channels_of(graph_to_prune(model)).groups
+    assert list(found) == ["one", "two"]
+
+
 def test_a_product_joins_the_channels_with_their_weights():
     found = groups(phone)
     assert found["stem"] == 8 and found["squeeze"] == 4 and found["separable"] == 10
