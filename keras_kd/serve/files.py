@@ -5,6 +5,7 @@ import zipfile
 from pathlib import Path
 
 from keras_kd import export
+from keras_kd._common.inputs import vocabularies
 from keras_kd._common.model_files import load_model_file
 from keras_kd.data.files import KEPT, PADDING
 from keras_kd.data.texts import MOST_BYTES
@@ -111,8 +112,18 @@ def _converted(folder, say):
 
 
 def _convert(path, file):
-    export.litert(load_model_file(path, "student"), file)
+    model = load_model_file(path, "student")
+    export.litert(model, file, reads=_read_by_model(model))
     return _described(file, path.name)
+
+
+def _read_by_model(model):
+    """Return what a model reads that looks up one row of numbers in tables; `None` of others."""
+    words = vocabularies(model) if len(model.inputs) == 1 else ()
+    if not words or len(model.inputs[0].shape) != 2:
+        return None
+    # Texts have a number for each byte, files one more.
+    return {PADDING: "texts", PADDING + 1: "files"}.get(max(words), "numbers")
 
 
 def _of_models(folder):

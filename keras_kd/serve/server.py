@@ -46,9 +46,10 @@ def serve(
     """Serve the page for a folder of exported files, until it is interrupted (Ctrl-C).
 
     On the page: a file of the folder runs in the browser, through LiteRT's WebAssembly runtime,
-    on test images or on what is drawn; probabilities of teacher and student under a temperature;
-    milliseconds as measured there; the test images on which the two differ. The page is reached
-    from this machine only, and fetches nothing from elsewhere.
+    on test images or on what is drawn, a text that is typed, a file that is dropped; probabilities
+    of teacher and student under a temperature; milliseconds as measured there; the test images on
+    which the two differ. The page is reached from this machine only, and fetches nothing from
+    elsewhere.
 
     Args:
         folder: as `keras-kd run`, `compare`, `sweep`, `search`, `distill` or `export` wrote it.

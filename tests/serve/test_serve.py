@@ -303,6 +303,15 @@ class TestOwnRun:
         assert description["bytes"] is None and description["teacher"]["runs_in_browser"]
         assert description["class_names"] == ["German", "French", "Thai"]
 
+    def test_students_of_texts_and_of_files_are_told_when_they_are_converted(
+        self, of_texts, of_bytes, tmp_path, no_conversion
+    ):
+        for folder, reads in ((of_texts, "texts"), (of_bytes, "files")):
+            (tmp_path / reads).mkdir()
+            shutil.copy(folder / "student.keras", tmp_path / reads)
+            description = json.loads(CONTENT.content_of(tmp_path / reads)["description.json"])
+            assert description["reads"] == description["files"][0]["input"]["reads"] == reads
+
     @pytest.mark.parametrize(
         ("shape", "dtype", "limits", "expected"),
         [
