@@ -318,7 +318,10 @@ CASES = {
     ),
     "rows_of_none": (
         writes("data.csv", "", **{"--data": "data.csv"}),
-        "The first line of data.csv must name the columns, each once. Received: no columns.",
+        (
+            "The first line of data.csv must name the columns, each once. Received: no columns. "
+            "Write the names there."
+        ),
     ),
     "columns_of_images": (
         nothing(**{"--label": "kind"}),

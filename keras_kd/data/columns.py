@@ -80,35 +80,27 @@ class Columns:
         Raises:
             ValueError: if a column is missing, or a number is none.
         """
-        rows = list(rows)
+        return self.encoded(list(rows), lambda number: f"row {number}")
+
+    def encoded(self, rows, at):
+        """Do what `encode` does, with a function from a row's number to where it stands."""
         found = np.zeros((len(rows), len(self.inputs)), np.float32)
         first = 0
         for column in self.columns:
             for number, row in enumerate(rows):
                 if column.name not in row:
                     raise ValueError(
-                        f"Each row must have a column {column.name!r}. Received: row {number} "
+                        f"Each row must have a column {column.name!r}. Received: {at(number)} "
                         f"with {', '.join(map(repr, row))}. Give `None` where it is missing."
                     )
-                self._put(found[number, first : first + len(column.inputs)], column, row)
+                place = found[number, first : first + len(column.inputs)]
+                if not _put(place, column, row[column.name]):
+                    raise ValueError(
+                        f"The column {column.name!r} must hold finite numbers. Received: "
+                        f"{row[column.name]!r} in {at(number)}. Leave it empty where it is missing."
+                    )
             first += len(column.inputs)
         return found
-
-    @staticmethod
-    def _put(place, column, row):
-        value = row[column.name]
-        if column.categories:
-            word = word_of(value)
-            if word in column.categories:
-                place[column.categories.index(word)] = 1
-            return
-        number = number_of(value)
-        if number is None:
-            raise ValueError(
-                f"The column {column.name!r} must hold numbers. Received: {value!r}. Leave it "
-                "empty where it is missing."
-            )
-        place[0] = column.mean if math.isnan(number) else number
 
     def get_config(self) -> Config:
         """Return what makes it again, for JSON."""
@@ -130,6 +122,21 @@ class Columns:
                 for each in config["columns"]
             )
         )
+
+
+def _put(place, column, value):
+    """Put a value where its numbers belong; return whether it is one that can stand there."""
+    if column.categories:
+        word = word_of(value)
+        if word in column.categories:
+            place[column.categories.index(word)] = 1
+        return True
+    number = number_of(value)
+    if number is None:
+        return False
+    with np.errstate(over="ignore"):
+        place[0] = column.mean if math.isnan(number) else number
+    return np.isfinite(place[0])
 
 
 def learned(rows: Sequence[Mapping], names: Sequence[str], categorical: Sequence[str], at):
@@ -217,5 +224,7 @@ def number_of(value):
             return None
     try:
         return float(value)
+    except OverflowError:  # An integer of hundreds of digits.
+        return math.inf
     except (TypeError, ValueError):
         return None

@@ -26,6 +26,11 @@ def labels_of(rows, label, class_names=None):
     }
     _check_counts(rows, words, label)
     there = {word for each in words.values() for word in each}
+    if len(there) == 1:
+        raise ValueError(
+            f"There must be several classes. Received: {next(iter(there))!r} as {label!r} of every "
+            f"row in {rows['train'].path}. Name the column of classes."
+        )
     class_names = check_class_names(
         sorted(there, key=_order(there)) if class_names is None else class_names
     )

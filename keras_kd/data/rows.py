@@ -105,7 +105,7 @@ def read_rows(path):
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{_shown(path)} must be UTF-8. Received: byte 0x{error.object[error.start]:02x}. "
-            "Save it as UTF-8, such as with `iconv -f latin1 -t utf-8`."
+            "Save it as UTF-8."
         ) from error
     if not rows.rows:
         raise ValueError(f"There must be rows. Received: {_shown(path)}, which has none.")
@@ -147,9 +147,11 @@ def _check_columns(path, columns):
     if not columns or "" in columns or twice:
         received = "no columns" if not columns else "one without a name"
         received = f"{sorted(twice)[0]!r} twice" if twice - {""} else received
+        # pandas writes its index so.
+        remedy = " or leave the column out (`to_csv(index=False)`)" if "" in columns else ""
         raise ValueError(
             f"The first line of {_shown(path)} must name the columns, each once. Received: "
-            f"{received}."
+            f"{received}. Write the names there{remedy}."
         )
 
 

@@ -83,7 +83,10 @@ def table(
         each.check_has(*names)
     known, at = _known(rows, labels, test_fraction)
     found = learned(known, names, categorical, at)
-    splits = {split: Split(found.encode(each.rows), labels[split]) for split, each in rows.items()}
+    splits = {
+        split: Split(found.encoded(each.rows, each.at), labels[split])
+        for split, each in rows.items()
+    }
     return Data(
         name=name or Path(path).resolve().stem,
         class_names=class_names,

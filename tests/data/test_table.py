@@ -65,6 +65,16 @@ def test_of_carved_test_rows_nothing_is_learned_either(things):
     assert data.columns.columns[0].mean == pytest.approx(known[:, 0].mean(), rel=1e-6)
 
 
+def test_a_test_row_that_holds_a_word_for_a_number_is_named(tmp_path):
+    head, train = "x,label", [f"{n},{'ab'[n % 2]}" for n in range(40)]
+    (tmp_path / "train.csv").write_text("\n".join([head, *train]))
+    (tmp_path / "test.csv").write_text("\n".join([head, "1,a", "old,b"]))
+    with pytest.raises(
+        ValueError, match="'x' must hold finite numbers. Received: 'old' in .*line 3"
+    ):
+        kd.data.table(tmp_path)
+
+
 def test_columns_are_those_that_were_asked_for(things):
     data = kd.data.table(things(), columns=["colour", "weight"])
     assert data.columns.inputs == ("colour=blue", "colour=red", "weight")
@@ -104,6 +114,8 @@ def test_whole_numbers_as_labels_are_in_their_own_order(things):
         (["1,red,a", "2,red,b"] * 9, {"columns": ["label"]}, "Received: the label 'label'"),
         (["1,,a", "2,,b"] * 9, {}, "'colour', which is empty"),
         (["1e39,red,a", "2,red,b"] * 9, {}, "float32 does not hold"),
+        (["9" * 400 + ",red,a", "2,red,b"] * 9, {}, "float32 does not hold"),
+        (["1,red,a"] * 9, {}, "several classes. Received: 'a' as 'label' of every row"),
         ([f"1,name {n},{'ab'[n % 2]}" for n in range(150)], {}, "at most 100 of them"),
         (["1,red,a", "2,red,b"] * 9, {"class_names": ["a", "b", "c"]}, "none of 'c'"),
         (["1,red,a", "2,red,b"] * 9, {"class_names": ["a", "z"]}, "Received: 'b' in .*line 3"),
@@ -151,7 +163,7 @@ def test_a_row_of_another_day_must_have_its_columns(things):
     columns = kd.data.table(things()).columns
     with pytest.raises(ValueError, match="a column 'colour'. Received: row 0 with 'weight'"):
         columns.encode([{"weight": 1}])
-    with pytest.raises(ValueError, match="'weight' must hold numbers. Received: 'heavy'"):
+    with pytest.raises(ValueError, match="'weight' must hold finite numbers. Received: 'heavy'"):
         columns.encode([{"weight": "heavy", "colour": "red"}])
 
 

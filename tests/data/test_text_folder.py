@@ -161,7 +161,7 @@ def test_a_folder_of_files_is_read_by_their_names(tmp_path):
         (['{"text": ["a"], "label": "x"}'], "list as 'text' in line 1"),
         (['{"text": "a", "kind": "x"}'] * 2, "a column 'label' of labels. Received: .* 'kind'"),
         (['{"text": "a", "label": "x"}'] * 2 + ['{"text": "b"}'], "none as 'label' in .*, line 3"),
-        (['{"text": "a", "label": "x"}'] * 2 + ['{"text": "", "label": "x"}'], "nothing in it"),
+        (['{"text": "a", "label": "x"}', '{"text": "", "label": "y"}'] * 2, "nothing in it"),
         (['{"text": "a", "label": "x"}'] * 9 + ['{"text": "b", "label": "y"}'], "'y' once as"),
         ([""], "which has none"),
     ],
