@@ -80,27 +80,7 @@ class Columns:
         Raises:
             ValueError: if a column is missing, or a number is none.
         """
-        return self.encoded(list(rows), lambda number: f"row {number}")
-
-    def encoded(self, rows, at):
-        """Do what `encode` does, with a function from a row's number to where it stands."""
-        found = np.zeros((len(rows), len(self.inputs)), np.float32)
-        first = 0
-        for column in self.columns:
-            for number, row in enumerate(rows):
-                if column.name not in row:
-                    raise ValueError(
-                        f"Each row must have a column {column.name!r}. Received: {at(number)} "
-                        f"with {', '.join(map(repr, row))}. Give `None` where it is missing."
-                    )
-                place = found[number, first : first + len(column.inputs)]
-                if not _put(place, column, row[column.name]):
-                    raise ValueError(
-                        f"The column {column.name!r} must hold finite numbers. Received: "
-                        f"{row[column.name]!r} in {at(number)}. Leave it empty where it is missing."
-                    )
-            first += len(column.inputs)
-        return found
+        return encoded(self, list(rows), lambda number: f"row {number}")
 
     def get_config(self) -> Config:
         """Return what makes it again, for JSON."""
@@ -122,6 +102,27 @@ class Columns:
                 for each in config["columns"]
             )
         )
+
+
+def encoded(columns, rows, at):
+    """Do what `Columns.encode` does, with a function from a row's number to where it stands."""
+    found = np.zeros((len(rows), len(columns.inputs)), np.float32)
+    first = 0
+    for column in columns.columns:
+        for number, row in enumerate(rows):
+            if column.name not in row:
+                raise ValueError(
+                    f"Each row must have a column {column.name!r}. Received: {at(number)} "
+                    f"with {', '.join(map(repr, row))}. Give `None` where it is missing."
+                )
+            place = found[number, first : first + len(column.inputs)]
+            if not _put(place, column, row[column.name]):
+                raise ValueError(
+                    f"The column {column.name!r} must hold finite numbers. Received: "
+                    f"{row[column.name]!r} in {at(number)}. Leave it empty where it is missing."
+                )
+        first += len(column.inputs)
+    return found
 
 
 def _put(place, column, value):

@@ -6,7 +6,7 @@ from pathlib import Path
 from keras_kd._common.checks import check_part, check_seed
 from keras_kd._common.typing import PathLike
 from keras_kd.data.class_folders import carved
-from keras_kd.data.columns import learned
+from keras_kd.data.columns import encoded, learned
 from keras_kd.data.labelled_rows import labels_of
 from keras_kd.data.rows import files_of, read_rows
 from keras_kd.data.splits import Data, Split, stratified
@@ -84,7 +84,7 @@ def table(
     known, at = _known(rows, labels, test_fraction)
     found = learned(known, names, categorical, at)
     splits = {
-        split: Split(found.encoded(each.rows, each.at), labels[split])
+        split: Split(encoded(found, each.rows, each.at), labels[split])
         for split, each in rows.items()
     }
     return Data(
