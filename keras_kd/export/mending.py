@@ -6,6 +6,16 @@ import numpy as np
 
 # Operations and dtypes in LiteRT's schema.
 _DEQUANTIZE, _FULLY_CONNECTED, _MUL, _CAST, _NEG, _QUANTIZE = 6, 9, 18, 53, 59, 114
+# Those that give back values that they were given, the first of their inputs.
+_MOVES = {
+    22: "RESHAPE",
+    34: "PAD",
+    36: "GATHER",
+    39: "TRANSPOSE",
+    45: "STRIDED_SLICE",
+    69: "TILE",
+    105: "REVERSE_V2",
+}
 _INT16, _INT8, _FLOAT64 = 7, 9, 10
 
 
@@ -15,6 +25,9 @@ def mended(content, byte_range):
     Args:
         content: the file.
         byte_range: what the bytes 0 and 255 stand for, if the file takes a camera's bytes.
+
+    Raises:
+        ValueError: if integers are moved to where they mean other values.
     """
     from ai_edge_litert import schema_py_generated as schema
     from ai_edge_litert.tools import flatbuffer_utils
@@ -24,6 +37,7 @@ def mended(content, byte_range):
         _give_biases_of_their_own(model, subgraph)
         _negate_in_integers(model, subgraph, schema)
         _leave_out_detours(model, subgraph)
+        _check_moves(model, subgraph)
         if byte_range is not None:
             _take_bytes_as_they_are(subgraph, byte_range)
     _leave_out_notes(model)
@@ -71,6 +85,29 @@ def _give_biases_of_their_own(model, subgraph):
         operator.inputs = np.asarray(operator.inputs).copy()
         operator.inputs[2] = len(subgraph.tensors)
         subgraph.tensors.append(new)
+
+
+def _check_moves(model, subgraph):
+    """Refuse integers that are moved, and called values of other steps without being changed.
+
+    The converter does so with a reversal before a change of steps.
+    """
+    for operator in subgraph.operators:
+        name = _MOVES.get(_kind(model, operator))
+        if name is None:
+            continue
+        taken, returned = (
+            subgraph.tensors[int(each[0])] for each in (operator.inputs, operator.outputs)
+        )
+        if taken.type in (_INT8, _INT16) and not (
+            np.allclose(_scale(taken), _scale(returned), rtol=1e-3, atol=0)
+            and np.array_equal(_zero_point(taken), _zero_point(returned))
+        ):
+            raise ValueError(
+                f"An integer file must keep the steps of what it moves. Received: a {name} from "
+                f"steps of {_scale(taken)} to {_scale(returned)}, as LiteRT's converter made it. "
+                "The file was not kept. Distil the model as integers (`quantize.prepare`)."
+            )
 
 
 def _negate_in_integers(model, subgraph, schema):
@@ -184,6 +221,11 @@ def _ends(numbers):
 def _scale(tensor):
     scale = tensor.quantization and tensor.quantization.scale
     return np.asarray([] if scale is None else scale, "float64")
+
+
+def _zero_point(tensor):
+    zero_point = tensor.quantization and tensor.quantization.zeroPoint
+    return np.asarray([] if zero_point is None else zero_point, "int64")
 
 
 def _leave_out_notes(model):

@@ -32,6 +32,34 @@ def symmetric(kernel, num_bits):
     )
 
 
+def symmetric_depthwise(kernel, num_bits):
+    """Return `symmetric` of a kernel whose channels are its last two axes."""
+    *window, channels, multiplier = kernel.shape
+    flat = ops.reshape(kernel, (*window, channels * multiplier))
+    return ops.reshape(symmetric(flat, num_bits), kernel.shape)
+
+
+def symmetric_whole(kernel):
+    """Return a kernel on the grid of its integers of 8 bits: one scale for all of it."""
+    highest = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel)), _SMALLEST_RANGE))
+    return tf.quantization.fake_quant_with_min_max_vars(
+        kernel, -highest, highest, num_bits=8, narrow_range=True
+    )
+
+
+def _row(inputs, layer):
+    """Return a sequence as an image of one row, with what `layer` pads of the past before it."""
+    row = ops.reshape(inputs, (-1, 1, *inputs.shape[1:]))
+    if layer.padding != "causal":
+        return row
+    past = layer.dilation_rate[0] * (layer.kernel_size[0] - 1)
+    return ops.pad(row, ((0, 0), (0, 0), (past, 0), (0, 0)))
+
+
+def _padding(layer):
+    return "valid" if layer.padding == "causal" else layer.padding
+
+
 @tf.custom_gradient
 def on_learned_grid(inputs, low, high):
     """Return values on the grid of 256 values from `low` to `high`, both of which get a gradient.
@@ -105,8 +133,7 @@ class ActivationRange(keras.layers.Layer):
         self.supports_masking = True
 
     def build(self, input_shape):
-        # Zero is always on the grid: it is what padding writes.
-        low, high = min(self.low or 0.0, 0.0), max(self.high or 0.0, 0.0)
+        low, high = self._given_ends()
         self.lowest = self._end("lowest", low, lambda end: ops.minimum(end, 0.0))
         self.highest = self._end("highest", high, lambda end: ops.maximum(end, _SMALLEST_RANGE))
 
@@ -119,22 +146,22 @@ class ActivationRange(keras.layers.Layer):
             follow: whether `inputs` are what the ends follow in training; `False` where the layer
                 is called again, on what must lie on the same grid.
         """
+        if self.low is not None:  # What is known is no weight's to say, whatever sets it.
+            return self._on_grid(inputs, *self._given_ends())
         low, high = ops.convert_to_tensor(self.lowest), ops.convert_to_tensor(self.highest)
         follows = self.observing or (training and not self.learned)
-        if self.low is None and follow and follows:
+        if follow and follows:
             low, high = self._follow(keras.tree.flatten(inputs), low, high)
         elif not self._is_known():
             raise ValueError(
                 f"{self.name} knows no range before it has seen data. Train the model first, or "
                 "pass `calibration` to `quantize.prepare`."
             )
-        if self._is_trained() and training:
+        if self.learned and training:
             # A custom gradient takes values, not variables.
             low, high = tf.convert_to_tensor(low), tf.convert_to_tensor(high)
             return keras.tree.map_structure(lambda x: on_learned_grid(x, low, high), inputs)
-        return keras.tree.map_structure(
-            lambda x: tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8), inputs
-        )
+        return self._on_grid(inputs, low, high)
 
     def compute_output_spec(self, inputs, training=None, follow=True):
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
@@ -142,6 +169,18 @@ class ActivationRange(keras.layers.Layer):
     def get_config(self):
         own = ("low", "high", "momentum", "learned")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+    def _given_ends(self):
+        # Zero is always on the grid: it is what padding writes.
+        if self.low is None:
+            return 0.0, 0.0
+        low = min(self.low, 0.0)
+        return low, max(self.high, low + _SMALLEST_RANGE, 0.0)
+
+    def _on_grid(self, inputs, low, high):
+        return keras.tree.map_structure(
+            lambda x: tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8), inputs
+        )
 
     def _is_trained(self):
         return self.learned and self.low is None
@@ -186,7 +225,7 @@ class Float32(keras.layers.Layer):
 
 
 class _WithIntegerKernel:
-    """What the three layers below share: the width of their weights, in their configuration."""
+    """What the layers below share: the width of their weights, in their configuration."""
 
     def __init__(self, *args, weight_bits=8, **kwargs):
         super().__init__(*args, **kwargs)
@@ -242,6 +281,47 @@ class IntegerConv2D(_WithIntegerKernel, keras.layers.Conv2D):
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
+class IntegerConv1D(_WithIntegerKernel, keras.layers.Conv1D):
+    """`keras.layers.Conv1D` with integer weights, one scale a filter: an image of one row.
+
+    Args:
+        *args, **kwargs: as in `keras.layers.Conv1D`.
+        weight_bits: 4 or 8.
+    """
+
+    def call(self, inputs):
+        # The height is 1, so that its stride and its dilation are free; they must be alike.
+        outputs = ops.conv(
+            _row(inputs, self),
+            symmetric(self.kernel[None], self.weight_bits),
+            strides=self.strides * 2,
+            padding=_padding(self),
+            dilation_rate=self.dilation_rate * 2,
+        )
+        return self._finish(ops.reshape(outputs, (-1, *outputs.shape[2:])))
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class IntegerDepthwiseConv1D(_WithIntegerKernel, keras.layers.DepthwiseConv1D):
+    """`keras.layers.DepthwiseConv1D` with integer weights, one scale an output channel.
+
+    Args:
+        *args, **kwargs: as in `keras.layers.DepthwiseConv1D`.
+        weight_bits: 4 or 8.
+    """
+
+    def call(self, inputs):
+        outputs = ops.depthwise_conv(
+            _row(inputs, self),
+            symmetric_depthwise(self.kernel[None], self.weight_bits),
+            strides=self.strides * 2,
+            padding=_padding(self),
+            dilation_rate=self.dilation_rate * 2,
+        )
+        return self._finish(ops.reshape(outputs, (-1, *outputs.shape[2:])))
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
 class IntegerDepthwiseConv2D(_WithIntegerKernel, keras.layers.DepthwiseConv2D):
     """`keras.layers.DepthwiseConv2D` with integer weights, one scale an output channel.
 
@@ -251,14 +331,49 @@ class IntegerDepthwiseConv2D(_WithIntegerKernel, keras.layers.DepthwiseConv2D):
     """
 
     def call(self, inputs):
-        height, width, channels, multiplier = self.kernel.shape
-        kernel = ops.reshape(self.kernel, (height, width, channels * multiplier))
-        kernel = ops.reshape(symmetric(kernel, self.weight_bits), self.kernel.shape)
         outputs = ops.depthwise_conv(
             inputs,
-            kernel,
+            symmetric_depthwise(self.kernel, self.weight_bits),
             strides=self.strides,
             padding=self.padding,
             dilation_rate=self.dilation_rate,
         )
         return self._finish(outputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class IntegerConv2DTranspose(_WithIntegerKernel, keras.layers.Conv2DTranspose):
+    """`keras.layers.Conv2DTranspose` with int8 weights, one scale for all.
+
+    NOTE: the filters are not the kernel's last axis, and LiteRT's converter takes scales of no
+    other; and it packs no four bits here.
+
+    Args:
+        *args, **kwargs: as in `keras.layers.Conv2DTranspose`.
+        weight_bits: 8.
+    """
+
+    def call(self, inputs):
+        outputs = ops.conv_transpose(
+            inputs,
+            symmetric_whole(self.kernel),
+            strides=self.strides,
+            padding=self.padding,
+            output_padding=self.output_padding,
+            dilation_rate=self.dilation_rate,
+        )
+        return self._finish(outputs)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class IntegerEmbedding(_WithIntegerKernel, keras.layers.Embedding):
+    """`keras.layers.Embedding` with an int8 table, one scale for all.
+
+    Args:
+        *args, **kwargs: as in `keras.layers.Embedding`.
+        weight_bits: 8.
+    """
+
+    def call(self, inputs):
+        # Not `ops.take`, which looks for negative numbers first.
+        return tf.gather(symmetric_whole(self.embeddings), ops.cast(inputs, "int32"))

@@ -41,11 +41,16 @@ def prepare(
     The student's graph is walked call by call: through operations (`h + 3.0`, `ops.relu(h)`,
     slices), shared layers, branches, and models inside, such as a backbone.
 
-    Twins: `Dense`, `Conv2D`, `DepthwiseConv2D`, `SeparableConv2D`, pooling, sums, products,
-    `Concatenate`, `Rescaling`, `Normalization`, what only moves values (`Flatten`, slices,
-    `ops.transpose`), and ReLU, leaky ReLU, GELU, SiLU, sigmoid, tanh, softmax. Any other layer
+    Twins: dense layers, convolutions in one and two dimensions (depthwise, separable, grouped,
+    transposed), `Embedding`, pooling, resizing, sums, products, `Concatenate`, `Rescaling`,
+    `Normalization`, what only moves values (`Flatten`, slices, `ops.transpose`), matrix products
+    of two tensors, softmax, and ReLU, leaky ReLU, ELU, SELU, GELU, SiLU, hard SiLU, sigmoid, hard
+    sigmoid, tanh, with the ends that the file's own kernels have.
+    Others are taken apart first: `BatchNormalization` that follows no weights (a scale and a
+    shift a channel), `LayerNormalization`, `RMSNormalization`, `MultiHeadAttention` without a
+    mask, and LSTM, GRU and SimpleRNN, step by step, where no mask can come. Any other layer
     computes in float32: `float_layers` names them, `float_share` says how much of the arithmetic
-    that is.
+    that is. An `Embedding` and a transposed convolution have int8 weights in an int4 file too.
 
     Args:
         student: a built Functional or Sequential `keras.Model` in float32. It is not changed; a

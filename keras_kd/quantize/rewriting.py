@@ -8,7 +8,8 @@ from keras import layers
 
 from keras_kd._common.graph import name_of_operation
 from keras_kd.quantize import roles
-from keras_kd.quantize.kernels import can_fold, integer_kernels, is_fused
+from keras_kd.quantize.folding import folded, takers_of
+from keras_kd.quantize.kernels import integer_kernels, takes_rectifier
 from keras_kd.quantize.layers import ActivationRange, Float32
 
 # By the class names of layers and operations: what to do with what the first has more.
@@ -30,10 +31,10 @@ class Rewriting:
     def __init__(self, graph, names, bits, input_range, learned):
         self.graph, self.names = graph, names
         self.bits, self.input_range, self.learned = bits, input_range, learned
-        self.takers = _takers(graph)
+        self.takers = takers_of(graph)
         self.copies = {}  # By the id of an operation: what stands for it, also if it is shared.
         kernels = {id(call.operation) for call in graph.calls if bits.get(names.of(call))}
-        self.folded = _folded(graph, self.takers, kernels)
+        self.folded = folded(graph, self.takers, kernels)
         # By the id of a student's tensor: the twin's.
         self.now = {}
         # By the id of a twin's tensor: itself (which keeps the id its own), the same on a grid,
@@ -61,13 +62,14 @@ class Rewriting:
             return args[0]
         role = roles.role_of(call)
         if role == roles.NOTHING:
-            return args[0]
+            return self._of_twin(call.tensors()[0])
         if self._is_kept(call):
-            x = self.on_grid(args[0])
+            x = self.on_grid(args[0]) if "float" in args[0].dtype else args[0]
             outside = self._called((id(call), "float"), (Float32(), None), x)
             return self._copy(call, outside, *args[1:], **kwargs)
         if role == roles.KERNEL:
-            return self._kernels(call, self.on_grid(args[0]))
+            x = args[0]  # Numbers of words lie on no grid.
+            return self._kernels(call, self.on_grid(x) if "float" in x.dtype else x)
         if role == roles.SCALE_AND_OFFSET:
             return self._scaled(call, self.on_grid(self._of_twin(call.tensors()[0])))
         if role in (roles.SAME_GRID, roles.TRAINING):
@@ -130,18 +132,30 @@ class Rewriting:
 
     def _on_own_grid(self, call, outputs):
         """Give what a layer returns a range, unless the only layer that takes it will."""
-        takers = self.takers[id(call.outputs)]
-        if len(takers) == 1 and (
-            # The file computes layer and rectifier in one operation, and joins one grid only.
-            roles.role_of(takers[0]) == roles.CONCATENATION
-            or (
-                roles.role_of(takers[0]) == roles.RECTIFIER
-                and roles.role_of(call) != roles.RECTIFIER
+        takers, ends = self._takers(call), roles.ends_of(call)
+        if (
+            ends is None
+            and len(takers) == 1
+            and (
+                # The file computes layer and rectifier in one operation, and joins one grid only.
+                roles.role_of(takers[0]) == roles.CONCATENATION
+                or (
+                    roles.role_of(takers[0]) == roles.RECTIFIER
+                    and roles.role_of(call) != roles.RECTIFIER
+                    and takes_rectifier(call.operation)
+                )
             )
         ):
             return outputs
-        grid = self._grid(self.names.of(call))
+        grid = self._grid(self.names.of(call), *(ends or ()))
         return self._remember(outputs, grid(outputs), grid)
+
+    def _takers(self, call):
+        """Return the calls that take what a call returns; one that does nothing is passed."""
+        takers = self.takers[id(call.outputs)]
+        while len(takers) == 1 and roles.role_of(takers[0]) == roles.NOTHING:
+            takers = self.takers[id(takers[0].outputs)]
+        return takers
 
     def _remember(self, tensor, ranged, grid):
         for known in (tensor, ranged):
@@ -205,17 +219,7 @@ class Rewriting:
         for twin, weights in inner:
             grid = self._grid(twin.name)
             x = grid(self._called((id(layer), "depthwise"), (twin, weights), x))
-        outputs = self._called(id(layer), kernel, x)
-        if is_fused(layer.activation):
-            return self._on_own_grid(last, outputs)
-        grid = self._grid(name)
-        key = id(layer), "activation"
-        if key not in self.copies:
-            own_name = self.names.new(f"{name}_activation")
-            self.copies[key] = layers.Activation(layer.activation, name=own_name)
-        outputs = self.copies[key](self._remember(outputs, grid(outputs), grid))
-        is_integer = layer.activation in roles.INTEGER_ACTIVATIONS
-        return self._on_own_grid(call, outputs) if is_integer else outputs
+        return self._on_own_grid(last, self._called(id(layer), kernel, x))
 
     def _scaled(self, call, x):
         """Scale, then shift: two operations in the file, each on a grid of its own."""
@@ -225,15 +229,17 @@ class Rewriting:
         name, steps = self.names.of(call), []
         if offset.any():
             steps.append((name, np.asarray(1.0), offset))
-        if (scale != 1).any() or not steps:
+        if (scale != 1).any():
             steps.insert(0, (f"{name}_scale" if steps else name, scale, np.asarray(0.0)))
         for name, scale, offset in steps:
             if low is not None:
                 ends = [scale * low + offset, scale * high + offset]
                 low, high = float(np.min(ends)), float(np.max(ends))
-            grid = self._grid(name, low, high)
             rescaling = layers.Rescaling(scale.tolist(), offset.tolist(), name=name)
             rescaled = self._called((id(call.operation), name), (rescaling, None), x)
+            if name == steps[-1][0] and low is None:
+                return self._on_own_grid(call, rescaled)
+            grid = self._grid(name, low, high)
             x = self._remember(rescaled, grid(rescaled), grid)
         return x
 
@@ -294,41 +300,3 @@ class Names:
             free = f"{name}_{number}"
         self.taken.add(free)
         return free
-
-
-def _takers(graph):
-    """Return, by the id of what a call returns, the calls that take it, once for each time."""
-    made_by, takers = {}, {id(call.outputs): [] for call in graph.calls}
-    for call in graph.calls:
-        for tensor in call.tensors():
-            if id(tensor) in made_by:
-                takers[made_by[id(tensor)]].append(call)
-        made_by.update(
-            (id(tensor), id(call.outputs)) for tensor in keras.tree.flatten(call.outputs)
-        )
-    return takers
-
-
-def _folded(graph, takers, kernels):
-    """Return, by the id of a layer, the BatchNormalization that goes into its weights.
-
-    Args:
-        graph: of the student.
-        takers: as `_takers` returns them.
-        kernels: the ids of the layers that get integer weights.
-    """
-    calls = collections.defaultdict(list)
-    for call in graph.calls:
-        calls[id(call.operation)].append(call)
-    folded = {}
-    for key, own in calls.items():
-        followers = [takers[id(call.outputs)] for call in own]
-        if key not in kernels or any(len(each) != 1 for each in followers):
-            continue
-        batch_norms = [follower.operation for (follower,) in followers]
-        batch_norm = batch_norms[0]
-        # A shared layer has one kernel: what follows must be the same each time and its alone.
-        is_its_own = all(each is batch_norm for each in batch_norms)
-        if is_its_own and len(calls[id(batch_norm)]) == len(own) and can_fold(own[0], batch_norm):
-            folded[key] = batch_norm
-    return folded

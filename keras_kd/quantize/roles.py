@@ -36,12 +36,17 @@ _LAYERS = {
     **dict.fromkeys(
         (
             layers.AveragePooling2D,
+            layers.Cropping1D,
             layers.Cropping2D,
             layers.Flatten,
+            layers.GlobalMaxPooling1D,
             layers.GlobalMaxPooling2D,
             layers.MaxPooling2D,
             layers.Permute,
+            layers.RepeatVector,
             layers.Reshape,
+            layers.UpSampling1D,
+            layers.ZeroPadding1D,
             layers.ZeroPadding2D,
         ),
         SAME_GRID,
@@ -76,17 +81,21 @@ _OPERATIONS = {
             "Absolute",
             "Add",
             "Clip",
+            "Exp",
             "Gelu",
             "HardSilu",
             "LeakyRelu",
+            "Matmul",
             "Maximum",
             "Mean",
             "Minimum",
             "Multiply",
+            "Rsqrt",
             "Sigmoid",
             "Silu",
             "Softmax",
             "Subtract",
+            "Sum",
             "Tanh",
         ),
         NEW_GRID,
@@ -102,6 +111,7 @@ _OPERATIONS = {
             "Pad",
             "Repeat",
             "Reshape",
+            "Resize",
             "Split",
             "Squeeze",
             "Tile",
@@ -114,6 +124,7 @@ _OPERATIONS = {
 }
 # With a kernel of their own in the file.
 INTEGER_ACTIVATIONS = (
+    keras.activations.exponential,
     keras.activations.gelu,
     keras.activations.hard_silu,
     keras.activations.leaky_relu,
@@ -122,6 +133,12 @@ INTEGER_ACTIVATIONS = (
     keras.activations.softmax,
     keras.activations.tanh,
 )
+# Where the file's kernels end their range, whatever the values: in steps of 1/256 and of 1/128.
+_ENDS = {
+    "sigmoid": (0.0, 255 / 256),
+    "softmax": (0.0, 255 / 256),
+    "tanh": (-1.0, 127 / 128),
+}
 _RECTIFIERS = (keras.activations.relu, keras.activations.relu6)
 
 
@@ -130,11 +147,17 @@ def role_of(call):
     operation, kind = call.operation, type(call.operation)
     if isinstance(operation, (ActivationRange, *INTEGER_KERNELS)):
         return KERNEL
+    if kind is layers.Embedding:
+        return KERNEL
     if any("float" not in tensor.dtype for tensor in call.tensors()):
         return FLOAT  # Numbers of words, say, which lie on no grid.
-    if scale_and_offset(call) is not None:
-        return SCALE_AND_OFFSET
+    scaled = scale_and_offset(call)
+    if scaled is not None:
+        scale, offset = scaled
+        return SCALE_AND_OFFSET if (scale != 1).any() or offset.any() else NOTHING
     name = name_of_operation(operation)
+    if (kind in (layers.Flatten, layers.Reshape) or name == "Reshape") and _is_the_same(call):
+        return NOTHING
     if name == "Cast" and "float" in call.outputs.dtype:
         return NOTHING
     if name is not None:
@@ -147,9 +170,19 @@ def role_of(call):
         if operation.activation is keras.activations.linear:
             return NOTHING
         return NEW_GRID if operation.activation in INTEGER_ACTIVATIONS else FLOAT
-    if kind is layers.UpSampling2D:
-        return SAME_GRID if operation.interpolation == "nearest" else FLOAT
+    if kind in (layers.Resizing, layers.UpSampling2D):
+        return SAME_GRID if _is_resized_in_integers(operation) else FLOAT
     return _LAYERS.get(kind, FLOAT)
+
+
+def ends_of(call):
+    """Return lowest and highest value that a call returns in a file; `None` if they are learned."""
+    operation, name = call.operation, name_of_operation(call.operation)
+    if isinstance(operation, layers.Softmax):
+        name = "softmax"
+    elif isinstance(operation, layers.Activation):
+        name = operation.activation.__name__
+    return _ENDS.get((name or "").lower())
 
 
 def is_rectifier(operation):
@@ -213,7 +246,25 @@ def _has_integer_form(name, call):
         return call.operation.mode == "constant" and not any(
             (*call.args[1:], *call.kwargs.values())
         )
-    if name == "Mean":
-        rank = len(call.args[0].shape)
-        return rank == 4 and sorted(axis % rank for axis in call.operation.axis or ()) == [1, 2]
+    if name == "Resize":
+        return _is_resized_in_integers(call.operation)
+    if name in ("Mean", "Sum"):
+        rank, axes = len(call.args[0].shape), call.operation.axis
+        axes = range(rank) if axes is None else [axes] if isinstance(axes, int) else axes
+        return rank <= 4 and all(axis % rank for axis in axes)  # Not over the examples.
     return True
+
+
+def _is_the_same(call):
+    (x,) = call.tensors()
+    shape = tuple(call.outputs.shape)
+    return shape == tuple(x.shape) and None not in shape[1:]
+
+
+def _is_resized_in_integers(operation):
+    kept = ("crop_to_aspect_ratio", "pad_to_aspect_ratio", "antialias")
+    return (
+        operation.interpolation in ("bilinear", "nearest")
+        and operation.data_format != "channels_first"
+        and not any(getattr(operation, name, False) for name in kept)
+    )

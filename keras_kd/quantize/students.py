@@ -5,11 +5,14 @@ import keras
 from keras_kd._common.graph import graph_of, has_graph
 from keras_kd._common.inputs import taking, vocabularies
 from keras_kd.quantize import roles
+from keras_kd.quantize.expanding import expanded
 from keras_kd.quantize.kernels import INTEGER_KERNELS
 
 
 def graph_to_quantise(student):
     """Return the `Graph` of a student, and the sizes of its vocabularies if it takes words.
+
+    Layers that are several steps in the file are these steps in the graph.
 
     Raises:
         ValueError: if it has no integer twin.
@@ -19,7 +22,9 @@ def graph_to_quantise(student):
     # Pixels become real numbers on a grid, whatever they come in; numbers of words stay.
     is_whole = not tables and "float" not in student.inputs[0].dtype
     graph = graph_of(taking(student, "float32") if is_whole else student)
-    _check_layers(student, graph)
+    _check_layers(graph)
+    graph = expanded(graph)
+    _check_kernels(student, graph)
     return graph, tables
 
 
@@ -67,9 +72,8 @@ def _check_student(student):
         )
 
 
-def _check_layers(student, graph):
-    operations = [call.operation for call in graph.calls]
-    for layer in operations:
+def _check_layers(graph):
+    for layer in (call.operation for call in graph.calls):
         if getattr(layer, "compute_dtype", None) not in (None, "float32"):
             raise ValueError(
                 "A student to quantise must compute in float32. Received: "
@@ -81,8 +85,11 @@ def _check_layers(student, graph):
                 f"A student to quantise must be a float model. Received: {layer.name}, quantised "
                 f"to {layer.quantization_mode}. Prepare the model from before `quantize`."
             )
+
+
+def _check_kernels(student, graph):
     if not any(roles.role_of(call) == roles.KERNEL for call in graph.calls):
-        kinds = dict.fromkeys(type(operation).__name__ for operation in operations)
+        kinds = dict.fromkeys(type(call.operation).__name__ for call in graph.calls)
         raise ValueError(
             "A student to quantise must have layers with an integer twin. Received: "
             f"{student.name} with {', '.join(kinds)}."
