@@ -88,6 +88,7 @@ def test_pages_say_what_the_results_say(load):
         ("speed.md", "gpu", load("gpu").document(read("gpu"))),
         ("files.md", "export", load("export").document()),
         ("files.md", "pruning", load("pruning").document()),
+        ("files.md", "mixed", load("mixed").document()),
         ("files.md", "soft labels", load("soft_labels").document()),
         ("robust.md", "own data", load("own_data").document()),
         ("robust.md", "machines", load("machines").document()),
