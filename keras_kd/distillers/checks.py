@@ -9,6 +9,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from keras_kd._common.checks import ALPHAS, is_number
 from keras_kd._common.structures import by_name, output_names, part_for
+from keras_kd.soft_labels import SoftLabels
 from keras_kd.teachers.ensemble import (
     Ensemble,
     as_teacher,
@@ -293,35 +294,58 @@ def check_fit(teacher, student, pairs=None, *, values=()):
 
 
 def check_soft_labels(soft_labels, live, terms):
-    """Return soft labels, unless a loss asks for what they do not hold.
+    """Return soft labels, unless a loss asks for what they are known not to hold.
 
     Args:
         soft_labels: as in `Distiller`.
         live: the `DistillationTerms` that count.
         terms: all of them.
     """
-    layers = live.student_layers() or terms.teacher_layers()
-    if layers and soft_labels is not None:
-        raise ValueError(
-            "Soft labels hold logits, not what is inside the teacher. Received: a loss on "
-            f"{layers[0]}. Leave `soft_labels` out, or use losses on logits."
-        )
+    if soft_labels is None:
+        return None
+    for loss in terms.losses.values():
+        if loss.student_layer_name is not None and loss.teacher_layer_name is None:
+            raise ValueError(
+                "Soft labels are compared with what they are of. Received: a loss between the "
+                f"teacher's output and the layer {loss.student_layer_name}. Name a layer of the "
+                "teacher, or leave `soft_labels` out."
+            )
+    layers = live.teacher_layers()
+    if layers and isinstance(soft_labels, SoftLabels):
+        check_layers(layers, soft_labels.output_names)
     return soft_labels
 
 
-def check_stored(outputs, shapes, layers, compared):
+def check_layers(layers, names):
+    """Refuse soft labels that do not hold the teacher's layers that losses compare.
+
+    Args:
+        layers: names of the layers.
+        names: of what the soft labels hold.
+    """
+    if missing := [name for name in layers if name not in names]:
+        raise ValueError(
+            f"Soft labels must hold what a loss compares. Received: a loss on {missing[0]}, and "
+            f"soft labels of {', '.join(names)}. Store it as an output of that name, or leave "
+            "`soft_labels` out."
+        )
+
+
+def check_stored(outputs, shapes, layers, compared, features=()):
     """Refuse stored outputs where they cannot stand for the teacher.
 
     Args:
         outputs: what a teacher said, by the student's names.
         shapes: of a batch of the student's outputs, by name, where they are known.
-        layers: the teacher's layers that losses compare.
+        layers: the teacher's layers that losses compare, and that are not among them.
         compared: names of the outputs that losses compare.
+        features: names of what else was stored.
     """
     if missing := [name for name in compared if outputs.get(name) is None]:
         raise ValueError(
             f"A loss compares the output {missing[0]} with the teacher's. Received: stored outputs "
-            f"of {', '.join(outputs) or 'none'} alone. Store it too, or leave that loss out."
+            f"of {', '.join([*outputs, *features]) or 'none'} alone. Store it too, or leave that "
+            "loss out."
         )
     for name, each in outputs.items():
         known, shape = shapes.get(name), tf.TensorShape(each.shape)
@@ -334,8 +358,8 @@ def check_stored(outputs, shapes, layers, compared):
     if layers:
         raise ValueError(
             "Stored teacher logits do not hold what is inside the teacher. Received: a loss on "
-            f"{layers[0]}. Train on (images, labels) with the live teacher, or use losses on "
-            "logits."
+            f"{layers[0]}. Store it as an output of that name, or train on (images, labels) with "
+            "the live teacher."
         )
 
 

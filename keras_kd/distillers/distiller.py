@@ -84,9 +84,10 @@ class Distiller(Trainer):
             pay where many labels are wrong, and the loss has no lower bound (Das and Sanghavi
             2023, section 4). One for all outputs, or a dict or list of one each.
         soft_labels: `SoftLabels`, or the folder of some, to train from instead of the live
-            teacher, for losses on outputs. A folder that is not there yet is made by the first
-            `fit`, from the teacher and the training data as they are. Like the teacher it is
-            not saved: after loading, set `distiller.soft_labels` again.
+            teacher. A loss on layers needs some that hold an output of the layer's name. A folder
+            that is not there yet is made by the first `fit`, from the teacher and the training
+            data as they are. Like the teacher it is not saved: after loading, set
+            `distiller.soft_labels` again.
         examples: a batch of inputs from the data, to try student and teacher on; made up if
             `None`. Pass some where made-up ones are refused.
         name: name of the model.
@@ -236,17 +237,23 @@ class Distiller(Trainer):
         """Return what a teacher said before, as `objective` takes it; `None` if nobody asks.
 
         Args:
-            outputs: in the structure of the student's.
+            outputs: in the structure of the student's; a dict may hold layers of the teacher too.
             finite: whether they are known to be finite.
             index: as in `TeacherOutputs`.
         """
-        outputs = by_name(outputs, self.parts.names, what="Stored teacher outputs")
-        shapes = shapes_of(self.student, self.parts.names)
+        names, features = self.parts.names, {}
+        if isinstance(outputs, dict):
+            features = {name: each for name, each in outputs.items() if name not in names}
+            outputs = {name: each for name, each in outputs.items() if name in names}
+        outputs = by_name(outputs, names, what="Stored teacher outputs")
+        shapes = shapes_of(self.student, names)
+        missing = [name for name in self.teacher_layers() if name not in features]
         compared = self.parts.live.compared_outputs()
-        check_stored(outputs, shapes, self.teacher_layers(), compared)
+        check_stored(outputs, shapes, missing, compared, features)
         if not self.uses_teacher():
             return None
-        return TeacherOutputs(outputs, finite=finite, index=index)
+        self._check_projectors({name: each.shape for name, each in features.items()})
+        return TeacherOutputs(outputs, features, finite=finite, index=index)
 
     def said(
         self, teacher: TeacherOutputs, index: tf.Tensor | None = None
@@ -364,6 +371,18 @@ class Distiller(Trainer):
         for name, projector in found.items():
             if name not in self.projectors:  # Those of a loaded distiller are trained.
                 self.projectors[name] = projector
+
+    def _check_projectors(self, shapes):
+        """Refuse stored layers that a loss would project, where no teacher told their shape."""
+        if self.teacher is not None:
+            return
+        with tf.init_scope():  # Made to be looked at, not to be trained.
+            wanted = self.parts.live.projectors(shapes, self._student_shapes)
+        if missing := [name for name in wanted if name not in self.projectors]:
+            raise ValueError(
+                f"Stored layers are compared as they are. Received: {missing[0]}, which trains a "
+                "projector. Build the loss with `project=False`, or attach the teacher."
+            )
 
     def losses_of(
         self,

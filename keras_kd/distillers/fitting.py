@@ -13,7 +13,7 @@ from keras_kd._common.structures import by_name
 from keras_kd.data.minibatches import Stack, map_arrays
 from keras_kd.data.targets import Targets, weights_by_class
 from keras_kd.distillers.batch import Batch
-from keras_kd.distillers.checks import pairs_of, shapes_of
+from keras_kd.distillers.checks import check_layers, pairs_of, shapes_of
 from keras_kd.distillers.labels import check_labels as refuse_bad_labels
 from keras_kd.distillers.stacks import are_arrays, minibatches_of
 from keras_kd.soft_labels import SoftLabels, check_finite
@@ -252,6 +252,8 @@ def with_soft_labels(data, soft_labels, terms, teacher, *, verbose):
         )
     pairs = pairs_of(terms.compared_outputs(), terms.names, soft_labels.output_names)
     terms.check_heads(soft_labels.heads, pairs)
+    check_layers(terms.teacher_layers(), soft_labels.output_names)
+    pairs |= {name: name for name in terms.teacher_layers()}
     joined = soft_labels.joined(minibatches, pairs)
     if weights is not None:
         joined = joined.with_sample_weight(_as_float32(_as_arrays(weights)))

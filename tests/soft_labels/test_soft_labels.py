@@ -258,6 +258,50 @@ def test_images_may_be_mapped_from_a_file(teacher, tmp_path):
         tf.nest.map_structure(np.testing.assert_array_equal, one, other)
 
 
+class TestLayersOfTheTeacher:
+    """Stored as outputs of their names, they teach what those of the live teacher do."""
+
+    @pytest.fixture
+    def labels(self, teacher, tmp_path):
+        said = {"logits": teacher.output, "hidden_1": teacher.get_layer("hidden_1").output}
+        asked = kd.Teacher(
+            keras.Model(teacher.input, said), head={"logits": "logits", "hidden_1": "values"}
+        )
+        return create(tmp_path / "labels", asked, dtype="float32")
+
+    def trained(self, project, **options):
+        keras.utils.set_random_seed(3)
+        hints = kd.losses.Hints("hidden_1", "hidden_1", project=project)
+        distiller = kd.Distiller(
+            student=kd.models.mlp([9], **SHAPE),
+            distillation_loss=[kd.losses.SoftTargets(), hints],
+            alpha=1.0,
+            **options,
+        )
+        distiller.compile().fit(SPLIT.batches(32, shuffle_seed=7), epochs=2, verbose=0)
+        return distiller.student.get_weights()
+
+    @pytest.mark.parametrize("project", [False, True])
+    def test_they_teach_as_the_live_teacher_does(self, teacher, labels, project):
+        live = self.trained(project, teacher=teacher)
+        # Of one that is there the projector has its shape; it is not asked.
+        stored = {"teacher": teacher} if project else {}
+        for one, other in zip(
+            live, self.trained(project, soft_labels=labels, **stored), strict=True
+        ):
+            np.testing.assert_allclose(one, other, atol=1e-5)
+
+    def test_a_projector_needs_the_teacher(self, labels):
+        with pytest.raises(ValueError, match="compared as they are. Received: hints, which"):
+            self.trained(True, soft_labels=labels)
+
+    def test_who_compares_none_leaves_them(self, labels):
+        student = kd.models.mlp([9], **SHAPE)
+        alone = kd.Distiller(student=student, alpha=0.0).compile()
+        history = alone.fit(labels.join(SPLIT, 32, shuffle_seed=7), verbose=0).history
+        assert "distillation_loss" not in history
+
+
 class TestBadInput:
     def test_a_sentence_each(self, teacher, tmp_path):
         path = tmp_path / "labels"
@@ -283,11 +327,18 @@ class TestBadInput:
         assert not (tmp_path / "labels").exists()
         create(tmp_path / "labels", teacher, dtype="float32")
 
-    def test_losses_on_layers(self, teacher, tmp_path):
+    def test_losses_on_layers_that_they_do_not_hold(self, teacher, tmp_path):
+        labels = create(tmp_path / "labels", teacher)
         hints = kd.losses.Hints("hidden_1", "hidden_1")
-        student = kd.models.mlp([4], **SHAPE)
-        with pytest.raises(ValueError, match="Soft labels hold logits"):
-            kd.Distiller(student=student, distillation_loss=hints, soft_labels=tmp_path)
+        options = {"student": kd.models.mlp([4], **SHAPE), "distillation_loss": hints}
+        with pytest.raises(ValueError, match="a loss on hidden_1, and soft labels of "):
+            kd.Distiller(**options, soft_labels=labels)
+        distiller = kd.Distiller(**options, soft_labels=tmp_path / "labels").compile()
+        with pytest.raises(ValueError, match="a loss on hidden_1, and soft labels of "):
+            distiller.fit(SPLIT.batches(32), verbose=0)
+        of_output = kd.losses.Hints(None, "hidden_1")
+        with pytest.raises(ValueError, match="the teacher's output and the layer hidden_1"):
+            kd.Distiller(**(options | {"distillation_loss": of_output}), soft_labels=labels)
 
     def test_data_without_an_index(self, teacher, tmp_path):
         create(tmp_path / "labels", teacher)
