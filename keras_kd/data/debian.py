@@ -8,6 +8,9 @@ from pathlib import Path
 
 from keras_kd._common.files import move
 
+# Of one call: `apt-get` reads its lists at each, which takes a second.
+_AT_A_TIME = 32
+
 
 class Place(os.PathLike):
     """A path below the folder of a recipe, looked up when it is used.
@@ -57,21 +60,23 @@ def unpacked(names, folder, say=lambda _: None):
                 f"Packages are fetched by `apt-get` and unpacked by `dpkg`. Received: a machine "
                 f"without {tool}. Use Debian or Ubuntu, or folders of your own."
             )
-    for number, name in enumerate(missing, start=1):
-        say(f"Package {number} of {len(missing)}: {name}")
-        with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=folder) as unfinished:
-            _call(["apt-get", "download", "--quiet", name], unfinished, name)
-            (file,) = Path(unfinished).glob("*.deb")
-            _call(["dpkg", "--extract", file.name, name], unfinished, name)
-            move(Path(unfinished) / name, folder / name)
+    for start in range(0, len(missing), _AT_A_TIME):
+        some = missing[start : start + _AT_A_TIME]
+        say(f"Packages {start + 1} to {start + len(some)} of {len(missing)}")
+        with tempfile.TemporaryDirectory(prefix=".unfinished.", dir=folder) as unfinished:
+            _call(["apt-get", "download", "--quiet", *some], unfinished, some)
+            for name in some:
+                (file,) = Path(unfinished).glob(f"{name}_*.deb")
+                _call(["dpkg", "--extract", file.name, name], unfinished, [name])
+                move(Path(unfinished) / name, folder / name)
     return [folder / name for name in names]
 
 
-def _call(command, folder, name):
+def _call(command, folder, names):
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
         raise OSError(
-            f"The package {name} must be one that `{command[0]}` gives. Received: {reason}. Say "
-            "`apt-get update` as root, look at the network, or use folders of your own."
+            f"{', '.join(names)} must be packages that `{command[0]}` gives. Received: {reason}. "
+            "Say `apt-get update` as root, look at the network, or use folders of your own."
         )

@@ -8,8 +8,11 @@ from keras_kd.data.debian import unpacked
 
 # Stand for the two programs: one writes an archive, the other unpacks it.
 APT_GET = """#!/bin/sh
-[ "$3" = gone ] && echo "E: Unable to locate gone" >&2 && exit 100
-touch "$3_1.deb"
+shift 2
+for name in "$@"; do
+  [ "$name" = gone ] && echo "E: Unable to locate gone" >&2 && exit 100
+  touch "${name}_1.deb"
+done
 """
 DPKG = '#!/bin/sh\nmkdir -p "$3/usr"; cp "$2" "$3/usr/file"\n'
 
@@ -29,14 +32,20 @@ def test_each_is_unpacked_into_a_folder_of_its_own_once(tools, tmp_path):
     folders = unpacked(["one", "two"], tmp_path / "packages", said.append)
     assert [each.name for each in folders] == ["one", "two"]
     assert all((each / "usr" / "file").is_file() for each in folders)
-    assert said == ["Package 1 of 2: one", "Package 2 of 2: two"]
+    assert said == ["Packages 1 to 2 of 2"]
     unpacked(["one", "two"], tmp_path / "packages", said.append)
-    assert len(said) == 2
+    assert len(said) == 1
+
+
+def test_many_are_fetched_in_a_few_calls(tools, tmp_path):
+    said, names = [], [f"package-{number}" for number in range(40)]
+    assert [each.name for each in unpacked(names, tmp_path / "packages", said.append)] == names
+    assert said == ["Packages 1 to 32 of 40", "Packages 33 to 40 of 40"]
 
 
 def test_one_that_is_not_given_is_named_and_leaves_nothing(tools, tmp_path):
-    with pytest.raises(OSError, match=r"package gone .* Unable to locate gone\. Say"):
-        unpacked(["gone"], tmp_path / "packages")
+    with pytest.raises(OSError, match=r"one, gone must be .* Unable to locate gone\. Say"):
+        unpacked(["one", "gone"], tmp_path / "packages")
     assert list((tmp_path / "packages").iterdir()) == []
 
 
