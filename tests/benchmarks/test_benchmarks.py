@@ -87,6 +87,7 @@ def test_pages_say_what_the_results_say(load):
         ("speed.md", "memory", load("memory").document()),
         ("speed.md", "gpu", load("gpu").document(read("gpu"))),
         ("files.md", "export", load("export").document()),
+        ("files.md", "integers", load("integers").document()),
         ("files.md", "pruning", load("pruning").document()),
         ("files.md", "mixed", load("mixed").document()),
         ("files.md", "soft labels", load("soft_labels").document()),
