@@ -25,6 +25,24 @@ QUICK = {
     "6_adversarial": "epochs, seed = 1, 0",
     "7_few_labels": "num_labels, epochs, teacher_epochs, share, seed = 500, 1, 1, 0.02, 0",
     "8_a_model_in_use": "num_files, epochs, seed = 60, 1, 0",
+    # Nothing is fetched: sentences of words that no language has.
+    "9_which_language": """
+import gzip, json, os, pathlib, random
+from keras_kd.recipes.languages import LANGUAGES
+
+labels, epochs, seed = 63, 1, 0
+others = os.environ.get("KERAS_KD_DATA", "")
+os.environ["KERAS_KD_DATA"] = f"{pathlib.Path.cwd()}{os.pathsep}{others}"
+drawn = random.Random(0)
+words = {name: ["".join(drawn.choices("abcdefghij", k=6)) for _ in range(90)] for name in LANGUAGES}
+found = {
+    name: {f"page{page}": [" ".join(drawn.choices(each, k=24))] for page in range(90)}
+    for name, each in words.items()
+}
+pathlib.Path("languages").mkdir()
+text = gzip.compress(json.dumps(found).encode())
+_ = pathlib.Path("languages", "sentences.json.gz").write_bytes(text)
+""",
 }
 
 # What is run before each, in a kernel that has run others: nothing that they defined is left. And
