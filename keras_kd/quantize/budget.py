@@ -14,7 +14,7 @@ _A_CHANNEL, _A_KERNEL, _A_CALL, _A_FILE = 28, 160, 110, 2000
 _STEPS = 4096
 
 
-def within(budget, student, twin, keep_float, calibration, input_range):
+def within(budget, student, twins, keep_float, calibration, input_range):
     """Return `{name: "int4"}` for the layers that are to have int4 weights.
 
     Errors of layers add up as their squares. Of all choices whose file is small enough, this is the
@@ -26,7 +26,7 @@ def within(budget, student, twin, keep_float, calibration, input_range):
     Args:
         budget: bytes of the file.
         student: the `keras.Model`.
-        twin: of the student, in int8.
+        twins: of the student, in int8 and in int4.
         keep_float: names of layers that are not to choose from.
         calibration: images that errors are found on.
         input_range: lowest and highest pixel.
@@ -39,23 +39,22 @@ def within(budget, student, twin, keep_float, calibration, input_range):
         Quantization Framework, 2020, section 3.3: additive sensitivities under a budget of bytes.
         G. L. Nemhauser, Z. Ullmann, Discrete Dynamic Programming and Capital Allocation, 1969.
     """
-    to_save = file_bytes(twin) - budget
-    if to_save <= 0:
+    most, least = map(file_bytes, twins)
+    if most <= budget:
         return {}
-    most = sum(map(_num_weights, _integers(twin))) / 2
-    if to_save > most:
+    if least > budget:
         raise ValueError(
-            f"`budget_kb` must be at least {(file_bytes(twin) - most) / 1000:.1f} for "
-            f"{student.name}, with int4 in every layer. Received: budget_kb={budget / 1000:g}. "
+            f"`budget_kb` must be at least {least / 1000:.1f} for {student.name}, with int4 in "
+            f"every layer that may have it. Received: budget_kb={budget / 1000:g}. "
             "Take a smaller student, or take channels out of this one by `kd.pruning`."
         )
     found = sensitivity(student, calibration, input_range=input_range)
     items = {
         each.name: (each.num_weights / 2, each.error["int4"] ** 2 - each.error["int8"] ** 2)
         for each in found.layers
-        if each.name not in keep_float
+        if each.name not in keep_float and "int4" in each.error
     }
-    return dict.fromkeys(least_error(items, to_save), "int4")
+    return dict.fromkeys(least_error(items, most - budget), "int4")
 
 
 def least_error(items, to_save):

@@ -109,8 +109,11 @@ def prepare(
         )
     if budget_kb is not None:
         _check_budget(budget_kb, weights, calibration)
-        whole = prepare(student, keep_float=keep_float, input_range=input_range)
-        chosen = within(1000 * budget_kb, student, whole, keep_float, calibration, input_range)
+        twins = [
+            prepare(student, weights=each, keep_float=keep_float, input_range=input_range)
+            for each in _WEIGHT_BITS
+        ]
+        chosen = within(1000 * budget_kb, student, twins, keep_float, calibration, input_range)
         weights = chosen or "int8"
     graph, tables = graph_to_quantise(student)
     pixels = None if tables else input_range

@@ -32,8 +32,8 @@ class LayerSensitivity:
     Args:
         name: of the layer, as `prepare` takes it.
         num_weights: of its matrices or filters.
-        error: by `"int8"` and `"int4"`, the root mean square of what is added to the logits, as a
-            share of their own about their mean.
+        error: by `"int8"` and, where the file has such weights, `"int4"`: the root mean square of
+            what is added to the logits, as a share of their own about their mean.
         points_lost: by the same, accuracy in points; `None` without labels.
     """
 
@@ -90,9 +90,15 @@ class Sensitivity:
             else "Error: of the logits, in % of their spread.",
         )
         for each in self.layers:
-            errors = [f"{100 * each.error[width]:.2f}" for width in _BITS]
-            points = [f"{each.points_lost[width]:+.2f}" for width in _BITS] if has_labels else []
-            table.add_row(each.name, f"{each.num_weights:,}", *errors, *points)
+            figures = [
+                f"{factor * found[width]:{form}}" if width in found else ""
+                for found, factor, form in (
+                    (each.error, 100, ".2f"),
+                    *([(each.points_lost, 1, "+.2f")] if has_labels else []),
+                )
+                for width in _BITS
+            ]
+            table.add_row(each.name, f"{each.num_weights:,}", *figures)
         return table
 
     def _figure(self):
@@ -103,7 +109,7 @@ class Sensitivity:
         axes = figure.subplots()
         places = range(len(self.layers))
         for width, look in _LOOKS.items():
-            errors = [100 * each.error[width] for each in self.layers]
+            errors = [100 * each.error.get(width, math.nan) for each in self.layers]
             axes.plot(errors, places, look.marker, color=look.colour, label=width)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
@@ -189,11 +195,13 @@ class _Measuring:
             for first in range(0, len(images), _BATCH_SIZE)
         ]
         self.ends = self._ends()
-        self.twins = {
-            (each, width): self._twin(each, bits)
-            for each in kernels
-            for width, bits in _BITS.items()
-        }
+        # By name and width, where the file has such weights.
+        self.twins = {}
+        for each in kernels:
+            for width, bits in _BITS.items():
+                pairs = integer_kernels(self.calls[each][0].operation, None, bits, each)
+                if any(twin.weight_bits == bits for twin, _ in pairs):
+                    self.twins[each, width] = self._twin(each, pairs)
 
     def found(self, classes):
         """Return the `Sensitivity`.
@@ -211,26 +219,21 @@ class _Measuring:
         others = {key: np.concatenate(parts) for key, parts in others.items()}
         signal = max(float(np.var(plain)), np.finfo("float32").tiny)
 
+        def error(logits):
+            return math.sqrt(float(np.mean((logits - plain) ** 2)) / signal)
+
         def accuracy(logits):
             return float(np.mean(np.argmax(logits, -1) == classes))
 
-        layers = [
-            LayerSensitivity(
-                name,
-                self._num_weights(name),
-                {
-                    width: math.sqrt(float(np.mean((others[name, width] - plain) ** 2)) / signal)
-                    for width in _BITS
-                },
-                None
-                if classes is None
-                else {
-                    width: 100 * (accuracy(plain) - accuracy(others[name, width]))
-                    for width in _BITS
-                },
-            )
-            for name in self.calls
-        ]
+        def lost(logits):
+            return 100 * (accuracy(plain) - accuracy(logits))
+
+        layers = []
+        for name in self.calls:
+            own = {width: others[name, width] for width in _BITS if (name, width) in others}
+            errors = {width: error(logits) for width, logits in own.items()}
+            points = None if classes is None else {width: lost(own[width]) for width in own}
+            layers.append(LayerSensitivity(name, self._num_weights(name), errors, points))
         share = None if classes is None else accuracy(plain)
         return Sensitivity(self.name, layers, share, len(plain))
 
@@ -280,10 +283,9 @@ class _Measuring:
                     ends[name] = min(low, new[0]), max(high, new[1])
         return ends
 
-    def _twin(self, name, bits):
-        """Return what computes a layer with integer weights, on inputs on a grid."""
+    def _twin(self, name, pairs):
+        """Return what computes a layer by `integer_kernels` of it, on inputs on a grid."""
         layer, (low, high) = self.calls[name][0].operation, self.ends[name]
-        pairs = integer_kernels(layer, None, bits, name)
         # What the file does not compute together with the layer, its twin does not have.
         own, given = (getattr(each, "activation", None) for each in (layer, pairs[-1][0]))
 

@@ -153,6 +153,28 @@ def test_the_file_is_within_the_budget(kilobytes, student, digits, tmp_path):
         }  # fmt: skip
 
 
+def test_a_layer_whose_weights_are_never_int4_is_not_chosen(tmp_path):
+    keras.utils.set_random_seed(0)
+    numbers = keras.Input((12,), dtype="int32", name="bytes")
+    x = layers.Embedding(256, 8, name="table")(numbers)
+    x = layers.Conv1D(32, 3, activation="relu", name="conv")(x)
+    x = layers.Dense(64, activation="relu", name="hidden")(layers.Flatten()(x))
+    model = keras.Model(numbers, layers.Dense(4, name="logits")(x), name="reader")
+    texts = np.random.default_rng(0).integers(0, 256, (60, 12)).astype("int32")
+    found = kd.quantize.sensitivity(model, texts)
+    assert [sorted(each.error) for each in found.layers] == [["int8"], *[["int4", "int8"]] * 3]
+    assert repr(found).splitlines()[3].split()[:3] == [
+        "table", "2,048", f"{100 * found.layers[0].error['int8']:.2f}"
+    ]  # fmt: skip
+    whole = kd.quantize.prepare(model, calibration=texts)
+    path = kd.export.litert(whole, tmp_path / "int8.tflite", quantization="int8")
+    size = path.stat().st_size
+    twin = kd.quantize.prepare(model, budget_kb=(size - 5000) / 1000, calibration=texts)
+    path = kd.export.litert(twin, tmp_path / "mixed.tflite", quantization="int4")
+    assert path.stat().st_size <= size - 5000
+    assert twin.get_layer("table").weight_bits == 8
+
+
 def test_a_budget_that_cannot_be_met_is_told_with_the_least_that_can(student, digits, tmp_path):
     with pytest.raises(ValueError, match=r"at least 1\d\.\d for student, with int4 in every") as it:
         kd.quantize.prepare(student, budget_kb=5, calibration=digits.train)
