@@ -181,7 +181,9 @@ class _Mask:
     """
 
     def __init__(self, variable):
-        self.variable, self.own = variable, variable.constraint
+        # A training that was broken off left its mask.
+        own = variable.constraint
+        self.variable, self.own = variable, own.own if isinstance(own, _Mask) else own
         self.kept = keras.Variable(np.ones(variable.shape, bool), dtype="bool", trainable=False)
         self.variable.constraint = self
 

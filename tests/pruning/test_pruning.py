@@ -179,6 +179,21 @@ def test_a_training_that_was_interrupted_goes_on_from_its_zeros():
     assert before and channels_of(graph_to_prune(model)).dead() == before
 
 
+def test_a_training_that_broke_off_leaves_no_mask_behind_the_next():
+    class Stop(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            raise KeyboardInterrupt
+
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8), layers.Dense(3)])
+    model.compile("adam", kd.losses.CrossEntropy())
+    x, y = np.ones((32, 6), "float32"), np.arange(32) % 3
+    callbacks = [kd.pruning.Pruning(0.5, epochs=1), Stop()]
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(x, y, epochs=2, callbacks=callbacks, verbose=0)
+    model.fit(x, y, epochs=2, callbacks=[kd.pruning.Pruning(0.5, epochs=1)], verbose=0)
+    assert [variable.constraint for variable in model.trainable_variables] == [None] * 4
+
+
 def test_in_a_distiller_the_student_is_pruned_and_stacks_take_part(digits, digits_teacher):
     sizes = {}
     for steps in (None, 1):
