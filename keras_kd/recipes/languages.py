@@ -1,8 +1,8 @@
 """Which language is this? Some words of a manual page, in one of 21 languages, read as bytes.
 
 Command: `keras-kd compare languages --seeds 5`.
-Cost: once, 39 MB of Debian's packages `manpages-*` and two minutes of one core to read them; then
-four minutes of one core a seed.
+Cost: once, 39 MB of Debian's packages `manpages-*` and two minutes to fetch and read them; then four
+minutes of one core a seed.
 Result: `benchmarks/recipes.md`, under this question.
 
 The regime is that of `fashion_mnist_few_labels`: a hundred pieces of each language have a label,
@@ -133,13 +133,17 @@ def split_of(page):
 
 def _gathered(folder):
     """Return all sentences of all pages."""
+    packages = {
+        name: [f"manpages-{each}".removesuffix("-") for each in suffixes.split(" ")]
+        for name, (_, suffixes) in LANGUAGES.items()
+    }
     console, found = Console(), {}
-    for name, (place, packages) in LANGUAGES.items():
-        names = [f"manpages-{each}".removesuffix("-") for each in packages.split(" ")]
+    unpacked(list(itertools.chain(*packages.values())), folder, console.say)
+    for name, (place, _) in LANGUAGES.items():
         how = {"latin": name not in _OTHER_LETTERS, "spaced": name not in _NO_SPACES}
         pages = found[name] = {}
-        for each in unpacked(names, folder, console.say):
-            for page, text in pages_of(each / "usr" / "share" / "man" / place):
+        for each in packages[name]:
+            for page, text in pages_of(folder / each / "usr" / "share" / "man" / place):
                 pages[page] = sentences_of(text, **how)
         console.say(f"{name}: {len(pages):,} pages")
     return found
