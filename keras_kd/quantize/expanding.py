@@ -11,6 +11,7 @@ from keras_kd.quantize import recurring, roles
 from keras_kd.quantize.attending import einsum_dense, multi_head_attention
 from keras_kd.quantize.folding import folded, takers_of
 from keras_kd.quantize.kernels import has_integer_kernel, is_fused, with_activation
+from keras_kd.quantize.layers import InverseRoot
 from keras_kd.quantize.made import array, made
 
 
@@ -252,7 +253,8 @@ def _divided_by_root(layer, x):
     squares = layers.Multiply(name=f"{name}_squares")([x, x])
     variance = ops.mean(squares, -1, keepdims=True)
     variance = layers.Rescaling(1.0, layer.epsilon, name=f"{name}_variance")(variance)
-    x = layers.Multiply(name=f"{name}_normal")([x, ops.rsqrt(variance)])
+    root = InverseRoot(name=f"{name}_root")(variance)
+    x = layers.Multiply(name=f"{name}_normal")([x, root])
     gamma, beta = getattr(layer, "gamma", None), getattr(layer, "beta", None)
     if isinstance(layer, layers.RMSNormalization):
         gamma = layer.scale

@@ -1,6 +1,7 @@
 """Layers that compute in float32 what an integer file computes, and pass gradients straight on."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -187,6 +188,8 @@ class ActivationRange(keras.layers.Layer):
 
     def _follow(self, tensors, low, high):
         momentum = ops.where(high > low, self.momentum, 0.0)
+        # What is infinite (a root of 0) lies on the end that the others give.
+        tensors = [ops.where(ops.isfinite(each), each, 0.0) for each in tensors]
         batch_low = ops.min(ops.stack([ops.min(tensor) for tensor in tensors]))
         batch_high = ops.max(ops.stack([ops.max(tensor) for tensor in tensors]))
         low = momentum * low + (1 - momentum) * ops.minimum(ops.stop_gradient(batch_low), 0.0)
@@ -222,6 +225,21 @@ class Float32(keras.layers.Layer):
 
     def call(self, inputs):
         return ops.cast(ops.cast(inputs, "float64"), inputs.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_kd")
+class InverseRoot(keras.layers.Layer):
+    """Returns `1 / sqrt(x)`: of a variance, which on a grid may be 0.
+
+    There it is infinite, which the range behind it cuts off, and has no gradient.
+    """
+
+    def call(self, inputs, training=None):
+        if not training:
+            return ops.rsqrt(inputs)
+        # Without the inner choice the gradient of what is not chosen would be no number.
+        known = ops.where(inputs > 0, inputs, 1.0)
+        return ops.where(inputs > 0, ops.rsqrt(known), np.inf)
 
 
 class _WithIntegerKernel:

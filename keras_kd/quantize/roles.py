@@ -6,7 +6,7 @@ from keras import layers
 
 from keras_kd._common.graph import name_of_operation
 from keras_kd.quantize.kernels import INTEGER_KERNELS, has_integer_kernel
-from keras_kd.quantize.layers import ActivationRange, Float32
+from keras_kd.quantize.layers import ActivationRange, Float32, InverseRoot
 
 # The roles. All but the last compute in integers.
 KERNEL = "integer weights"
@@ -23,6 +23,7 @@ _LAYERS = {
     **dict.fromkeys(
         (
             layers.Add,
+            InverseRoot,
             layers.GlobalAveragePooling2D,
             layers.LeakyReLU,
             layers.Maximum,

@@ -579,6 +579,18 @@ class TestGraphs:
         share = kd.quantize.float_share(twin)
         assert share == pytest.approx(floats / (floats + integers))
 
+    def test_a_variance_that_is_rounded_to_zero_has_a_finite_gradient(self):
+        student = keras.Sequential(
+            [keras.Input((2, 4)), layers.Dense(4), layers.LayerNormalization(), layers.Dense(2)]
+        )
+        images = np.ones((8, 2, 4), "float32") * np.linspace(0, 255, 4, dtype="float32")
+        images[:, 0] = 0  # One place of no variance, beside one of much.
+        twin = kd.quantize.prepare(student, calibration=images)
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(twin(images, training=True))
+        gradients = tape.gradient(loss, twin.trainable_weights)
+        assert all(np.isfinite(each).all() for each in gradients if each is not None)
+
     def test_masks_pass_through_the_grids(self, without_rounding):
         words = keras.Input((6,), dtype="int32")
         x = layers.Embedding(20, 8, mask_zero=True)(words)
