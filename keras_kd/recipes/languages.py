@@ -1,8 +1,8 @@
 """Which language is this? Some words of a manual page, in one of 21 languages, read as bytes.
 
 Command: `keras-kd compare languages --seeds 5`.
-Cost: once, 39 MB of Debian's packages `manpages-*` and two minutes to fetch and read them; then four
-minutes of one core a seed.
+Cost: once, 39 MB of Debian's packages `manpages-*` and two minutes to fetch and read them; then
+four minutes of one core a seed.
 Result: `benchmarks/recipes.md`, under this question.
 
 The regime is that of `fashion_mnist_few_labels`: a hundred pieces of each language have a label,
