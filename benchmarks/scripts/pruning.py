@@ -1,6 +1,7 @@
 """Prune students while they are distilled, beside smaller ones trained alike, over seeds.
 
 Command: `python benchmarks/scripts/pruning.py [mlp] [conv_net] [--seeds 3]`; what is done is kept.
+`--short` leaves out `"taylor"` and the same shape.
 Cost: ten minutes a seed on one core.
 Writes: `benchmarks/results/pruning.json`, and its section of `benchmarks/files.md`.
 
@@ -51,16 +52,17 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="default: %(default)s; at least 3")
     parser.add_argument("families", nargs="*", default=[*FAMILIES], help="default: both")
+    parser.add_argument("--short", action="store_true", help="without two of the controls")
     options = parser.parse_args()
     for seed in range(options.seeds):
         for family in options.families:
             if str(seed) not in read("pruning").get(family, {}):
-                update("pruning", [family, seed], run(family, seed))
+                update("pruning", [family, seed], run(family, seed, short=options.short))
             print(f"{family}, seed {seed} is done", flush=True)
     write_section("files.md", "pruning", document())
 
 
-def run(family, seed):
+def run(family, seed, *, short=False):
     """Train all students of one seed, and return their figures on the test images."""
     make_teacher, make, widths = FAMILIES[family]
     data = kd.data.load("fashion_mnist", seed=seed)
@@ -83,13 +85,13 @@ def run(family, seed):
 
     teacher = trained("teacher", make_teacher)
     students = {"float": trained("float", lambda: make(widths), teacher=teacher)}
-    for criterion in CRITERIA:
+    for criterion in CRITERIA[:1] if short else CRITERIA:
         name = f"pruned_{criterion}"
         zeros = trained(name, lambda: make(widths), teacher=teacher, criterion=criterion)
         students[name] = kd.pruning.shrink(zeros)
     halved, shape = [each // 2 for each in widths], widths_of(students["pruned_l1"])
     students["half_width"] = trained("half_width", lambda: make(halved), teacher=teacher)
-    if shape != halved:
+    if shape != halved and not short:
         students["same_shape"] = trained("same_shape", lambda: make(shape), teacher=teacher)
     # Every choice is made.
     figures = {
@@ -167,16 +169,18 @@ def document():
 
 def _section(family, seeds):
     whole = seeds[0]["float"]["multiply_adds"]
+    names = dict.fromkeys(name for each in seeds for name in each)
     head = ["", "filters or units", "multiply-adds", "test accuracy", "int8 file, KB"]
     head += [f"over {name}, points" for name in ("float", "half width", "same shape")]
     rows = [head, ["---"] * len(head)]
-    for name in seeds[0]:
-        own = seeds[0][name]
+    for name in names:
+        those = [each for each in seeds if name in each]
+        own, fewer = those[0][name], "" if len(those) == len(seeds) else f", {len(those)} of them"
         row = [
-            name.replace("_", " "),
+            name.replace("_", " ") + fewer,
             "-".join(map(str, own["widths"])),
             f"{own['multiply_adds'] / whole:.2f}",
-            _mean([each[name]["accuracy"] for each in seeds]),
+            _mean([each[name]["accuracy"] for each in those]),
             f"{own['int8_bytes'] / 1000:.1f}",
         ]
         if name.startswith("pruned"):
@@ -193,9 +197,10 @@ def _mean(values):
 
 
 def _gain(seeds, name, other):
-    if other not in seeds[0]:  # The half width is that shape.
+    pairs = [(each[name], each[other]) for each in seeds if name in each and other in each]
+    if not pairs:  # The half width is that shape.
         return ""
-    gain = judged([each[name]["accuracy"] - each[other]["accuracy"] for each in seeds])
+    gain = judged([one["accuracy"] - two["accuracy"] for one, two in pairs])
     if gain["interval_95"] is None:
         return f"{100 * gain['mean']:+.2f}"
     low, high = gain["interval_95"]
