@@ -3,7 +3,10 @@
 Command: `keras-kd compare languages --seeds 5`.
 Cost: once, 39 MB of Debian's packages `manpages-*` and two minutes to fetch and read them; then
 four minutes of one core a seed.
-Result: `benchmarks/recipes.md`, under this question.
+Result, three seeds, on pages that were never seen: teacher 0.7574, student distilled 0.7637, the
+same student alone 0.6613, on the teacher's hard labels 0.7666: 10.24 points gained (6.17 to 14.30).
+So it is what the teacher says of further pieces that gains, not how sure it is. As int8 it has 55
+KB.
 
 The regime is that of `fashion_mnist_few_labels`: a hundred pieces of each language have a label,
 1,400 more have none. A convolutional teacher learns from the labels, then says what it thinks of
@@ -265,7 +268,7 @@ def teacher(input_shape, num_classes):
 
 
 def student(input_shape, num_classes):
-    """Return the student: the teacher's beginning, narrower, 54 KB as an int8 file.
+    """Return the student: the teacher's beginning, narrower, 55 KB as an int8 file.
 
     Args:
         input_shape: `(64,)`.
