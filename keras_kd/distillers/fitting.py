@@ -242,6 +242,8 @@ def with_soft_labels(data, soft_labels, terms, teacher, *, verbose):
             "`Distiller(teacher=None)`."
         )
     if not isinstance(soft_labels, SoftLabels) and teacher is not None:
+        # Before it is asked.
+        check_layers(terms.teacher_layers(), teacher.output_names)
         soft_labels = SoftLabels.create(soft_labels, teacher, minibatches.split, verbose=verbose)
     elif not isinstance(soft_labels, SoftLabels):
         soft_labels = SoftLabels(soft_labels)
