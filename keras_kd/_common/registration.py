@@ -61,9 +61,14 @@ REGISTERED = {
     "quantize.layers": (
         "ActivationRange",
         "Float32",
+        "IntegerConv1D",
         "IntegerConv2D",
+        "IntegerConv2DTranspose",
         "IntegerDense",
+        "IntegerDepthwiseConv1D",
         "IntegerDepthwiseConv2D",
+        "IntegerEmbedding",
+        "InverseRoot",
     ),
     "schedules": ("Cosine", "Linear"),
 }

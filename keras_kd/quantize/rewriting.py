@@ -68,8 +68,10 @@ class Rewriting:
             outside = self._called((id(call), "float"), (Float32(), None), x)
             return self._copy(call, outside, *args[1:], **kwargs)
         if role == roles.KERNEL:
-            x = args[0]  # Numbers of words lie on no grid.
-            return self._kernels(call, self.on_grid(x) if "float" in x.dtype else x)
+            x = args[0]
+            # Numbers of words lie on no grid, though they be Keras's default float32.
+            are_words = "float" not in x.dtype or type(call.operation) is keras.layers.Embedding
+            return self._kernels(call, x if are_words else self.on_grid(x))
         if role == roles.SCALE_AND_OFFSET:
             return self._scaled(call, self.on_grid(self._of_twin(call.tensors()[0])))
         if role in (roles.SAME_GRID, roles.TRAINING):

@@ -19,7 +19,7 @@ from keras_kd.losses.contrastive import ContrastiveMemory
 from keras_kd.losses.feature import Projector
 from keras_kd.losses.hard import as_loss_on_logits
 from keras_kd.losses.values import TeacherUnits
-from keras_kd.quantize.layers import Float32
+from keras_kd.quantize.layers import Float32, IntegerEmbedding
 
 PACKAGE = Path(kd.__file__).parent
 IMAGES = np.random.default_rng(0).uniform(0, 255, (16, 8, 8, 1)).astype("float32")
@@ -100,7 +100,9 @@ def compiled(model, **options):
 def twin(**options):
     image = keras.Input((8, 8, 1), name="image")
     x = keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(image))
-    x = keras.layers.DepthwiseConv2D(3)(x)
+    x = keras.layers.Conv2DTranspose(2, 3)(keras.layers.DepthwiseConv2D(3)(x))
+    x = keras.layers.LayerNormalization()(keras.layers.Reshape((36, 2))(x))
+    x = keras.layers.DepthwiseConv1D(3)(keras.layers.Conv1D(2, 3)(x))
     logits = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(x))
     return kd.quantize.prepare(keras.Model(image, logits), calibration=IMAGES, **options)
 
@@ -173,7 +175,8 @@ def saved_models():
 
 def parts_of_a_file():
     """Return layers that distillers make by themselves, as a model could hold them."""
-    return [Projector(3), ContrastiveMemory(16, 4, 0.1, 0.5, 8), TeacherUnits(3), Float32()]
+    memory, words = ContrastiveMemory(16, 4, 0.1, 0.5, 8), IntegerEmbedding(5, 3, weight_bits=8)
+    return [Projector(3), memory, TeacherUnits(3), Float32(), words]
 
 
 def registered_names(config):
