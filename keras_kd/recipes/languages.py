@@ -5,8 +5,8 @@ Cost: once, 39 MB of Debian's packages `manpages-*` and two minutes to fetch and
 four minutes of one core a seed.
 Result, five seeds, on pages that were never seen: teacher 0.7606, student distilled 0.7676, the
 same student alone 0.6630, on the teacher's hard labels 0.7701: 10.46 points gained (8.97 to
-11.95). So it is what the teacher says of further pieces that gains, not how sure it is. As int8 it has 55
-KB.
+11.95). So it is what the teacher says of further pieces that gains, not how sure it is. As int8 it
+has 55 KB.
 
 The regime is that of `fashion_mnist_few_labels`: a hundred pieces of each language have a label,
 1,400 more have none. A convolutional teacher learns from the labels, then says what it thinks of
