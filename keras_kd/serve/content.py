@@ -35,7 +35,7 @@ _OF_FILES = {"block": BLOCK, "kept": KEPT, "padding": PADDING, "fewest": FEWEST}
 # What tells of data and teacher, in this order.
 _RECORDS = {
     "config.json": ("What a run was asked for", {"made_from?": (None, _MADE_FROM)}),
-    "results.json": ("The results of a run", {"data": {"name": str}}),
+    "results.json": ("The results of a run", {"data?": {"name": str, "class_names?": [str]}}),
     "export.json": ("What an export says", {"data": (str, None)}),
 }
 
@@ -76,7 +76,7 @@ def content_of(folder, *, data_dir=None, say=lambda _: None, **made_from):
         "image_shape": _as_image(files[0]),
         "range": files[0]["input"]["range"],
         "bytes": _OF_FILES if reads == "files" else None,
-        "class_names": files[0]["class_names"] or list(map(str, range(_num_classes(files[0])))),
+        "class_names": _class_names(files[0], folder),
         "images": None,
         "teacher": None,
     }
@@ -124,16 +124,30 @@ def _check_fit(file, name, image_shape, num_classes):
         )
 
 
-def _made_from(folder):
-    """Return what a run or an export says of its data and teacher, by name."""
+def _records_in(folder):
+    """Return what lies in a folder of `_RECORDS`, each `{}` if it does not."""
     way_out = "Name the test images yourself: `--data NAME` or `--data PATH`."
-    config, results, exported = (
+    return [
         read_json(folder / name, shape, what=what, way_out=way_out) or {}
         for name, (what, shape) in _RECORDS.items()
-    )
+    ]
+
+
+def _class_names(file, folder):
+    """Return the names of the classes: as the file, or else the run, says; or their numbers."""
+    _, results, _ = _records_in(folder)
+    count = _num_classes(file)
+    of_run = results.get("data", {}).get("class_names", [])
+    return file["class_names"] or (of_run if len(of_run) == count else list(map(str, range(count))))
+
+
+def _made_from(folder):
+    """Return what a run or an export says of its data and teacher, by name."""
+    config, results, exported = _records_in(folder)
     if config.get("made_from"):
         return config["made_from"]
-    name = results["data"]["name"] if results else exported.get("data")
+    # Of one seed of several the folder above it says the data.
+    name = results.get("data", {}).get("name") if results else exported.get("data")
     return {"data": name} if name in NAMES else {}
 
 

@@ -303,6 +303,22 @@ class TestOwnRun:
         assert description["bytes"] is None and description["teacher"]["runs_in_browser"]
         assert description["class_names"] == ["German", "French", "Thai"]
 
+    def test_where_a_file_names_no_classes_the_run_does(self, of_texts, tmp_path, no_conversion):
+        shutil.copy(of_texts / "student.keras", tmp_path)
+        names = ["German", "French", "Thai"]
+        for said, expected in ((names, names), (names[:2], ["0", "1", "2"])):
+            data = {"name": "languages", "class_names": said}
+            (tmp_path / "results.json").write_text(json.dumps({"data": data}))
+            description = json.loads(CONTENT.content_of(tmp_path)["description.json"])
+            assert description["class_names"] == expected
+
+    def test_a_seed_of_a_comparison_is_shown_by_itself(self, of_texts, tmp_path, no_conversion):
+        shutil.copy(of_texts / "student.tflite", tmp_path)
+        # As each seed leaves it: what the data are says the folder above.
+        (tmp_path / "results.json").write_text(json.dumps({"recipe": "languages", "seed": 0}))
+        description = json.loads(CONTENT.content_of(tmp_path)["description.json"])
+        assert description["class_names"] == ["German", "French", "Thai"]
+
     def test_students_of_texts_and_of_files_are_told_when_they_are_converted(
         self, of_texts, of_bytes, tmp_path, no_conversion
     ):
