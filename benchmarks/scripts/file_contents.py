@@ -2,7 +2,8 @@
 
 Command: `python benchmarks/scripts/file_contents.py --seeds 5`; `--check` compares the bytes that
 are read with the package's own, `--time` measures. Without any it only writes the document anew.
-Cost: with files and answers gathered (see the recipe), 12 minutes a seed on two busy cores.
+Whoever is stopped goes on at the next student; `--only distilled` leaves the controls for later.
+Cost: with files and answers gathered (see the recipe), four to five minutes of one core a student.
 Writes: `benchmarks/results/magika.json` and its section of `benchmarks/recipes.md`.
 """
 
@@ -40,6 +41,7 @@ FEWEST = 40
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=WHO, default=WHO, help="these students")
     parser.add_argument("--check", action="store_true", help="the bytes against the package's own")
     parser.add_argument("--time", action="store_true")
     options = parser.parse_args()
@@ -47,66 +49,68 @@ def main():
         update("magika", "bytes", checked())
     if options.seeds:
         data, suffixes = RECIPE.load(0), suffixes_of()
-        for seed in range(options.seeds):
-            if f"seed_{seed}" not in read("magika"):
-                update("magika", f"seed_{seed}", seed_of(seed, data, suffixes))
         update("magika", "teacher", teacher_of(data, suffixes))
+        for seed in range(options.seeds):
+            for who in options.only:
+                students = read("magika").get(f"seed_{seed}", {})
+                if who not in students:
+                    found = student_of(who, seed, data, suffixes)
+                    update("magika", f"seed_{seed}", students | found)
     if options.time:
         update("magika", "time", timed())
     write_section("recipes.md", "magika", document())
 
 
 def suffixes_of():
-    with np.load(Path(PARTS.Place("files.npz"))) as arrays:
+    with np.load(PARTS.gathered()) as arrays:
         return {split: arrays[f"{split}_suffixes"] for split in ("train", "test")}
 
 
-def seed_of(seed, data, suffixes):
-    """Return the figures of a seed's three students on the test files."""
-    print(f"Seed {seed}", flush=True)
-    began, students = time.perf_counter(), trained(seed, data, suffixes["train"])
-    seconds = time.perf_counter() - began
-    found = {}
-    for who, student in students.items():
-        logits = student.predict(data.test.images, batch_size=512, verbose=0)
-        found[who] = figures(logits, data, suffixes["test"])
-    path = Path(PARTS.Place("students", f"seed_{seed}.tflite"))
-    path.parent.mkdir(exist_ok=True)
-    students["distilled"].save(path.with_suffix(".keras"))
-    kd.export.litert(
-        students["distilled"], path, quantization="int8", calibration=data.train.images[:500],
-        class_names=data.class_names,
-    )  # fmt: skip
-    logits = kd.export.run_litert(path, data.test.images).logits
-    found["int8"] = figures(logits, data, suffixes["test"]) | {"bytes": path.stat().st_size}
-    for who, each in found.items():
-        print(who, {name: each[name] for name in ("agreement", "by_suffix")}, flush=True)
-    return {"students": found, "seconds": seconds}
+def student_of(who, seed, data, suffixes):
+    """Return the figures of a student on the test files, by name; of the distilled its file's."""
+    print(f"Seed {seed}, {who}", flush=True)
+    began, student = time.process_time(), trained(who, seed, data, suffixes["train"])
+    seconds = time.process_time() - began
+    logits = student.predict(data.test.images, batch_size=512, verbose=0)
+    found = {who: figures(logits, data, suffixes["test"]) | {"processor_seconds": seconds}}
+    if who == "distilled":
+        path = Path(PARTS.Place("students", f"seed_{seed}.tflite"))
+        path.parent.mkdir(exist_ok=True)
+        student.save(path.with_suffix(".keras"))
+        kd.export.litert(
+            student, path, quantization="int8", calibration=data.train.images[:500],
+            class_names=data.class_names,
+        )  # fmt: skip
+        logits = kd.export.run_litert(path, data.test.images).logits
+        found["int8"] = figures(logits, data, suffixes["test"]) | {"bytes": path.stat().st_size}
+    for name, each in found.items():
+        print(name, each["agreement"], each["by_suffix"], flush=True)
+    return found
 
 
-def trained(seed, data, suffixes):
-    """Return the three students of a seed: equal first weights, equally many steps."""
-    steps = -(-len(data.train) // RECIPE.batch_size) * RECIPE.epochs
-    labels = kd.SoftLabels(PARTS.Place("answers", "train"))
-    options = {"epochs": RECIPE.epochs, "verbose": 0}
-
-    def distiller(**how):
-        keras.utils.set_random_seed(seed)
-        student = RECIPE.student((2048,), data.num_classes)
-        made = kd.Distiller(student=student, **how)
-        return made.compile(RECIPE.optimizer(steps), metrics=["accuracy"])
-
-    soft = distiller(soft_labels=labels, distillation_loss=kd.losses.SoftTargets(1.0), alpha=1.0)
-    soft.fit(data.train.batches(RECIPE.batch_size, shuffle_seed=seed), **options)
-    hard = distiller(alpha=0)
-    hard.fit(data.train.batches(RECIPE.batch_size, shuffle_seed=seed), **options)
-    told = suffixes >= 0
-    own = Split(data.train.images[told], suffixes[told])
-    # As many steps: each file that has a suffix is seen more often.
-    own = own.take(np.resize(np.arange(len(own)), len(data.train)))
-    alone = distiller(alpha=0)
-    alone.fit(own.batches(RECIPE.batch_size, shuffle_seed=seed), **options)
-    return {"distilled": soft.student, "hard": hard.student, "suffixes": alone.student}
+def trained(who, seed, data, suffixes):
+    """Return a student of a seed: all have equal first weights, and equally many steps."""
+    keras.utils.set_random_seed(seed)
+    student = RECIPE.student((2048,), data.num_classes)
+    train = data.train
+    if who == "distilled":
+        distiller = RECIPE.distiller_of(student, None)
+        distiller.soft_labels = kd.SoftLabels(PARTS.Place("answers", "train"))
+    else:
+        distiller = kd.Distiller(student=student, alpha=0)
+    if who == "suffixes":
+        told = suffixes >= 0
+        train = Split(data.train.images[told], suffixes[told])
+        # As many steps: each file that has a suffix is seen more often.
+        train = train.take(np.resize(np.arange(len(train)), len(data.train)))
+    distiller.compile(RECIPE.optimizer_of("student", len(train)), metrics=["accuracy"])
+    distiller.fit(
+        train.batches(RECIPE.batch_size, shuffle_seed=seed),
+        validation_data=data.validation.batches(500),
+        epochs=RECIPE.epochs,
+        verbose=2,
+    )
+    return distiller.student
 
 
 def figures(logits, data, suffixes):
@@ -172,7 +176,7 @@ def timed():
     student = Interpreter(str(path), num_threads=1)
     student.allocate_tensors()
     number = student.get_input_details()[0]["index"]
-    with np.load(Path(PARTS.Place("files.npz"))) as arrays:
+    with np.load(PARTS.gathered()) as arrays:
         files = arrays["test"][:20, None]
 
     def by_student(file):
@@ -189,7 +193,6 @@ def timed():
                 seconds[name].append(time.perf_counter() - began)
     microseconds = {name: 1e6 * float(np.median(each)) for name, each in seconds.items()}
     sizes = {"teacher": PARTS.model_path().stat().st_size, "student": path.stat().st_size}
-    machine = kd.experiment.Result if False else None
     machine = ", ".join(f"{name} {value}" for name, value in describe_machine().items())
     return {
         "microseconds": microseconds,
@@ -206,24 +209,23 @@ def document():
     runs = [each for name, each in found.items() if name.startswith("seed_")]
     teacher, clock, equal = found["teacher"], found["time"], found["bytes"]
     files, rows = teacher["files"], []
-    for who, title in TITLES.items():
-        each = [run["students"][who] for run in runs]
-        rows.append([title, _mean(each, "agreement"), _mean(each, "by_suffix")])
-    integers = [run["students"]["int8"] for run in runs]
-    files_of = "the distilled student as int8 `.tflite`"
-    rows.insert(1, [files_of, _mean(integers, "agreement"), _mean(integers, "by_suffix")])
-    rows.insert(0, ["teacher", "", f"{100 * teacher['by_suffix']:.1f} %"])
+    for who, title in (TITLES | {"int8": "the distilled student as int8 `.tflite`"}).items():
+        each = [run[who] for run in runs if who in run]
+        rows.append([title, str(len(each)), _mean(each, "agreement"), _mean(each, "by_suffix")])
+    rows.insert(1, rows.pop())
+    rows.insert(0, ["teacher", "", "", f"{100 * teacher['by_suffix']:.1f} %"])
     sizes, times = clock["bytes"], clock["microseconds"]
     return "\n".join(
         [
             "## A production classifier of file contents, distilled\n",
             "Written by `benchmarks/scripts/file_contents.py` from `results/magika.json`. Teacher: "
             f"`magika`, {len(teacher['kinds'])} kinds. {files['train']:,} files to train, "
-            f"{files['test']:,} to test, of packages that were never seen. Mean over {len(runs)} "
-            'seeds (95 % interval). "Suffix": the share that is right where the suffix says the '
-            f"kind, {teacher['told_by_suffix']:,} of the test files. The bytes that we read were "
-            f"the package's own on {equal['equal']:,} of {equal['files']:,} sampled files.\n",
-            *_table(["", "agrees with the teacher", "suffix"], rows),
+            f"{files['validation']:,} to choose by, {files['test']:,} to test; all of each are of "
+            "packages that the others have nothing of. Mean over seeds (95 % interval, where there "
+            'are two or more). "Suffix": the share that is right where the suffix says the kind, '
+            f"{teacher['told_by_suffix']:,} of the test files. The bytes that we read were the "
+            f"package's own on {equal['equal']:,} of {equal['files']:,} sampled files.\n",
+            *_table(["", "seeds", "agrees with the teacher", "suffix"], rows),
             "",
             *(f"Distilled over {TITLES[who]}: {_gain(runs, who)}.\n" for who in WHO[1:]),
             *_table(
@@ -244,6 +246,8 @@ def document():
 
 def _mean(runs, name):
     values = [run[name] for run in runs]
+    if not values:
+        return "not run"
     found = judged(values)
     text = f"{100 * found['mean']:.1f} %"
     if found["interval_95"]:
@@ -254,20 +258,23 @@ def _mean(runs, name):
 
 def _gain(runs, other):
     """Return the points of agreement gained over another student, paired by seed."""
-    pairs = [(run["students"]["distilled"], run["students"][other]) for run in runs]
+    pairs = [(run["distilled"], run[other]) for run in runs if {"distilled", other} <= set(run)]
+    if not pairs:
+        return "not run"
     found = judged([ours["agreement"] - each["agreement"] for ours, each in pairs])
     text = f"{100 * found['mean']:+.2f} points of agreement"
     if found["interval_95"]:
         low, high = found["interval_95"]
-        text += f" ({100 * low:+.2f} to {100 * high:+.2f}), {found['verdict']}"
-    return text
+        return f"{text} ({100 * low:+.2f} to {100 * high:+.2f}), {found['verdict']}"
+    return f"{text} on one seed"
 
 
 def _kinds(runs, counts):
-    kinds = runs[0]["students"]["distilled"]["kinds"]
+    kinds = runs[0]["distilled"]["kinds"]
     for kind in sorted(kinds, key=lambda kind: -counts[kind]):
-        shares = [[run["students"][who]["kinds"][kind] for run in runs] for who in WHO]
-        yield [kind, str(counts[kind]), *(f"{100 * np.mean(each):.0f} %" for each in shares)]
+        shares = [[run[who]["kinds"][kind] for run in runs if who in run] for who in WHO]
+        said = (f"{100 * np.mean(each):.0f} %" if each else "" for each in shares)
+        yield [kind, str(counts[kind]), *said]
 
 
 def _table(heads, rows):

@@ -387,7 +387,7 @@ class Recipe:
             plain[name] = plain[name] and repr(plain[name])
         if self.distiller is not None:
             student = build_student(self.student, data, seed=0)
-            asked = teacher or built_for(self.teacher, data)
+            asked = teacher or (self.teacher and built_for(self.teacher, data))
             plain["distiller"] = settings_of(self.distiller_of(student, asked))
         student = self.student
         return {

@@ -52,37 +52,118 @@ def test_the_teacher_is_the_same_in_keras_as_in_its_own_runtime(split):
     assert set(names) <= {"python", "pythonbytecode"}
 
 
-def test_the_student_is_a_tenth_and_reads_bytes_by_a_table_of_its_teacher():
-    student, other = (kd.recipes.magika.student((2048,), 214) for _ in range(2))
+def test_the_teacher_by_places_finds_what_it_finds_in_all(split):
+    images = split.images[:2]
+    said = PARTS.by_places().predict_on_batch(images)
+    assert said["patterns"].shape == (2, 128, 512)
+    teacher = PARTS.teacher()
+    np.testing.assert_allclose(said["logits"], teacher.predict_on_batch(images), atol=1e-4)
+    most = keras.Model(teacher.input, teacher.get_layer("most").output)
+    np.testing.assert_allclose(
+        said["patterns"].max(axis=1), np.maximum(most.predict_on_batch(images), 0), atol=1e-4
+    )
+
+
+def test_the_student_has_a_tenth_of_the_bytes_and_a_twentieth_of_the_multiplications():
+    student, teacher = kd.recipes.magika.student((2048,), 214), PARTS.teacher()
+    # A byte a weight, as integers.
     assert student.count_params() < PARTS.model_path().stat().st_size / 10
-    table, same = (each.get_layer("table") for each in (student, other))
+
+    def multiplications(model):
+        return sum(
+            layer.kernel.shape.num_elements() * np.prod(layer.output.shape[1:-1], dtype=int)
+            for layer in model.layers
+            if isinstance(layer, (keras.layers.Conv1D, keras.layers.Dense))
+        )
+
+    assert multiplications(student) < multiplications(teacher) / 20
+
+
+def test_the_student_has_the_teachers_ends():
+    student, teacher = kd.recipes.magika.student((2048,), 214), PARTS.teacher()
+    for name in ("over_patterns", "logits"):
+        for own, given in zip(
+            student.get_layer(name).get_weights(),
+            teacher.get_layer(name).get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(own, given)
+    table = student.get_layer("table")
     assert not table.trainable
-    read = table.get_weights()[0]
-    np.testing.assert_array_equal(read, same.get_weights()[0])
     # Directions in which what the teacher reads of bytes differs: none says what another says.
-    np.testing.assert_allclose(np.corrcoef(read.T), np.eye(8), atol=1e-4)
+    np.testing.assert_allclose(np.corrcoef(table.get_weights()[0].T), np.eye(32), atol=1e-4)
 
 
-def test_no_package_is_for_both():
-    assert not set(PARTS.TRAIN) & set(PARTS.TEST)
+def test_the_student_finds_at_a_place_what_lies_there():
+    """A byte is seen at those places alone at which the teacher's patterns reach it."""
+    student = kd.recipes.magika.student((2048,), 214)
+    patterns = keras.Model(student.input, student.get_layer("patterns").output)
+    images = np.random.default_rng(0).integers(0, 256, (1, 2048)).astype("int32")
+    other = images.copy()
+    other[0, 1024] += 1  # In the 256th patch of four bytes.
+    differ = (patterns(images) != patterns(other)).numpy().any(axis=(0, 2))
+    assert set(np.flatnonzero(differ)) <= {63, 64}
+
+
+def test_no_package_is_in_two_lists():
+    lists = PARTS.TRAIN, PARTS.VALIDATION, PARTS.TEST
+    assert len(set().union(*lists)) == sum(map(len, lists))
 
 
 def test_folders_of_ones_own_are_run_and_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_KD_DATA", str(tmp_path))
     monkeypatch.setattr(subprocess, "run", None)  # Nothing is fetched.
-    for name in ("train", "test"):
-        folder = tmp_path / "magika" / name
-        folder.mkdir(parents=True)
-        for number in range(24):
+    for name in ("train", "validation", "test"):
+        for number in range(16):
+            folder = tmp_path / "magika" / name / str(number // 4)
+            folder.mkdir(parents=True, exist_ok=True)
             (folder / f"{number}.py").write_text(f"import {name}_{number}\nprint('{number}')\n")
             (folder / f"{number}.json").write_text(f'{{"{name}": [{number}, 1, 2, 3]}}\n')
-    data = kd.recipes.magika.load(0)
-    assert len(data.test) == 32 and data.test.labels.max() < 214
-    assert len(data.train) + len(data.validation) == 32
+    recipe = kd.recipes.magika
+    data = recipe.load(0)
+    assert len(data.train) == len(data.validation) == len(data.test) == 32
     store = kd.SoftLabels(PARTS.Place("answers", "train"))
-    assert store.num_examples == len(data.train)
+    assert store.num_examples == 32 and store.output_names == ("logits", "patterns")
+    # What the teacher says by its own runtime is what is stored by its Keras model.
+    labels = np.concatenate(
+        [
+            targets.teacher_logits["logits"].numpy().argmax(-1)
+            for _, targets in store.join(data.train, 8)
+        ]
+    )
+    assert sorted(labels) == sorted(PARTS._answers("train", data.train.images))
+    assert recipe.settings(data)["loss"][1]["class_name"] == "Hints"
     # All of it is there: nobody is asked again.
-    monkeypatch.setattr(PARTS, "load_teacher", None)
-    assert kd.recipes.magika.load(1).digest == data.digest
+    for name in ("load_teacher", "by_places"):
+        monkeypatch.setattr(PARTS, name, None)
+    assert recipe.load(1).digest == data.digest
     kept = sorted(path.name for path in (tmp_path / "magika").iterdir())
-    assert kept == ["answers", "files.npz", "test", "train"]
+    assert kept == ["answers", PARTS.gathered().name, "test", "train", "validation"]
+
+
+def test_who_was_killed_is_asked_about_the_rest_alone(split, tmp_path, monkeypatch):
+    monkeypatch.setattr(PARTS, "_PIECE", 2)
+    images, asked = split.images[:4], PARTS.by_places
+    whole = {
+        name: each.copy() for name, each in PARTS._asked_by_place(images, tmp_path / "a").items()
+    }
+
+    class Counted:
+        def __init__(self):
+            self.model, self.count = asked(), 0
+            self.output = self.model.output
+
+        def predict(self, images, **options):
+            self.count += 1
+            if self.count == 2:
+                raise KeyboardInterrupt
+            return self.model.predict(images, **options)
+
+    counted = Counted()
+    monkeypatch.setattr(PARTS, "by_places", lambda: counted)
+    with pytest.raises(KeyboardInterrupt):
+        PARTS._asked_by_place(images, tmp_path / "b")
+    found = PARTS._asked_by_place(images, tmp_path / "b")
+    assert counted.count == 3
+    for name, each in whole.items():
+        np.testing.assert_array_equal(found[name], each)
