@@ -245,11 +245,18 @@ def _is_twin(model, quantization):
 
 
 def _check_types(path, quantization, may_hold_floats=False):
-    """Refuse a file that the converter left in floats, which it does without an error."""
+    """Refuse a file that no runtime opens, or that the converter left in floats without a word."""
+    try:
+        with quiet_native_stderr():
+            file = LiteRTFile(path)
+    except ValueError as error:  # Seen of ai-edge-quantizer's int4, of a residual net.
+        raise ValueError(
+            f"A file must be one that LiteRT opens. Received: what its converter made with "
+            f"quantization={quantization!r}, which it refuses ({str(error).strip()}). Prepare the "
+            "model by `quantize.prepare`, or write another kind. The file was not kept."
+        ) from error
     if quantization is None:
         return
-    with quiet_native_stderr():
-        file = LiteRTFile(path)
     held = {np.dtype(tensor["dtype"]).name for tensor in file.interpreter.get_tensor_details()}
     wanted = "float16" if quantization == "float16" else "int8"
     if wanted not in held:

@@ -311,6 +311,13 @@ class TestQuantized:
             )
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_file_that_no_runtime_opens_is_not_kept(self, student, tmp_path, monkeypatch):
+        convert = LITERT.convert
+        monkeypatch.setattr(LITERT, "convert", lambda *asked: convert(*asked)[:-2000])
+        with pytest.raises(ValueError, match="must be one that LiteRT opens.*The file was not ke"):
+            kd.export.litert(student, tmp_path / "file.tflite")
+        assert list(tmp_path.iterdir()) == []
+
 
 class TestCalibration:
     """Each of these wrote a file without an error before there was a gate."""
