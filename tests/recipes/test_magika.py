@@ -122,6 +122,7 @@ def test_folders_of_ones_own_are_run_and_gone_on_with(tmp_path, monkeypatch):
     recipe = kd.recipes.magika
     data = recipe.load(0)
     assert len(data.train) == len(data.validation) == len(data.test) == 32
+    assert data.reads == "files"  # By which the page takes a dropped file.
     store = kd.SoftLabels(PARTS.Place("answers", "train"))
     assert store.num_examples == 32 and store.output_names == ("logits", "patterns")
     # What the teacher says by its own runtime is what is stored by its Keras model.
