@@ -48,7 +48,6 @@ from pathlib import Path
 
 import fsspec
 import keras
-import moto.server
 import numpy as np
 import PIL.Image
 import tensorflow as tf
@@ -184,7 +183,9 @@ def kills(objects=None):
 
 def objects():
     """Return the same of an object store."""
-    server = moto.server.ThreadedMotoServer(port=0, verbose=False)
+    from moto.server import ThreadedMotoServer  # A web server: seconds that no other part needs.
+
+    server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     address = "http://{}:{}".format(*server.get_host_and_port())
     os.environ |= {"AWS_ENDPOINT_URL": address, "AWS_DEFAULT_REGION": "us-east-1"}

@@ -19,6 +19,11 @@ def is_url(path):
     return isinstance(path, str) and _URL.fullmatch(path) is not None
 
 
+def keras_home():
+    """Return the folder in which Keras keeps what it fetched."""
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+
+
 def move(path, place):
     """Move a file or folder to its place, where only a file may lie, and write that through."""
     path.replace(place)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_kd._common.checks import ArgumentError
+from keras_kd._common.files import keras_home
 from keras_kd._common.typing import PathLike
 from keras_kd.data.arrays import from_arrays
 from keras_kd.data.cifar import is_official, read_cifar10
@@ -180,7 +181,7 @@ def _places(data_dir):
         if folder:
             yield Path(folder)
     yield Path("/usr/share/datasets")
-    yield Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets"
+    yield keras_home() / "datasets"
 
 
 def _idx_path(folder, file):

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from keras_kd._common.files import move
+from keras_kd._common.files import keras_home, move
 
 # Of one call: `apt-get` reads its lists at each, which takes a second.
 _AT_A_TIME = 32
@@ -29,7 +29,7 @@ class Place(os.PathLike):
 
     def __fspath__(self):
         folders = filter(None, os.environ.get("KERAS_KD_DATA", "").split(os.pathsep))
-        home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets"
+        home = keras_home() / "datasets"
         found = next((each for each in folders if Path(each, self.recipe).is_dir()), home)
         return str(Path(found, self.recipe, *self.names))
 

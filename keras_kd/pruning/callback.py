@@ -100,6 +100,12 @@ class Pruning(keras.callbacks.Callback):
                 "`fit` must go on after the epochs in which channels go. Received: "
                 f"fit(epochs={self.params['epochs']}) and Pruning(epochs={self.epochs})."
             )
+        students = getattr(self.model, "students", ())
+        if len(students) > 1:
+            raise ValueError(
+                "`Pruning` prunes one student. Received: a model that trains "
+                f"{len(students)}. Distil the one to be pruned by itself."
+            )
         self.student = getattr(self.model, "student", self.model)
         self.channels = channels_of(graph_to_prune(self.student))
         self.whole = self.channels.cost()

@@ -26,6 +26,8 @@ _TWINS = {
     layers.Embedding: IntegerEmbedding,
 }
 INTEGER_KERNELS = tuple(_TWINS.values())
+# LiteRT has no four bits for these.
+WITHOUT_INT4 = (layers.Conv2DTranspose, layers.Embedding)
 # A separable layer is one of each.
 _SEPARABLE = {
     layers.SeparableConv1D: (IntegerDepthwiseConv1D, IntegerConv1D),
@@ -47,6 +49,11 @@ def has_integer_kernel(layer, args):
         return len(shape) in (2, 3, 4) and None not in shape[1:]
     is_known = type(layer) not in _OF_SEQUENCES or None not in shape[1:]
     return is_known and layer.data_format == "channels_last"
+
+
+def takes_words(layer):
+    """Return whether a layer takes numbers of words, on no grid, whatever their dtype."""
+    return isinstance(layer, layers.Embedding)
 
 
 def is_fused(layer):
@@ -101,9 +108,10 @@ def integer_kernels(layer, batch_norm, weight_bits, name):
     """
     # By name, not by `get_weights`: with LoRA a layer has more, and its kernel is their sum.
     kind = type(layer)
+    weight_bits = 8 if isinstance(layer, WITHOUT_INT4) else weight_bits
     if kind is layers.Embedding:
         sizes = layer.input_dim, layer.output_dim
-        own = {"name": name, "weight_bits": 8, "trainable": layer.trainable}
+        own = {"name": name, "weight_bits": weight_bits, "trainable": layer.trainable}
         twin = IntegerEmbedding(*sizes, mask_zero=layer.mask_zero, **own)
         return [(twin, [array(layer.embeddings)])]
     kernel = array(layer.pointwise_kernel if kind in _SEPARABLE else layer.kernel)
@@ -125,7 +133,7 @@ def integer_kernels(layer, batch_norm, weight_bits, name):
         "name": name,
         "activation": layer.activation,
         "use_bias": layer.use_bias or batch_norm is not None,
-        "weight_bits": 8 if is_transposed else weight_bits,
+        "weight_bits": weight_bits,
         "trainable": layer.trainable,
     }
     weights = [kernel, bias] if config["use_bias"] else [kernel]

@@ -8,13 +8,12 @@ import keras
 from keras_kd._common.checks import check_budgets, check_choice
 from keras_kd.quantize.budget import within
 from keras_kd.quantize.calibration import calibration_images
+from keras_kd.quantize.kernels import WITHOUT_INT4
 from keras_kd.quantize.layers import ActivationRange
 from keras_kd.quantize.rewriting import Names, Rewriting
 from keras_kd.quantize.students import graph_to_quantise, kernel_names
 
 _WEIGHT_BITS = {"int8": 8, "int4": 4}
-
-
 _RANGES = ("moving", "learned")
 
 
@@ -76,8 +75,8 @@ def prepare(
         A `keras.Model` with weights of its own, which can be saved as `.keras`.
 
     Raises:
-        ValueError: if an argument does not fit, no layer of the student has a twin, or int4 in
-            all layers is larger than the budget.
+        ValueError: if an argument does not fit, no layer of the student has a twin, int4 is
+            asked of a layer that has none, or in all layers is larger than the budget.
 
     Example:
 
@@ -119,6 +118,7 @@ def prepare(
     pixels = None if tables else input_range
     names = Names(graph)
     bits = _bits(kernel_names(graph, names), weights, keep_float)
+    _check_int4(graph, names, weights)
     image, logits = Rewriting(graph, names, bits, pixels, ranges == "learned").ends()
     suffix = weights if isinstance(weights, str) else "mixed"
     twin = keras.Model(image, logits, name=f"{student.name}_{suffix}")
@@ -159,6 +159,19 @@ def _bits(names, weights, keep_float):
     usual = weights if isinstance(weights, str) else "int8"
     bits = {name: _WEIGHT_BITS[given.get(name, usual)] for name in names}
     return bits | dict.fromkeys(keep_float)
+
+
+def _check_int4(graph, names, weights):
+    """Refuse int4 that was asked by name of layers that have it in no file."""
+    given = weights if isinstance(weights, Mapping) else {}
+    for call in graph.calls:
+        name = names.of(call)
+        if given.get(name) == "int4" and isinstance(call.operation, WITHOUT_INT4):
+            raise ValueError(
+                "LiteRT has int4 weights of dense layers and convolutions alone. Received: "
+                f"weights={{{name!r}: 'int4'}} of a layer {type(call.operation).__name__}. Leave "
+                "it at int8."
+            )
 
 
 def _observe(twin, images):

@@ -9,7 +9,7 @@ from keras import layers
 from keras_kd._common.graph import name_of_operation
 from keras_kd.quantize import roles
 from keras_kd.quantize.folding import folded, takers_of
-from keras_kd.quantize.kernels import integer_kernels, takes_rectifier
+from keras_kd.quantize.kernels import integer_kernels, takes_rectifier, takes_words
 from keras_kd.quantize.layers import ActivationRange, Float32
 
 # By the class names of layers and operations: what to do with what the first has more.
@@ -64,14 +64,12 @@ class Rewriting:
         if role == roles.NOTHING:
             return self._of_twin(call.tensors()[0])
         if self._is_kept(call):
-            x = self.on_grid(args[0]) if "float" in args[0].dtype else args[0]
+            x = args[0] if takes_words(call.operation) else self.on_grid(args[0])
             outside = self._called((id(call), "float"), (Float32(), None), x)
             return self._copy(call, outside, *args[1:], **kwargs)
         if role == roles.KERNEL:
             x = args[0]
-            # Numbers of words lie on no grid, though they be Keras's default float32.
-            are_words = "float" not in x.dtype or type(call.operation) is keras.layers.Embedding
-            return self._kernels(call, x if are_words else self.on_grid(x))
+            return self._kernels(call, x if takes_words(call.operation) else self.on_grid(x))
         if role == roles.SCALE_AND_OFFSET:
             return self._scaled(call, self.on_grid(self._of_twin(call.tensors()[0])))
         if role in (roles.SAME_GRID, roles.TRAINING):

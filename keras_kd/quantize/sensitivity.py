@@ -15,7 +15,7 @@ from keras_kd._common.looks import LOOKS
 from keras_kd._common.pictures import label, labels, plain_text
 from keras_kd._common.typing import PathLike
 from keras_kd.quantize.calibration import calibration_images
-from keras_kd.quantize.kernels import integer_kernels
+from keras_kd.quantize.kernels import integer_kernels, takes_words
 from keras_kd.quantize.rewriting import Names
 from keras_kd.quantize.students import graph_to_quantise, kernel_names
 
@@ -81,13 +81,13 @@ class Sensitivity:
     def _table(self):
         has_labels = self.accuracy is not None
         lost = ["int8 lost", "int4 lost"] if has_labels else []
+        told = "Error: of the logits, in % of their spread."
+        if has_labels:
+            told += f" Lost: points of accuracy from {100 * self.accuracy:.2f} %."
         table = Table(
             f"{self.model}: the integers of one layer at a time, on {self.num_examples:,} examples",
             ["", "weights", "int8 error", "int4 error", *lost],
-            caption="Error: of the logits, in % of their spread. Lost: points of accuracy"
-            f"{f' from {100 * self.accuracy:.2f} %' if has_labels else ''}."
-            if has_labels
-            else "Error: of the logits, in % of their spread.",
+            caption=told,
         )
         for each in self.layers:
             figures = [
@@ -290,7 +290,7 @@ class _Measuring:
         own, given = (getattr(each, "activation", None) for each in (layer, pairs[-1][0]))
 
         def compute(x, *args, **kwargs):
-            if high > low and x.dtype.is_floating:
+            if high > low and not takes_words(layer):
                 x = tf.quantization.fake_quant_with_min_max_vars(x, low, high, num_bits=8)
             for twin, weights in pairs:
                 if not twin.built:

@@ -3,12 +3,11 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
 import shutil
 from pathlib import Path
 
-from keras_kd._common.files import is_url, size_of, written_whole
+from keras_kd._common.files import is_url, keras_home, size_of, written_whole
 from keras_kd.soft_labels.predict import progress_bar
 from keras_kd.soft_labels.record import is_whole, read_store, read_unfinished
 
@@ -93,9 +92,8 @@ class Objects:
     @property
     def folder(self):
         """The folder on this machine."""
-        home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
         name = hashlib.sha256(self.url.encode()).hexdigest()[:16]
-        return home / "soft_labels" / name / Path(self.url).name
+        return keras_home() / "soft_labels" / name / Path(self.url).name
 
     def record(self):
         """As of a `Folder`; the one here is brought up to date."""

@@ -304,3 +304,10 @@ def test_what_cannot_be_pruned_is_refused_in_a_sentence():
         kd.pruning.shrink(Own())
     with pytest.raises(ValueError, match="must be a built Functional or Sequential"):
         kd.pruning.multiply_adds(keras.Sequential([layers.Dense(2)]))
+    shape = {"image_shape": (3, 3, 1), "num_classes": 2}
+    mutual = kd.MutualDistiller([kd.models.mlp([units], **shape) for units in (4, 5)]).compile()
+    with pytest.raises(ValueError, match="prunes one student. Received: a model that trains 2"):
+        mutual.fit(
+            np.zeros((4, 3, 3, 1)), np.arange(4) % 2, epochs=2, verbose=0,
+            callbacks=[kd.pruning.Pruning(0.5, epochs=1)],
+        )  # fmt: skip

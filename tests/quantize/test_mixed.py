@@ -86,3 +86,22 @@ def test_what_is_kept_computes_in_float32_there_and_in_the_file(student, digits,
 def test_what_does_not_fit_is_refused_by_name(options, said, student):
     with pytest.raises(ValueError, match=said):
         kd.quantize.prepare(student, **options)
+
+
+def reader():
+    words = keras.Input((8,))  # Of Keras's default, float32.
+    x = layers.Embedding(3000, 16, name="table")(words)
+    x = layers.Dense(16, name="hidden")(layers.GlobalAveragePooling1D()(x))
+    return keras.Model(words, layers.Dense(3, name="logits")(x), name="reader")
+
+
+def test_int4_of_what_has_it_in_no_file_is_refused():
+    with pytest.raises(ValueError, match="'table': 'int4'.* of a layer Embedding"):
+        kd.quantize.prepare(reader(), weights={"table": "int4"})
+
+
+def test_a_table_that_is_kept_is_looked_up_by_whole_words():
+    model, texts = reader(), np.random.default_rng(0).integers(0, 3000, (200, 8))
+    twin = kd.quantize.prepare(model, keep_float=["table"], calibration=texts)
+    expected = model(texts).numpy()
+    np.testing.assert_allclose(twin(texts), expected, atol=0.1 * expected.std())

@@ -33,6 +33,17 @@ def found(student, digits):
     return kd.quantize.sensitivity(student, digits.validation)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_words_are_rounded_to_no_grid(dtype):
+    """Keras's default for an input of words is float32."""
+    words = keras.Input((8,), dtype=dtype)
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(3000, 16, name="table")(words))
+    model = keras.Model(words, layers.Dense(3)(x))
+    texts = np.random.default_rng(0).integers(0, 3000, (200, 8))
+    table, _ = kd.quantize.sensitivity(model, texts).layers
+    assert table.error.keys() == {"int8"} and table.error["int8"] < 0.02
+
+
 def rounded(kernel, num_bits):
     highest = 2 ** (num_bits - 1) - 1
     scale = np.abs(kernel).max(tuple(range(kernel.ndim - 1))) / highest
