@@ -210,7 +210,7 @@ def drawn(read, *, num_labels=None, validation=1000, others=None, wrong=0.0):
             test=Split(x[tests], y[tests]),
             class_names=classes,
             source=read.__doc__,
-            is_images=False,
+            reads="numbers",
             unlabelled=x[rest] if len(rest) else None,
         )
 

@@ -264,7 +264,7 @@ def _described(data):
         " ".join([*map(str, path), "x".join(map(str, array.shape[1:])) or "1"])
         for path, array in keras.tree.flatten_with_path(data.train.images)
     ]
-    size = "bytes" if data.is_text else ""
+    size = "bytes" if data.reads == "texts" else ""
     return f"{examples_of(data)} of {', '.join(shapes)} {size}".rstrip()
 
 
@@ -299,7 +299,7 @@ def _memory(expected, data):
             "Read the data with a smaller `memory_limit`."
             if data.is_images
             else "Read the texts into a `cache`, or fewer bytes of each."
-            if data.is_text
+            if data.reads == "texts"
             else "Leave some examples out.",
             wasted=True,
         )

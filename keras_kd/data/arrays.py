@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_kd._common.checks import MOST, check_part, check_seed
+from keras_kd._common.checks import MOST, check_choice, check_part, check_seed
 from keras_kd._common.typing import Structure, Tensor
 from keras_kd.data.minibatches import map_arrays
-from keras_kd.data.splits import Data, Split, check_class_names, stratified
+from keras_kd.data.splits import READS, Data, Split, check_class_names, stratified
 
 _NUMBERS = (
     "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64",
@@ -25,8 +25,7 @@ def from_arrays(
     test: tuple[Structure, Tensor],
     *,
     validation: tuple[Structure, Tensor] | None = None,
-    is_images: bool | None = None,
-    is_text: bool = False,
+    reads: str | None = None,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
     validation_fraction: float = 0.1,
@@ -42,16 +41,16 @@ def from_arrays(
     | --- | --- |
     | `[n, height, width]` or `[n, height, width, channels]` | images, best as uint8 pixels |
     | `[n, features]`, or `[n, steps]` of whole numbers | as it is |
-    | of any shape, with `is_images=False` | as it is, such as `[n, steps, features]` |
+    | of any shape, with `reads="numbers"` | as it is, such as `[n, steps, features]` |
     | a dict (or tuple) of arrays, each `[n, ...]` or `[n]` | several inputs, by name |
 
     Args:
         train: `(x, y)`: `x` as above, `y` integer labels `[n]` or `[n, 1]`.
         test: the same, for the one reading at the end.
         validation: the same, for every choice, instead of a part of `train`.
-        is_images: whether `x` holds images; by the number of its axes if `None`. Say `False` of
-            series `[n, steps, features]`: students of words, such as `"mlp:16"`, scale pixels.
-        is_text: whether `x` holds texts, as `encode_texts` returns them.
+        reads: what `x` holds, as in `Data`; images or numbers by the number of its axes if `None`.
+            Say `"numbers"` of series `[n, steps, features]`: students of words, such as `"mlp:16"`,
+            scale pixels. Say `"texts"` of what `encode_texts` returned.
         class_names: one string a class; `"0"`, `"1"`, ... by default.
         seed: integer that the validation split depends on.
         validation_fraction: share of each class's training examples, above 0 and below 1.
@@ -96,13 +95,15 @@ def from_arrays(
     """
     check_seed(seed)
     check_part("validation_fraction", validation_fraction)
+    check_choice("reads", reads, (None, *READS))
     pairs = {"train": train, "test": test, "validation": validation}
     if validation is None:
         del pairs["validation"]
     pairs = {part: _pair(part, pair) for part, pair in pairs.items()}
-    is_images = _are_images(pairs["train"][0], False if is_text else is_images)
-    splits = {part: _checked(part, *pair, is_images) for part, pair in pairs.items()}
-    what = "images" if is_images else "examples"
+    if reads is None:
+        reads = _guessed(pairs["train"][0])
+    splits = {part: _checked(part, *pair, reads) for part, pair in pairs.items()}
+    what = "images" if reads == "images" else "examples"
     _check_alike(splits, what)
     class_names = _class_names(splits, class_names, what)
     if validation is None:
@@ -112,8 +113,7 @@ def from_arrays(
         **splits,
         class_names=class_names,
         source=source,
-        is_images=is_images,
-        is_text=is_text,
+        reads=reads,
     )
 
 
@@ -199,23 +199,17 @@ def _array(part, what, values):
         raise ValueError(f"The {part} {what} must be one array. Received: {error}.") from error
 
 
-def _are_images(inputs, is_images):
-    """Return whether the training inputs are to be read as images."""
-    if not keras.tree.is_nested(inputs):
-        return inputs.ndim in (3, 4) if is_images is None else bool(is_images)
-    if is_images:
-        raise ValueError(
-            f"Images must be one array. Received: is_images=True and a {type(inputs).__name__} of "
-            "several inputs. Leave `is_images` out."
-        )
-    return False
+def _guessed(inputs):
+    """Return what the training inputs are taken for where nobody said it."""
+    is_one = not keras.tree.is_nested(inputs)
+    return "images" if is_one and inputs.ndim in (3, 4) else "numbers"
 
 
-def _checked(part, inputs, labels, is_images):
+def _checked(part, inputs, labels, reads):
     """Return the `Split` of arrays; `part` is what to call it in an error."""
     labels = _labels(part, labels)
-    what = f"{part} images" if is_images else f"{part} inputs"
-    if is_images:
+    what = f"{part} images" if reads == "images" else f"{part} inputs"
+    if reads == "images":
         inputs = _images(what, inputs)
     elif isinstance(inputs, dict):
         inputs = {key: _numbers(f"{what} {key!r}", each) for key, each in inputs.items()}
@@ -236,13 +230,16 @@ def _checked(part, inputs, labels, is_images):
 def _images(what, images):
     """Return images as `[n, height, width, channels]`."""
     if keras.tree.is_nested(images):
-        raise ValueError(f"The {what} must be one array, as in `train`. Received: several.")
+        raise ValueError(
+            f"The {what} must be one array. Received: a {type(images).__name__} of several inputs. "
+            "Leave `reads` out, or give one array in each part."
+        )
     if images.ndim == 3:
         images = images[..., np.newaxis]
     if images.ndim != 4 or images.size == 0:
         raise ValueError(
             f"The {what} must be [n, height, width(, channels)], none of them 0. "
-            f"Received: shape {images.shape}. Say of other data `is_images=False`."
+            f'Received: shape {images.shape}. Say of other data `reads="numbers"`.'
         )
     if images.dtype.name not in _NUMBERS:
         raise ValueError(

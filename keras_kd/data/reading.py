@@ -102,7 +102,7 @@ def unlabelled(
         for each in rows:
             each.check_has(*(column.name for column in like.columns.columns))
         return like.columns.encode([row for each in rows for row in each.rows])
-    if not like.is_text:
+    if like.reads != "texts":
         return unlabelled_images(path, like, unreadable)
     if os.path.isdir(path):
         texts = texts_below(path)

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._common.checks import check_integer
+from keras_kd._common.checks import check_choice, check_integer
 from keras_kd._common.reprs import call_of
 from keras_kd._common.typing import Structure, Tensor
 from keras_kd.data.augmentation import augmenting
@@ -19,6 +19,9 @@ from keras_kd.data.columns import Columns
 from keras_kd.data.encoded import EncodedImages
 from keras_kd.data.mapped import placed, unplaced
 from keras_kd.data.minibatches import Minibatches, gathering, map_arrays
+
+# What a model may read, as `Data.reads` and a file beside a `.tflite` say it.
+READS = ("images", "texts", "files", "numbers")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -180,15 +183,15 @@ class Data:
         class_names: one string a class, in the order of the labels.
         source: where the files were found.
         left_out: files that could not be read, each with the reason, if that was allowed.
-        is_images: whether the examples are images `[n, height, width, channels]`.
-        is_text: whether they are texts as `encode_texts` returns them, int32 `[n, num_bytes]`.
-        is_files: whether they are the ends of files as `files` returns them, int32 `[n, 2048]`.
+        reads: what a model of the examples reads: `"images"` `[n, height, width, channels]`;
+            `"texts"` as `encode_texts` returns them, int32 `[n, num_bytes]`; `"files"`, their ends
+            as `files` returns them, int32 `[n, 2048]`; or other `"numbers"`.
         columns: how a row of a table becomes such an example, a `Columns`; `None` of all else.
         unlabelled: further training examples that nobody labelled, as in `Split.images`, for a
             teacher to speak of; `None` if there are none.
 
     Raises:
-        ValueError: if they are called images or texts and are none.
+        ValueError: if they are said to be images or texts and are none.
     """
 
     name: str
@@ -198,24 +201,28 @@ class Data:
     class_names: tuple[str, ...]
     source: str
     left_out: tuple[str, ...] = ()
-    is_images: bool = True
+    reads: str = "images"
     unlabelled: object = None
-    is_text: bool = False
-    is_files: bool = False
     columns: Columns | None = None
 
     def __post_init__(self):
+        check_choice("reads", self.reads, READS)
         shapes = self.input_shape
         if self.is_images and (not is_shape(shapes) or len(shapes) != 3):
             raise ValueError(
                 f"Images must be [n, height, width, channels]. Received: examples of {shapes}. "
-                "Say of other data `is_images=False`."
+                'Say of other data `reads="numbers"`.'
             )
-        if self.is_text and not _are_texts(self.train.images):
+        if self.reads == "texts" and not _are_texts(self.train.images):
             raise ValueError(
                 "Texts must be int32 [n, num_bytes], as `data.encode_texts` returns them. "
-                f"Received: examples of {shapes}. Encode them, or leave `is_text` out."
+                f'Received: examples of {shapes}. Encode them, or say `reads="numbers"`.'
             )
+
+    @property
+    def is_images(self) -> bool:
+        """Whether the examples are images."""
+        return self.reads == "images"
 
     @property
     def input_shape(self) -> Structure:
@@ -237,12 +244,6 @@ class Data:
                 "Ask for `input_shape`."
             )
         return self.input_shape
-
-    @property
-    def reads(self) -> str:
-        """What a model of the examples reads: `"images"`, `"texts"`, `"files"` or `"numbers"`."""
-        kinds = {"images": self.is_images, "texts": self.is_text, "files": self.is_files}
-        return next((kind for kind, holds in kinds.items() if holds), "numbers")
 
     @property
     def num_classes(self) -> int:

@@ -91,7 +91,7 @@ def table(
         name=name or Path(path).resolve().stem,
         class_names=class_names,
         source=str(path),
-        is_images=False,
+        reads="numbers",
         columns=found,
         **carved(
             splits,

@@ -66,7 +66,7 @@ def text_file(
     rows = [{"text": f"spam and eggs {n}", "label": "spam" if n % 2 else "eggs"} for n in range(40)]
     pathlib.Path("mail.jsonl").write_text("\\n".join(map(json.dumps, rows)), encoding="utf-8")
     data = kd.data.text_file("mail.jsonl", num_bytes=32)
-    assert data.class_names == ("eggs", "spam") and data.is_text
+    assert data.class_names == ("eggs", "spam") and data.reads == "texts"
     ```
     """
     how = Reading(unreadable, seed, validation_fraction, test_fraction, memory_limit, cache)

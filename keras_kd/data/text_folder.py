@@ -168,8 +168,7 @@ class Reading:
             class_names=class_names,
             source=source,
             left_out=tuple(f"{place} ({reason})" for place, reason in sorted(left_out.items())),
-            is_images=False,
-            is_text=True,
+            reads="texts",
             **splits,
         )
 

@@ -16,7 +16,7 @@ def from_dataset(
     test: tf.data.Dataset,
     *,
     validation: tf.data.Dataset | None = None,
-    is_images: bool | None = None,
+    reads: str | None = None,
     class_names: Sequence[str] | None = None,
     seed: int = 0,
     validation_fraction: float = 0.1,
@@ -35,7 +35,7 @@ def from_dataset(
             tensor or a dict (or tuple) of tensors, `y` an integer label for each example.
         test: the same, for the one reading at the end.
         validation: the same, for every choice, instead of a part of `train`.
-        is_images: as in `from_arrays`.
+        reads: as in `from_arrays`.
         class_names: one string a class; those that Keras's `image_dataset_from_directory` has left
             on `train`, else `"0"`, `"1"`, ... if `None`.
         seed: as in `from_arrays`.
@@ -75,7 +75,7 @@ def from_dataset(
         class_names = getattr(train, "class_names", None)  # Keras's own habit.
     return from_arrays(
         **arrays,
-        is_images=is_images,
+        reads=reads,
         class_names=class_names,
         seed=seed,
         validation_fraction=validation_fraction,

@@ -103,7 +103,7 @@ class Compare(Kind):
     def judge_seed(self, trainer, seed, trained, test):
         """Return the figures of a seed, written into its folder."""
         folder = trainer.folder / f"seed_{seed}"
-        _, figures = evaluate(trained, test, folder, is_text=trainer.data.is_text)
+        _, figures = evaluate(trained, test, folder, reads=trainer.data.reads)
         models = describe_models(folder, trained, figures)
         curves = {name: curves for name, (_, curves) in trained.items() if curves}
         results = {"recipe": trainer.recipe.name, "seed": seed, "models": models, "curves": curves}

@@ -93,7 +93,7 @@ class Distill(Compare):
             title=trainer.recipe.name,
             curves=curves,
             test=test,
-            is_text=trainer.data.is_text,
+            reads=trainer.data.reads,
             class_names=trainer.data.class_names,
             teacher_logits=said.logits.get("teacher"),
         )

@@ -208,11 +208,11 @@ def _measured(student, data):
 
 def _is_int8(data):
     """Return whether int8 files are what students of such data are shipped as."""
-    return data.is_images or data.is_text
+    return data.reads in ("images", "texts")
 
 
 def _spec(data, width):
-    if data.is_text:
+    if data.reads == "texts":
         return f"bytes:{width}-{2 * width}"
     if not data.is_images or min(data.image_shape[:2]) < 12:
         return f"mlp:{4 * width}"
@@ -247,6 +247,6 @@ def _bytes_of(spec, data):
 
 
 def _shape_of(data):
-    if data.is_text:
+    if data.reads == "texts":
         return {"num_bytes": data.input_shape[0]}
     return {"image_shape" if data.is_images else "input_shape": data.input_shape}

@@ -59,7 +59,7 @@ def verdict(gain, *, quick=False):
 
 
 @plain_text()
-def draw(path, *, title, curves, test, class_names, teacher_logits, is_text=False):
+def draw(path, *, title, curves, test, class_names, teacher_logits, reads="images"):
     """Draw the learning curves beside the soft targets of three test examples.
 
     Args:
@@ -70,7 +70,7 @@ def draw(path, *, title, curves, test, class_names, teacher_logits, is_text=Fals
         class_names: one string a class.
         teacher_logits: `[n, num_classes]`, of the test examples; `None` without a teacher, of whom
             nothing is drawn then.
-        is_text: as in `Data`.
+        reads: as in `Data`.
     """
     # Not pyplot: it would keep state in, and choose a window for, the caller's program.
     from matplotlib.figure import Figure
@@ -82,7 +82,7 @@ def draw(path, *, title, curves, test, class_names, teacher_logits, is_text=Fals
         figure = Figure(figsize=(15, 6.5), layout="constrained")
         left, right = figure.subfigures(1, 2, width_ratios=(1, 1.9))
         _draw_curves(left, title, curves)
-        _draw_soft_targets(right, test, class_names, teacher_logits, is_text)
+        _draw_soft_targets(right, test, class_names, teacher_logits, reads)
     with written_whole(path) as unfinished:
         figure.savefig(unfinished, dpi=110)
 
@@ -104,7 +104,7 @@ def _draw_curves(figure, title, curves):
     axes.legend(loc="lower right")
 
 
-def _draw_soft_targets(figure, test, class_names, teacher_logits, is_text):
+def _draw_soft_targets(figure, test, class_names, teacher_logits, reads):
     chosen, named = _sure_to_torn(teacher_logits), labels(class_names)
     figure.suptitle(
         "What the teacher says of three test examples: softmax(logits / T); the label in blue"
@@ -120,8 +120,10 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits, is_text):
             image, images = images[0], images[1:]
             row[0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r")
         else:
-            said = _shown(test.images[index]) if is_text else f"number {index}"
-            row[0].text(0.5, 0.5, said, ha="center", va="center", fontsize=8 if is_text else 9)
+            said, size = f"number {index}", 9
+            if reads == "texts":
+                said, size = _shown(test.images[index]), 8
+            row[0].text(0.5, 0.5, said, ha="center", va="center", fontsize=size)
         row[0].set_axis_off()
         number = test.labels[index]
         row[0].set_title(f"label: {named[number]}", fontsize=9)

@@ -53,7 +53,7 @@ class Run(Kind):
 
     def judge(self, trainer, trained, test):
         folder, data = trainer.folder, trainer.data
-        logits, figures = evaluate(trained, test, folder, is_text=trainer.data.is_text)
+        logits, figures = evaluate(trained, test, folder, reads=trainer.data.reads)
         gain, low, high = metrics.paired_gain(
             test.labels, logits["student"], logits["student_alone"]
         )
@@ -75,7 +75,7 @@ class Run(Kind):
             title=trainer.recipe.name,
             curves=results["curves"],
             test=test,
-            is_text=trainer.data.is_text,
+            reads=trainer.data.reads,
             class_names=data.class_names,
             teacher_logits=logits.get("teacher"),
         )

@@ -124,7 +124,7 @@ class Search(Kind):
     def judge(self, trainer, trained, test):
         trained, finished, best = trained
         validation = _validate(trained, trainer.data.validation)
-        _, figures = evaluate(trained, test, trainer.folder, is_text=trainer.data.is_text)
+        _, figures = evaluate(trained, test, trainer.folder, reads=trainer.data.reads)
         results = {
             "space": self.axes,
             "trials": finished,

@@ -91,7 +91,7 @@ class Sweep(Kind):
         folder = trainer.folder
         chosen = {name: trained[name] for name in ("teacher", "student_alone") if name in trained}
         chosen["student"] = trained[best.name]
-        _, figures = evaluate(chosen, test, folder, is_text=trainer.data.is_text)
+        _, figures = evaluate(chosen, test, folder, reads=trainer.data.reads)
         results = {
             "cells": [
                 {

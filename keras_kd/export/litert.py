@@ -15,6 +15,7 @@ from keras_kd._common.inputs import taken_by, vocabularies
 from keras_kd._common.reprs import call_of
 from keras_kd._common.typing import PathLike, Structure
 from keras_kd.data.columns import Columns
+from keras_kd.data.splits import READS
 from keras_kd.export import metadata
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.conversion import convert
@@ -24,8 +25,6 @@ from keras_kd.export.saved_model import in_float32
 from keras_kd.quantize import float_layers, float_share, weight_bits
 from keras_kd.quantize.calibration import calibration_images, calibration_inputs
 
-# What a file may say that it reads: what `Data.reads` tells.
-READS = ("images", "texts", "files", "numbers")
 QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
 
 # By how much, of the logits' own size, a file may differ from the model. Float formats differ by

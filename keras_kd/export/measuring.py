@@ -68,7 +68,7 @@ def taken_of(model, split):
 def range_of(model, data):
     """Return the lowest and the highest number that a model of one input is given."""
     # Of texts any byte, whichever there were.
-    if data is None or data.is_images or data.is_text or len(model.inputs) > 1:
+    if data is None or data.reads in ("images", "texts") or len(model.inputs) > 1:
         return 0.0, 255.0
     numbers = taken_of(model, data.train)
     return float(numbers.min()), float(numbers.max())

@@ -113,7 +113,7 @@ def labelled(seed=0):
         splits[split] = data_module.Split(bytes_of_all, numbers.astype(np.int32))
     return data_module.Data(
         "languages", class_names=tuple(LANGUAGES), source=str(Path(Place("languages"))),
-        is_images=False, is_text=True, **splits,
+        reads="texts", **splits,
     )  # fmt: skip
 
 

@@ -195,8 +195,8 @@ def answered(seed=0):
     labels["train"] = _stored(images["train"])
     splits = {split: data_module.Split(each, labels[split]) for split, each in images.items()}
     return data_module.Data(
-        "magika", class_names=class_names(), source=str(Path(Place())), is_images=False,
-        is_files=True, **splits,
+        "magika", class_names=class_names(), source=str(Path(Place())), reads="files",
+        **splits,
     )  # fmt: skip
 
 

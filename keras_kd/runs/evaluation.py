@@ -20,7 +20,7 @@ _BATCH_SIZE = 1000
 _NUM_SHOWN = 24
 
 
-def evaluate(trained, split, folder, *, is_text=False):
+def evaluate(trained, split, folder, *, reads="images"):
     """Ask models for a split once, keep what they said, and return it with its figures.
 
     Args:
@@ -28,7 +28,7 @@ def evaluate(trained, split, folder, *, is_text=False):
         split: the `Split`.
         folder: where `predictions.npz` is written: labels, the logits of each model, and which
             examples teacher and student differ most on, with those images or texts.
-        is_text: as in `Data`.
+        reads: as in `Data`.
 
     Returns:
         `(logits, figures)`, each by name.
@@ -41,7 +41,7 @@ def evaluate(trained, split, folder, *, is_text=False):
             labels=split.labels,
             shown=shown,
             images=pictures(split, shown),
-            **({"texts": split.images[shown].astype(np.uint8)} if is_text else {}),
+            **({"texts": split.images[shown].astype(np.uint8)} if reads == "texts" else {}),
             **{f"logits/{name}": each for name, each in logits.items()},
         )
     return logits, {

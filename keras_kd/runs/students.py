@@ -99,7 +99,7 @@ def shape_of_spec(spec, data):
     shape = data.input_shape
     if data.is_images:
         return {"image_shape": shape, "num_classes": data.num_classes}
-    if data.is_text:
+    if data.reads == "texts":
         return {"num_bytes": shape[0], "num_classes": data.num_classes}
     if not is_shape(shape):
         raise ValueError(

@@ -194,11 +194,11 @@ def _there(name, path, opened):
 def _made_up(file):
     """Return a `Data` of noise, to try a teacher on where no images are shown."""
     shape = (8, *shape_of_image(file))
-    is_images = read_by(file) == "images"
-    dtype = np.uint8 if is_images else np.int32
+    reads = read_by(file)
+    dtype = np.uint8 if reads == "images" else np.int32
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=dtype)
     split = Split(noise, np.zeros(8, np.int32))
-    return Data("noise", split, split, split, (), "made up", is_images=is_images)
+    return Data("noise", split, split, split, (), "made up", reads=reads)
 
 
 def _shown_part(test):

@@ -161,7 +161,7 @@ IMAGES, LABELS = arrays()
         ((IMAGES, LABELS), {"class_names": ["a", "b"]}, r"from 0 to 1, .* Received: a label of 2"),
         ((IMAGES, LABELS * 1.0), {}, "must be integers"),
         ((IMAGES, np.eye(3)[LABELS]), {}, r"labels.argmax\(-1\)"),
-        ((IMAGES[:, 0], LABELS), {"is_images": True}, r"must be \[n, height, width"),
+        ((IMAGES[:, 0], LABELS), {"reads": "images"}, r"must be \[n, height, width"),
         ((IMAGES[:, 0], LABELS), {}, "must have the same shape"),
         ((IMAGES[:0], LABELS[:0]), {}, "none of them 0"),
         ((IMAGES[:, :3], LABELS), {}, "must have the same shape"),
@@ -193,7 +193,7 @@ class TestNoImages:
         [
             (RANDOM.normal(size=(60, 13)), {}, (13,)),
             (RANDOM.integers(0, 9, (60, 7)), {}, (7,)),
-            (RANDOM.normal(size=(60, 7, 2)), {"is_images": False}, (7, 2)),
+            (RANDOM.normal(size=(60, 7, 2)), {"reads": "numbers"}, (7, 2)),
             (RANDOM.normal(size=(60, 2, 3, 4, 1)), {}, (2, 3, 4, 1)),
             (SEVERAL, {}, {"age": (1,), "words": (5,)}),
             (tuple(SEVERAL.values()), {}, ((1,), (5,))),
@@ -234,7 +234,8 @@ class TestNoImages:
             ({"age": np.full(60, np.nan)}, LABELS, {}, "inputs 'age' must be finite"),
             (np.array([["a", "b"]] * 60), LABELS, {}, "TextVectorization"),
             ({"x": np.array(1.0)}, LABELS, {}, r"must be \[n, ...\]"),
-            (SEVERAL, LABELS, {"is_images": True}, "Images must be one array"),
+            (SEVERAL, LABELS, {"reads": "images"}, "must be one array. Received: a dict"),
+            (IMAGES, LABELS, {"reads": "pictures"}, "`reads` must be one of"),
             (SEVERAL, {"kind": LABELS}, {}, "a dict of kind. .*`Distiller.fit`"),
             (SEVERAL, LABELS * 0.5, {}, "for what is no class use `Distiller.fit`"),
         ],
@@ -251,9 +252,9 @@ class TestNoImages:
     def test_a_data_of_other_things_must_say_so(self):
         split = kd.data.Split(np.ones((9, 4)), np.arange(9) % 3)
         names = ("a", "b", "c")
-        with pytest.raises(ValueError, match="Say of other data `is_images=False`"):
+        with pytest.raises(ValueError, match='Say of other data `reads="numbers"`'):
             kd.data.Data("x", split, split, split, names, "made up")
-        data = kd.data.Data("x", split, split, split, names, "made up", is_images=False)
+        data = kd.data.Data("x", split, split, split, names, "made up", reads="numbers")
         assert data.input_shape == (4,)
 
 
@@ -313,18 +314,3 @@ class TestDatasets:
         dataset = tf.data.Dataset.from_tensor_slices((IMAGES, LABELS))
         with pytest.raises(ValueError, match=sentence):
             kd.data.from_dataset(change(dataset), dataset, **options)
-
-
-@pytest.mark.parametrize(
-    ("told", "reads"),
-    [
-        ({}, "images"),
-        ({"is_images": False, "is_text": True}, "texts"),
-        ({"is_images": False, "is_files": True}, "files"),
-        ({"is_images": False}, "numbers"),
-    ],
-)
-def test_data_say_what_a_model_of_them_reads(told, reads):
-    shape = (4, 2, 2, 1) if not told else (4, 8)
-    split = kd.data.Split(np.zeros(shape, np.int32), np.zeros(4, np.int32))
-    assert kd.data.Data("some", split, split, split, ("one",), "here", **told).reads == reads

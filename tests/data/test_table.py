@@ -29,7 +29,7 @@ def things(tmp_path):
 def test_numbers_stand_as_they_are_and_words_are_places(things):
     data = kd.data.read(things())
     assert data.columns.inputs == ("weight", "colour=blue", "colour=red")
-    assert data.class_names == ("big", "small") and not data.is_images and not data.is_text
+    assert data.class_names == ("big", "small") and data.reads == "numbers"
     every = np.concatenate([each.images for each in (data.train, data.validation, data.test)])
     assert every.dtype == np.float32
     for weight, blue, red in every:

@@ -40,7 +40,7 @@ def jsonl(tmp_path):
 
 def test_each_text_is_in_one_split_under_its_class(letters):
     data = kd.data.read(letters, num_bytes=64)
-    assert data.is_text and not data.is_images and data.class_names == ("de", "en")
+    assert data.reads == "texts" and data.class_names == ("de", "en")
     splits = data.train, data.validation, data.test
     texts = [kd.data.decode_texts(each.images) for each in splits]
     assert [len(each) for each in texts] == [32, 4, 4]
@@ -141,7 +141,7 @@ def test_texts_in_columns_are_those_in_folders(jsonl, tmp_path):
     ]
     table = written(tmp_path / "other.csv", lines)
     same = kd.data.read(table, text="Body", label="Kind", num_bytes=64)
-    assert data.is_text and data.digest == same.digest and same.class_names == ("de", "en")
+    assert data.reads == "texts" and data.digest == same.digest and same.class_names == ("de", "en")
 
 
 def test_a_folder_of_files_is_read_by_their_names(tmp_path):
@@ -218,7 +218,7 @@ def test_a_cache_holds_what_would_be_in_memory(letters, tmp_path):
         return kd.data.read(letters, **how)
 
     plain, cached, again = kd.data.read(letters, num_bytes=64), read(), read()
-    assert isinstance(cached.train.images, np.memmap) and cached.is_text
+    assert isinstance(cached.train.images, np.memmap) and cached.reads == "texts"
     assert cached.digest == plain.digest and cached.test.digest == plain.test.digest
     assert len(list((tmp_path / "cache").glob("*.npy"))) == 3
     assert again.train.images.filename == cached.train.images.filename

@@ -51,7 +51,7 @@ def test_a_number_of_bytes_out_of_range_is_refused(num_bytes):
 
 def test_arrays_of_texts_are_known_as_texts():
     x, y = kd.data.encode_texts(["one", "two"] * 20), np.arange(40) % 2
-    data = kd.data.from_arrays((x, y), (x, y), is_text=True)
-    assert data.is_text and not data.is_images and data.input_shape == (256,)
+    data = kd.data.from_arrays((x, y), (x, y), reads="texts")
+    assert data.reads == "texts" and data.input_shape == (256,)
     with pytest.raises(ValueError, match="as `data.encode_texts` returns them"):
-        kd.data.from_arrays((x / 2, y), (x / 2, y), is_text=True)
+        kd.data.from_arrays((x / 2, y), (x / 2, y), reads="texts")

@@ -67,7 +67,7 @@ def test_pages_are_split_by_name_and_sentences_are_of_their_language(packages):
 
 def test_data_are_pieces_that_stand_in_one_split_and_one_language(packages):
     data = PARTS.labelled()
-    assert data.is_text and data.num_classes == 21 and data.input_shape == (64,)
+    assert data.reads == "texts" and data.num_classes == 21 and data.input_shape == (64,)
     texts = {name: set(kd.data.decode_texts(getattr(data, name).images)) for name in PARTS._MOST}
     for one, other in itertools.combinations(texts.values(), 2):
         assert not one & other

@@ -69,7 +69,7 @@ class TestASpec:
 
     def test_of_series_each_feature_at_every_step(self):
         series = RANDOM.normal([5.0, 500.0], [1.0, 100.0], (40, 6, 2))
-        data = data_of(series, is_images=False)
+        data = data_of(series, reads="numbers")
         student = build_student("mlp:4", data, seed=0)
         numbers = np.asarray(student.get_layer("normalize")(data.train.images))
         np.testing.assert_allclose(numbers.mean((0, 1)), 0, atol=1e-5)
