@@ -282,7 +282,10 @@ def _add_export(commands):
         "Write a model as SavedModel, LiteRT and ONNX files, run each in a fresh process, and show "
         "size, accuracy, agreement, time and memory. The exit code is 1 if a format fails or a "
         "file misses a budget.",
-        ["{} student.keras --to files --data digits"],
+        [
+            "{} student.keras --to files --data digits",
+            "{} student.keras --to files --data photos",
+        ],
     )
     export.add_argument("model", metavar="MODEL", help="a .keras file that returns logits")
     export.add_argument("--to", metavar="DIR", required=True, help="folder to write to")
@@ -291,10 +294,13 @@ def _add_export(commands):
     )
     export.add_argument(
         "--data",
-        metavar="NAME",
-        help="data set that calibrates and measures (fashion_mnist, mnist, cifar10, digits)",
+        metavar="DATA",
+        help="what calibrates and measures: fashion_mnist, mnist, cifar10, digits, or the path of "
+        "data of yours",
     )
     _add_data_dir(export)
+    _add_columns(export)
+    _add_class_map(export, "the model's")
     export.add_argument("--teacher", metavar="FILE", help="a model file to compare with")
     _add_budgets_of_files(export)
     export.add_argument("--max-drop", type=float, metavar="P", help="most points of accuracy lost")
@@ -436,6 +442,23 @@ def _add_ends(parser):
     )
 
 
+def _add_columns(parser):
+    parser.add_argument(
+        "--label", metavar="COLUMN", help="of the labels in a file of rows (default: label)"
+    )
+    parser.add_argument(
+        "--text",
+        metavar="COLUMN",
+        help="of the texts (default: text; without such a column the file is a table)",
+    )
+
+
+def _add_class_map(parser, whose):
+    parser.add_argument(
+        "--class-map", metavar="FILE", help=f"{whose} class names in order, as JSON"
+    )
+
+
 def _add_import(parser):
     parser.add_argument(
         "--import",
@@ -476,14 +499,7 @@ def _add_own_files(own, *, has_student=True):
         "validation/, test/, if you like), a .csv or .jsonl file of texts or of a table, a folder "
         "of TFRecord shards with schema.json, an .npz file, or a known name",
     )
-    own.add_argument(
-        "--label", metavar="COLUMN", help="of the labels in such a file (default: label)"
-    )
-    own.add_argument(
-        "--text",
-        metavar="COLUMN",
-        help="of the texts (default: text; without such a column the file is a table)",
-    )
+    _add_columns(own)
     if has_student:
         own.add_argument(
             "--student",
@@ -500,8 +516,12 @@ def _add_own_files(own, *, has_student=True):
         help="to resize to (default: that of the files if they agree, else the teacher's)",
     )
     own.add_argument(
-        "--class-map", metavar="FILE", help="the teacher's class names in order, as JSON"
+        "--num-bytes",
+        type=int,
+        metavar="N",
+        help="to read of each text (default: as many as the teacher takes, else 256)",
     )
+    _add_class_map(own, "the teacher's")
     if has_student:
         own.add_argument(
             "--unlabelled",

@@ -255,8 +255,10 @@ def _export(options):
     model = load_model_file(options.model, "model")
     check_calibration(options.formats, model, options.data)
     teacher = None if options.teacher is None else load_any(options.teacher)
-    if options.data is not None:
+    if options.data in keras_kd.data.NAMES:
         data = keras_kd.data.load(options.data, data_dir=options.data_dir)
+    elif options.data is not None:
+        data = keras_kd.data.read(options.data, **_reading_for(model, options))
     results = keras_kd.export.export(
         model,
         options.to,
@@ -272,6 +274,17 @@ def _export(options):
     seconds = f"{results['seconds']:.0f} s"
     _show(f"Written to {options.to} in {seconds}: export.json, export.png, files", options.quiet)
     return 0 if results["ok"] else 1
+
+
+def _reading_for(model, options):
+    """Return how data of the user's are read for a model, as options of `data.read`."""
+    from keras_kd.data.reading import class_names_beside, class_names_in
+
+    path = options.class_map
+    names = class_names_beside(options.model) if path is None else class_names_in(path)
+    told = {"class_names": names, "label": options.label, "text": options.text}
+    shape = model.input_shape[1:] if len(model.inputs) == 1 else None
+    return {"shape": shape} | {name: each for name, each in told.items() if each is not None}
 
 
 def _serve(options):

@@ -188,6 +188,7 @@ def _own_recipe(options):
     teachers = options.teacher or []
     reading = {
         "image_size": options.image_size,
+        "num_bytes": options.num_bytes,
         "unreadable": "leave_out" if options.leave_out_unreadable else None,
         "cache": options.cache and os.path.abspath(options.cache),
         "label": options.label,
@@ -231,15 +232,13 @@ def _search(options):
 
 def _export(options):
     from keras_kd._common.model_files import check_path
-    from keras_kd.data.datasets import check_name
     from keras_kd.export.proof import check_budgets, check_formats
     from keras_kd.teachers.elsewhere import check_teacher_path
 
     check_path(options.model, "model")
     if options.teacher is not None:
         check_teacher_path(options.teacher)
-    if options.data is not None:
-        check_name(options.data)
+    _data(options)
     check_formats(options.formats)
     budgets = {name: getattr(options, name) for name in ("max_kb", "max_drop", "max_us")}
     check_budgets(budgets, options.data)
@@ -282,8 +281,6 @@ def _soft_labels(options):
 
 def _own(options):
     from keras_kd._common.model_files import check_path
-    from keras_kd.data import reading
-    from keras_kd.data.datasets import NAMES
     from keras_kd.models.spec import check_spec
     from keras_kd.runs.students import AUTO
     from keras_kd.teachers.elsewhere import check_teacher_path
@@ -299,12 +296,30 @@ def _own(options):
             check_spec(student)
     if options.scale is not None:
         check_scale(options.scale)
-    if options.data not in NAMES:
-        told = {name: getattr(options, name) for name in ("image_size", "label", "text")}
-        reading.check_path(options.data, **told)
+    _data(options)
+    _import(options)
+
+
+def _data(options):
+    """Refuse what is no data set, or is said of another kind of one."""
+    from keras_kd.data import reading
+    from keras_kd.data.datasets import NAMES
+
+    told = {name: getattr(options, name, None) for name in _OF_DATA}
+    if options.data is None or options.data in NAMES:
+        given = [_OWN[name][0] for name, each in told.items() if each is not None]
+        if given:
+            raise ValueError(
+                "How data are read is said of a folder or file of yours. Received: "
+                f"{given[0]} beside {options.data or 'no data'}. Leave it out, or say --data PATH."
+            )
+    else:
+        try:
+            reading.check_path(options.data, **told)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error} Known names are {', '.join(NAMES)}.") from error
     if options.class_map is not None:
         reading.check_class_names_path(options.class_map)
-    _import(options)
 
 
 def _import(options):
@@ -352,6 +367,8 @@ _WORDS = {
     "device": _device,
     "ray": functools.partial(checks.check_address, "ray"),
 }
+# What tells of one kind of data alone.
+_OF_DATA = ("image_size", "num_bytes", "label", "text", "class_map")
 # What tells of a teacher and data of the user's: how it is said, and what it is if it is not.
 _OWN = {
     "teacher": ("--teacher", None),
@@ -361,6 +378,7 @@ _OWN = {
     "scale": ("--scale", None),
     "head": ("--head", None),
     "image_size": ("--image-size", None),
+    "num_bytes": ("--num-bytes", None),
     "label": ("--label", None),
     "text": ("--text", None),
     "class_map": ("--class-map", None),

@@ -45,6 +45,7 @@ TAKES = {
     "scale": (set(), None),
     "head": (set(), None),
     "image_size": (set(), None),
+    "num_bytes": (set(), None),
     "label": (set(), None),  # Arrays have no columns.
     "text": (set(), None),
     "modules": ({"abc"}, None),  # Python's own.
@@ -82,8 +83,8 @@ COMMANDS = {
 # In place of a recipe: a teacher and data of one's own, and what is said of them alone.
 OWN = ["--teacher", "model.keras", "--data", "data.npz"]
 OF_OWN = {
-    "teacher", "data", "student", "scale", "head", "image_size", "label", "text", "class_map",
-    "cache", "modules", "patience", "unlabelled", "soft_labels",
+    "teacher", "data", "student", "scale", "head", "image_size", "num_bytes", "label", "text",
+    "class_map", "cache", "modules", "patience", "unlabelled", "soft_labels",
 }  # fmt: skip
 CHOSEN = {"temperature", "alpha", "batch_size"}  # Those of a sweep and of a search are axes.
 FILES = {"max_kb", "max_us"}  # A distillation asks them of a recipe too.
@@ -245,7 +246,11 @@ def test_a_device_that_is_none_ends_with_2(value, place, capsys):
         ("search digits --storage sqlite://", "in memory"),
         ("export model.keras --to new --max-drop 1", "`max_drop` needs `data`"),
         ("export model.keras --to new --formats int9", "`formats` must be some of"),
-        ("export model.keras --to new --data imagenet", "`name` must be one of"),
+        ("export model.keras --to new --data imagenet", "is not there. Known names are fashion"),
+        ("export model.keras --to new --data digits --text said", "Received: --text beside digits"),
+        ("export model.keras --to new --label kind", "Received: --label beside no data"),
+        ("check --teacher model.keras --data digits --num-bytes 9", "--num-bytes beside digits"),
+        ("check --teacher model.keras --data data.npz --num-bytes 9", "Arrays keep their shape"),
         ("check --data data.npz", "There must be a teacher"),
         ("run", "Received: neither. Say `keras-kd run digits`, or `keras-kd run --teacher"),
         ("sweep --temperature 1 2", "Received: neither"),

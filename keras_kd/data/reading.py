@@ -19,7 +19,7 @@ from keras_kd.data.splits import Data, check_class_names
 from keras_kd.data.table import table
 from keras_kd.data.text_file import text_file, texts_in
 from keras_kd.data.text_folder import TEXTS, readable, text_folder, texts_below
-from keras_kd.data.texts import numbers_of
+from keras_kd.data.texts import check_num_bytes, numbers_of
 
 CLASS_NAMES = "class_names.json"
 # What people call what each reads.
@@ -50,8 +50,9 @@ def read(path: PathLike, **options: Any) -> Data:
 
     Args:
         path: of the folder or file.
-        **options: the arguments of that reader. Those of another are refused. `default_size` may
-            be said of any: it is that of images, and `(num_bytes,)` of texts.
+        **options: the arguments of that reader. Those of another are refused. Two may be said of
+            any: `default_size`, that of images, and `(num_bytes,)` of texts; and `shape`, that of
+            one example as a model takes it, to which images and texts are brought.
 
     Returns:
         A `Data`.
@@ -134,10 +135,15 @@ def _reader_of(path, options):
     return text_folder if TEXTS.below(path) and not IMAGES.below(path) else image_folder
 
 
-def _for(reader, *, default_size=None, **options):
-    """Return options for a reader, `default_size` as it calls what that is of its examples."""
+def _for(reader, *, default_size=None, shape=None, **options):
+    """Return options for a reader, sizes and shapes as it calls them of its examples."""
     if reader is read_npz:
         return {name: each for name, each in options.items() if name not in _NOT_OF_ARRAYS}
+    if shape is not None and None not in shape:
+        if reader in (image_folder, read_records) and len(shape) == 3:
+            options |= {"image_size": tuple(shape[:2]), "channels": shape[2]}
+        elif reader in (text_folder, text_file) and len(shape) == 1:
+            options["num_bytes"] = shape[0]
     size = default_size or ()
     if reader in (image_folder, read_records) and len(size) == 2:
         return {"default_size": default_size, **options}
@@ -150,29 +156,35 @@ def _has_rows(folder):
     return any((folder / f"train{suffix}").is_file() for suffix in SUFFIXES)
 
 
-def check_path(path, *, image_size=None, channels=None, label=None, text=None, **_):
+def check_path(
+    path, *, image_size=None, channels=None, num_bytes=None, label=None, text=None, **_
+):  # fmt: skip
     """Refuse the path of what none of the readers reads, without looking into it.
 
     Args:
         path: as in `read`.
         image_size: as in `read`.
         channels: as in `read`.
+        num_bytes: as in `read`.
         label: as in `read`.
         text: as in `read`.
         **_: the other arguments of a reader.
 
     Raises:
         FileNotFoundError: if nothing is there.
-        ValueError: if it is something else.
+        ValueError: if it is something else, or `num_bytes` is no number of bytes.
     """
     path = Path(path)
+    if num_bytes is not None:
+        check_num_bytes(num_bytes)
+    sizes = {"image_size": image_size, "channels": channels, "num_bytes": num_bytes}
     is_there, is_folder = os.path.exists(path), os.path.isdir(path)
     suffix = path.suffix.lower()
-    for name, value in (("image_size", image_size), ("channels", channels)):
+    for name, value in sizes.items():
         if suffix == ".npz" and not is_folder and value is not None:
             raise ValueError(
                 f"Arrays keep their shape. Received: {name} for {path}. Give the teacher a "
-                "`preprocess` that resizes, or write the images to files."
+                "`preprocess` that resizes, or write them to files."
             )
     for name, value in (("label", label), ("text", text)):
         if value is not None and not (is_folder or suffix in SUFFIXES):

@@ -1,7 +1,6 @@
 """What the page shows: files, test images, and the teacher's answers, from a folder of results."""
 
 import json
-import os
 import tempfile
 from pathlib import Path
 
@@ -160,11 +159,7 @@ def _data_of(file, made_from, data_dir):
         found = data_module.load(path, data_dir=data_dir)
     else:
         options = {"class_names": file["class_names"], **(made_from.get("data_options") or {})}
-        if os.path.isdir(path) and read_by(file) == "images":
-            height, width, channels = shape_of_image(file)
-            options |= {"image_size": (height, width), "channels": channels}
-        elif read_by(file) == "texts":
-            options["num_bytes"] = shape_of_image(file)[0]
+        options["shape"] = shape_of_image(file)
         found = _there("data", path, lambda: data_module.read(path, **options))
     name = f"The test {read_by(file)} of {found.name}"
     _check_fit(file, name, found.input_shape, found.num_classes)

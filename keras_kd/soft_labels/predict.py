@@ -79,7 +79,7 @@ def logits_of_all(teacher, images, verbose):
             moved = len(keras.tree.flatten(some)[0])
             start += moved
             bar.advance(task, moved)
-            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} examples/s")
     return found
 
 
@@ -132,7 +132,7 @@ def _answers(ask, images, start):
         told = re.search(r"\w+(?:Error|Exception): .+", str(error))
         stop = start + len(keras.tree.flatten(images)[0])
         raise ValueError(
-            f"The teacher must answer every image. Received, for images {start} to {stop - 1}: "
+            f"The teacher must answer every example. Received, for examples {start} to {stop - 1}: "
             f"{told[0] if told else first_sentence(error)}. Nothing was trained."
         ) from error
 
@@ -172,8 +172,8 @@ def asking(teacher, augmentation):
     return ask
 
 
-def progress_bar(title, verbose, unit="images"):
-    """Return a progress bar of images, or another unit; its tasks need a field `pace`."""
+def progress_bar(title, verbose, unit="examples"):
+    """Return a progress bar of examples, or another unit; its tasks need a field `pace`."""
     console = Console(quiet=not verbose)
     columns = [
         rich.progress.TextColumn(title),

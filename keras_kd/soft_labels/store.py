@@ -502,7 +502,7 @@ class SoftLabels:
             chosen = numbers == number
             rows[chosen] = self._pieces[view * pieces_a_view + number][places[chosen]]
         if not np.array_equal(rows["index"], positions):
-            raise ValueError(f"The rows in {self.path} are not those of the images asked for.")
+            raise ValueError(f"The rows in {self.path} are not those of the examples asked for.")
         return rows
 
     def _logits(self, rows):

@@ -209,7 +209,7 @@ class Writer:
             writer = type(self)(self.place, self.made_of, False, self.rows_per_block)
             for number in launcher(_Work(writer, asked), missing):
                 bar.advance(task, self._num_rows(number))
-                bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+                bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} examples/s")
         self.progress()  # Where a folder is shared, who lists it sees what others wrote.
         elsewhere = [n for n, shard in self._done(missing).items() if shard is None]
         if elsewhere:
@@ -318,7 +318,7 @@ class Writer:
             some["seed"] = seeds[own]
             self._keep(some, keras.tree.map_structure(operator.itemgetter(own), answers))
             bar.advance(task, len(some))
-            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} images/s")
+            bar.update(task, pace=f"{bar.tasks[0].speed or 0:,.0f} examples/s")
         return rows
 
     def _batches(self, view, start, stop, batch_size):

@@ -93,6 +93,22 @@ def test_the_page_shows_the_texts_on_which_student_and_teacher_differ(distilled,
     assert shown[0]["text"] in (distilled / "report.html").read_text()
 
 
+@pytest.mark.parametrize(("name", "form"), [("texts", "int8"), ("table", "float32")])
+def test_a_model_is_exported_beside_the_data_it_was_made_for(place, name, form, capsys):
+    data = place / ("texts" if name == "texts" else "table.csv")
+    (place / "classes.json").write_text(json.dumps(list(kd.data.read(data).class_names)))
+    words = f"export {place}/{name}.keras --to {place}/files_{name} --data {data} --formats {form}"
+    assert cli.main([*words.split(), "--class-map", f"{place}/classes.json"]) == 0
+    assert f"examples of {data.stem}" in capsys.readouterr().out
+    told = kd.export.embedded(place / f"files_{name}" / f"student_{form}.tflite")
+    assert told["class_names"] == list(kd.data.read(data).class_names)
+    assert told["input"]["reads"] == ("texts" if name == "texts" else "numbers")
+    (place / "classes.json").write_text('["neither", "nor"]')
+    words = words.replace("files_", "others_")
+    assert cli.main([*words.split(), "--class-map", f"{place}/classes.json"]) == 1
+    assert not (place / f"others_{name}").exists()
+
+
 @pytest.mark.parametrize("name", ["texts", "table.csv"])
 def test_a_check_says_what_the_examples_are(place, name, capsys):
     teacher = place / f"{name.partition('.')[0]}.keras"

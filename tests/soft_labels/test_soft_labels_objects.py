@@ -85,7 +85,7 @@ class TestWriting:
     ):
         made = kd.SoftLabels.create(url, teacher, IMAGES, **OPTIONS)
         assert content(url) == whole
-        assert kd.SoftLabels.status(url).startswith(f"{url}: finished, 400 images, 2 views each")
+        assert kd.SoftLabels.status(url).startswith(f"{url}: finished, 400 examples, 2 views each")
         forget(monkeypatch, tmp_path, "elsewhere")
         shift = OPTIONS["augmentation"]
         read = kd.SoftLabels(url, augmentation=shift)

@@ -376,7 +376,7 @@ class TestCommand:
         assert self.told(capsys, "status", "labels") == (0, "labels: 3 of 6 shards are written")
         assert cli.main(["soft-labels", *asked, "--shard", "1/2"]) == 0
         code, sentence = self.told(capsys, "status", "labels")
-        assert code == 0 and sentence.startswith("labels: finished, 361 images, 0.0 MB in shards")
+        assert code == 0 and sentence.startswith("labels: finished, 361 examples, 0.0 MB in shards")
         student = kd.models.mlp([4], **SHAPE)
         distiller = kd.Distiller(student=student, soft_labels="labels").compile()
         distiller.fit(kd.data.read("d.npz", seed=0).train.batches(64), verbose=0)
