@@ -7,6 +7,7 @@ import numbers
 import os
 import re
 import tempfile
+from collections.abc import Hashable
 from pathlib import Path
 
 from keras_kd._common.files import is_url
@@ -103,7 +104,7 @@ def check_choice(name, value, known):
     Raises:
         ArgumentError: in one sentence.
     """
-    if value not in known:
+    if not isinstance(value, Hashable) or value not in known:
         names = ", ".join(map(repr, known))
         raise ArgumentError(f"`{name}` must be one of {names}. Received: {name}={value!r}.")
 

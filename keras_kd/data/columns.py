@@ -80,7 +80,17 @@ class Columns:
         Raises:
             ValueError: if a column is missing, or a number is none.
         """
-        return encoded(self, list(rows), lambda number: f"row {number}")
+        if isinstance(rows, Mapping):
+            raise ValueError(
+                "Rows must be a list of dicts. Received: one dict. Put it into a list, `[row]`."
+            )
+        rows = list(rows)
+        for number, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise ValueError(
+                    f"Each row must be a dict by column. Received: {row!r} as row {number}."
+                )
+        return encoded(self, rows, lambda number: f"row {number}")
 
     def get_config(self) -> Config:
         """Return what makes it again, for JSON."""
@@ -95,7 +105,16 @@ class Columns:
 
     @classmethod
     def from_config(cls, config: Config) -> "Columns":
-        """Make it again from `get_config`, or from what `export.embedded` returns of a file."""
+        """Make it again from `get_config`, or from what `export.embedded` returns of a file.
+
+        Raises:
+            ValueError: if that tells no columns: the file is not of a table.
+        """
+        if not isinstance(config, Mapping) or not isinstance(config.get("columns"), list):
+            raise ValueError(
+                "A file must tell the columns of its table. Received: none. Write it with "
+                "`export.litert(..., columns=data.columns)`."
+            )
         return cls(
             tuple(
                 Column(each["name"], each.get("mean"), tuple(each.get("categories", ())))

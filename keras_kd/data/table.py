@@ -106,6 +106,11 @@ def table(
 
 def _names(train, columns, categorical, label):
     """Return the columns to tell the labels by."""
+    for argument, names in (("columns", columns), ("categorical", categorical)):
+        if names is not None and not isinstance(names, (list, tuple)):
+            raise ValueError(
+                f"`{argument}` must be a list of names. Received: {argument}={names!r}."
+            )
     names = [each for each in train.columns if each != label] if columns is None else list(columns)
     train.check_has(*names, *categorical)
     wrong = [each for each in categorical if each not in names]

@@ -61,8 +61,17 @@ def decode_texts(numbers: Tensor) -> list[str]:
 
     Args:
         numbers: integers `[n, num_bytes]`.
+
+    Raises:
+        ValueError: if they are something else.
     """
-    rows = np.asarray(numbers).astype(np.uint8)
+    numbers = np.asarray(numbers)
+    if numbers.ndim != 2 or numbers.dtype.kind not in "iu":
+        raise ValueError(
+            "Texts must be integers [n, num_bytes], as `encode_texts` returns them. Received: "
+            f"{numbers.dtype} {list(numbers.shape)}."
+        )
+    rows = numbers.astype(np.uint8)
     # What was not written by `encode_texts` may be no UTF-8.
     return [row[row != PADDING].tobytes().decode("utf-8", "replace") for row in rows]
 

@@ -124,6 +124,10 @@ def litert(
     """
     check_choice("quantization", quantization, QUANTIZATIONS)
     check_choice("reads", reads, (None, *READS))
+    if not isinstance(columns, Columns | None):
+        raise ValueError(
+            f"`columns` must be those of a table, `Data.columns`. Received: columns={columns!r}."
+        )
     _require_litert()
     model = check_model(model)
     is_twin = _is_twin(model, quantization)

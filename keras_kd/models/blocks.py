@@ -3,6 +3,8 @@
 import keras
 import numpy as np
 
+from keras_kd._common.checks import ArgumentError, check_integer
+
 
 def normalized_image(image_shape, mean, std):
     """Return the input named `image` and its pixels as `(image / 255 - mean) / std`."""
@@ -24,6 +26,18 @@ def standardized_input(input_shape, mean, std):
     # Lists, which a configuration in JSON holds to the last bit.
     scale, offset = (1 / std).tolist(), (-mean / std).tolist()
     return inputs, keras.layers.Rescaling(scale, offset=offset, name="normalize")(inputs)
+
+
+def check_widths(name, widths):
+    """Refuse what is no list of channels or units.
+
+    Raises:
+        ArgumentError: in one sentence.
+    """
+    if not isinstance(widths, (list, tuple, np.ndarray)):
+        raise ArgumentError(f"`{name}` must be a list, such as [16, 32]. Received: {widths!r}.")
+    for width in widths:
+        check_integer(name, width, minimum=1)
 
 
 def logits_model(image, features, num_classes, name):

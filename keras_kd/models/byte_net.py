@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_kd.models.blocks import logits_model
+from keras_kd._common.checks import check_integer
+from keras_kd.models.blocks import check_widths, logits_model
 
 _BYTES = 256
 # Numbers that stand for a byte.
@@ -45,6 +46,8 @@ def byte_net(
     assert student(kd.data.encode_texts(["Hello"], num_bytes=64)).shape == (1, 3)
     ```
     """
+    check_widths("filters", filters)
+    check_integer("num_bytes", num_bytes, minimum=1)
     numbers = keras.Input((num_bytes,), dtype="int32", name="bytes")
     x = keras.layers.Embedding(_BYTES, _WIDTH, name="table")(numbers)
     for number, channels in enumerate(filters, start=1):

@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_kd.models.blocks import logits_model, normalized_image, normed_convolution
+from keras_kd.models.blocks import (
+    check_widths,
+    logits_model,
+    normalized_image,
+    normed_convolution,
+)
 
 
 def conv_net(
@@ -45,6 +50,7 @@ def conv_net(
     assert student.output_shape == (None, 10)
     ```
     """
+    check_widths("filters", filters)
     image, x = normalized_image(image_shape, mean, std)
     for number, channels in enumerate(filters, start=1):
         if batch_norm:

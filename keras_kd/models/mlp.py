@@ -4,7 +4,12 @@ from collections.abc import Sequence
 
 import keras
 
-from keras_kd.models.blocks import logits_model, normalized_image, standardized_input
+from keras_kd.models.blocks import (
+    check_widths,
+    logits_model,
+    normalized_image,
+    standardized_input,
+)
 
 
 def mlp(
@@ -52,6 +57,7 @@ def mlp(
     assert of_a_table.input_shape == (None, 2)
     ```
     """
+    check_widths("hidden", hidden)
     if input_shape is None:
         image, x = normalized_image(image_shape, mean, std)
     else:

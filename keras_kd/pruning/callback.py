@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_kd._common.checks import check_choice, check_integer
+from keras_kd._common.checks import check_choice, check_integer, check_part
 from keras_kd._common.typing import Config
 from keras_kd.pruning import scores
 from keras_kd.pruning.channels import FOLLOWS, channels_of, graph_to_prune
@@ -75,11 +75,7 @@ class Pruning(keras.callbacks.Callback):
         data: Any = None,
     ):
         super().__init__()
-        if not 0 < multiply_adds < 1:
-            raise ValueError(
-                "`multiply_adds` must be a share above 0 and below 1. Received: "
-                f"multiply_adds={multiply_adds}."
-            )
+        check_part("multiply_adds", multiply_adds)
         check_integer("epochs", epochs, minimum=1)
         check_choice("criterion", criterion, _CRITERIA)
         if (criterion == "taylor") != (data is not None):
@@ -98,7 +94,8 @@ class Pruning(keras.callbacks.Callback):
         if self.params["epochs"] <= self.epochs:
             raise ValueError(
                 "`fit` must go on after the epochs in which channels go. Received: "
-                f"fit(epochs={self.params['epochs']}) and Pruning(epochs={self.epochs})."
+                f"fit(epochs={self.params['epochs']}) and Pruning(epochs={self.epochs}). Train for "
+                f"{2 * self.epochs} epochs."
             )
         students = getattr(self.model, "students", ())
         if len(students) > 1:

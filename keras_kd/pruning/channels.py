@@ -19,6 +19,7 @@ from keras import layers
 from keras_kd._common.graph import graph_of, has_graph, name_of_operation
 from keras_kd.quantize.arithmetic import multiply_adds
 from keras_kd.quantize.rewriting import Names
+from keras_kd.quantize.students import weight_bits
 
 # How weights hold a channel: they make it, read it, change it by itself, or are its statistics.
 MAKES, READS, CHANGES, FOLLOWS = "makes", "reads", "changes", "follows"
@@ -138,12 +139,17 @@ def graph_to_prune(student):
     """Return the `Graph` of a student.
 
     Raises:
-        ValueError: if it is no graph of layers.
+        ValueError: if it is no graph of layers, or an integer twin.
     """
     if not has_graph(student) or not student.built:
         raise ValueError(
             "A student to prune must be a built Functional or Sequential keras.Model. Received: "
             f"{getattr(student, 'name', type(student).__name__)}, a {type(student).__name__}."
+        )
+    if weight_bits(student):
+        raise ValueError(
+            "Channels go before a student is prepared for integers. Received: "
+            f"{student.name}, a twin. Prune the student itself, then `quantize.prepare` it."
         )
     return graph_of(student)
 

@@ -28,10 +28,15 @@ def calibration_images(calibration, image_shape, input_range, vocabularies=()):
     """
     _check_given(calibration)
     images = _as_array(calibration)
-    if images.dtype.kind not in "buif":
+    if isinstance(images, dict):
         raise ValueError(
-            "The calibration images must be pixels, as integers or floats. "
-            f"Received: an array of {images.dtype}."
+            "The calibration images must be one array, as the model takes them. Received: a dict "
+            f"of {', '.join(images) or 'nothing'}."
+        )
+    if images.dtype.kind not in "buif" or images.ndim == 0:
+        raise ValueError(
+            "The calibration images must be an array of pixels, as integers or floats. "
+            f"Received: {f'an array of {images.dtype}' if images.ndim else repr(calibration)}."
         )
     if len(images) == 0:
         raise ValueError(

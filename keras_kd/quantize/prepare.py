@@ -99,6 +99,10 @@ def prepare(
     """
     for each in weights.values() if isinstance(weights, Mapping) else [weights]:
         check_choice("weights", each, _WEIGHT_BITS)
+    if not isinstance(keep_float, Collection):
+        raise ValueError(
+            f"`keep_float` must be names of layers. Received: keep_float={keep_float!r}."
+        )
     check_choice("activations", activations, ("int8",))
     check_choice("ranges", ranges, _RANGES)
     if ranges == "learned" and calibration is None:

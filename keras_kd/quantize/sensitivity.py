@@ -310,9 +310,13 @@ def _examples(data, shape, input_range, tables):
     """Return up to 2,000 images, evenly spread, and their labels, if there are any."""
     classes = getattr(data, "labels", None)
     images = getattr(data, "images", data)
-    if isinstance(data, tuple):
+    if isinstance(data, tuple) and len(data) == 2:
         images, classes = data
     images = np.asarray(images)
+    if images.ndim == 0:
+        raise ValueError(
+            f"`data` must be a Split, images, or a tuple of images and labels. Received: {data!r}."
+        )
     chosen = np.linspace(0, len(images) - 1, min(len(images), _MOST_EXAMPLES)).astype(int)
     if classes is not None and len(classes) != len(images):
         raise ValueError(

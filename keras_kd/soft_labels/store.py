@@ -289,7 +289,7 @@ class SoftLabels:
             return f"{place}: {done} of {total} shards are written"
         views = f", {record['views']} views each" if record["views"] > 1 else ""
         return (
-            f"{place}: finished, {record['num_examples']:,} images{views}, "
+            f"{place}: finished, {record['num_examples']:,} examples{views}, "
             f"{place.nbytes() / 1e6:,.1f} MB in shards of {record['rows_per_shard']:,}"
         )
 
@@ -575,6 +575,10 @@ def _writer(place, made_of, verbose):
 
 
 def _checked_part(part):
+    if not isinstance(part, (tuple, list)) or len(part) != 2:
+        raise ValueError(
+            f"`part` must be a number and of how many, such as (3, 16). Received: {part!r}."
+        )
     number, count = part
     check_integer("num_parts", count, minimum=1)
     check_integer("part", number, minimum=1)

@@ -112,6 +112,8 @@ def test_whole_numbers_as_labels_are_in_their_own_order(things):
         (["1;5,red,a", "2;5,red,b"] * 9, {"label": "kind"}, "a column 'kind' of labels"),
         (["1,red,a", "2,red,b"] * 9, {"columns": ["size"]}, "must have a column 'size'"),
         (["1,red,a", "2,red,b"] * 9, {"columns": ["label"]}, "Received: the label 'label'"),
+        (["1,red,a", "2,red,b"] * 9, {"columns": "weight"}, "`columns` must be a list of names"),
+        (["1,red,a", "2,red,b"] * 9, {"categorical": "colour"}, "`categorical` must be a list"),
         (["1,,a", "2,,b"] * 9, {}, "'colour', which is empty"),
         (["1e39,red,a", "2,red,b"] * 9, {}, "float32 does not hold"),
         (["9" * 400 + ",red,a", "2,red,b"] * 9, {}, "float32 does not hold"),
@@ -165,6 +167,10 @@ def test_a_row_of_another_day_must_have_its_columns(things):
         columns.encode([{"weight": 1}])
     with pytest.raises(ValueError, match="'weight' must hold finite numbers. Received: 'heavy'"):
         columns.encode([{"weight": "heavy", "colour": "red"}])
+    with pytest.raises(ValueError, match="a list of dicts. Received: one dict"):
+        columns.encode({"weight": 1, "colour": "red"})
+    with pytest.raises(ValueError, match="a dict by column. Received: 'red' as row 0"):
+        columns.encode(["red"])
 
 
 def test_rows_without_labels_are_read_by_the_same_columns(things):
@@ -180,6 +186,11 @@ def test_a_file_tells_its_columns(things, tmp_path):
     told = kd.data.Columns.from_config(kd.export.embedded(path))
     assert told == data.columns
     assert kd.export.run_litert(path, told.encode([{"weight": 1, "colour": "red"}])).logits.shape
+    kd.export.litert(student, path)
+    with pytest.raises(ValueError, match="must tell the columns of its table. Received: none"):
+        kd.data.Columns.from_config(kd.export.embedded(path))
+    with pytest.raises(ValueError, match="those of a table.*Received: columns='weight'"):
+        kd.export.litert(student, tmp_path / "other.tflite", columns="weight")
     columns = kd.data.Columns(data.columns.columns[:1])
     with pytest.raises(ValueError, match="must make the \\[3\\] numbers"):
         kd.export.litert(student, tmp_path / "other.tflite", columns=columns)

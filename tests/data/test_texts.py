@@ -43,6 +43,12 @@ def test_what_is_no_text_is_refused(text, said):
         kd.data.encode_texts(["fine", text])
 
 
+@pytest.mark.parametrize("numbers", [None, "text", [1, 2], [[0.5]]])
+def test_what_no_text_became_is_not_turned_back(numbers):
+    with pytest.raises(ValueError, match=r"must be integers \[n, num_bytes\]"):
+        kd.data.decode_texts(numbers)
+
+
 @pytest.mark.parametrize("num_bytes", [0, -1, 65_537, 2.5])
 def test_a_number_of_bytes_out_of_range_is_refused(num_bytes):
     with pytest.raises(ValueError, match="num_bytes"):

@@ -120,6 +120,13 @@ def test_resnet18_refuses_a_width_of_nothing():
         kd.models.resnet18(0)
 
 
+@pytest.mark.parametrize("build", [kd.models.mlp, kd.models.conv_net, kd.models.byte_net])
+@pytest.mark.parametrize("widths", [16, "16", [0], [1.5], None])
+def test_widths_must_be_a_list_of_sizes(build, widths):
+    with pytest.raises(ValueError, match="must be (a list|an integer)"):
+        build(widths)
+
+
 class TestSpeedNet:
     def test_patches_are_turned_and_nothing_of_them_is_lost(self):
         kernel = (

@@ -269,7 +269,8 @@ def test_a_student_without_zeros_keeps_its_channels():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"multiply_adds": 1.0, "epochs": 1}, "`multiply_adds` must be a share above 0 and below"),
+        ({"multiply_adds": 1.0, "epochs": 1}, "`multiply_adds` must be above 0 and below 1"),
+        ({"multiply_adds": "half", "epochs": 1}, "`multiply_adds` must be above 0 and below 1"),
         ({"epochs": 0}, "`epochs` must be an integer of at least 1"),
         ({"epochs": 1, "criterion": "l2"}, "`criterion` must be one of 'l1', 'taylor'"),
         ({"epochs": 1, "criterion": "taylor"}, "`data` is what `criterion='taylor'`"),
@@ -300,6 +301,9 @@ def test_what_cannot_be_pruned_is_refused_in_a_sentence():
         fit(two, share=0.2)
     with pytest.raises(ValueError, match=r"fit\(epochs=1\) and Pruning\(epochs=1\)"):
         fit(two, epochs=1)
+    twin = kd.quantize.prepare(keras.Sequential([keras.Input((3,)), layers.Dense(2)]))
+    with pytest.raises(ValueError, match="before a student is prepared .* Received: .*, a twin"):
+        fit(twin)
     with pytest.raises(ValueError, match="must be a built Functional or Sequential"):
         kd.pruning.shrink(Own())
     with pytest.raises(ValueError, match="must be a built Functional or Sequential"):

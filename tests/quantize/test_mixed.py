@@ -72,6 +72,10 @@ def test_what_is_kept_computes_in_float32_there_and_in_the_file(student, digits,
     [
         ({"weights": {"hiden": "int4"}}, "`weights` must be one of 'conv', 'separable'"),
         ({"weights": {"hidden": "int2"}}, "`weights` must be one of 'int8', 'int4'"),
+        ({"weights": ["conv"]}, r"`weights` must be one of .*Received: weights=\['conv'\]"),
+        ({"keep_float": None}, "`keep_float` must be names of layers. Received: keep_float=None"),
+        ({"calibration": 0.5}, "must be an array of pixels.*Received: 0.5"),
+        ({"calibration": {"x": [1]}}, "must be one array.*Received: a dict of x"),
         ({"keep_float": ["relu"]}, "`keep_float` must be one of 'conv'"),
         (
             {"weights": {"conv": "int4"}, "keep_float": ["conv"]},

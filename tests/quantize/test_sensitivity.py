@@ -120,6 +120,8 @@ def test_the_student_is_not_changed(student, digits):
 def test_what_it_cannot_take_is_refused(student, digits):
     with pytest.raises(ValueError, match="Labels must be one for each example"):
         kd.quantize.sensitivity(student, (digits.test.images, digits.test.labels[:3]))
+    with pytest.raises(ValueError, match="`data` must be a Split, .*Received: None"):
+        kd.quantize.sensitivity(student, None)
     with pytest.raises(ValueError, match="on the scale of `input_range`"):
         kd.quantize.sensitivity(student, digits.test.images / 255.0)
     with pytest.raises(ValueError, match="must hold images"):

@@ -128,6 +128,11 @@ class TestParts:
                 part(path, given, 2, 2, **options)
         assert content(tmp_path / ".labels.unfinished") == before
 
+    @pytest.mark.parametrize("number", [3, "3/16", (1, 2, 3), None])
+    def test_a_part_is_a_number_of_how_many(self, teacher, tmp_path, number):
+        with pytest.raises(ValueError, match=r"such as \(3, 16\). Received: "):
+            kd.SoftLabels.create_part(tmp_path / "labels", teacher, IMAGES, number)
+
     def test_parts_by_another_version_are_refused(self, teacher, tmp_path, whole, monkeypatch):
         path = tmp_path / "labels"
         part(path, teacher, 1, 2)
