@@ -65,10 +65,10 @@ SCRIPT = """
 import sys
 import numpy as np
 import keras_kd as kd
-from keras_kd.soft_labels import store
+from keras_kd.soft_labels import making
 
 if __name__ == "__main__":
-    store._ROWS_PER_BLOCK = {rows}
+    making._ROWS_PER_BLOCK = {rows}
     launcher = kd.launchers.Processes({workers}) if {workers} > 1 else None
     teacher = kd.load_teacher(sys.argv[1] + "/teacher.keras")
     kd.SoftLabels.create(

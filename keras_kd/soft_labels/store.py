@@ -1,60 +1,44 @@
 """The store: a folder of teacher logits, made once and joined to the data they are of."""
 
 import dataclasses
-import hashlib
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_kd._common.checks import check_integer, check_seed
 from keras_kd._common.json_files import misfit
-from keras_kd._common.locks import alone
 from keras_kd._common.reprs import call_of
 from keras_kd._common.typing import PathLike, Structure
 from keras_kd.data.augmentation import views_at
 from keras_kd.data.minibatches import Minibatches
-from keras_kd.data.splits import Split
 from keras_kd.data.targets import Targets
 from keras_kd.launchers import Launcher
-from keras_kd.soft_labels.objects_writing import ObjectsWriter
-from keras_kd.soft_labels.places import Folder, place_of
-from keras_kd.soft_labels.predict import examples_of, images_at_once, shapes_of
+from keras_kd.soft_labels.making import (
+    asked_of,
+    check_part_of_many,
+    make,
+    make_part,
+    of_logits,
+    writer_to,
+)
+from keras_kd.soft_labels.places import place_of
+from keras_kd.soft_labels.predict import examples_of
 from keras_kd.soft_labels.record import (
-    ALONE,
     Stored,
     check_same,
-    described,
     is_whole,
     listed,
-    outputs_of,
 )
-from keras_kd.soft_labels.rows import at_kept, dense_logits, parts_of, read_others, row_dtype
+from keras_kd.soft_labels.rows import at_kept, parts_of
+from keras_kd.soft_labels.shards import Shards
 from keras_kd.soft_labels.source import (
-    as_logits,
     as_split,
     asked_about,
-    heads_of,
-    kept_of,
     what_it_does,
 )
-from keras_kd.soft_labels.writing import Writer
 from keras_kd.teachers.ensemble import TeacherLike
-
-# A block, see `Writer`, has at most so many rows, and so many bytes.
-# NOTE: Stores were made by them; with others the same call would draw other views.
-_ROWS_PER_BLOCK, _BYTES_PER_BLOCK = 65536, 2**27
-# A shard is no more than a block, and no less than so many rows, of which a small teacher says in
-# an instant. Between the two there are about so many shards: enough for many workers, few files.
-_ROWS_PER_SHARD, _SHARDS = 1024, 256
-# Up to so many bytes lie in memory, a view in one piece: rows are found at once.
-_SMALL = 2**26
-# Of logits that are there already.
-_ROWS_AT_ONCE = 4096
 
 
 class SoftLabels:
@@ -126,11 +110,6 @@ class SoftLabels:
         place.fetch(self._made_of)
         for name in ("views", "num_examples", "num_classes", "head"):
             setattr(self, name, self._made_of[name])
-        self._outputs = outputs_of(self._made_of)
-        only = isinstance(self._outputs, Stored)
-        self._by_name = {ALONE: self._outputs} if only else self._outputs
-        self.heads = {name: output.head for name, output in self._by_name.items()}
-        self.output_names = tuple(self.heads)
         others = self._made_of.get("others", {})
         for shard in [*self._made_of["shards"], *others.values()]:
             if not is_whole(self.path, shard):
@@ -138,16 +117,9 @@ class SoftLabels:
                     f"The soft labels must be as they were written. Received: {shard['file']} in "
                     f"{place}, which is damaged. Delete the folder and create them again."
                 )
-        self._others = read_others(self.path, others)
-        shards = [
-            np.asarray(np.load(self.path / shard["file"], mmap_mode="r"))
-            for shard in self._made_of["shards"]
-        ]
-        self._rows_per_piece, self._pieces = self._made_of["rows_per_shard"], shards
-        if sum(shard.nbytes for shard in shards) <= _SMALL:
-            self._rows_per_piece, count = self.num_examples, len(shards) // self.views
-            firsts = range(0, len(shards), count)
-            self._pieces = [np.concatenate(shards[first : first + count]) for first in firsts]
+        self._shards = Shards(self.path, self._made_of)
+        self.heads = {name: output.head for name, output in self._shards.by_name.items()}
+        self.output_names = tuple(self.heads)
 
     def __repr__(self):
         shown = {name: getattr(self, name) for name in ("views", "num_examples", "num_classes")}
@@ -213,8 +185,10 @@ class SoftLabels:
             "seed": seed,
             "batch_size": batch_size,
         }
-        made_of, asked = _asked(teacher, data, **options)
-        return cls._made(path, made_of, (*asked, overwrite), verbose, launcher)
+        made_of, asked = asked_of(teacher, data, **options)
+        how = {"overwrite": overwrite, "verbose": verbose, "launcher": launcher}
+        make(place_of(path), made_of, asked, **how)
+        return cls(path, augmentation=augmentation)
 
     @classmethod
     def create_part(
@@ -246,26 +220,9 @@ class SoftLabels:
         Raises:
             ValueError: as in `create`, or if the others make something else.
         """
-        number, count = _checked_part(part)
-        made_of, asked = _asked(teacher, data, **options)
-        place = place_of(path)
-        if _is_made(place, made_of, overwrite=False):
-            return True
-        writer = _writer(place, made_of, verbose)
-        writer.join()
-        numbers = writer.numbers()
-        own = numbers[(number - 1) * len(numbers) // count : number * len(numbers) // count]
-        writer.write(own, *asked)
-        with alone(place.folder, print if verbose else _nothing):
-            if _is_made(place, made_of, overwrite=False):  # By who was waited for.
-                shutil.rmtree(writer.unfinished, ignore_errors=True)
-                return True
-            if writer.progress()[0] < len(numbers):
-                return False
-            if damaged := writer.missing(numbers):
-                writer.write(damaged, *asked)
-            writer.finish()
-        return True
+        check_part_of_many(part)
+        made_of, asked = asked_of(teacher, data, **options)
+        return make_part(place_of(path), made_of, asked, part, verbose=verbose)
 
     @staticmethod
     def status(path: PathLike) -> str:
@@ -285,7 +242,7 @@ class SoftLabels:
                 raise FileNotFoundError(
                     f"There are no soft labels at {place}, and nobody has begun any."
                 )
-            done, total = _writer_to(place)(place, found, verbose=False).progress()
+            done, total = writer_to(place)(place, found, verbose=False).progress()
             return f"{place}: {done} of {total} shards are written"
         views = f", {record['views']} views each" if record["views"] > 1 else ""
         return (
@@ -355,41 +312,9 @@ class SoftLabels:
             distiller.fit(data.train.batches(32, shuffle_seed=0), verbose=0)
         ```
         """
-        split = as_split(data)
-        logits = as_logits(logits, len(split))
-        heads = heads_of(logits, head)
-        outputs = kept_of(logits, heads, dtype=dtype, top_k=top_k)
-        made_of = {
-            "teacher": f"logits {_digest_of(logits)}",
-            "data": split.digest,
-            "augmentation": None,
-            "views": 1,
-            "seed": 0,
-            "num_examples": len(split),
-            **described(outputs),
-        }
-        # Each row is its own answer.
-        rows = Split(logits, split.labels)
-        batch_size = images_at_once(*shapes_of(logits), at_most=_ROWS_AT_ONCE)
-        making = (_as_float32, rows, None, batch_size, overwrite)
-        return cls._made(path, made_of, making, verbose)
-
-    @classmethod
-    def _made(cls, path, made_of, making, verbose, launcher=None):
-        """Open the folder if it is made of the same; make it, as `Writer.write` does, if not."""
-        *asked, overwrite = making
-        place = place_of(path)
-        if not _is_made(place, made_of, overwrite):
-            with alone(place.folder, print if verbose else _nothing):
-                if not _is_made(place, made_of, overwrite):  # By who was waited for.
-                    writer = _writer(place, made_of, verbose)
-                    writer.begin(overwrite)
-                    if launcher is None:
-                        writer.write(writer.numbers(), *asked)
-                    else:
-                        writer.launch(launcher, *asked)
-                    writer.finish()
-        return cls(path, augmentation=asked[2])
+        made_of, asked = of_logits(logits, data, head, dtype, top_k)
+        make(place_of(path), made_of, asked, overwrite=overwrite, verbose=verbose)
+        return cls(path)
 
     def join(
         self,
@@ -436,16 +361,16 @@ class SoftLabels:
             "augmentation": what_it_does(self.augmentation, split),
         }
         check_same({name: self._made_of[name] for name in found}, found, self.path)
-        shapes = [output.shape for output in self._by_name.values()]
+        shapes = [output.shape for output in self._shards.by_name.values()]
         size = 4 * self.num_examples * sum(math.prod(shape) for shape in shapes)
         if self.augmentation is None and minibatches.resident and size <= split.nbytes:
             # The images lie in memory, and what is said of them takes less.
-            logits = self._logits(self._rows(np.arange(self.num_examples), 0))
+            logits = self._shards.logits(self._shards.rows(np.arange(self.num_examples), 0))
             return minibatches.with_teacher_logits(self._as_outputs(logits, pairs))
 
         def found_at(positions, view):
-            rows = self._rows(positions.ravel(), view)
-            parts = [rows["seed"], *self._logits(rows)]
+            rows = self._shards.rows(positions.ravel(), view)
+            parts = [rows["seed"], *self._shards.logits(rows)]
             return [each.reshape(*positions.shape, *each.shape[1:]) for each in parts]
 
         def gather(positions, epoch):
@@ -483,141 +408,21 @@ class SoftLabels:
         generator = np.random.default_rng()
         view = int(generator.integers(self.views))
         positions = generator.integers(self.num_examples, size=count)
-        rows = self._rows(positions, view)
+        rows = self._shards.rows(positions, view)
         images = examples_of(split.images, positions)
         if self.augmentation is not None:
             images = self.augmentation(images, rows["seed"])
         answers = teacher(images)
         return max(
             float(np.abs(at_kept(part, np.asarray(answer)) - part["logits"]).max())
-            for part, answer in zip(parts_of(rows, self._outputs), listed(answers), strict=True)
+            for part, answer in zip(
+                parts_of(rows, self._shards.outputs), listed(answers), strict=True
+            )
         )
-
-    def _rows(self, positions, view):
-        """Return the rows of the images at `positions`, `[n]`."""
-        pieces_a_view = len(self._pieces) // self.views
-        numbers, places = np.divmod(positions, self._rows_per_piece)
-        rows = np.empty(len(positions), self._pieces[0].dtype)
-        for number in np.unique(numbers):
-            chosen = numbers == number
-            rows[chosen] = self._pieces[view * pieces_a_view + number][places[chosen]]
-        if not np.array_equal(rows["index"], positions):
-            raise ValueError(f"The rows in {self.path} are not those of the examples asked for.")
-        return rows
-
-    def _logits(self, rows):
-        """Return float32 logits `[n, ..., num_classes]` of rows, one array an output."""
-        parts = parts_of(rows, self._outputs)
-        return [
-            dense_logits(parts[number], output, self._others.get(str(number)))
-            for number, output in enumerate(self._by_name.values())
-        ]
 
     def _as_outputs(self, logits, pairs=None):
         """Return arrays, one an output, as the teacher's answers were; see `joined`."""
-        if isinstance(self._outputs, Stored):
+        if isinstance(self._shards.outputs, Stored):
             return logits[0]
-        found = dict(zip(self._outputs, logits, strict=True))
+        found = dict(zip(self._shards.outputs, logits, strict=True))
         return found if pairs is None else {name: found[own] for name, own in pairs.items()}
-
-
-def _asked(
-    teacher, data, *, views=1, augmentation=None, dtype=None, top_k=None, seed=0, batch_size=None
-):
-    """Return what soft labels are made of, and what `Writer.write` takes; see `create`."""
-    check_integer("views", views, minimum=1)
-    if batch_size is not None:
-        check_integer("batch_size", batch_size, minimum=1)
-    check_seed(seed)
-    if views > 1 and augmentation is None:
-        raise ValueError(
-            "Without an augmentation all views are the same. "
-            f"Received: views={views}. Pass `augmentation`, or leave `views` at 1."
-        )
-    split = as_split(data)
-    teacher = asked_about(teacher, split)
-    if teacher.class_maps:
-        raise ValueError(
-            "Soft labels are for the student's own classes. Received: a teacher with a "
-            "`class_map`. Distil from it without soft labels."
-        )
-    answers = teacher(examples_of(split.images, slice(1)))
-    outputs = kept_of(answers, teacher.heads, dtype=dtype, top_k=top_k)
-    made_of = {
-        "teacher": teacher.fingerprint,
-        "data": split.digest,
-        "augmentation": what_it_does(augmentation, split),
-        "views": views,
-        "seed": seed,
-        "num_examples": len(split),
-        **described(outputs),
-    }
-    shapes = [*shapes_of(split.images), *shapes_of(answers)]
-    batch_size = batch_size or images_at_once(*shapes)
-    return made_of, (teacher, split, augmentation, batch_size)
-
-
-def _writer_to(place):
-    return Writer if isinstance(place, Folder) else ObjectsWriter
-
-
-def _writer(place, made_of, verbose):
-    block = _BYTES_PER_BLOCK // row_dtype(outputs_of(made_of)).itemsize
-    block = min(_ROWS_PER_BLOCK, max(1, block))
-    fair = made_of["views"] * made_of["num_examples"] // _SHARDS
-    # A power of two, as the teacher's batches are: few of them lie in two shards.
-    rows_per_shard = min(block, max(_ROWS_PER_SHARD, 1 << max(fair, 1).bit_length() - 1))
-    found = place.unfinished() or {}
-    # What was begun is gone on with as it is cut.
-    if all(found.get(name) == value for name, value in made_of.items()):
-        rows_per_shard = found.get("rows_per_shard", rows_per_shard)
-    return _writer_to(place)(place, made_of | {"rows_per_shard": rows_per_shard}, verbose, block)
-
-
-def _checked_part(part):
-    if not isinstance(part, (tuple, list)) or len(part) != 2:
-        raise ValueError(
-            f"`part` must be a number and of how many, such as (3, 16). Received: {part!r}."
-        )
-    number, count = part
-    check_integer("num_parts", count, minimum=1)
-    check_integer("part", number, minimum=1)
-    if number > count:
-        raise ValueError(
-            f"`part` must be one of them, such as (3, 16). Received: part {number} of {count}."
-        )
-    return number, count
-
-
-def _as_float32(logits):
-    return keras.tree.map_structure(lambda each: tf.cast(each, tf.float32), logits)
-
-
-def _digest_of(logits):
-    """Return the SHA-256 of logits that were computed elsewhere."""
-    digest = hashlib.sha256()
-    for path, each in keras.tree.flatten_with_path(logits):
-        digest.update("".join(map(str, path)).encode() + f"{each.dtype} {each.shape}".encode())
-        for start in range(0, len(each), _ROWS_AT_ONCE):
-            digest.update(np.ascontiguousarray(each[start : start + _ROWS_AT_ONCE]).data)
-    return digest.hexdigest()
-
-
-def _is_made(place, made_of, overwrite):
-    """Return whether the soft labels are there; refuse what is there instead of them."""
-    stored = place.record()
-    if stored is not None:
-        same = all(stored.get(name) == value for name, value in made_of.items())
-        if not (same or overwrite):
-            check_same(stored, made_of, place)
-        return same
-    if place.holds_something_else():
-        raise ValueError(
-            f"`path` must be a new folder, or one of soft labels. Received: {place}, which is "
-            "something else."
-        )
-    return False
-
-
-def _nothing(sentence):
-    """Say nothing."""

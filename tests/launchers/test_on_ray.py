@@ -17,7 +17,7 @@ import pytest
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd.launchers import on_ray, processes
-from keras_kd.soft_labels import store
+from keras_kd.soft_labels import making
 
 # It waits so long for a process of its own, on a machine with much to do.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
@@ -47,7 +47,7 @@ def teacher():
 def made(path, teacher, images, launcher=None):
     shift = kd.data.RandomShift(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_ROWS_PER_SHARD", 64)  # 2 views of 5 shards.
+        patch.setattr(making, "_ROWS_PER_SHARD", 64)  # 2 views of 5 shards.
         kd.SoftLabels.create(
             path, teacher, images, views=2, augmentation=shift, top_k=3, launcher=launcher,
             verbose=False,

@@ -10,7 +10,7 @@ import tensorflow as tf
 import warm
 
 import keras_kd as kd
-from keras_kd.soft_labels import logits_of_all, predict, store, writing
+from keras_kd.soft_labels import logits_of_all, making, predict, writing
 
 NUM_EXAMPLES = 150
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
@@ -22,7 +22,7 @@ SHIFT = kd.data.RandomShift(2, flip=True)
 
 @pytest.fixture(autouse=True)
 def _several_shards(monkeypatch):
-    monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 64)
+    monkeypatch.setattr(making, "_ROWS_PER_BLOCK", 64)
 
 
 @pytest.fixture
@@ -202,7 +202,7 @@ test_soft_labels.create_slowly(sys.argv[2])
 
 def create_slowly(path):
     """Create soft labels, and stand still after the fifth of ten shards, to be killed."""
-    store._ROWS_PER_BLOCK = 16
+    making._ROWS_PER_BLOCK = 16
     write = writing.Writer.write_shard
 
     def slowly(self, number, rows):
@@ -218,7 +218,7 @@ def create_slowly(path):
 
 
 def test_a_killed_creation_goes_on_from_the_last_whole_shard(tmp_path, teacher, monkeypatch):
-    monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 16)
+    monkeypatch.setattr(making, "_ROWS_PER_BLOCK", 16)
     path = tmp_path / "labels"
     process = warm.start(Path(__file__).parent, path, code=SLOWLY)
     assert [process.stdout.readline() for _ in range(5)] == [f"{number}\n" for number in range(5)]
@@ -243,7 +243,7 @@ def test_a_killed_creation_goes_on_from_the_last_whole_shard(tmp_path, teacher, 
 
 def test_a_store_says_itself_how_many_rows_its_shards_have(teacher, tmp_path, monkeypatch):
     create(tmp_path / "labels", teacher)
-    monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 16)
+    monkeypatch.setattr(making, "_ROWS_PER_BLOCK", 16)
     assert create(tmp_path / "labels", teacher).verify(100, teacher, SPLIT) < 2e-3
 
 

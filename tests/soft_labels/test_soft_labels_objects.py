@@ -11,7 +11,7 @@ import pytest
 
 import keras_kd as kd
 from keras_kd import cli
-from keras_kd.soft_labels import objects_writing, places, store
+from keras_kd.soft_labels import making, objects_writing, places
 
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 
@@ -22,7 +22,7 @@ OPTIONS = {"views": 2, "augmentation": kd.data.RandomShift(1), "verbose": False}
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch, tmp_path):
-    monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 64)  # 2 views of 7 shards.
+    monkeypatch.setattr(making, "_ROWS_PER_BLOCK", 64)  # 2 views of 7 shards.
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "home"))
 
 

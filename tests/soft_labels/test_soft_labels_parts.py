@@ -17,7 +17,7 @@ import warm
 import keras_kd as kd
 from keras_kd import cli
 from keras_kd.launchers import processes
-from keras_kd.soft_labels import places, store, writing
+from keras_kd.soft_labels import making, places, shards, writing
 
 SHAPE = {"image_shape": (4, 4, 1), "num_classes": 3}
 IMAGES = np.random.default_rng(0).uniform(0, 255, (400, 4, 4, 1)).astype("uint8")
@@ -32,7 +32,7 @@ def teacher():
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
-    monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 64)  # 2 views of 7 shards, a block each.
+    monkeypatch.setattr(making, "_ROWS_PER_BLOCK", 64)  # 2 views of 7 shards, a block each.
 
 
 def content(folder):
@@ -43,7 +43,7 @@ def content(folder):
 def whole(teacher, tmp_path_factory):
     path = tmp_path_factory.mktemp("whole") / "labels"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_ROWS_PER_BLOCK", 64)
+        patch.setattr(making, "_ROWS_PER_BLOCK", 64)
         kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
     return content(path)
 
@@ -93,7 +93,7 @@ class TestParts:
 
         def late(self):
             monkeypatch.undo()  # Others finish between the first look and the first shard.
-            monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 64)
+            monkeypatch.setattr(making, "_ROWS_PER_BLOCK", 64)
             kd.SoftLabels.create(path, teacher, IMAGES, verbose=False, **OPTIONS)
             join(self)
 
@@ -202,8 +202,8 @@ def test_what_the_former_version_left_unfinished_is_gone_on_with(teacher, tmp_pa
     """It kept the digests of the shards in the record alone."""
     path = tmp_path / "labels"
     part(path, teacher, 1, 2)
-    writer = store._writer(
-        places.place_of(path), store._asked(teacher, IMAGES, **OPTIONS)[0], False
+    writer = making.writer_for(
+        places.place_of(path), making.asked_of(teacher, IMAGES, **OPTIONS)[0], False
     )
     done = [*writer._done(range(7)).values()]
     writer.write_record(shards=done)
@@ -224,8 +224,8 @@ class TestShards:
     ):
         options = {**OPTIONS, "batch_size": 10, "verbose": False}
         kd.SoftLabels.create(tmp_path / "blocks", teacher, IMAGES, **options)
-        monkeypatch.setattr(store, "_ROWS_PER_SHARD", size)
-        monkeypatch.setattr(store, "_SMALL", 0)
+        monkeypatch.setattr(making, "_ROWS_PER_SHARD", size)
+        monkeypatch.setattr(shards, "_SMALL", 0)
         shift = OPTIONS["augmentation"]
         cut = kd.SoftLabels.create(tmp_path / "cut", teacher, IMAGES, **options)
         assert len([*cut.path.glob("rows-*")]) == 2 * -(-400 // size)
@@ -238,16 +238,16 @@ class TestShards:
         chosen = np.random.default_rng(0).integers(0, 400, 99)
         monkeypatch.undo()
         held = kd.SoftLabels(cut.path, augmentation=shift)
-        assert len(held._pieces) == 2 < len(cut._pieces)
-        np.testing.assert_array_equal(cut._rows(chosen, 1), held._rows(chosen, 1))
-        np.testing.assert_array_equal(cut._rows(chosen, 1), rows[400 + chosen])
+        assert len(held._shards.pieces) == 2 < len(cut._shards.pieces)
+        np.testing.assert_array_equal(cut._shards.rows(chosen, 1), held._shards.rows(chosen, 1))
+        np.testing.assert_array_equal(cut._shards.rows(chosen, 1), rows[400 + chosen])
 
     def test_what_was_begun_is_gone_on_with_as_it_is_cut(
         self, teacher, tmp_path, whole, monkeypatch
     ):
         path = tmp_path / "labels"
         part(path, teacher, 1, 2)
-        monkeypatch.setattr(store, "_ROWS_PER_SHARD", 16)
+        monkeypatch.setattr(making, "_ROWS_PER_SHARD", 16)
         assert part(path, teacher, 2, 2) and content(path) == whole
 
     def test_what_says_no_cut_is_begun_anew(self, teacher, tmp_path, whole):
@@ -264,7 +264,7 @@ class TestShards:
         made_of |= {"top_k": None}
 
         def cut(count, views=1):
-            writer = store._writer(
+            writer = making.writer_for(
                 places.Folder("nowhere"), {**made_of, "views": views, "num_examples": count}, False
             )
             return writer.made_of["rows_per_shard"], len(writer.numbers())
@@ -327,7 +327,7 @@ def test_others_must_see_the_folder_and_the_same_files(teacher, tmp_path, monkey
         lambda work: (shutil.rmtree(tmp_path / ".labels.unfinished"), elsewhere(work))
     )
     monkeypatch.undo()
-    monkeypatch.setattr(store, "_ROWS_PER_SHARD", 64)
+    monkeypatch.setattr(making, "_ROWS_PER_SHARD", 64)
     assert "other files on far than on" in make(
         lambda work: (np.save(file, IMAGES[::-1]), elsewhere(work))
     )

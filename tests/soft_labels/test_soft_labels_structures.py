@@ -9,7 +9,7 @@ import tensorflow as tf
 from helpers import ROOT
 
 import keras_kd as kd
-from keras_kd.soft_labels import store, writing
+from keras_kd.soft_labels import making, writing
 
 GENERATOR = np.random.default_rng(0)
 COUNT, STEPS = 40, 5
@@ -46,7 +46,7 @@ def tagger(units=3):
 
 class TestStructures:
     def test_several_outputs_are_joined_by_name_and_index(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(store, "_ROWS_PER_BLOCK", 16)
+        monkeypatch.setattr(making, "_ROWS_PER_BLOCK", 16)
         labels = from_logits(tmp_path / "labels")
         assert labels.heads == HEADS and labels.output_names == ("class", "tags", "box")
         assert labels.num_classes == {"class": 4, "tags": 3, "box": 2}
@@ -177,10 +177,10 @@ class TestATeacherOfSeveralInputsAndOutputs:
 
 
 def test_a_shard_of_long_rows_has_fewer(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "_BYTES_PER_BLOCK", 1000)
+    monkeypatch.setattr(making, "_BYTES_PER_BLOCK", 1000)
     from_logits(tmp_path / "labels", np.zeros((COUNT, 10, 30)), IDS)
     assert len([*(tmp_path / "labels").glob("rows-*")]) == COUNT  # 612 bytes each.
-    monkeypatch.setattr(store, "_BYTES_PER_BLOCK", 2**27)
+    monkeypatch.setattr(making, "_BYTES_PER_BLOCK", 2**27)
     from_logits(tmp_path / "short", LOGITS["class"], IDS)
     assert len([*(tmp_path / "short").glob("rows-*")]) == 1
 
