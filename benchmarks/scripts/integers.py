@@ -7,13 +7,14 @@ Writes: `benchmarks/results/integers.json`, and its section of `benchmarks/files
 A student learns Fashion-MNIST from the labels. It then goes on for a few epochs, distilled from
 itself as it was and from the labels: as floats, as an int8 twin and as an int4 twin, on the same
 images in the same order at the same rates. Epochs are chosen on the validation split. Files are
-run on the test images one by one.
+run on the test images one by one; their times are taken in turns, in one process.
 """
 
 import argparse
 import dataclasses
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
 import keras
@@ -22,10 +23,12 @@ from results import read, update
 
 import keras_kd as kd
 from keras_kd._common.backend import describe_machine
+from keras_kd.export.runner import LiteRTFile
 
 FOLDER = PAGES.parent / "saved_models" / "bench" / "integers"
 LEARNING_RATE, RATE_AFTERWARDS = 2e-3, 3e-4
 TWINS = ("int8", "int4")
+NUM_TIMED = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,9 +76,9 @@ def transformer(side=7, width=48, depth=2):
 FAMILIES = {
     "mlp": Family("mlp:128", None, 10, 4),
     "conv_net": Family("conv:16-32", None, 8, 4),
-    "mobilenet_v3_small": Family("mobilenet_v3_small:0.5@32", None, 6, 1),
-    "resnet18_quarter": Family("resnet18:0.25", 12_000, 5, 3),
-    "transformer": Family(transformer, None, 6, 4),
+    "mobilenet_v3_small": Family("mobilenet_v3_small:0.5@32", 18_000, 6, 2),
+    "resnet18_quarter": Family("resnet18:0.25", 12_000, 5, 1),
+    "transformer": Family(transformer, None, 6, 1),
 }
 
 
@@ -109,7 +112,10 @@ def gone_on(form, name, seed):
 
 
 def _trained(what, name, seed, student, teacher, data, train, epochs, rate):
-    path = FOLDER / name / str(seed) / f"{what}.keras"
+    # Of other settings there are other files.
+    family = FAMILIES[name]
+    settings = f"{family.num_images or 'all'}x{family.epochs}"
+    path = FOLDER / name / settings / str(seed) / f"{what}_after_{epochs}.keras"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         batches = train.batches(64, shuffle_seed=seed)
@@ -148,10 +154,12 @@ def measure(name, seed):
         "twin": {},
     }
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file.tflite"
-        kd.export.litert(floats, path)
-        found["float32"]["bytes"] = path.stat().st_size
-        for form in TWINS:
+        saved = kd.export.saved_model(floats, Path(folder) / "saved_model")
+        found["saved_model"] = sum(each.stat().st_size for each in saved.rglob("*"))
+        paths = {form: Path(folder) / f"{form}.tflite" for form in ("float32", *TWINS)}
+        kd.export.litert(floats, paths["float32"])
+        found["float32"]["bytes"] = paths["float32"].stat().st_size
+        for form, path in list(paths.items())[1:]:
             found["plain"][form] = _of_file(floats, form, path, data.test, logits, train)
             twin = gone_on(form, name, seed)
             own = twin.predict(images, batch_size=500, verbose=0)
@@ -161,7 +169,22 @@ def measure(name, seed):
                 "float_layers": kd.quantize.float_layers(twin),
                 "float_share": kd.quantize.float_share(twin),
             }
+        found["microseconds"] = _times_in_turns(paths, images[:1])
     return found
+
+
+def _times_in_turns(paths, image):
+    """Return the median time of a call of each file, the files called in turns."""
+    files = {form: LiteRTFile(path) for form, path in paths.items()}
+    times = {form: [] for form in files}
+    for file in files.values():
+        file.feed({"image": image.reshape(1, 28, 28, 1)})
+    for _ in range(NUM_TIMED):
+        for form, file in files.items():
+            start = time.perf_counter()
+            file.invoke()
+            times[form].append(1e6 * (time.perf_counter() - start))
+    return {form: statistics.median(each) for form, each in times.items()}
 
 
 def _of_file(model, form, path, test, logits, train):
@@ -174,7 +197,6 @@ def _of_file(model, form, path, test, logits, train):
         "bytes": path.stat().st_size,
         "accuracy": kd.metrics.accuracy(test.labels, run.logits),
         "agreement": kd.metrics.agreement(run.logits, logits),
-        "microseconds": run.microseconds,
     }
 
 
@@ -190,14 +212,14 @@ def document():
             "Written by `python benchmarks/scripts/integers.py`, from `results/integers.json`. "
             "Fashion-MNIST, 10,000 test images. Points lost: below the float student that went on "
             "as long as the twin, from the same weights, on the same images. Agreement: of a "
-            "twin's file with the twin. Float share: of the twin's multiply-adds. Means over "
-            "seeds, with the worst in brackets where there are several. "
-            + ", ".join(f"{key} {value}" for key, value in machine.items())
-            + ".\n",
+            "twin's file with the twin. Float share: of the twin's multiply-adds. Times: of the "
+            "float32, int8 and int4 files, called in turns in one process. SavedModel: of the "
+            "weights' bytes. Means over seeds, with the worst in brackets where there are "
+            "several. " + ", ".join(f"{key} {value}" for key, value in machine.items()) + ".\n",
             "| family | weights | seeds | float student % | int8 lost, plain | distilled "
             "| int4 lost, plain | distilled | agreement int8, int4 % | int8 of float32, bytes "
-            "| float share |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+            "| float share | µs | SavedModel |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
             *rows,
             "",
         ]
@@ -221,11 +243,16 @@ def _row(name, runs):
     size = max(run["twin"]["int8"]["bytes"] / run["float32"]["bytes"] for run in runs)
     share = max(run["twin"]["int8"]["float_share"] for run in runs)
     accuracy = statistics.mean(100 * run["float32"]["accuracy"] for run in runs)
+    times = ", ".join(
+        f"{statistics.mean(run['microseconds'][form] for run in runs):.1f}"
+        for form in ("float32", *TWINS)
+    )
+    saved = runs[0]["saved_model"] / (4 * runs[0]["parameters"])
     return (
         f"| `{name}` | {runs[0]['parameters']:,} | {len(runs)} | {accuracy:.2f} "
         f"| {lost('plain', 'int8')} | {lost('twin', 'int8')} | {lost('plain', 'int4')} "
         f"| {lost('twin', 'int4')} | {', '.join(f'{100 * each:.2f}' for each in agreements)} "
-        f"| {size:.3f} | {share:.0%} |"
+        f"| {size:.3f} | {share:.0%} | {times} | {saved:.2f} |"
     )
 
 

@@ -7,6 +7,7 @@ from keras import ops
 
 # A channel of zeros would have steps of size zero.
 _SMALLEST_RANGE = 1e-6
+_SMALLEST_UNIT = 1e-12
 
 
 def symmetric(kernel, num_bits):
@@ -25,8 +26,7 @@ def symmetric(kernel, num_bits):
         B. Jacob et al., Quantization and Training of Neural Networks for Efficient
         Integer-Arithmetic-Only Inference, 2018, section 3.
     """
-    highest = ops.max(ops.abs(kernel), axis=list(range(len(kernel.shape) - 1)))
-    highest = ops.stop_gradient(ops.maximum(highest, _SMALLEST_RANGE))
+    highest = _highest(kernel, axis=list(range(len(kernel.shape) - 1)))
     # TensorFlow's own operation, since LiteRT's converter makes integers of nothing else.
     return tf.quantization.fake_quant_with_min_max_vars_per_channel(
         kernel, -highest, highest, num_bits=num_bits, narrow_range=True
@@ -35,17 +35,46 @@ def symmetric(kernel, num_bits):
 
 def symmetric_depthwise(kernel, num_bits):
     """Return `symmetric` of a kernel whose channels are its last two axes."""
-    *window, channels, multiplier = kernel.shape
-    flat = ops.reshape(kernel, (*window, channels * multiplier))
-    return ops.reshape(symmetric(flat, num_bits), kernel.shape)
+    return ops.reshape(symmetric(_flat_channels(kernel), num_bits), kernel.shape)
 
 
 def symmetric_whole(kernel):
     """Return a kernel on the grid of its integers of 8 bits: one scale for all of it."""
-    highest = ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel)), _SMALLEST_RANGE))
+    highest = _highest(kernel, axis=None)
     return tf.quantization.fake_quant_with_min_max_vars(
         kernel, -highest, highest, num_bits=8, narrow_range=True
     )
+
+
+def _flat_channels(kernel):
+    *window, channels, multiplier = kernel.shape
+    return ops.reshape(kernel, (*window, channels * multiplier))
+
+
+def _highest(kernel, axis):
+    return ops.stop_gradient(ops.maximum(ops.max(ops.abs(kernel), axis=axis), _SMALLEST_RANGE))
+
+
+def rounded_bias(bias, step, highest, num_bits):
+    """Return a bias as the file's 32-bit integers have it: a multiple of what a product steps by.
+
+        unit = step * highest / (2^(num_bits - 1) - 1)
+        rounded_bias(bias) = unit * round(bias / unit)
+
+    It matters where few products make a sum, and with 4 bits. The gradient passes straight on.
+
+    Args:
+        bias: float32 `[channels]`.
+        step: between two values of what the kernel is multiplied with, a scalar.
+        highest: of the kernel's weights, of each channel or of all.
+        num_bits: of the kernel, 4 or 8.
+
+    References:
+        B. Jacob et al., 2018, section 2.4, eq. 11.
+    """
+    # A step of 0, of a range that is not known yet, leaves the bias as it is.
+    unit = ops.maximum(step * highest / (2 ** (num_bits - 1) - 1), _SMALLEST_UNIT)
+    return bias + ops.stop_gradient(unit * ops.round(bias / unit) - bias)
 
 
 def _row(inputs, layer):
@@ -138,7 +167,7 @@ class ActivationRange(keras.layers.Layer):
         self.lowest = self._end("lowest", low, lambda end: ops.minimum(end, 0.0))
         self.highest = self._end("highest", high, lambda end: ops.maximum(end, _SMALLEST_RANGE))
 
-    def call(self, inputs, training=None, follow=True):
+    def call(self, inputs, training=None, follow=True, only_step=False):
         """Return the nearest values on the grid.
 
         Args:
@@ -146,7 +175,12 @@ class ActivationRange(keras.layers.Layer):
             training: as in Keras.
             follow: whether `inputs` are what the ends follow in training; `False` where the layer
                 is called again, on what must lie on the same grid.
+            only_step: whether to return the distance of two values of the grid instead, a scalar.
         """
+        if only_step:
+            is_given = self.low is not None
+            low, high = self._given_ends() if is_given else (self.lowest, self.highest)
+            return ops.convert_to_tensor((high - low) / 255)
         if self.low is not None:  # What is known is no weight's to say, whatever sets it.
             return self._on_grid(inputs, *self._given_ends())
         low, high = ops.convert_to_tensor(self.lowest), ops.convert_to_tensor(self.highest)
@@ -164,7 +198,9 @@ class ActivationRange(keras.layers.Layer):
             return keras.tree.map_structure(lambda x: on_learned_grid(x, low, high), inputs)
         return self._on_grid(inputs, low, high)
 
-    def compute_output_spec(self, inputs, training=None, follow=True):
+    def compute_output_spec(self, inputs, training=None, follow=True, only_step=False):
+        if only_step:
+            return keras.KerasTensor((), "float32")
         return keras.tree.map_structure(lambda x: keras.KerasTensor(x.shape, x.dtype), inputs)
 
     def get_config(self):
@@ -252,8 +288,18 @@ class _WithIntegerKernel:
     def get_config(self):
         return {**super().get_config(), "weight_bits": self.weight_bits}
 
-    def _finish(self, outputs):
-        return self.activation(outputs + self.bias if self.use_bias else outputs)
+    def _finish(self, outputs, step):
+        """Add the bias, as the file has it if the step of the inputs is known, and activate."""
+        if self.use_bias:
+            bias = self.bias
+            if step is not None:
+                bias = rounded_bias(bias, step, self._highest(), self.weight_bits)
+            outputs = outputs + bias
+        return self.activation(outputs)
+
+    def _highest(self):
+        """Return the highest weight of each channel, or of all where they share one scale."""
+        return _highest(self.kernel, axis=list(range(len(self.kernel.shape) - 1)))
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -268,14 +314,14 @@ class IntegerDense(_WithIntegerKernel, keras.layers.Dense):
         weight_bits: 4 or 8.
     """
 
-    def call(self, inputs, training=None):
+    def call(self, inputs, step=None, training=None):
         num_features, units = self.kernel.shape
         kernel = ops.reshape(self.kernel, (1, 1, num_features, units))
         places = tuple(inputs.shape[1:-1])
         height_and_width = (1,) * (2 - len(places)) + places
         pixels = ops.reshape(inputs, (-1, *height_and_width, num_features))
         outputs = ops.conv(pixels, symmetric(kernel, self.weight_bits))
-        return self._finish(ops.reshape(outputs, (-1, *places, units)))
+        return self._finish(ops.reshape(outputs, (-1, *places, units)), step)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -287,7 +333,7 @@ class IntegerConv2D(_WithIntegerKernel, keras.layers.Conv2D):
         weight_bits: 4 or 8.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, step=None):
         outputs = ops.conv(
             inputs,
             symmetric(self.kernel, self.weight_bits),
@@ -295,7 +341,7 @@ class IntegerConv2D(_WithIntegerKernel, keras.layers.Conv2D):
             padding=self.padding,
             dilation_rate=self.dilation_rate,
         )
-        return self._finish(outputs)
+        return self._finish(outputs, step)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -307,7 +353,7 @@ class IntegerConv1D(_WithIntegerKernel, keras.layers.Conv1D):
         weight_bits: 4 or 8.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, step=None):
         # The height is 1, so that its stride and its dilation are free; they must be alike.
         outputs = ops.conv(
             _row(inputs, self),
@@ -316,7 +362,7 @@ class IntegerConv1D(_WithIntegerKernel, keras.layers.Conv1D):
             padding=_padding(self),
             dilation_rate=self.dilation_rate * 2,
         )
-        return self._finish(ops.reshape(outputs, (-1, *outputs.shape[2:])))
+        return self._finish(ops.reshape(outputs, (-1, *outputs.shape[2:])), step)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -328,7 +374,7 @@ class IntegerDepthwiseConv1D(_WithIntegerKernel, keras.layers.DepthwiseConv1D):
         weight_bits: 4 or 8.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, step=None):
         outputs = ops.depthwise_conv(
             _row(inputs, self),
             symmetric_depthwise(self.kernel[None], self.weight_bits),
@@ -336,7 +382,10 @@ class IntegerDepthwiseConv1D(_WithIntegerKernel, keras.layers.DepthwiseConv1D):
             padding=_padding(self),
             dilation_rate=self.dilation_rate * 2,
         )
-        return self._finish(ops.reshape(outputs, (-1, *outputs.shape[2:])))
+        return self._finish(ops.reshape(outputs, (-1, *outputs.shape[2:])), step)
+
+    def _highest(self):
+        return _highest(_flat_channels(self.kernel), axis=list(range(len(self.kernel.shape) - 2)))
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -348,7 +397,7 @@ class IntegerDepthwiseConv2D(_WithIntegerKernel, keras.layers.DepthwiseConv2D):
         weight_bits: 4 or 8.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, step=None):
         outputs = ops.depthwise_conv(
             inputs,
             symmetric_depthwise(self.kernel, self.weight_bits),
@@ -356,7 +405,10 @@ class IntegerDepthwiseConv2D(_WithIntegerKernel, keras.layers.DepthwiseConv2D):
             padding=self.padding,
             dilation_rate=self.dilation_rate,
         )
-        return self._finish(outputs)
+        return self._finish(outputs, step)
+
+    def _highest(self):
+        return _highest(_flat_channels(self.kernel), axis=list(range(len(self.kernel.shape) - 2)))
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")
@@ -371,7 +423,7 @@ class IntegerConv2DTranspose(_WithIntegerKernel, keras.layers.Conv2DTranspose):
         weight_bits: 8.
     """
 
-    def call(self, inputs):
+    def call(self, inputs, step=None):
         outputs = ops.conv_transpose(
             inputs,
             symmetric_whole(self.kernel),
@@ -380,7 +432,10 @@ class IntegerConv2DTranspose(_WithIntegerKernel, keras.layers.Conv2DTranspose):
             output_padding=self.output_padding,
             dilation_rate=self.dilation_rate,
         )
-        return self._finish(outputs)
+        return self._finish(outputs, step)
+
+    def _highest(self):
+        return _highest(self.kernel, axis=None)
 
 
 @keras.saving.register_keras_serializable(package="keras_kd")

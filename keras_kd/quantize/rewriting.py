@@ -40,6 +40,7 @@ class Rewriting:
         # By the id of a twin's tensor: itself (which keeps the id its own), the same on a grid,
         # and the layer that has the ends of that grid.
         self.known = {}
+        self.steps = {}  # By the id of a grid: the distance of two of its values, a tensor.
         self.image_grid = None
 
     def ends(self):
@@ -164,9 +165,13 @@ class Rewriting:
 
     def _concatenation(self, call, inputs):
         """Join tensors on one grid; those that lie on one of their own come over from there."""
-        grid = self._grid(self.names.of(call))
         is_stack = name_of_operation(call.operation) == "Stack"
         inputs = self._with_new_axis(call, inputs) if is_stack else inputs
+        grids = [self.known[id(x)][2] for x in inputs if id(x) in self.known]
+        if len(grids) == len(inputs) and all(each is grids[0] for each in grids):
+            grid = grids[0]  # As when a grey image becomes one of three colours.
+        else:
+            grid = self._grid(self.names.of(call))
         free = [x for x in inputs if id(x) not in self.known]
         # It follows all of them, since it begins with what it is called on first.
         ranged = grid(inputs) if free else inputs
@@ -176,7 +181,7 @@ class Rewriting:
             outputs = self._called(id(call.operation), (joined, None), inputs)
         else:
             outputs = self._copy(call, inputs)
-        outputs = grid(outputs, follow=not free)
+        outputs = grid(outputs, follow=not free and grid not in grids)
         return self._remember(outputs, outputs, grid)
 
     def _extremum(self, call, tensors):
@@ -219,7 +224,17 @@ class Rewriting:
         for twin, weights in inner:
             grid = self._grid(twin.name)
             x = grid(self._called((id(layer), "depthwise"), (twin, weights), x))
-        return self._on_own_grid(last, self._called(id(layer), kernel, x))
+            self._remember(x, x, grid)
+        # Words lie on no grid; without a bias nothing asks for its step.
+        is_asked = id(x) in self.known and getattr(kernel[0], "use_bias", False)
+        step = {"step": self._step(x)} if is_asked else {}
+        return self._on_own_grid(last, self._called(id(layer), kernel, x, **step))
+
+    def _step(self, x):
+        _, _, grid = self.known[id(x)]
+        if id(grid) not in self.steps:
+            self.steps[id(grid)] = grid(x, follow=False, only_step=True)
+        return self.steps[id(grid)]
 
     def _scaled(self, call, x):
         """Scale, then shift: two operations in the file, each on a grid of its own."""
@@ -239,6 +254,8 @@ class Rewriting:
             rescaled = self._called((id(call.operation), name), (rescaling, None), x)
             if name == steps[-1][0] and low is None:
                 return self._on_own_grid(call, rescaled)
+            if low is not None:
+                low, high = _with_zero(low, high)
             grid = self._grid(name, low, high)
             x = self._remember(rescaled, grid(rescaled), grid)
         return x
@@ -259,6 +276,19 @@ class Rewriting:
         if weights:
             operation.set_weights(weights)
         return outputs
+
+
+def _with_zero(low, high):
+    """Return ends, a little further out, between which zero is one of the 256 values.
+
+    NOTE: pixels from -1 to 1 would lie in the middle between two values otherwise, every one, and
+    twin and file each round by their own last digits.
+    """
+    if not low < 0 < high:
+        return low, high
+    place = min(max(round(255 * -low / (high - low)), 1), 254)
+    step = max(-low / place, high / (255 - place))
+    return -place * step, (255 - place) * step
 
 
 def copied(operation, name):

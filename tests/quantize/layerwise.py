@@ -27,7 +27,11 @@ def steps_apart(twin, path, images):
         largest.
     """
     graph = graph_of(twin)
-    calls = [each for each in graph.calls if isinstance(each.operation, ActivationRange)]
+    calls = [
+        each
+        for each in graph.calls
+        if isinstance(each.operation, ActivationRange) and not each.kwargs.get("only_step")
+    ]
     taken = {id(x) for each in graph.calls for x in each.tensors()} | set(map(id, graph.outputs))
     # What a grid returns of tensors that it only follows, nothing takes.
     ends = [[x for x in keras.tree.flatten(call.outputs) if id(x) in taken] for call in calls]

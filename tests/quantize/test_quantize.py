@@ -11,9 +11,13 @@ from layerwise import dtypes_in, steps_apart
 
 import keras_kd as kd
 from keras_kd.export.runner import LiteRTFile, answers_of
-from keras_kd.quantize.layers import ActivationRange, on_learned_grid, symmetric
+from keras_kd.quantize.layers import ActivationRange, on_learned_grid, rounded_bias, symmetric
 
 LAYERS = importlib.import_module("keras_kd.quantize.layers")
+
+
+def off_any_grid(self, inputs, only_step=False, **_):
+    return tf.constant(0.0) if only_step else inputs
 
 
 def conv_student(image_shape=(8, 8, 1)):
@@ -137,6 +141,24 @@ class TestLearnedGrid:
             kd.quantize.prepare(student, ranges="fixed")
 
 
+class TestRoundedBias:
+    def test_is_a_multiple_of_what_a_product_steps_by(self):
+        # Units of 0.5 * 14 / 7 = 1 and 0.5 * 7 / 7 = 0.5.
+        found = rounded_bias(tf.constant([2.4, -0.7]), 0.5, tf.constant([14.0, 7.0]), 4)
+        np.testing.assert_allclose(found, [2.0, -0.5], rtol=1e-6)
+
+    def test_a_step_that_is_not_known_changes_nothing(self):
+        found = rounded_bias(tf.constant([2.4, -0.7]), 0.0, tf.constant([14.0, 7.0]), 8)
+        np.testing.assert_allclose(found, [2.4, -0.7], rtol=1e-6)
+
+    def test_gradient_passes_straight_on(self):
+        bias = tf.constant([2.4, -0.7])
+        with tf.GradientTape() as tape:
+            tape.watch(bias)
+            loss = tf.reduce_sum(rounded_bias(bias, 0.5, tf.constant([14.0, 7.0]), 4))
+        np.testing.assert_array_equal(tape.gradient(loss, bias), [1.0, 1.0])
+
+
 class TestActivationRange:
     def test_the_first_batch_sets_the_ends_and_later_ones_move_them(self):
         grid = ActivationRange(momentum=0.75)
@@ -206,7 +228,7 @@ class TestPrepare:
     def test_batch_norm_is_folded_exactly(self, student, digits, monkeypatch):
         """With rounding out of the way, twin and student are one function."""
         monkeypatch.setattr(LAYERS, "symmetric", lambda kernel, num_bits: kernel)
-        monkeypatch.setattr(ActivationRange, "call", lambda self, inputs, **_: inputs)
+        monkeypatch.setattr(ActivationRange, "call", off_any_grid)
         twin = kd.quantize.prepare(student)
         assert not any(isinstance(layer, layers.BatchNormalization) for layer in twin.layers)
         images = digits.test.images[:50].astype("float32")
@@ -332,7 +354,7 @@ def without_rounding(monkeypatch):
     """With rounding out of the way, twin and student are one function."""
     monkeypatch.setattr(LAYERS, "symmetric", lambda kernel, num_bits: kernel)
     monkeypatch.setattr(LAYERS, "symmetric_whole", lambda kernel: kernel)
-    monkeypatch.setattr(ActivationRange, "call", lambda self, inputs, **_: inputs)
+    monkeypatch.setattr(ActivationRange, "call", off_any_grid)
 
 
 def residual_block(name, shape=(6, 6, 8)):
@@ -486,6 +508,17 @@ class TestGraphs:
         apart = steps_apart(twin, path, digits.test.images[:30].astype("float32"))
         # A value half-way between two steps falls to either side, and is carried through the rest.
         assert {name: each for name, each in apart.items() if each[0] > 0.8 or each[1] > 9} == {}
+
+    def test_a_grey_image_from_minus_one_to_one_is_the_files_to_the_step(self, digits, tmp_path):
+        """Its middle is no value of 255 steps; and a sum of one product shows its bias's."""
+        image = keras.Input((8, 8, 1), name="image")
+        x = layers.Rescaling(1 / 127.5, offset=-1.0)(layers.Concatenate()([image] * 3))
+        x = layers.DepthwiseConv2D(1, bias_initializer="random_normal", name="one_product")(x)
+        model = keras.Model(image, layers.Dense(10, name="logits")(layers.Flatten()(x)))
+        twin = kd.quantize.prepare(model, calibration=digits.train)
+        path = kd.export.litert(twin, tmp_path / "file.tflite", quantization="int8")
+        apart = steps_apart(twin, path, digits.test.images.astype("float32"))
+        assert max(largest for _, largest in apart.values()) == 0
 
     def test_a_twin_of_them_is_saved_and_loaded(self, digits, tmp_path):
         twin = kd.quantize.prepare(student_around(GRAPHS["models"]), calibration=digits.train)
