@@ -67,12 +67,13 @@ def test_paired_gain_and_its_interval():
 @pytest.mark.parametrize(
     ("labels", "logits", "sentence"),
     [
-        (LABELS[:, None], LOGITS, r"must be integers \[n\].*shape \(4, 1\)"),
+        (LABELS[:, None], LOGITS, r"must be integers \[n, \.\.\.\].*shape \(4, 1\)"),
         (LABELS[:3], LOGITS, r"one for each row.*shape \(3,\) beside logits of \(4, 2\)"),
-        (LABELS[:, None], LOGITS[:, None], r"must be \[n, num_classes\].*Flatten those"),
+        (LABELS, LOGITS[:, None], r"one for each row.*shape \(4,\) beside logits of \(4, 1, 2\)"),
+        (LABELS[0], LOGITS[0], r"must be \[n, \.\.\., num_classes\]. Received: shape \(2,\)"),
     ],
 )
-def test_what_is_not_one_class_an_example_is_refused(labels, logits, sentence):
+def test_labels_that_are_not_one_a_row_are_refused(labels, logits, sentence):
     for metric in (
         metrics.accuracy,
         metrics.negative_log_likelihood,
@@ -88,4 +89,25 @@ def test_answers_to_other_examples_agree_about_nothing():
     with pytest.raises(ValueError, match="the same examples. Received: logits of 4 and of 3"):
         metrics.agreement(LOGITS, LOGITS[:3])
     with pytest.raises(ValueError, match="must be"):
-        metrics.agreement(LOGITS[:, None], LOGITS[:, None])
+        metrics.agreement(LOGITS[0], LOGITS[0])
+
+
+@pytest.mark.parametrize("shape", [(4, 1), (2, 2), (1, 2, 2)])
+def test_places_of_examples_count_as_examples_do(shape):
+    labels, logits = LABELS.reshape(shape), LOGITS.reshape(*shape, 2)
+    for metric in (
+        metrics.accuracy,
+        metrics.negative_log_likelihood,
+        metrics.expected_calibration_error,
+        metrics.per_class_accuracy,
+    ):
+        assert metric(labels, logits) == metric(LABELS, LOGITS)
+    other = LOGITS[::-1]
+    assert metrics.agreement(logits, other.reshape(*shape, 2)) == metrics.agreement(LOGITS, other)
+
+
+def test_the_interval_of_a_gain_is_over_examples_not_over_their_places():
+    better = LOGITS.copy()
+    better[2] = [0.0, 1.0]
+    two = np.stack([LABELS] * 3, 1), np.stack([better] * 3, 1), np.stack([LOGITS] * 3, 1)
+    assert metrics.paired_gain(*two) == pytest.approx(metrics.paired_gain(LABELS, better, LOGITS))

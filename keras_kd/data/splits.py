@@ -34,8 +34,9 @@ class Split:
             expect. Or what is indexed like such an array: a memory-mapped file, or
             `EncodedImages`. Or any other numbers `[n, ...]`, such as features or sequences. Or a
             structure of these (a dict, a list or a tuple), for models with several inputs.
-        labels: integers `[n]`, from 0 to the number of classes less one; or a structure of arrays,
-            for models with several outputs, or `None` if there are none.
+        labels: integers `[n]`, from 0 to the number of classes less one; `[n, ...]` of a class at
+            every place, such as what follows each byte of a text; or a structure of arrays, for
+            models with several outputs, or `None` if there are none.
     """
 
     images: object
@@ -298,9 +299,13 @@ class Data:
 
 
 def stratified(labels, fraction, seed):
-    """Return a boolean mask that takes `fraction` of each class, drawn by `seed`."""
+    """Return a boolean mask that takes `fraction` of each class, drawn by `seed`.
+
+    Of examples with a class at every place it takes `fraction` of all.
+    """
     generator = np.random.default_rng(seed)
     chosen = np.zeros(len(labels), bool)
+    labels = labels if np.ndim(labels) == 1 else np.zeros(len(labels), int)
     for label in np.unique(labels):
         members = generator.permutation(np.flatnonzero(labels == label))
         chosen[members[: round(fraction * len(members))]] = True

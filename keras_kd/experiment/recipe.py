@@ -102,6 +102,8 @@ class Recipe:
         augmentation: of the students' images, see `data.RandomShift`.
         views: how many views of each image are stored with the teacher's logits for them, so that
             it is asked once for each; if `None`, every epoch has new views.
+        top_k: how many of the teacher's largest logits are kept of a training example, or of each
+            of its places, see `SoftLabels.create`; these lie on disk then. If `None`, all are.
         teacher_epochs: as `epochs`, for the teacher; `None` for the same, also below.
         teacher_batch_size: as `batch_size`, for the teacher.
         teacher_optimizer: as `optimizer`, for the teacher.
@@ -159,6 +161,7 @@ class Recipe:
     optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
     augmentation: Callable | None = None
     views: int | None = None
+    top_k: int | None = None
     teacher_epochs: int | None = None
     teacher_batch_size: int | None = None
     teacher_optimizer: Callable[[int], keras.optimizers.Optimizer] | None = None
@@ -178,7 +181,8 @@ class Recipe:
                 check_number(name, getattr(self, name), bounds, ", or 'auto'")
         check_number("learning_rate", self.learning_rate, RATES)
         for name in ("epochs", "quick_epochs", "teacher_patience", "student_patience", "batch_size",
-                     "teacher_epochs", "teacher_batch_size", "views", "labels"):  # fmt: skip
+                     "teacher_epochs", "teacher_batch_size", "views", "top_k",
+                     "labels"):  # fmt: skip
             if getattr(self, name) is not None:
                 check_integer(name, getattr(self, name), minimum=1)
         if self.views is not None and self.augmentation is None:

@@ -16,6 +16,8 @@ from keras_kd.runs.evaluation import pictures
 from keras_kd.runs.progress import title_of
 
 _TEMPERATURES = (1, 2, 4, 8)
+# Names of more would lie on each other.
+_MOST_CLASSES = 21
 
 
 def table(results):
@@ -68,8 +70,8 @@ def draw(path, *, title, curves, test, class_names, teacher_logits, reads="image
         curves: the epoch logs of each model, by name.
         test: the test `Split`.
         class_names: one string a class.
-        teacher_logits: `[n, num_classes]`, of the test examples; `None` without a teacher, of whom
-            nothing is drawn then.
+        teacher_logits: `[n, ..., num_classes]`, of the test examples; `None` without a teacher, of
+            whom nothing is drawn then.
         reads: as in `Data`.
     """
     # Not pyplot: it would keep state in, and choose a window for, the caller's program.
@@ -105,6 +107,7 @@ def _draw_curves(figure, title, curves):
 
 
 def _draw_soft_targets(figure, test, class_names, teacher_logits, reads):
+    teacher_logits, numbers = teacher_logits.reshape(-1, len(class_names)), test.labels.ravel()
     chosen, named = _sure_to_torn(teacher_logits), labels(class_names)
     figure.suptitle(
         "What the teacher says of three test examples: softmax(logits / T); the label in blue"
@@ -114,31 +117,38 @@ def _draw_soft_targets(figure, test, class_names, teacher_logits, reads):
     )
     for axes, temperature in zip(grid[0, 1:], _TEMPERATURES, strict=True):
         axes.set_title(f"T = {temperature}", fontsize=10)
-    images = pictures(test, chosen)
+    of_places = test.labels.ndim > 1
+    images = np.empty(0) if of_places else pictures(test, chosen)
     for row, index in zip(grid, chosen, strict=True):
         if len(images):
             image, images = images[0], images[1:]
             row[0].imshow(image if image.shape[-1] == 3 else image[..., 0], cmap="gray_r")
         else:
             said, size = f"number {index}", 9
-            if reads == "texts":
+            if reads == "texts" and not of_places:
                 said, size = _shown(test.images[index]), 8
             row[0].text(0.5, 0.5, said, ha="center", va="center", fontsize=size)
         row[0].set_axis_off()
-        number = test.labels[index]
+        number = numbers[index]
+        drawn = _drawn(teacher_logits[index], number)
         row[0].set_title(f"label: {named[number]}", fontsize=9)
         for axes, temperature in zip(row[1:], _TEMPERATURES, strict=True):
-            soft_targets = metrics.softmax(teacher_logits[index] / temperature)
-            colours = [
-                LOOKS["student"].colour if each == number else "#999999"
-                for each in range(len(class_names))
-            ]
-            axes.barh(range(len(class_names)), soft_targets, color=colours)
+            soft_targets = metrics.softmax(teacher_logits[index] / temperature)[drawn]
+            colours = [LOOKS["student"].colour if each == number else "#999999" for each in drawn]
+            axes.barh(range(len(drawn)), soft_targets, color=colours)
             axes.set_xlim(0, 1)
             axes.invert_yaxis()
             axes.set_yticks([])
             axes.tick_params(labelsize=7)
-        row[1].set_yticks(range(len(class_names)), named, fontsize=7)
+        row[1].set_yticks(range(len(drawn)), [named[each] for each in drawn], fontsize=7)
+
+
+def _drawn(logits, label):
+    """Return the classes to draw of an example: all, or of many the likeliest and the label."""
+    if len(logits) <= _MOST_CLASSES:
+        return np.arange(len(logits))
+    likeliest = np.argsort(-logits)[:_MOST_CLASSES]
+    return likeliest if label in likeliest else [*likeliest[:-1], label]
 
 
 def _shown(numbers):

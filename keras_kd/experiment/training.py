@@ -129,6 +129,7 @@ class Trainer:
             batch_size=recipe.batch_size,
             augmentation=recipe.augmentation,
             views=recipe.views,
+            top_k=recipe.top_k,
             precision=recipe.precision,
             stored=self._is_stored,
         )
@@ -261,9 +262,10 @@ class Trainer:
 
     @property
     def _is_stored(self):
-        """Whether what the teacher says lies on disk: of views, of images decoded each epoch."""
+        """Whether what the teacher says lies on disk: of views, of many classes, of files."""
         recipe = self.recipe
         is_asked_once = self.data.train.is_read_anew and recipe.augmentation is None
+        is_asked_once |= recipe.top_k is not None
         return bool(recipe.views) or recipe.soft_labels is not None or is_asked_once
 
     def _live(self, teacher):
@@ -306,6 +308,7 @@ class Trainer:
         """Return what a teacher says of every view of the training images, asked once."""
         made_of = [training.views, repr(training.augmentation), self.seed, self.data.digest]
         made_of += [training.precision] if training.precision else []
+        made_of += [f"top_k={training.top_k}"] if training.top_k else []
         made_of += [train.digest] if training.unlabelled else []
         folder = digest_of(*made_of, teacher_of(teacher).fingerprint)[:12]
         with self.in_its_precision(teacher):
@@ -315,6 +318,7 @@ class Trainer:
                 train,
                 views=training.views or 1,
                 augmentation=training.augmentation,
+                top_k=training.top_k,
                 seed=self.seed,
                 verbose=self.progress.verbose,
             )
@@ -349,6 +353,7 @@ class Training:
     batch_size: int
     augmentation: object = None
     views: int | None = None
+    top_k: int | None = None
     precision: str | None = None
     stored: bool = False
     unlabelled: bool = False
@@ -360,6 +365,7 @@ class Training:
         del plain["stored"], plain["unlabelled"]  # Said by the digests of what is learned from.
         if self.times == 1:
             del plain["times"]
-        if self.precision is None:
-            del plain["precision"]
+        for name in ("precision", "top_k"):
+            if plain[name] is None:
+                del plain[name]
         return plain

@@ -18,6 +18,8 @@ from keras_kd.soft_labels.predict import images_at_once, shapes_of
 _BATCH_SIZE = 1000
 # Examples kept for the report, of those on which teacher and student differ.
 _NUM_SHOWN = 24
+# Places kept for the report, of examples with a class at each of many.
+_NUM_PLACES = 20_000
 
 
 def evaluate(trained, split, folder, *, reads="images"):
@@ -27,26 +29,39 @@ def evaluate(trained, split, folder, *, reads="images"):
         trained: `{name: Trained}`; the teacher, if there is one, is called `"teacher"`.
         split: the `Split`.
         folder: where `predictions.npz` is written: labels, the logits of each model, and which
-            examples teacher and student differ most on, with those images or texts.
+            examples teacher and student differ most on, with those images or texts. Of examples
+            with a class at every place 20,000 places, drawn, stand there as examples, and nothing
+            of images.
         reads: as in `Data`.
 
     Returns:
         `(logits, figures)`, each by name.
     """
     logits = predict(trained, split)
-    shown = _differing(logits)
+    labels, kept = _for_the_report(split.labels, logits)
+    shown = _differing(logits) if split.labels.ndim == 1 else np.empty(0, int)
     with written_whole(folder / "predictions.npz") as unfinished:
         np.savez_compressed(
             unfinished,
-            labels=split.labels,
+            labels=labels,
             shown=shown,
             images=pictures(split, shown),
             **({"texts": split.images[shown].astype(np.uint8)} if reads == "texts" else {}),
-            **{f"logits/{name}": each for name, each in logits.items()},
+            **{f"logits/{name}": each for name, each in kept.items()},
         )
     return logits, {
         name: figures_of(split.labels, each, logits.get("teacher")) for name, each in logits.items()
     }
+
+
+def _for_the_report(labels, logits):
+    """Return labels `[n]` and logits `[n, num_classes]`, of places a number that can be kept."""
+    if labels.ndim == 1:
+        return labels, logits
+    labels = labels.ravel()
+    chosen = np.random.default_rng(0).permutation(len(labels))[:_NUM_PLACES]
+    rows = {name: each.reshape(len(labels), -1)[chosen] for name, each in logits.items()}
+    return labels[chosen], rows
 
 
 class Predictions:
@@ -144,7 +159,7 @@ def predict(trained, split):
 
 
 def logits_of(model, split):
-    """Return a model's (or teacher's) logits of all examples of a split, `[n, num_classes]`.
+    """Return a model's (or teacher's) logits of all examples, `[n, ..., num_classes]`.
 
     Args:
         model: anything called with a batch of what it takes.
@@ -189,8 +204,8 @@ def figures_of(labels, logits, teacher_logits=None):
     """Return what a model is worth, as a dict of numbers.
 
     Args:
-        labels: integers `[n]`.
-        logits: `[n, num_classes]`.
+        labels: integers `[n]`, or `[n, ...]` of a class at every place.
+        logits: `[n, num_classes]`, or `[n, ..., num_classes]`.
         teacher_logits: the same of the teacher, if there is one.
     """
     figures = {

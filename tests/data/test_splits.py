@@ -39,6 +39,12 @@ def test_train_and_validation_share_no_image_and_lose_none():
     np.testing.assert_array_equal(data.test.images.ravel(), np.arange(60))
 
 
+def test_a_share_of_examples_with_a_class_at_every_place_is_one_of_all():
+    split = kd.data.Split(np.arange(40).reshape(20, 2), np.arange(40).reshape(20, 2))
+    few = split.share(0.25)
+    assert len(few) == 5 and np.array_equal(few.images, few.labels)
+
+
 def test_a_share_has_its_part_of_each_class():
     images, labels = arrays(60)
     split = kd.data.Split(images, labels)

@@ -52,6 +52,26 @@ def test_a_model_is_asked_for_what_it_takes(data, trained, monkeypatch):
         np.testing.assert_allclose(logits_of(trained["student"], data.test), kind, atol=1e-6)
 
 
+def test_of_a_class_at_every_place_all_places_count_and_some_are_kept(tmp_path, monkeypatch):
+    words = keras.Input((5,), dtype="int32")
+    models = {name: keras.Model(words, layers.Embedding(9, 3)(words)) for name in ("a", "b")}
+    trained = {"teacher": Trained(models["a"], CURVES), "student": Trained(models["b"], CURVES)}
+    split = kd.data.Split(INPUTS["words"].astype("int32"), INPUTS["words"] % 3)
+    monkeypatch.setattr(evaluation, "_NUM_PLACES", 40)
+    logits, figures = evaluate(trained, split, tmp_path)
+    flat, labels = np.asarray(models["b"](split.images)).reshape(150, 3), split.labels.ravel()
+    assert logits["student"].shape == (30, 5, 3)
+    assert figures["student"]["accuracy"] == kd.metrics.accuracy(labels, flat)
+    log_probs = flat - np.log(np.exp(flat).sum(-1, keepdims=True))
+    said = -log_probs[np.arange(150), labels].mean()
+    assert figures["student"]["negative_log_likelihood"] == pytest.approx(said, rel=1e-6)
+    kept = Predictions(tmp_path, 3, names=("teacher", "student"))
+    assert len(kept.labels) == 40 and not len(kept.shown) and not kept.images.size
+    places = [(flat == row).all(-1) & (labels == number) for row, number in
+              zip(kept.logits["student"], kept.labels, strict=True)]  # fmt: skip
+    assert np.any(places, axis=1).all()  # A label stands beside what is said of its place.
+
+
 def test_large_images_are_shown_a_few_at_a_time():
     images = np.zeros((5, 2000, 2000, 3), np.uint8)
     traced, shown = [], []
