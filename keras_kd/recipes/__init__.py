@@ -15,6 +15,7 @@ from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
 from keras_kd.recipes.hinton_mnist import hinton_mnist
 from keras_kd.recipes.hinton_mnist_30 import hinton_mnist_30
 from keras_kd.recipes.hinton_mnist_all import hinton_mnist_all
+from keras_kd.recipes.language_model import language_model
 from keras_kd.recipes.languages import languages
 from keras_kd.recipes.magika import magika
 from keras_kd.recipes.mnist_mlp import mnist_mlp
@@ -29,6 +30,7 @@ __all__ = [
     "hinton_mnist",
     "hinton_mnist_30",
     "hinton_mnist_all",
+    "language_model",
     "languages",
     "magika",
     "mnist_mlp",

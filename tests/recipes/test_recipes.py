@@ -15,8 +15,8 @@ SHAPES = {
     "mnist": (28, 28, 1),
 }
 RECIPES = {name: getattr(kd.recipes, name) for name in kd.recipes.__all__}
-# No images: see test_magika.py and test_languages.py.
-del RECIPES["magika"], RECIPES["languages"]
+# No images: each has a test file of its own.
+del RECIPES["magika"], RECIPES["languages"], RECIPES["language_model"]
 RECIPES |= {recipe.best.name: recipe.best for recipe in RECIPES.values() if recipe.best}
 # Of teacher and student, from the published layers.
 PARAMETERS = {
