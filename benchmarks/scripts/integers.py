@@ -76,7 +76,7 @@ def transformer(side=7, width=48, depth=2):
 FAMILIES = {
     "mlp": Family("mlp:128", None, 10, 4),
     "conv_net": Family("conv:16-32", None, 8, 4),
-    "mobilenet_v3_small": Family("mobilenet_v3_small:0.5@32", 18_000, 6, 2),
+    "mobilenet_v3_small": Family("mobilenet_v3_small:0.5@32", 12_000, 6, 2),
     "resnet18_quarter": Family("resnet18:0.25", 12_000, 5, 1),
     "transformer": Family(transformer, None, 6, 1),
 }

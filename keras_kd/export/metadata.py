@@ -26,6 +26,7 @@ def describe_litert(
     columns=None,
     float_layers=None,
     float_share=None,
+    saturation=None,
 ):
     """Return what is to be known of a `.tflite` file, as a dict for JSON.
 
@@ -38,6 +39,8 @@ def describe_litert(
         columns: of a model of a table, a `Columns`.
         float_layers: of a model of `quantize.prepare`, the layers that stayed in float32.
         float_share: of such a model, the share of the multiply-adds that these make.
+        saturation: of such a model, by the name of the range that cuts off most, the share of what
+            it was given on the calibration images.
 
     Raises:
         ValueError: if the class names are not as many as the logits, or the columns as the inputs.
@@ -53,6 +56,7 @@ def describe_litert(
         **_ends(file, input_range, reads),
         "float_layers": float_layers,
         "float_share": float_share,
+        "saturation": saturation,
         "class_names": None if class_names is None else list(class_names),
         **({} if columns is None else columns.get_config()),
         "written_by": f"keras_kd {keras_kd.__version__}",

@@ -10,6 +10,7 @@ from keras_kd.quantize.layers import IntegerConv2D as IntegerConv2D
 from keras_kd.quantize.layers import IntegerDense as IntegerDense
 from keras_kd.quantize.layers import IntegerDepthwiseConv2D as IntegerDepthwiseConv2D
 from keras_kd.quantize.prepare import prepare
+from keras_kd.quantize.saturation import saturation
 from keras_kd.quantize.sensitivity import LayerSensitivity, Sensitivity, sensitivity
 from keras_kd.quantize.students import weight_bits
 
@@ -19,6 +20,7 @@ __all__ = [
     "float_layers",
     "float_share",
     "prepare",
+    "saturation",
     "sensitivity",
     "weight_bits",
 ]
