@@ -3,7 +3,7 @@
 `benchmarks/atlas.py` calls `write` after every run. No figure stands here: all come from
 `benchmarks/results/atlas.json`.
 Writes: `benchmarks/atlas.md`, its pictures `benchmarks/results/pictures/atlas.png` (every row) and
-`atlas_kinds.png` (one row a kind, for the README too), and `keras_kd/checking/atlas.json`.
+`atlas_kinds.png` (one row a kind), and `keras_kd/checking/atlas.json`.
 """
 
 import json

@@ -12,6 +12,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
+RESULTS = ROOT / "benchmarks" / "results"
 HOME = tomllib.loads((DOCS / "zensical.toml").read_text())["project"]["repo_url"]
 
 
@@ -39,20 +40,23 @@ def add_documents(pages):
 
 
 def with_gains(text, page):
-    """Return a page with each `{{gain ROW}}` filled from the rows of the atlas.
+    """Return a page with each `{{gain ROW}}` filled from the rows of the atlas and from recipes.
 
     And each `{{variant NAME}}` from the table of losses.
     """
     rows = json.loads((ROOT / "keras_kd" / "checking" / "atlas.json").read_text())
+    gains = {name: (row["gain"], *row["interval_95"]) for name, row in rows.items()}
+    for name, recipe in json.loads((RESULTS / "recipes.json").read_text()).items():
+        gain = recipe["gains"]["student_alone"]["accuracy"]
+        gains[name] = (gain["mean"], *gain["interval_95"])
 
     def filled(match):
-        row = rows.get(match[1])
-        if row is None:
+        if match[1] not in gains:
             raise ValueError(
                 f"{page}: `{match[0]}` must name a row of benchmarks/results/atlas.json with more "
-                f"than one seed. Known: {', '.join(rows)}."
+                f"than one seed, or one of recipes.json there. Known: {', '.join(gains)}."
             )
-        return points([100 * share for share in (row["gain"], *row["interval_95"])])
+        return points([100 * share for share in gains[match[1]]])
 
     return with_variants(re.sub(r"\{\{gain (\w+)\}\}", filled, text), page)
 

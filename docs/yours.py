@@ -2,9 +2,9 @@
 
 Command: `python docs/yours.py clothes` for the start pages: a teacher of 9 000 pictures of
 Fashion-MNIST, 1 500 others as photos, and of these `few/` with labels and `more/` without.
-`python docs/yours.py cifar10 --images FOLDER` for the README: 4 000 photos of five classes of
-CIFAR-10, which lies in the folder as `train/<class>/*.jpg` and `test/<class>/*.jpg`, and a teacher
-that trained on these, mirrored and shifted.
+And for the README's first example. `python docs/yours.py cifar10 --images FOLDER` for its picture:
+4 000 photos of five classes of CIFAR-10, which lies in the folder as `train/<class>/*.jpg` and
+`test/<class>/*.jpg`, and a teacher that trained on these, mirrored and shifted.
 Cost: one minute, and four. The commands that use it stand on the pages.
 """
 

@@ -44,7 +44,7 @@ def test_the_command_in_the_readme_is_one():
     (block,) = (code for _, code in blocks(README, "console"))
     ((words, shown),) = commands(block)
     told = parser().parse_args(words)
-    assert (told.teacher, told.data, told.output) == (["yours.keras"], "photos/", "out")
+    assert (told.teacher, told.data, told.output) == (["yours.keras"], "few", "out")
     assert len(shown) > 3
 
 
@@ -75,6 +75,27 @@ def test_what_the_readme_says_of_the_atlas_is_what_it_has():
     verdicts = re.findall(r"\| [+−][\d.]+ \([^|]*\) \| ([A-Z ]+) \|", labelled.split("###")[0])
     assert "BEATS" not in verdicts
     assert f"gained nothing clear in any of {len(verdicts)} cases" in " ".join(README.split())
+
+
+def test_what_the_readme_says_of_single_cases_is_what_was_measured():
+    """Alone, taught, gain and interval, as the rows of recipes and of the atlas have them."""
+    measured = {
+        "Which language": ("recipes", "`keras-kd compare languages --seeds 5`"),
+        "500 labels": ("atlas", "the teacher saw these labels | Fashion-MNIST"),
+        "Hinton's digits": ("recipes", "`keras-kd compare hinton_mnist --seeds 3`"),
+        "a label on every image": ("recipes", "`keras-kd compare fashion_mnist_mlp --seeds 5`"),
+    }
+    rows = re.findall(r"^\| .*% \|.*", README, flags=re.MULTILINE)
+    assert len(rows) == len(measured)
+    for (told, (page, key)), row in zip(measured.items(), rows, strict=True):
+        lines = (ROOT / "benchmarks" / f"{page}.md").read_text().splitlines()
+        row_of = next(line for line in lines if key in line and (page != "atlas" or told in line))
+        assert told in row
+        _, taught, alone = (float(each) for each in re.findall(r"\| (0\.\d{4})", row_of)[:3])
+        gain = re.search(r"([+−-][\d.]+) \(([+−-][\d.]+) to ([+−-][\d.]+)\)", row_of)
+        gain = [float(each.replace("−", "-")) for each in gain.groups()]
+        shown = [float(each.replace("−", "-")) for each in re.findall(r"−?\d+\.\d", row)]
+        assert shown == pytest.approx([100 * alone, 100 * taught, *gain], abs=0.051)
 
 
 def test_every_room_of_the_package_is_on_the_map():

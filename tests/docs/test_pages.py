@@ -27,9 +27,16 @@ def pages_with(*languages):
 
 @pytest.fixture(scope="module")
 def own_files(tmp_path_factory):
-    """A teacher `yours.keras` and a folder `photos/`, as the pages' reader has."""
+    """A teacher `yours.keras` and a folder `photos/`, as the pages' reader has.
+
+    And the photos again, a third of them with a label in `few/` and the rest without in `more/`.
+    """
     folder = tmp_path_factory.mktemp("own")
     make(folder, number=30, size=24)
+    for number, photo in enumerate(sorted(folder.glob("photos/*/*.png"))):
+        copy = folder / "few" / photo.parent.name if number % 3 == 0 else folder / "more"
+        copy.mkdir(parents=True, exist_ok=True)
+        shutil.copy(photo, copy / f"{number}.png")
     return folder
 
 
