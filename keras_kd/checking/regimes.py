@@ -102,12 +102,12 @@ class Case:
         return self.labels_per_class <= _FEW_A_CLASS
 
 
-# What makes a case one of some kinds; what decides most comes first. Rows of integers, of no data,
-# and of adversarial and mutual forms resemble no case that a check sees: it is not told of these.
+# What makes a case of images one of some kinds; what decides most comes first. Rows of integers, of
+# no data, and of adversarial and mutual forms resemble no case that a check sees: it is not told of
+# these.
 _RULES = {
-    (_OTHER_DATA,): lambda case: not case.is_images,
     ("classes missing",): lambda case: case.classes_missing > 0,
-    ("few labels", _PLAIN): lambda case: case.is_images and case.has_few_labels,
+    ("few labels", _PLAIN): lambda case: case.has_few_labels,
     ("shifted images",): lambda case: case.surprise is not None and case.surprise >= _SURPRISED,
     ("noisy labels",): lambda case: case.noise > 0,
     ("long tail",): lambda case: case.imbalance >= _IMBALANCE,
@@ -131,13 +131,16 @@ def resembling(case, rows):
     """Return the names of at most two rows that a case resembles, the nearest first.
 
     By each rule that fits, it is the row with the nearest facts; of several as near, the one that
-    gained least.
+    gained least. What is no image resembles no row of images.
 
     Args:
         case: a `Case`.
         rows: of `atlas`.
     """
-    found = [nearest(case, rows, kinds) for kinds, fits in _RULES.items() if fits(case)]
+    fitting = [(_OTHER_DATA,)]
+    if case.is_images:
+        fitting = [kinds for kinds, fits in _RULES.items() if fits(case)]
+    found = [nearest(case, rows, kinds) for kinds in fitting]
     return [name for name in found if name is not None][:_MOST_NAMED]
 
 

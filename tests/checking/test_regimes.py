@@ -184,6 +184,12 @@ def test_no_image_is_held_against_what_is_none():
     rows = {"plain": ROWS["plain"], "few_100": ROWS["few_100"]}
     (said,) = sentences(case(is_images=False, labels=50_000), rows)
     assert said.startswith("The atlas has no case like yours")
+    # A student and a number of epochs that are named make no image of it either.
+    (said,) = sentences(
+        case(is_images=False, labels=50_000, epochs=10, student_share=0.05),
+        {**rows, "epochs_10": ROWS["epochs_10"], "narrow": ROWS["narrow"]},
+    )
+    assert said.startswith("The atlas has no case like yours")
     trees = row("tables and sequences", 2.0, 1.0, 3.0, facts={"labels_per_class": 20})
     rows["trees"] = {**trees, "facts": {"labels_per_class": 20, "others": "many"}}
     _, to_do = sentences(case(is_images=False, labels=200), rows)
