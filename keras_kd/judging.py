@@ -162,6 +162,7 @@ def recipe_of(options):
     """
     import keras_kd
     from keras_kd.experiment import budget
+    from keras_kd.experiment.maps import MapRecipe
 
     budget.seconds_of(getattr(options, "budget", None))
     if options.recipe is None:
@@ -171,6 +172,12 @@ def recipe_of(options):
     if best and recipe.best is None:
         raise ValueError(f"The recipe {recipe.name} has no best form. Leave `--best` out.")
     recipe = recipe.best if best else recipe
+    if isinstance(recipe, MapRecipe) and options.command != "run":
+        raise ValueError(
+            f"The recipe {recipe.name} is of maps, which `keras-kd run` alone trains and judges. "
+            f"Received: `keras-kd {options.command}`. Say `keras-kd run {recipe.name}`, once a "
+            "seed."
+        )
     if options.command != "distill":
         return recipe
     return dataclasses.replace(recipe, max_kb=options.max_kb, max_us=options.max_us)

@@ -5,6 +5,7 @@ from keras_kd.experiment import optimizers
 from keras_kd.experiment.compare import compare
 from keras_kd.experiment.distill import distill
 from keras_kd.experiment.listing import check_run, list_runs, print_runs, resume
+from keras_kd.experiment.maps import MapRecipe
 from keras_kd.experiment.page import write_report
 from keras_kd.experiment.recipe import Recipe
 from keras_kd.experiment.result import Result
@@ -13,6 +14,7 @@ from keras_kd.experiment.search import search
 from keras_kd.experiment.sweep import sweep
 
 __all__ = [
+    "MapRecipe",
     "Recipe",
     "Result",
     "check_run",

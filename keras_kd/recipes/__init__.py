@@ -1,4 +1,4 @@
-"""One file per known experiment. Each holds one frozen `Recipe`; call it to run it.
+"""One file per known experiment. Each holds a frozen `Recipe`, of maps a `MapRecipe`; call it.
 
 The data-free form is not among them: a recipe's student learns from the training images in epochs
 of them and is chosen by the validation images, of which that form has none. See
@@ -10,6 +10,7 @@ from keras_kd.recipes.adversarial_discriminator import adversarial_discriminator
 from keras_kd.recipes.adversarial_online import adversarial_online
 from keras_kd.recipes.cifar10_resnet import cifar10_resnet
 from keras_kd.recipes.digits import digits
+from keras_kd.recipes.edges import edges
 from keras_kd.recipes.fashion_mnist_few_labels import fashion_mnist_few_labels
 from keras_kd.recipes.fashion_mnist_mlp import fashion_mnist_mlp
 from keras_kd.recipes.hinton_mnist import hinton_mnist
@@ -25,6 +26,7 @@ __all__ = [
     "adversarial_online",
     "cifar10_resnet",
     "digits",
+    "edges",
     "fashion_mnist_few_labels",
     "fashion_mnist_mlp",
     "hinton_mnist",

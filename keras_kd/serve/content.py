@@ -15,6 +15,7 @@ from keras_kd.data.files import BLOCK, FEWEST, KEPT, PADDING
 from keras_kd.data.splits import Data, Split
 from keras_kd.runs.evaluation import logits_of
 from keras_kd.serve.files import files_of, read_by, shape_of_image, teacher_in
+from keras_kd.serve.maps import SHOWN, content_of_maps
 from keras_kd.teachers.fitting import opened_teacher
 
 # What a browser should be asked to load at once: all of Fashion-MNIST or CIFAR-10, and a part of
@@ -63,6 +64,8 @@ def content_of(folder, *, data_dir=None, say=lambda _: None, **made_from):
         FileNotFoundError: if something named is not there.
     """
     folder = Path(folder)
+    if (folder / SHOWN).is_file():
+        return content_of_maps(folder)
     files, contents = files_of(folder, say)
     told = {name: each for name, each in made_from.items() if each is not None}
     made_from = {"teacher": teacher_in(folder)} | _made_from(folder) | told

@@ -15,8 +15,9 @@ SHAPES = {
     "mnist": (28, 28, 1),
 }
 RECIPES = {name: getattr(kd.recipes, name) for name in kd.recipes.__all__}
-# No images: each has a test file of its own.
-del RECIPES["magika"], RECIPES["languages"], RECIPES["language_model"]
+# No images, or maps: each has a test file of its own.
+for name in ("edges", "language_model", "languages", "magika"):
+    del RECIPES[name]
 RECIPES |= {recipe.best.name: recipe.best for recipe in RECIPES.values() if recipe.best}
 # Of teacher and student, from the published layers.
 PARAMETERS = {

@@ -102,6 +102,22 @@ def content_of_texts(of_texts):
     return CONTENT.content_of(of_texts)
 
 
+@pytest.fixture(scope="module")
+def of_maps(tmp_path_factory):
+    """A folder as a recipe of maps leaves it: a student's file, and what others said before."""
+    folder = tmp_path_factory.mktemp("maps")
+    keras.utils.set_random_seed(1)
+    images = keras.Input((12, 16, 3))
+    student = keras.Model(images, layers.Conv2D(1, 3, padding="same")(images))
+    drawn = np.random.default_rng(0)
+    some = drawn.integers(0, 256, (3, 12, 16, 3), dtype=np.uint8)
+    path = folder / "student_int8.tflite"
+    kd.export.litert(student, path, quantization="int8", calibration=some)
+    said = drawn.integers(0, 256, (2, 3, 12, 16, 1), dtype=np.uint8)
+    np.savez(folder / "shown.npz", images=some, teacher=said[0], student_alone=said[1])
+    return folder
+
+
 @pytest.fixture
 def no_conversion(monkeypatch):
     """Leave the teacher out of the browser: its file takes longer than all else that is shown."""
@@ -598,6 +614,37 @@ def test_the_command_serves_until_it_is_interrupted(folder):
     assert rest == "\nThe page is closed.\n"
 
 
+def test_a_folder_of_maps_has_a_page_of_its_own(of_maps):
+    content = CONTENT.content_of(of_maps)
+    assert b"Side by side" in content[""]
+    assert json.loads(content["description.json"])["shape"] == [12, 16, 3]
+    assert len(content["images"]) == 3 * len(content["teacher"]) == 3 * 12 * 16 * 3
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "sentence"),
+    [
+        (b"PK no archive", "shown.npz, which is damaged"),
+        ({"images": np.zeros((1, 12, 16, 3), np.uint8)}, "shown.npz, which is damaged"),
+        ({"images": np.zeros((1, 8, 8, 3), np.uint8)}, "with others. Say the command"),
+        (None, "shown.npz without student_int8.tflite"),
+    ],
+)
+def test_of_maps_that_do_not_fit_it_is_said(spoilt, sentence, of_maps, tmp_path):
+    shutil.copytree(of_maps, tmp_path, dirs_exist_ok=True)
+    if isinstance(spoilt, bytes):
+        (tmp_path / "shown.npz").write_bytes(spoilt)
+    elif spoilt is None:
+        (tmp_path / "student_int8.tflite").unlink()
+    else:
+        maps = np.zeros((1, 8, 8, 1), np.uint8)
+        wrong = spoilt["images"].shape[1] == 8
+        more = {"teacher": maps, "student_alone": maps} if wrong else {}
+        np.savez(tmp_path / "shown.npz", **spoilt, **more)
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        CONTENT.content_of(tmp_path)
+
+
 @contextlib.contextmanager
 def serving(content):
     with SERVER.server_of(content) as server:
@@ -668,6 +715,13 @@ import("./page.js").then(({ shown }) => done({
   pixels: [...document.getElementById("canvas").getContext("2d").getImageData(0, 0, 8, 8).data],
   verdict: document.getElementById("verdict").textContent,
   name: document.getElementById("shown").textContent,
+}));
+"""
+MAPS = """
+const done = arguments[0];
+const { data } = document.getElementById("teacher").getContext("2d").getImageData(0, 0, 16, 12);
+import("./maps.js").then(({ shown }) => done({
+  student: [...shown], teacher: [...data].filter((_, place) => place % 4 === 0),
 }));
 """
 PICK = """
@@ -889,3 +943,24 @@ class TestPage:
         assert shown == f"Test text 0: {data.class_names[data.test.labels[0]]}"
         expected = np.flatnonzero(said["student"] != said["teacher"])
         assert differing == [texts[each] for each in expected]
+
+    def test_maps_stand_side_by_side_and_the_students_is_computed_there(
+        self, browser, of_maps, tmp_path
+    ):
+        with np.load(of_maps / "shown.npz") as arrays:
+            images, teacher = arrays["images"], arrays["teacher"]
+        path = of_maps / "student_int8.tflite"
+        Image.fromarray(images[2]).save(tmp_path / "own.png")
+        with serving(CONTENT.content_of(of_maps)) as url:
+            browser.get(url)
+            assert browser.execute_async_script(SAYS, "shown", "Test image 0") == ""
+            browser.find_element("id", "next").click()
+            found = browser.execute_async_script(MAPS)
+            browser.find_element("id", "own").send_keys(str(tmp_path / "own.png"))
+            assert browser.execute_async_script(SAYS, "shown", "own.png") == ""
+            of_own = browser.execute_async_script(MAPS)
+        expected = kd.export.run_litert(path, images).logits
+        for logits, place in ((found, 1), (of_own, 2)):
+            np.testing.assert_allclose(logits["student"], expected[place].ravel(), atol=1e-4)
+        assert found["teacher"] == (255 - teacher[1]).ravel().tolist()
+        assert set(of_own["teacher"]) == {255}  # It is not there to be asked.
