@@ -98,6 +98,16 @@ def test_what_the_readme_says_of_single_cases_is_what_was_measured():
         assert shown == pytest.approx([100 * alone, 100 * taught, *gain], abs=0.051)
 
 
+def test_the_files_that_quantisation_begins_with_are_those_that_were_measured():
+    page = (ROOT / "docs" / "guides" / "quantisation.md").read_text()
+    _, measured = (ROOT / "benchmarks" / "files.md").read_text().split("### `mlp`\n", 1)
+    rows = re.findall(r"^\| (\w[^|]*) \| ([\d.]+) \| (−?[\d.]+)", page, flags=re.MULTILINE)
+    assert len(rows) == 4
+    for name, size, lost in rows:
+        row = re.search(rf"^\| {name} \| ([\d.]+) .*?\| ([+-][\d.]+) ", measured, re.M)
+        assert (float(size), float(lost.replace("−", "-"))) == tuple(map(float, row.groups()))
+
+
 def test_every_room_of_the_package_is_on_the_map():
     package = Path(keras_kd.__file__).parent
     rooms = {path.stem for path in package.iterdir() if path.name[0] not in "_."} - {"py"}
