@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,13 @@ def test_the_files_that_quantisation_begins_with_are_those_that_were_measured():
     for name, size, lost in rows:
         row = re.search(rf"^\| {name} \| ([\d.]+) .*?\| ([+-][\d.]+) ", measured, re.M)
         assert (float(size), float(lost.replace("−", "-"))) == tuple(map(float, row.groups()))
+
+
+def test_every_extra_of_a_user_is_told_of_where_one_installs():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ours = {"bench", "browser", "dev", "docs", "notebooks"}
+    told = re.findall(r"`(\w+)`", (ROOT / "docs" / "start" / "install.md").read_text())
+    assert not set(project["optional-dependencies"]) - ours - set(told)
 
 
 def test_every_room_of_the_package_is_on_the_map():
