@@ -21,7 +21,16 @@ from keras_kd.export.saved_model import write_serving
 from keras_kd.quantize import weight_bits
 
 _LOOPS = ("While", "StatelessWhile")
+# On what they return of 0 the converter ends its process.
+_MAYBE_INFINITE = ("Log", "Log1p", "Pow", "Reciprocal")
 _SPLITS = ("Split", "SplitV")
+_WHAT_ENDS_IT = {
+    _LOOPS: "a loop, on which its converter ended with {ended}. A recurrent layer (LSTM, GRU, "
+    "SimpleRNN) has none if it is built with `unroll=True`, and takes the same weights",
+    _MAYBE_INFINITE: "a logarithm, a power or a reciprocal, which may be infinite, on which its "
+    "converter ended with {ended}. Keep what it takes from 0, as in `log(x + 1e-3)`, or distil "
+    "the model as integers (`quantize.prepare`)",
+}
 
 
 def convert(model, quantization, inputs, batch_size, input_range):
@@ -53,8 +62,9 @@ def convert(model, quantization, inputs, batch_size, input_range):
     ):
         serving = Path(folder) / "serving"
         graph = write_serving(model, serving, batch_size=batch_size, dtype=dtype)
-        if quantization in INTEGER and not is_twin and _has(_LOOPS, graph):
-            content, failure = _converted_apart(serving, quantization, inputs)
+        dangers = [each for each in (_LOOPS, _MAYBE_INFINITE) if _has(each, graph)]
+        if quantization in INTEGER and not is_twin and dangers:
+            content, failure = _converted_apart(serving, quantization, inputs, dangers[0])
         else:
             converter = calibrating.converter_of(serving, SIGNATURE)
             if is_twin:
@@ -101,7 +111,7 @@ def _has(operations, graph):
     return any(node.op in operations for nodes in bodies for node in nodes)
 
 
-def _converted_apart(serving, quantization, inputs):
+def _converted_apart(serving, quantization, inputs, danger):
     """Calibrate and convert in a process of its own; return the bytes, or why there are none."""
     inputs_file, path = serving.with_name("inputs.npz"), serving.with_name("file.tflite")
     np.savez(inputs_file, **inputs)
@@ -112,10 +122,7 @@ def _converted_apart(serving, quantization, inputs):
         return path.read_bytes(), None
     said = (run.stderr.strip().splitlines() or ["nothing"])[-1]
     ended = f"signal {-run.returncode}" if run.returncode < 0 else said
-    return None, RuntimeError(
-        f"a loop, on which its converter ended with {ended}. A recurrent layer (LSTM, GRU, "
-        "SimpleRNN) has none if it is built with `unroll=True`, and takes the same weights"
-    )
+    return None, RuntimeError(_WHAT_ENDS_IT[danger].format(ended=ended))
 
 
 def _configure(converter, quantization, inputs):

@@ -1,6 +1,7 @@
 """LiteRT (TFLite): the file a phone runs, and the running of it."""
 
 import dataclasses
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,12 +22,61 @@ from keras_kd.export import metadata
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.conversion import convert
 from keras_kd.export.ends import check_equal_answers, check_model, inputs_of, probes
-from keras_kd.export.runner import LiteRTFile, answers_of, microseconds_of
+from keras_kd.export.mending import operations_in
+from keras_kd.export.runner import LiteRTFile, answers_of, microseconds_of, run_afresh
 from keras_kd.export.saved_model import in_float32
 from keras_kd.quantize import float_layers, float_share, saturation, weight_bits
 from keras_kd.quantize.calibration import calibration_images, calibration_inputs
 
 QUANTIZATIONS = (None, "float16", "dynamic", *INTEGER, "int4")
+
+# What integer files of all kinds of nets were seen to run, a thousand times.
+_USUAL = {
+    "ADD",
+    "AVERAGE_POOL_2D",
+    "BATCH_MATMUL",
+    "CAST",
+    "CONCATENATION",
+    "CONV_2D",
+    "DEPTHWISE_CONV_2D",
+    "DEQUANTIZE",
+    "EXP",
+    "EXPAND_DIMS",
+    "FULLY_CONNECTED",
+    "GATHER",
+    "GELU",
+    "HARD_SWISH",
+    "LEAKY_RELU",
+    "LOGISTIC",
+    "MAX_POOL_2D",
+    "MEAN",
+    "MUL",
+    "PACK",
+    "PAD",
+    "QUANTIZE",
+    "REDUCE_MAX",
+    "RELU",
+    "RELU6",
+    "RELU_0_TO_1",
+    "RESHAPE",
+    "RESIZE_BILINEAR",
+    "RESIZE_NEAREST_NEIGHBOR",
+    "REVERSE_V2",
+    "RSQRT",
+    "SHAPE",
+    "SOFTMAX",
+    "SPLIT",
+    "SQUARED_DIFFERENCE",
+    "SQUEEZE",
+    "STRIDED_SLICE",
+    "SUB",
+    "SUM",
+    "TANH",
+    "TILE",
+    "TRANSPOSE",
+    "TRANSPOSE_CONV",
+    "UNPACK",
+}
 
 # By how much, of the logits' own size, a file may differ from the model. Float formats differ by
 # rounding. For the others this only tells a file that works from one that answers nonsense; what
@@ -151,6 +201,7 @@ def litert(
         _check_types(
             unfinished, quantization, may_hold_floats=is_twin and bool(float_layers(model))
         )
+        _check_it_survives(unfinished, quantization, inputs)
         tolerance = _TOLERANCES.get(quantization, _TOLERANCE_OF_INTEGERS)
         answers = run_litert(unfinished, inputs).outputs
         check_equal_answers(answers, model, inputs, path, tolerance)
@@ -246,10 +297,14 @@ def run_litert(path: PathLike, images: Structure) -> LiteRTRun:
     _require_litert()
     with quiet_native_stderr():
         file = LiteRTFile(path)
-    shapes = {name: tuple(each["shape"][1:].tolist()) for name, each in file.inputs.items()}
-    taken = taken_by(shapes, images, what=path)
+    taken = _as_taken(file, images, path)
     answers = answers_of(file, taken)
     return LiteRTRun(answers, float(np.median(microseconds_of(file, taken))))
+
+
+def _as_taken(file, images, path, chosen=slice(None)):
+    shapes = {name: tuple(each["shape"][1:].tolist()) for name, each in file.inputs.items()}
+    return {name: each[chosen] for name, each in taken_by(shapes, images, what=path).items()}
 
 
 def _is_twin(model, quantization):
@@ -296,6 +351,27 @@ def _check_types(path, quantization, may_hold_floats=False):
             f"A file of {quantization} must compute in integers alone. "
             f"Received: {_listed(held)}. The file was not kept."
         )
+
+
+def _check_it_survives(path, quantization, inputs):
+    """Run a file of unusual operations in a process of its own first, which it may end.
+
+    An integer file that compares (`ops.where(x > 3, x, 0)`) was seen to.
+    """
+    unusual = operations_in(path.read_bytes()) - _USUAL
+    if quantization in (None, "float16") or not unusual:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        inputs_file, answers_file = Path(folder) / "inputs.npz", Path(folder) / "answers.npz"
+        np.savez(inputs_file, **_as_taken(LiteRTFile(path), inputs, path, slice(1)))
+        try:
+            run_afresh(path, inputs_file, answers_file, 1)
+        except ValueError as error:
+            raise ValueError(
+                f"A file of {quantization} must run. Received: one that LiteRT's converter made "
+                f"of {_listed(unusual)} among others. {str(error).split('Received: ')[-1]}. Write "
+                "the model without these operations, or as float32. The file was not kept."
+            ) from error
 
 
 def _listed(names):

@@ -1,9 +1,5 @@
 """What a file answers and costs, from fresh processes, beside what Keras answers."""
 
-import json
-import subprocess
-import sys
-
 import keras
 import numpy as np
 
@@ -113,17 +109,12 @@ def measured(path, question):
 def _run_afresh(path, question, num_threads):
     """Return what `runner.py` prints, and the logits, from a process without keras_kd."""
     answers_file = question.workshop / "answers.npz"
-    # -P: the folder of runner.py, which has an `onnx.py`, is no place to import from.
-    command = [sys.executable, "-P", runner.__file__, path, question.inputs_file, answers_file]
-    run = subprocess.run([*command, str(num_threads)], capture_output=True, text=True)
-    if run.returncode != 0:
-        reason = (run.stderr.strip().splitlines() or [f"exit code {run.returncode}"])[-1]
-        raise ValueError(f"{path.name} must run in a fresh process. Received: {reason}")
+    said = runner.run_afresh(path, question.inputs_file, answers_file, num_threads)
     with np.load(answers_file) as file:
         logits = file["logits"]
     if not np.isfinite(logits).all():
         raise ValueError(f"{path.name} must answer with finite logits. Received: NaN or infinity.")
-    return json.loads(run.stdout.splitlines()[-1]), logits
+    return said, logits
 
 
 def _percentiles(times):

@@ -44,6 +44,16 @@ def mended(content, byte_range):
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
+def operations_in(content):
+    """Return the names of LiteRT's operations that a file holds."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(content, 0)
+    codes = map(model.OperatorCodes, range(model.OperatorCodesLength()))
+    kinds = {max(each.BuiltinCode(), each.DeprecatedBuiltinCode()) for each in codes}
+    return {name for name, kind in vars(schema.BuiltinOperator).items() if kind in kinds}
+
+
 def _take_bytes_as_they_are(subgraph, byte_range):
     """Have an image's bytes mean the same pixels, however bright the calibration images were.
 

@@ -9,6 +9,7 @@ process in bytes (`peak_bytes`, and `added_bytes` since before the runtime was i
 """
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -189,6 +190,22 @@ def microseconds_of(file, inputs):
             break
     # A model that took all the seconds for a few runs has no warm-up to leave out but the first.
     return times[min(_WARM_UP, len(times) // 2) :]
+
+
+def run_afresh(path, inputs_file, answers_file, num_threads):
+    """Run a file by this program, in a process of its own; return what it prints.
+
+    Raises:
+        ValueError: if the process does not come to its end.
+    """
+    # -P: the folder of this program, which has an `onnx.py`, is no place to import from.
+    command = [sys.executable, "-P", __file__, path, inputs_file, answers_file, str(num_threads)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode != 0:
+        lines = run.stderr.strip().splitlines() or [f"exit code {run.returncode}"]
+        reason = lines[-1] if run.returncode > 0 else f"signal {-run.returncode}, which ended it"
+        raise ValueError(f"{Path(path).name} must run in a fresh process. Received: {reason}")
+    return json.loads(run.stdout.splitlines()[-1])
 
 
 def _part(inputs, start, stop):

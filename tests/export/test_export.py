@@ -544,6 +544,30 @@ def recurrent(layer):
 SERIES = np.random.default_rng(0).uniform(0, 255, (60, 6, 4)).astype("float32")
 
 
+class TestWhatEndsItsProcess:
+    """Seen of LiteRT: the converter on an infinite value, its runtime on integers compared."""
+
+    def test_a_comparison_in_integers_is_a_sentence(self, tmp_path):
+        image = keras.Input((28, 28, 1))
+        x = layers.Flatten()(ops.where(image > 3.0, image, 0.0))
+        model = keras.Model(image, layers.Dense(10)(x))
+        said = r"GREATER, SELECT_V2 among others\. signal \d+, which ended it.*was not kept"
+        with pytest.raises(ValueError, match=said):
+            kd.export.litert(model, tmp_path / "f.tflite", quantization="int8", calibration=PIXELS)
+        assert list(tmp_path.iterdir()) == []
+        kd.export.litert(model, tmp_path / "f.tflite")
+
+    def test_an_infinite_logarithm_is_a_sentence(self, tmp_path):
+        image = keras.Input((28, 28, 1))
+        model = keras.Model(image, layers.Dense(10)(layers.Flatten()(ops.exp(ops.log(image)))))
+        with pytest.raises(ValueError, match="may be infinite.*ended with signal"):
+            kd.export.litert(model, tmp_path / "f.tflite", quantization="int8", calibration=PIXELS)
+        assert list(tmp_path.iterdir()) == []
+        finite = ops.log(image + 1.0)
+        model = keras.Model(image, layers.Dense(10)(layers.Flatten()(finite)))
+        kd.export.litert(model, tmp_path / "f.tflite", quantization="int8", calibration=PIXELS)
+
+
 class TestLoops:
     """LiteRT's converter ends the process that calibrates a model with a loop in it."""
 
