@@ -1,4 +1,4 @@
-"""Attention and dense layers over several axes, as matrix products."""
+"""Attention, and products over several axes, as matrix products."""
 
 import math
 
@@ -103,3 +103,40 @@ def einsum_dense(layer, x):
     x = made(layers.Dense(units, name=layer.name, **own), [kernel, *bias], x)
     shape = layer.kernel.shape[len(summed) :]
     return layers.Reshape((*sizes, *shape))(x) if len(shape) > 1 else x
+
+
+def einsum(subscripts, x, y):
+    """Return a sum of products of two tensors as products of matrices; `None` where it is another.
+
+    `bqhd,bkhd->bhqk` and `bhqk,bkhd->bqhd`, the two of attention, are such: what both have is
+    summed over, or stays in the result, as the examples must.
+    """
+    taken, _, returned = subscripts.replace(" ", "").partition("->")
+    letters = taken.split(",")
+    if not returned or "." in taken or len(letters) != 2:
+        return None
+    left, right = letters
+    sizes = {**dict(zip(left, x.shape, strict=True)), **dict(zip(right, y.shape, strict=True))}
+    kept = [each for each in left if each in right and each in returned]
+    summed = [each for each in left if each in right and each not in returned]
+    rows, columns = ([each for each in own if each not in kept + summed] for own in letters)
+    is_known = (
+        all(len(set(each)) == len(each) for each in (left, right, returned))
+        and summed
+        and left[0] == right[0] == returned[0]
+        and set(kept + rows + columns) == set(returned)
+    )
+    if not is_known:
+        return None
+
+    def as_matrices(tensor, own, *axes):
+        order = [own.index(each) for each in kept + axes[0] + axes[1]]
+        shape = [math.prod(sizes[each] for each in group) for group in (kept[1:], *axes)]
+        return layers.Reshape(shape)(ops.transpose(tensor, order))
+
+    products = ops.matmul(
+        as_matrices(x, left, rows, summed), as_matrices(y, right, summed, columns)
+    )
+    found = kept + rows + columns
+    products = layers.Reshape([sizes[each] for each in found[1:]])(products)
+    return ops.transpose(products, [found.index(each) for each in returned])

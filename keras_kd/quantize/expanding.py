@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from keras_kd._common.graph import Graph, graph_of, model_between, name_of_operation
 from keras_kd.quantize import recurring, roles
-from keras_kd.quantize.attending import einsum_dense, multi_head_attention
+from keras_kd.quantize.attending import einsum, einsum_dense, multi_head_attention
 from keras_kd.quantize.folding import folded, takers_of
 from keras_kd.quantize.kernels import has_integer_kernel, is_fused, with_activation
 from keras_kd.quantize.layers import InverseRoot
@@ -119,6 +119,8 @@ def _steps_of(call, inputs, is_masked):
         return None
     if name_of_operation(operation) == "Flip":
         return _flipped(operation, *inputs)
+    if name_of_operation(operation) == "Einsum":
+        return einsum(operation.subscripts, *inputs) if len(inputs) == 2 else None
     kind = type(operation)
     if kind in _LAYERS:
         return _LAYERS[kind](operation, *inputs)

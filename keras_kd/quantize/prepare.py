@@ -43,8 +43,8 @@ def prepare(
     Twins: dense layers, convolutions in one and two dimensions (depthwise, separable, grouped,
     transposed), `Embedding`, pooling, resizing, sums, products, `Concatenate`, `Rescaling`,
     `Normalization`, what only moves values (`Flatten`, slices, `ops.transpose`), matrix products
-    of two tensors, softmax, and ReLU, leaky ReLU, ELU, SELU, GELU, SiLU, hard SiLU, sigmoid, hard
-    sigmoid, tanh, with the ends that the file's own kernels have.
+    of two tensors (`ops.matmul`, `ops.einsum`), softmax, and ReLU, leaky ReLU, ELU, SELU, GELU,
+    SiLU, hard SiLU, sigmoid, hard sigmoid, tanh, with the ends that the file's own kernels have.
     Others are taken apart first: `BatchNormalization` that follows no weights (a scale and a
     shift a channel), `LayerNormalization`, `RMSNormalization`, `MultiHeadAttention` without a
     mask, and LSTM, GRU and SimpleRNN, step by step, where no mask can come. Any other layer

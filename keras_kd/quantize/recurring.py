@@ -1,6 +1,7 @@
 """Recurrent layers by their steps, one after the other, as a file without loops has them."""
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from keras_kd.quantize.made import array, made
@@ -38,17 +39,17 @@ def lstm(call, x):
 
 
 def gru(call, x):
-    """Return the hidden states of a GRU that resets after its matrix product.
+    """Return the hidden states of a GRU.
 
         z, r = sigmoid(x W + h U + b)
-        g = tanh(x W_g + r (h U_g + b_g))
+        g = tanh(x W_g + r (h U_g + b_g)), or, reset before the product, tanh(x W_g + (r h) U_g)
         h = g + z (h - g)
 
     References:
         K. Cho et al., Learning Phrase Representations using RNN Encoder-Decoder, 2014.
     """
     if not call.operation.reset_after:
-        return None
+        return _steps(call, x, _reset_before)
 
     def step(cell, x_t, h, _):
         x_z, x_r, x_g = ops.split(x_t, 3, axis=-1)
@@ -66,6 +67,18 @@ def gru(call, x):
         return ops.add(new, ops.multiply(update, ops.subtract(h, new))), None
 
     return _steps(call, x, step)
+
+
+def _reset_before(cell, x_t, h, _):
+    x_z, x_r, x_g = ops.split(x_t, 3, axis=-1)
+    if h is None:
+        new = cell.activated("new", x_g)
+        return ops.subtract(new, ops.multiply(cell.gate("update", x_z), new)), None
+    h_z, h_r = ops.split(cell.recurrent(h), 2, axis=-1)
+    reset = ops.multiply(cell.gate("reset", ops.add(x_r, h_r)), h)
+    new = cell.activated("new", ops.add(x_g, cell.candidate(reset)))
+    update = cell.gate("update", ops.add(x_z, h_z))
+    return ops.add(new, ops.multiply(update, ops.subtract(h, new))), None
 
 
 def bidirectional(call, x):
@@ -104,7 +117,13 @@ class _Cell:
         kernel, self.recurrent_kernel = array(cell.kernel), array(cell.recurrent_kernel)
         bias = array(cell.bias) if cell.use_bias else None
         self.recurrent_bias = None
-        if isinstance(layer, layers.GRU):
+        if isinstance(layer, layers.GRU) and not layer.reset_after:
+            self.recurrent_kernel, self.candidate_kernel = np.split(
+                self.recurrent_kernel, [2 * self.units], axis=1
+            )
+            own = {"use_bias": False, "trainable": layer.trainable}
+            self.candidates = layers.Dense(self.units, name=f"{layer.name}_candidate", **own)
+        elif isinstance(layer, layers.GRU):
             recurrent = [0.0 * kernel[0], 0.0 * kernel[0]] if bias is None else bias
             bias, after = recurrent
             self.recurrent_bias = after.reshape(3, -1)
@@ -112,7 +131,7 @@ class _Cell:
         self.inputs = layers.Dense(kernel.shape[1], name=layer.name, **own)
         self.input_weights = [kernel] if bias is None else [kernel, bias]
         self.dense = layers.Dense(
-            kernel.shape[1],
+            self.recurrent_kernel.shape[1],
             use_bias=self.recurrent_bias is not None,
             name=f"{layer.name}_recurrent",
             trainable=layer.trainable,
@@ -121,6 +140,9 @@ class _Cell:
     def recurrent(self, h):
         after = [] if self.recurrent_bias is None else [self.recurrent_bias.reshape(-1)]
         return made(self.dense, [self.recurrent_kernel, *after], h)
+
+    def candidate(self, h):
+        return made(self.candidates, [self.candidate_kernel], h)
 
     def gate(self, name, x):
         return self._activation(name, self.layer.cell.recurrent_activation, x)
