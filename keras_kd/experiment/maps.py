@@ -128,7 +128,7 @@ class MapRecipe:
             found = self._made(splits, folder, settings, console)
         for line in lines_of(found):
             console.say(line)
-        console.say(f"Written to {folder}")
+        console.say(f"Written to {folder}. `keras-kd serve {folder}` shows it side by side.")
         return found
 
     def _made(self, splits, folder, settings, console):
@@ -321,7 +321,8 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     titles = {"student": "distilled", "student_alone": "on hard maps"}
     figures = {titles.get(name, name): each for name, each in found["models"].items()}
     figures[f"int8 file, {found['int8']['bytes'] / 1000:,.0f} KB"] = found["int8"]
-    return [
+    first_look = ["`--quick` is too short to judge."] if found["settings"]["quick"] else []
+    return first_look + [
         f"{name}: IoU {each['iou']:.4f} (mean of both classes {each['mean_iou']:.4f}), "
         f"F-measure {each['f_measure']:.4f}"
         for name, each in figures.items()

@@ -231,7 +231,13 @@ def sobel(images):
     # Of Rec. 601.
     grey = images.astype("float32") @ np.array([0.299, 0.587, 0.114], "float32") / 255
     grey = ndimage.gaussian_filter(grey, (0, _BLUR, _BLUR))
-    strength = np.hypot(*(ndimage.sobel(grey, axis) for axis in (1, 2)))
+    # NOTE: `ndimage.sobel` would smooth over the images too.
+    strength = np.hypot(
+        *(
+            ndimage.correlate1d(ndimage.correlate1d(grey, [-1, 0, 1], axis), [1, 2, 1], other)
+            for axis, other in ((1, 2), (2, 1))
+        )
+    )
     return np.minimum(strength / _STRONGEST, 1.0)[..., None]
 
 

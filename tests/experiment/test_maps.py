@@ -166,6 +166,7 @@ def test_quick_takes_a_tenth_and_says_so(tmp_path):
     found = SQUARES(quick=True, output=tmp_path, verbose=False)
     assert found["images"] == {"train": 4, "validation": 1, "test": 1}
     assert found["settings"]["quick"] and found["settings"]["epochs"] == 1
+    assert maps.lines_of(found)[0] == "`--quick` is too short to judge."
 
 
 def test_lines_tell_each_model(finished):
