@@ -13,8 +13,8 @@ export KERAS_KD_DATA := $(if $(KERAS_KD_DATA),$(KERAS_KD_DATA):)$(CURDIR)/data
 endif
 
 VENV := .venv
-# Most tests trace graphs, which takes one core each. Files come by name: those of most tests are
-# not those that take longest.
+# Most tests trace graphs, which takes one core each. Files come as `tests/conftest.py` puts them,
+# the longest first: those of most tests are not those that take longest.
 TEST_PROCESSES := 2
 INSTALLED := $(VENV)/installed-$(TENSORFLOW)
 

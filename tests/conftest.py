@@ -1,5 +1,6 @@
 """What all tests share: quiet TensorFlow, fixed seeds, small real data."""
 
+import collections
 import gc
 import os
 import runpy
@@ -53,12 +54,20 @@ def pytest_collection_modifyitems(config, items):
     if config.getoption("quick"):
         items[:], left_out = quick.cheapest_first(items, config.cache.get(quick.KEPT, {}))
         config.hook.pytest_deselected(items=left_out)
+    else:
+        _longest_first(items)
     # TensorFlow looks at the processor alone, and ends the process where oneDNN refuses.
     if onednn_may_use_it() or not processor_flags() & BFLOAT16:
         return
     for item in items:
         if item.get_closest_marker("bfloat16"):
             item.add_marker(pytest.mark.skip("ONEDNN_MAX_CPU_ISA holds oneDNN back from bfloat16"))
+
+
+def _longest_first(items):
+    """Put files with the most `slow` tests first: at the end no worker waits for a long one."""
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -87,13 +96,20 @@ def _no_graph_is_kept():
     _freeze()
 
 
-@pytest.fixture
-def graphs_as_they_are():
-    """For what trains a moment only: to improve a graph takes longer than to run it."""
-    what = "disable_meta_optimizer"
-    tf.config.optimizer.set_experimental_options({what: True})
+def _improve_graphs(improved):
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": not improved})
+
+
+# Most tests train a moment: to improve a graph takes longer than to run it.
+_improve_graphs(False)
+
+
+@pytest.fixture(scope="module")
+def improved_graphs():
+    """Graphs as TensorFlow makes them for users: where a test compares one path with another."""
+    _improve_graphs(True)
     yield
-    tf.config.optimizer.set_experimental_options({what: False})
+    _improve_graphs(False)
 
 
 @pytest.fixture(scope="module")

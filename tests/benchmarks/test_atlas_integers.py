@@ -34,7 +34,7 @@ def integers(monkeypatch, tmp_path):
             del sys.modules[name]
 
 
-@pytest.mark.usefixtures("graphs_as_they_are", "no_pictures")
+@pytest.mark.usefixtures("no_pictures")
 def test_both_rows_of_a_case_tell_of_the_same_files(integers, tmp_path):
     over_conversion, over_labels = (
         integers._regime("tiny", "int4", control)

@@ -75,7 +75,7 @@ def test_made_rows_lie_between_a_row_and_its_nearest(tables):
     assert middle.min() > 1
 
 
-@pytest.mark.usefixtures("graphs_as_they_are", "no_pictures")
+@pytest.mark.usefixtures("no_pictures")
 def test_a_row_is_tuned_on_validation_and_run_with_its_controls(tables, tmp_path, monkeypatch):
     case = tables.Case(
         data_of=tables.drawn(two_clouds, num_labels=10, validation=5),

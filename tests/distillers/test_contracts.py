@@ -30,6 +30,8 @@ from keras import layers, ops
 
 import keras_kd as kd
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 
 def test_nothing_exported_is_missing_and_no_row_is_stale():
     losses, distillers = exported(kd.losses.DistillationLoss), exported(keras.Model)

@@ -13,6 +13,8 @@ from keras_kd.data import minibatches
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.distillers import stacks, watching
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 NUM_EXAMPLES = 230  # Seven minibatches of 32 and one of 6.
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 3, NUM_EXAMPLES)

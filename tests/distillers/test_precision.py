@@ -10,6 +10,8 @@ import keras_kd as kd
 from keras_kd.distillers import precision as module
 from keras_kd.distillers.precision import policy_for
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 IMAGES = np.random.default_rng(0).uniform(0, 255, (64, 6, 6, 1)).astype("float32")
 LABELS = np.arange(64) % 5
 

@@ -12,6 +12,8 @@ import keras_kd as kd
 from keras_kd.data.minibatches import Minibatches
 from keras_kd.distillers import stacks
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 COUNT = 70  # Four minibatches of 16 and one of 6.
 GENERATOR = np.random.default_rng(0)
 INPUTS = {

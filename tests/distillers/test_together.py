@@ -7,6 +7,8 @@ import tensorflow as tf
 
 import keras_kd as kd
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 NUM_EXAMPLES = 230
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 3, NUM_EXAMPLES)

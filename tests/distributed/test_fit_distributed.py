@@ -16,6 +16,8 @@ from helpers import assert_equal_weights
 
 import keras_kd as kd
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 SECONDS = 150
 MODELS = """
 import json, os, signal, sys

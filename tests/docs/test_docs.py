@@ -29,7 +29,6 @@ def docstring_examples():
                     yield pytest.param(block, id=f"{path.stem}-{name}-{number}")
 
 
-@pytest.mark.usefixtures("graphs_as_they_are")
 @pytest.mark.parametrize("block", list(docstring_examples()))
 def test_examples_in_docstrings_run(block, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

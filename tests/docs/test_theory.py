@@ -60,7 +60,6 @@ def test_every_exported_name_is_on_the_page():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("graphs_as_they_are")
 def test_the_pictures_of_losses_are_drawn_by_their_script(scripts, tmp_path):
     scripts("draw_losses").draw_all(tmp_path, quick=True)
     drawn = {path.name for path in tmp_path.iterdir()}

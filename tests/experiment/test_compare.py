@@ -22,7 +22,7 @@ from keras_kd.runs import checkpoint
 ARRANGEMENTS = ["teacher", "student_alone", "label_smoothing", "student"]
 OPTIONS = {"seeds": 2, "epochs": 2, "verbose": False}
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("improved_graphs"), pytest.mark.slow]
 
 
 class Watched:

@@ -27,7 +27,7 @@ RATES = {**SPACE, "learning_rate": (1e-6, 3e-2)}
 # The sixth trial, the first that may be pruned, draws the lowest rate by far.
 TRIALS, SEED = 6, 70
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("improved_graphs"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,7 +19,7 @@ NAMES = [
     "LogitMatching_alpha_0.2", "LogitMatching_alpha_0.9",
 ]  # fmt: skip
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.usefixtures("improved_graphs"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

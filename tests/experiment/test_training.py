@@ -14,6 +14,8 @@ from keras_kd.experiment.training import Trainer
 from keras_kd.runs import checkpoint
 from keras_kd.runs.progress import Progress
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 GENERATOR = np.random.default_rng(0)
 IMAGES = GENERATOR.integers(0, 256, (180, 6, 6, 1), dtype=np.uint8)
 LABELS = np.arange(180) % 3

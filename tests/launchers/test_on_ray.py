@@ -19,6 +19,8 @@ from keras_kd import cli
 from keras_kd.launchers import on_ray, processes
 from keras_kd.soft_labels import making
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 # It waits so long for a process of its own, on a machine with much to do.
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")

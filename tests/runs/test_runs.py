@@ -18,7 +18,7 @@ from keras_kd.runs import folder as folder_module
 
 RUN = importlib.import_module("keras_kd.experiment.run")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_pictures")]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("improved_graphs", "no_pictures")]
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import warm
 import keras_kd as kd
 from keras_kd.soft_labels import logits_of_all, making, predict, writing
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 NUM_EXAMPLES = 150
 IMAGES = np.random.default_rng(0).integers(0, 256, (NUM_EXAMPLES, 6, 6, 1), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 5, NUM_EXAMPLES)

@@ -13,6 +13,8 @@ import keras_kd as kd
 from keras_kd import cli
 from keras_kd.soft_labels import making, objects_writing, places
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
 
 SHAPE = {"image_shape": (4, 4, 1), "num_classes": 3}

@@ -19,6 +19,8 @@ from keras_kd import cli
 from keras_kd.launchers import processes
 from keras_kd.soft_labels import making, places, shards, writing
 
+pytestmark = pytest.mark.usefixtures("improved_graphs")
+
 SHAPE = {"image_shape": (4, 4, 1), "num_classes": 3}
 IMAGES = np.random.default_rng(0).uniform(0, 255, (400, 4, 4, 1)).astype("uint8")
 OPTIONS = {"views": 2, "augmentation": kd.data.RandomShift(1)}
