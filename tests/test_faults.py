@@ -4,7 +4,6 @@ Each is a real process, real signals and limits of the operating system. The com
 sentence, keeps what is good, and the same command goes on.
 """
 
-import json
 import os
 import random
 import shutil
@@ -13,11 +12,10 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import pytest
 import warm
-from helpers import assert_equal_weights
+from dying import assert_same_distillation
 from PIL import Image
 
 import keras_kd as kd
@@ -26,7 +24,7 @@ from keras_kd.experiment import training
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.usefixtures("no_pictures"),
+    pytest.mark.usefixtures("improved_graphs", "no_pictures"),
     pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX"),
 ]
 
@@ -81,19 +79,6 @@ def files_of(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
-def assert_same(output, expected):
-    assert files_of(output) == files_of(expected)
-    for name in ("student.keras", "student_alone.keras"):
-        ours, theirs = (
-            keras.models.load_model(folder / "seed_0" / name).get_weights()
-            for folder in (output, expected)
-        )
-        assert_equal_weights(ours, theirs)
-    reports = [json.loads((each / "results.json").read_text()) for each in (output, expected)]
-    assert reports[0]["settings"] == reports[1]["settings"]
-    assert reports[0]["gain"] == reports[1]["gain"]
-
-
 @pytest.fixture(scope="module")
 def uninterrupted(root):
     with pytest.MonkeyPatch.context() as patch:
@@ -139,7 +124,7 @@ def test_signals_at_any_moment(root, uninterrupted, monkeypatch, capsys):
     assert num_met > 0
     monkeypatch.chdir(root)
     assert cli.main(command("killed")) == 0, capsys.readouterr().err
-    assert_same(output, uninterrupted)
+    assert_same_distillation(output, uninterrupted)
 
 
 @pytest.fixture
