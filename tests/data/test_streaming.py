@@ -12,7 +12,7 @@ pytestmark = [
     pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads /proc"),
 ]
 
-SIDE, FEW, MANY = 256, 640, 2400
+SIDE, FEW, MANY = 256, 320, 1200
 # A process of its own, in which nothing else takes memory.
 CODE = """
 import json, pathlib, sys, tempfile, threading
@@ -124,5 +124,5 @@ def test_memory_does_not_grow_with_the_number_of_images():
     more = 3 * SIDE**2 * (MANY - FEW)
     for kind in ("folder", "records", "cache"):
         grown = peaks[f"{kind} {MANY}"] - peaks[f"{kind} {FEW}"]
-        # Batches that wait for each other come and go; the images that are more take 346 MB.
+        # Batches that wait for each other come and go; the images that are more take 173 MB.
         assert grown < more / 5, (kind, grown, more)

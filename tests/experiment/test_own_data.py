@@ -334,14 +334,13 @@ def test_teachers_of_other_kinds_are_distilled_by_the_same_command(
     ("name", "last", "scale"),
     [
         ("MobileNetV3Small", "expanded_conv_4_add", "0..255"),
-        ("EfficientNetV2B0", "block2b_add", "0..255"),
         ("ResNet50", "conv2_block2_out", "caffe"),
     ],
 )
 def test_teachers_of_keras_applications_are_distilled_by_the_same_command(
     name, last, scale, digits, tmp_path, monkeypatch
 ):
-    """Their first blocks, of each kind one; what follows repeats them, and is traced for seconds.
+    """Their first blocks, of each scale one; what follows repeats them, and is traced for seconds.
 
     How good they get is no question here: `benchmarks/robust.md` trains them whole, and longer.
     """
