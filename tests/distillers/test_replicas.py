@@ -17,8 +17,6 @@ import tensorflow as tf
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-# To improve a graph takes longer than to run it.
-tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 import keras
 import keras_kd as kd
