@@ -166,7 +166,9 @@ def measure(name, seed):
     }
     with tempfile.TemporaryDirectory() as folder:
         saved = kd.export.saved_model(floats, Path(folder) / "saved_model")
-        found["saved_model"] = sum(each.stat().st_size for each in saved.rglob("*"))
+        found["saved_model"] = sum(
+            each.stat().st_size for each in saved.rglob("*") if each.is_file()
+        )
         paths = {form: Path(folder) / f"{form}.tflite" for form in ("float32", *TWINS)}
         kd.export.litert(floats, paths["float32"])
         found["float32"]["bytes"] = paths["float32"].stat().st_size
@@ -232,6 +234,14 @@ def document():
             "| float share | µs | SavedModel |",
             "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
             *rows,
+            "",
+            "ResNet and MobileNet learn from 12,000 images, the others from 54,000; every row of a "
+            "family learns alike. An int8 file rounds once, as the twin does. The "
+            "convolutions of an int4 file, and products of two tensors in either, run in kernels "
+            "that round twice: what lies just below a half goes up, and deep nets carry it on. "
+            "Where the graph weighs beside the weights, a SavedModel is more than 1.15 of their "
+            "bytes, and an int8 file more than 0.27 of the float32 file: in nets of less than "
+            "100,000 weights, and in a MobileNet with its hundred operations.",
             "",
         ]
     )
