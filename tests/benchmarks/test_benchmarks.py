@@ -83,6 +83,7 @@ def test_pages_say_what_the_results_say(load):
         ("recipes.md", "main job", load("main_job").document()),
         ("recipes.md", "variants", load("variants").document()),
         ("recipes.md", "magika", load("file_contents").document()),
+        ("recipes.md", "edges", load("edges").document()),
         ("recipes.md", "languages", load("which_language").document()),
         ("speed.md", "speed", load("speed_table").document()),
         ("speed.md", "memory", load("memory").document()),
