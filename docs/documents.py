@@ -64,6 +64,7 @@ def with_gains(text, page):
 def with_variants(text, page):
     """Return a page with each `{{variant NAME}}` filled from the table of losses."""
     table = (ROOT / "benchmarks" / "recipes.md").read_text().partition("<!-- variants -->")[2]
+    table = table.partition("<!-- end of variants -->")[0]
     rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
     # The first has names, that of the teacher and that of the student alone have no gain.
     gains = {name: rest[2] for name, *rest in rows[1:] if len(rest) > 2}
@@ -71,8 +72,8 @@ def with_variants(text, page):
     def filled(match):
         if match[1] not in gains:
             raise ValueError(
-                f"{page}: `{match[0]}` must name a row of the last table of benchmarks/recipes.md. "
-                f"Known: {', '.join(gains)}."
+                f"{page}: `{match[0]}` must name a row of the table of losses in "
+                f"benchmarks/recipes.md. Known: {', '.join(gains)}."
             )
         return points([float(number) for number in re.findall(r"[-+][\d.]+", gains[match[1]])])
 

@@ -4,6 +4,10 @@ Command: `keras-kd run language_model`, `python benchmarks/scripts/language_mode
 Cost: once, the texts of the recipe `languages`; then a teacher in two minutes of one core, what it
 says of every byte in a minute, and a student in 45 seconds.
 
+Result, five seeds, in bits a byte of pages never seen: teacher 1.692, student distilled 1.943, the
+same student alone 1.992: 0.049 gained (0.043 to 0.054). The store has 99 bytes a byte of text, and
+the distillation loss from it is 0.2 % off. As int8 the student has 94 KB, and loses 0.005.
+
 Teacher and student are causal convolutions over bytes; the student has a quarter of the weights. Of
 a million bytes the teacher keeps its 16 largest logits on disk, and 35 bytes on all others. T = 1
 and alpha = 1 were chosen on the validation split: what the teacher says of a byte is worth more

@@ -85,6 +85,7 @@ def test_pages_say_what_the_results_say(load):
         ("recipes.md", "magika", load("file_contents").document()),
         ("recipes.md", "edges", load("edges").document()),
         ("recipes.md", "languages", load("which_language").document()),
+        ("recipes.md", "language model", load("language_model").document()),
         ("speed.md", "speed", load("speed_table").document()),
         ("speed.md", "memory", load("memory").document()),
         ("speed.md", "gpu", load("gpu").document(read("gpu"))),

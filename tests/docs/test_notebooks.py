@@ -61,6 +61,19 @@ for split, count in (("train", 16), ("validation", 2), ("test", 6)):
     found[names] = np.full(count, "made up")
 np.savez(kept_at(), **found)
 """,
+    "11_a_small_language_model": """
+import gzip, json, os, pathlib, random
+
+num_windows, epochs, seed = 48, 1, 0
+others = os.environ.get("KERAS_KD_DATA", "")
+os.environ["KERAS_KD_DATA"] = f"{pathlib.Path.cwd()}{os.pathsep}{others}"
+drawn = random.Random(0)
+words = ["".join(drawn.choices("abcdefghij", k=5)) for _ in range(40)]
+found = {f"page{page}": [" ".join(drawn.choices(words, k=60))] for page in range(60)}
+pathlib.Path("languages").mkdir()
+text = gzip.compress(json.dumps({"English": found}).encode())
+_ = pathlib.Path("languages", "sentences.json.gz").write_bytes(text)
+""",
 }
 
 # What is run before each, in a kernel that has run others: nothing that they defined is left. And
