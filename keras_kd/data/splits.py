@@ -74,10 +74,15 @@ class Split:
     def share(self, fraction: float) -> "Split":
         """Return a `Split` of a share of each class's examples, the same at each call.
 
+        Where no label tells the class of an example, it is a share of all.
+
         Args:
             fraction: above 0, at most 1. One example is left of whatever rounds to none.
         """
-        chosen = stratified(self.labels, fraction, seed=0)
+        # Several labels an example, or none.
+        is_one = self.labels is not None and not keras.tree.is_nested(self.labels)
+        labels = self.labels if is_one else np.zeros(len(self), int)
+        chosen = stratified(labels, fraction, seed=0)
         chosen[0] |= not chosen.any()
         return self.take(chosen)
 

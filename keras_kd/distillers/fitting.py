@@ -208,7 +208,7 @@ def check_validation_labels(distillers, validation_data):
 def _examples_in(x, y):
     """Return inputs and labels of what `fit` was given, as far as they lie in memory."""
     if isinstance(x, tf.data.Dataset) and hasattr(x, "minibatches"):
-        return x.minibatches.split.images, x.minibatches.split.labels
+        x, y = x.minibatches.split.images, x.minibatches.split.labels
     return x, y.labels if isinstance(y, Targets) else y
 
 

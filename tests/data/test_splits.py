@@ -264,6 +264,16 @@ class TestNoImages:
         assert data.input_shape == (4,)
 
 
+@pytest.mark.parametrize(
+    "labels", [kd.Targets(LABELS, np.zeros((60, 3))), {"a": LABELS, "b": LABELS * 0.5}, None]
+)
+def test_of_examples_without_one_label_a_share_is_one_of_all(labels):
+    split = kd.data.Split(IMAGES, labels)
+    few = split.share(0.25)
+    assert len(few) == 15 and type(few.labels) is type(split.labels)
+    np.testing.assert_array_equal(few.images, split.share(0.25).images)
+
+
 def test_validation_may_be_given():
     images, labels = arrays(30, seed=1)
     data = kd.data.from_arrays((IMAGES, LABELS), (IMAGES, LABELS), validation=(images, labels))

@@ -431,3 +431,20 @@ def test_a_subclassed_student_learns_from_stored_logits():
     history = model.fit(IMAGES, kd.Targets(LABELS, LOGITS), verbose=0).history
     soft = losses_by_hand(model.student, None)[1]
     assert history["distillation_loss"][0] == pytest.approx(soft, rel=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 1.0])
+def test_a_split_of_them_is_learned_and_judged_as_its_arrays_are(alpha):
+    targets = kd.Targets(LABELS, LOGITS)
+    batches = kd.data.Split(IMAGES, targets).batches(12)
+    logs = [
+        distiller(alpha=alpha).fit(*given, verbose=0, **options).history
+        for given, options in (
+            ((IMAGES, targets), {"batch_size": 12, "shuffle": False}),
+            ((batches,), {}),
+        )
+    ]
+    assert logs[0] == logs[1]
+    if alpha == 0:
+        judged = distiller(alpha=alpha).fit(IMAGES, LABELS, validation_data=batches, verbose=0)
+        assert np.isfinite(judged.history["val_loss"]).all()
