@@ -283,7 +283,8 @@ CASES = {
         (
             "The data must be a folder of images or texts, a folder of TFRecord shards with "
             "schema.json, a file of rows (.csv, .tsv, .jsonl, .ndjson), or an .npz file. "
-            "Received: none, which is not there."
+            "Received: none, which is not there. Known names are fashion_mnist, mnist, cifar10, "
+            "digits."
         ),
     ),
     "data_empty_folder": (
@@ -347,7 +348,8 @@ CASES = {
         (
             "The data must be a folder of images or texts, a folder of TFRecord shards with "
             "schema.json, a file of rows (.csv, .tsv, .jsonl, .ndjson), or an .npz file. "
-            "Received: loop, which is not there."
+            "Received: loop, which is not there. Known names are fashion_mnist, mnist, cifar10, "
+            "digits."
         ),
     ),
     "npz_empty": (
@@ -409,7 +411,7 @@ CASES = {
         nothing(**{"--data": "data.npz", "--image-size": "16"}),
         (
             "Arrays keep their shape. Received: image_size for data.npz. Give the teacher "
-            "a `preprocess` that resizes, or write the images to files."
+            "a `preprocess` that resizes, or write them to files."
         ),
     ),
     "image_empty": (

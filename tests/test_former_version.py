@@ -15,7 +15,7 @@ import pytest
 import keras_kd as kd
 from keras_kd import cli
 
-pytestmark = pytest.mark.usefixtures("no_pictures")
+pytestmark = pytest.mark.usefixtures("improved_graphs", "no_pictures")
 
 FORMER = Path(__file__).parent / "saved" / "former"
 

@@ -56,8 +56,8 @@ def describe_litert(
         **_ends(file, input_range, reads),
         "float_layers": float_layers,
         "float_share": float_share,
-        "saturation": saturation,
         "class_names": None if class_names is None else list(class_names),
+        **({} if saturation is None else {"saturation": saturation}),
         **({} if columns is None else columns.get_config()),
         "written_by": f"keras_kd {keras_kd.__version__}",
     }

@@ -5,13 +5,13 @@ import gzip
 import importlib
 import itertools
 import json
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
 import keras_kd as kd
+from keras_kd.data import debian
 
 importlib.import_module("keras_kd.recipes.languages")
 PARTS = sys.modules["keras_kd.recipes.languages"]
@@ -23,7 +23,7 @@ NAME, LEFT = "Linux", "make hard links to files"
 def packages(tmp_path, monkeypatch):
     """Packages as they are unpacked: 40 pages of each language, of words of its own."""
     monkeypatch.setenv("KERAS_KD_DATA", str(tmp_path))
-    monkeypatch.setattr(subprocess, "run", None)  # Nothing is fetched.
+    monkeypatch.setattr(debian, "_call", None)  # Nothing is fetched.
     for number, (language, (place, names)) in enumerate(PARTS.LANGUAGES.items()):
         generator = np.random.default_rng(number)
         for name in names.split(" "):

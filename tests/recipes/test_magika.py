@@ -1,7 +1,6 @@
 """The recipe of file contents: its teacher, its bytes, its student, and folders of one's own."""
 
 import importlib
-import subprocess
 import sys
 
 import keras
@@ -9,6 +8,7 @@ import numpy as np
 import pytest
 
 import keras_kd as kd
+from keras_kd.data import debian
 from keras_kd.data.files import ends_of
 
 pytest.importorskip("magika", reason="The package magika is not installed (extra `magika`).")
@@ -112,7 +112,7 @@ def test_no_package_is_in_two_lists():
 
 def test_folders_of_ones_own_are_run_and_gone_on_with(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_KD_DATA", str(tmp_path))
-    monkeypatch.setattr(subprocess, "run", None)  # Nothing is fetched.
+    monkeypatch.setattr(debian, "_call", None)  # Nothing is fetched.
     for name in ("train", "validation", "test"):
         for number in range(16):
             folder = tmp_path / "magika" / name / str(number // 4)
