@@ -22,7 +22,7 @@ from keras_kd.export import metadata
 from keras_kd.export.calibrating import INTEGER
 from keras_kd.export.conversion import convert
 from keras_kd.export.ends import check_equal_answers, check_model, inputs_of, probes
-from keras_kd.export.mending import operations_in
+from keras_kd.export.mending import integer_operations_in
 from keras_kd.export.runner import LiteRTFile, answers_of, microseconds_of, run_afresh
 from keras_kd.export.saved_model import in_float32
 from keras_kd.quantize import float_layers, float_share, saturation, weight_bits
@@ -358,7 +358,7 @@ def _check_it_survives(path, quantization, inputs):
 
     An integer file that compares (`ops.where(x > 3, x, 0)`) was seen to.
     """
-    unusual = operations_in(path.read_bytes()) - _USUAL
+    unusual = integer_operations_in(path.read_bytes()) - _USUAL
     if quantization in (None, "float16") or not unusual:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -44,13 +44,22 @@ def mended(content, byte_range):
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def operations_in(content):
-    """Return the names of LiteRT's operations that a file holds."""
+def integer_operations_in(content):
+    """Return the names of LiteRT's operations that a file holds of int8 or int16 values."""
     from ai_edge_litert import schema_py_generated as schema
+    from ai_edge_litert.tools import flatbuffer_utils
 
-    model = schema.Model.GetRootAs(content, 0)
-    codes = map(model.OperatorCodes, range(model.OperatorCodesLength()))
-    kinds = {max(each.BuiltinCode(), each.DeprecatedBuiltinCode()) for each in codes}
+    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
+    kinds = {
+        _kind(model, operator)
+        for subgraph in model.subgraphs
+        for operator in subgraph.operators
+        if any(
+            subgraph.tensors[end].type in (_INT8, _INT16)
+            for end in _ends(operator.inputs)
+            if end >= 0
+        )
+    }
     return {name for name, kind in vars(schema.BuiltinOperator).items() if kind in kinds}
 
 
