@@ -247,8 +247,7 @@ class Answers:
         part, _ = self._part(name)
         for _ in range(4):
             values = [
-                (weight, _other_values(weight.shape, generator))
-                for weight in _float_weights(self.model)
+                (weight, _other_values(weight, generator)) for weight in _float_weights(self.model)
             ]
             answers = self._answer(part, name, values)
             if np.isfinite(answers).all() and not _are_within_0_and_1(answers):
@@ -295,7 +294,10 @@ def _epsilon(model):
     return max(_PRECISIONS.get(layer.compute_dtype, 2.0**-23) for layer in layers)
 
 
-def _other_values(shape, generator):
+def _other_values(weight, generator):
+    shape = weight.shape
+    if len(shape) == 0:  # It may be the lower of two ends, and stays below the other.
+        return 1000 * np.asarray(weight)
     if len(shape) < 2:  # Never below 0: it may be a variance.
         return np.abs(generator.normal(scale=10.0, size=shape))
     return generator.normal(scale=np.prod(shape[:-1]) ** -0.5, size=shape)

@@ -66,3 +66,16 @@ def test_a_file_says_what_it_cuts_off_and_warns_of_much(images, tmp_path):
     assert json.loads(path.with_suffix(".tflite.json").read_text())["saturation"] == {
         "logits_range": 0.5
     }
+
+
+def test_a_twin_whose_answers_lie_between_0_and_1_is_known_to_return_logits(tmp_path):
+    """It is tried with other weights, of which its ranges have some."""
+    image = keras.Input((4,))
+    layer = layers.Dense(3, kernel_initializer="ones", use_bias=False)
+    student = keras.Model(image, layer(image))
+    images = np.random.default_rng(0).uniform(0, 0.1, (20, 4)).astype("float32")
+    twin = kd.quantize.prepare(student, calibration=images, input_range=(0, 0.1))
+    path = kd.export.litert(
+        twin, tmp_path / "t.tflite", quantization="int8", calibration=images, input_range=(0, 0.1)
+    )
+    assert path.exists()
