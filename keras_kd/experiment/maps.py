@@ -1,5 +1,6 @@
 """A recipe whose students answer with a map: yes or no at every pixel, as their teacher says."""
 
+import contextlib
 import dataclasses
 import time
 from collections.abc import Callable
@@ -14,8 +15,11 @@ from keras_kd import export
 from keras_kd._common.backend import describe_machine, require_extra
 from keras_kd._common.checks import ArgumentError, check_integer, check_seed, check_writable
 from keras_kd._common.console import Console
+from keras_kd._common.differences import differences, refuse_others
 from keras_kd._common.files import written_whole
-from keras_kd._common.json_files import parsed
+from keras_kd._common.json_files import misfit, parsed, read_json
+from keras_kd._common.locks import at_work
+from keras_kd._common.model_files import load_model_file
 from keras_kd._common.typing import PathLike
 from keras_kd.distillers.distiller import Distiller
 from keras_kd.runs.evaluation import logits_of
@@ -102,7 +106,8 @@ class MapRecipe:
             `int8`; `settings`.
 
         Raises:
-            ValueError: if an argument is out of range, or the folder holds something else.
+            ValueError: if an argument is out of range, the folder holds something else, or another
+                process works in it.
             ImportError: if a package of an extra is missing.
         """
         check_seed(seed)
@@ -117,7 +122,11 @@ class MapRecipe:
         check_integer("epochs", epochs, minimum=1)
         folder = Path(output or f"saved_models/{self.name}")
         check_writable("output", folder)
-        console, data = Console(quiet=not verbose), self.data(seed)
+        with at_work(folder):
+            return self._run(folder, seed, epochs, quick, overwrite, Console(quiet=not verbose))
+
+    def _run(self, folder, seed, epochs, quick, overwrite, console):
+        data = self.data(seed)
         splits = {
             name: getattr(data, name).take(slice(None, None, _QUICK if quick else 1))
             for name in ("train", "validation", "test")
@@ -194,8 +203,8 @@ class MapRecipe:
         """Return the student of a file that was made of the same; train it if there is none."""
         made_of = digest_of({**settings, "alpha": alpha})
         record = path.with_suffix(".json")
-        if path.exists() and record.exists() and parsed(record).get("made_of") == made_of:
-            return keras.models.load_model(path)
+        if path.exists() and _is_made_of(record, made_of):
+            return load_model_file(path, path.stem)
         start = time.monotonic()
         distiller = self.distiller(alpha, settings["seed"])
         loss = self.fit(distiller, train, settings["epochs"], settings["seed"]).history["loss"]
@@ -360,29 +369,25 @@ def _held(folder, settings, overwrite):
     """Return what a finished run of the same left in a folder, `None` if there is none.
 
     Raises:
-        ArgumentError: if it holds something else, which would be lost.
+        ValueError: if it holds something else, which would be lost, or is damaged.
     """
-    path = folder / "maps.json"
     if overwrite:
         return None
-    if not path.exists():
+    path = folder / "maps.json"
+    way_out = "Remove it, or pass `overwrite=True` (--overwrite)."
+    found = read_json(path, {"settings": dict}, what="The record of a run", way_out=way_out)
+    if found is None:
         foreign = [name for name in _WRITTEN if (folder / name).exists()]
-        if foreign:
-            raise ArgumentError(
-                f"The folder must be new, or hold the same run. Received: {folder}, which holds "
-                f"{foreign[0]} of something else. Choose another `output`, or pass "
-                "`overwrite=True`."
-            )
+        refuse_others(folder, "models", foreign)
         return None
-    found = parsed(path)
-    there = found.get("settings", {})
-    different = [name for name, each in settings.items() if there.get(name) != each]
-    if different:
-        name = different[0]
-        raise ArgumentError(
-            f"The folder must be new, or hold the same run. Received: {folder}, where {name} is "
-            f"{there.get(name)!r} and not {settings[name]!r}. Choose another `output`, or pass "
-            "`overwrite=True`."
-        )
+    refuse_others(folder, "a run", differences(found["settings"], settings))
     is_whole = "models" in found and all((folder / name).exists() for name in _WRITTEN)
     return found if is_whole else None
+
+
+def _is_made_of(record, made_of):
+    """Return whether a student's record says so; one that is damaged says nothing."""
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        found = parsed(record)
+        return misfit(found, {"made_of": str}) is None and found["made_of"] == made_of
+    return False

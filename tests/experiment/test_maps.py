@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -10,6 +11,7 @@ from keras import layers
 
 import keras_kd as kd
 from keras_kd import cli
+from keras_kd._common.locks import at_work
 from keras_kd.experiment import maps
 from keras_kd.experiment.maps import MapRecipe, chosen_on, f_measure, figures_of, iou
 
@@ -122,10 +124,10 @@ def test_what_is_there_is_not_trained_again(finished, monkeypatch):
 
 def test_another_run_is_not_replaced_unasked(finished):
     folder, _ = finished
-    with pytest.raises(ValueError, match=r"where seed is 0 and not 1\. Choose another `output`"):
+    with pytest.raises(ValueError, match=r"seed: 0 there, 1 here.* Choose another folder"):
         SQUARES(seed=1, output=folder, verbose=False)
     loss = dataclasses.replace(SQUARES, temperature=2.0)
-    with pytest.raises(ValueError, match="where temperature is 1.0 and not 2.0"):
+    with pytest.raises(ValueError, match="temperature: 1.0 there, 2.0 here"):
         loss(output=folder, verbose=False)
 
 
@@ -143,7 +145,7 @@ def test_with_nothing_of_the_teacher_it_is_plain_training():
 
 def test_a_model_of_something_else_is_not_replaced(tmp_path):
     (tmp_path / "student.keras").write_bytes(b"of years")
-    with pytest.raises(ValueError, match="holds student.keras of something else"):
+    with pytest.raises(ValueError, match=r"holds models of other settings \(student\.keras\)"):
         SQUARES(output=tmp_path, verbose=False)
     assert (tmp_path / "student.keras").read_bytes() == b"of years"
 
@@ -179,3 +181,23 @@ def test_lines_tell_each_model(finished):
 def test_commands_that_judge_classes_name_the_one_that_judges_maps(command, capsys):
     assert cli.main([command, "edges"]) == 2
     assert "Say `keras-kd run edges`, once a seed" in " ".join(capsys.readouterr().err.split())
+
+
+def test_two_processes_do_not_write_into_one_folder(tmp_path):
+    with at_work(tmp_path), pytest.raises(ValueError, match="Another process is at work in"):
+        SQUARES(output=tmp_path, verbose=False)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"settings": 3}'])
+def test_a_damaged_record_is_told_with_its_place(content, tmp_path):
+    (tmp_path / "maps.json").write_text(content)
+    with pytest.raises(ValueError, match=r"must be as it was written. Received: .*maps\.json"):
+        SQUARES(output=tmp_path, verbose=False)
+
+
+def test_a_student_whose_record_is_damaged_is_trained_again(finished, tmp_path):
+    folder, found = finished
+    shutil.copytree(folder, tmp_path / "squares")
+    (tmp_path / "squares" / "maps.json").write_text(json.dumps({"settings": found["settings"]}))
+    (tmp_path / "squares" / "student.json").write_text("[]")
+    assert SQUARES(output=tmp_path / "squares", verbose=False)["models"] == found["models"]
