@@ -236,7 +236,9 @@ def document():
             *rows,
             "",
             "ResNet and MobileNet learn from 12,000 images, the others from 54,000; every row of a "
-            "family learns alike. An int8 file rounds once, as the twin does. The "
+            "family learns alike. The twins of the perceptron and the conv net were trained before "
+            "twins rounded their biases, and measured after. An int8 file rounds once, as the twin "
+            "does. The "
             "convolutions of an int4 file, and products of two tensors in either, run in kernels "
             "that round twice: what lies just below a half goes up, and deep nets carry it on. "
             "Where the graph weighs beside the weights, a SavedModel is more than 1.15 of their "
